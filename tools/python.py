@@ -1,0 +1,143 @@
+"""The `python` tool: code that the executor wrote, run in a sandbox, its output and last value returned as text."""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import TYPE_CHECKING
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import BaseModel, Field
+
+from tools.card import ToolCard
+from tools.sandbox import Limits, Sandbox
+
+if TYPE_CHECKING:
+    from tools.sandbox import SandboxResult
+
+_START_ALLOWANCE = 20.0
+"""Seconds added to the tool's time limit as others see it: under load a sandbox waits for its start, off the clock."""
+_SHOWN_CHARS = 1000
+"""How much of what was printed before a failure the planner is shown."""
+
+_FENCE = re.compile(
+    r"\s*```[ \t]*(?:python3?|py)?[ \t]*\r?\n(?P<code>.*?)(?:\n[ \t]*```)?\s*", re.DOTALL | re.IGNORECASE
+)
+
+CARD = ToolCard(
+    input="Python code that prints its result",
+    examples=(
+        ("Compute 2**100 mod 97", "print(pow(2, 100, 97))"),
+        ("Solve x**2 - 5*x + 6 = 0", "from sympy import *; x = symbols('x'); print(solve(x**2 - 5*x + 6, x))"),
+        ("Count the primes below 1000", "from sympy import primepi; print(primepi(1000))"),
+    ),
+    limitations=(
+        "It has no network and no files: look facts up with a search tool.",
+        "Nothing is kept between calls: each call defines and imports all that it uses.",
+        "Only the standard library, sympy and numpy can be imported; input() has nothing to read.",
+    ),
+    best_practices=(
+        "Compute exactly (integers, fractions, sympy) and round only when printing.",
+        "Print the result with what it means, and nothing else.",
+        "Check a formula by brute force on a small case.",
+    ),
+)
+
+
+class PythonInput(BaseModel):
+    """What the tool is called with."""
+
+    code: str = Field(description="A complete Python program that prints its result.")
+
+
+def make_python_tool(*, time_limit: float = 20.0, memory_mb: int = 1024, sandbox: Sandbox | None = None) -> BaseTool:
+    """The tool, served to `invoke` and `ainvoke` alike; cancelling the latter kills the code.
+
+    The code runs as `tools.sandbox` describes. The tool answers with what was printed, then the value of a last
+    expression. Code that fails, exceeds a limit or yields nothing raises `ToolException` with what to mend; a machine
+    without sandbox raises `SandboxUnavailable` at the first call.
+
+    Args:
+        time_limit: seconds of wall time for the code.
+        memory_mb: MiB of memory for all of its processes together.
+        sandbox: where it runs; its own limits then stand in the place of the two above.
+
+    Raises:
+        ValueError: a limit is no usable number.
+    """
+    if sandbox is None:
+        sandbox = Sandbox(Limits(seconds=time_limit, memory_mb=memory_mb))
+
+    def run(code: str) -> str:
+        return _answer(sandbox.run(strip_fence(code)), sandbox.limits)
+
+    async def arun(code: str) -> str:
+        return _answer(await sandbox.arun(strip_fence(code)), sandbox.limits)
+
+    return StructuredTool.from_function(
+        func=run,
+        coroutine=arun,
+        name="python",
+        description=(
+            "Runs Python code and returns what it prints. For calculation, algebra, counting, dates, simulation and "
+            "search over many cases. The standard library, sympy and numpy are there; no network, no files."
+        ),
+        args_schema=PythonInput,
+        metadata={"card": CARD, "time_limit": sandbox.limits.seconds + _START_ALLOWANCE},
+    )
+
+
+def strip_fence(code: str) -> str:
+    """The code within a Markdown fence that encloses the whole text (its end may be cut off); else the text itself."""
+    fenced = _FENCE.fullmatch(code)
+    return fenced["code"] if fenced else code
+
+
+def _answer(result: SandboxResult, limits: Limits) -> str:
+    if result.outcome != "ok":
+        raise ToolException(_failure(result, limits) + _printed(result))
+    shown = [text for text in (result.stdout.rstrip(), result.value) if text]
+    if not shown:
+        warned = f"\nOn standard error:\n{result.stderr.strip()[-_SHOWN_CHARS:]}" if result.stderr.strip() else ""
+        raise ToolException(f"The code ran without error but printed nothing: print the result.{warned}")
+    return "\n".join(shown)
+
+
+def _failure(result: SandboxResult, limits: Limits) -> str:
+    """One sentence on what went wrong and what to do, followed by the traceback if there is one."""
+    out_of_memory = f"The code needed more than {limits.memory_mb} MB of memory and was stopped: keep less at a time."
+    if result.outcome == "time":
+        return f"The code ran longer than {limits.seconds:g} s and was stopped: use a faster method or smaller numbers."
+    if result.outcome == "memory":
+        return out_of_memory
+    if result.outcome == "output":
+        return f"The code printed more than {limits.output_kb} KB and was stopped: print only the result."
+    if result.outcome == "files":
+        return "The code made too many files and was stopped: keep the data in memory."
+    if result.error is not None:
+        if result.error.type == "MemoryError":
+            return f"{out_of_memory}\n{result.error.traceback}"
+        where = f" in line {result.error.line}" if result.error.line else ""
+        what = f"{result.error.type}: {result.error.message}" if result.error.message else result.error.type
+        return f"The code failed{where} with {what}\n{result.error.traceback}"
+    return _crash(result.exit_code)
+
+
+def _crash(exit_code: int) -> str:
+    if exit_code <= 128:
+        return f"The code ended the interpreter with exit code {exit_code} before it was done."
+    try:
+        name = signal.Signals(exit_code - 128).name
+    except ValueError:
+        name = f"signal {exit_code - 128}"
+    return f"The Python interpreter died of {name}: most often too deep a recursion, or too much memory in one step."
+
+
+def _printed(result: SandboxResult) -> str:
+    text = result.stdout.strip()
+    if not text:
+        return ""
+    if result.outcome == "output":
+        return f"\nIt began with:\n{text[:_SHOWN_CHARS]}"
+    clipped = "..." if len(text) > _SHOWN_CHARS else ""
+    return f"\nPrinted before that:\n{clipped}{text[-_SHOWN_CHARS:]}"
