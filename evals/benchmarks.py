@@ -1,0 +1,201 @@
+"""The benchmarks: where each lives on the Hugging Face Hub, which scorer judges it, which tools its questions call for.
+
+An entry is data only. How a row becomes a `Task` is told by `Fields`, lists of column names in order of preference,
+which cover the Hub's files, the `data.json` files of the AgentFlow release and our own JSONL alike; reading is in
+`data.py`. The ten are those of the paper's tables (arXiv 2510.05592); `own` is the user's own questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graph.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a data set on the Hub."""
+
+    repo: str
+    paths: tuple[str, ...]
+    """Glob patterns in order of preference; the first that matches files of the repository is taken, whole."""
+    revision: str = "main"
+    gated: bool = False
+    """Whether its terms must be accepted on the Hub, with a token, before it can be downloaded."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names that a column may have, most specific first. Columns that are not named here never leave the file."""
+
+    id: tuple[str, ...] = ("id",)
+    question: tuple[str, ...] = ("question", "Question", "problem", "query")
+    answers: tuple[str, ...] = ("answers", "golden_answers", "Final answer", "answer", "Answer")
+    aliases: tuple[str, ...] = ("answer_aliases", "aliases")
+    choices: tuple[str, ...] = ("choices", "options")
+    incorrect: tuple[str, ...] = ()
+    """Columns of one wrong option each; with these, the options are put in a random but fixed order."""
+    numbers: tuple[str, ...] = ()
+    """The four numbers of a puzzle, as a list or as text."""
+    metadata: tuple[str, ...] = ()
+    """What else is kept, for reports only."""
+    attachment: str = ""
+    """A column that names a file; rows where it is not empty are left out, for we answer from text alone."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark."""
+
+    name: str
+    title: str
+    scorer: str
+    tools: tuple[str, ...]
+    hub: HubFile | None
+    fields: Fields = Fields()
+    question_template: str = ""
+    """How a question is put when a row holds none (`{numbers}` is filled in)."""
+    pages: tuple[str, ...] = ()
+    """Parts of addresses where the benchmark itself can be read; a search result from there is a leak."""
+
+
+_SEARCH = ("wikipedia_search", "web_search", "read_url", "generalist")
+_COMPUTE = ("python", "generalist")
+_EVERYTHING = ("python", "wikipedia_search", "web_search", "read_url", "generalist")
+_FLASHRAG = "RUC-NLPIR/FlashRAG_datasets"
+
+_ENTRIES = (
+    Benchmark(
+        name="bamboogle",
+        title="Bamboogle",
+        scorer="match",
+        tools=_SEARCH,
+        hub=HubFile(_FLASHRAG, ("bamboogle/test.jsonl",)),
+        pages=("datasets/chiayewken/bamboogle", "github.com/ofirpress/self-ask"),
+    ),
+    Benchmark(
+        name="2wiki",
+        title="2WikiMultihopQA",
+        scorer="match",
+        tools=_SEARCH,
+        hub=HubFile(_FLASHRAG, ("2wikimultihopqa/dev.jsonl",)),
+        pages=("2wikimultihop",),
+    ),
+    Benchmark(
+        name="hotpotqa",
+        title="HotpotQA",
+        scorer="match",
+        tools=_SEARCH,
+        hub=HubFile(_FLASHRAG, ("hotpotqa/dev.jsonl",)),
+        pages=("hotpotqa.github.io", "hotpot_qa", "hotpotqa/hotpot"),
+    ),
+    Benchmark(
+        name="musique",
+        title="MuSiQue",
+        scorer="match",
+        tools=_SEARCH,
+        hub=HubFile(_FLASHRAG, ("musique/dev.jsonl",)),
+        pages=("stonybrooknlp/musique", "dgslibisey/musique"),
+    ),
+    Benchmark(
+        name="gaia",
+        title="GAIA (text only)",
+        scorer="gaia",
+        tools=_EVERYTHING,
+        hub=HubFile(
+            "gaia-benchmark/GAIA", ("2023/validation/metadata.jsonl", "2023/validation/metadata.parquet"), gated=True
+        ),
+        fields=Fields(
+            id=("id", "task_id"),
+            question=("Question", "question"),
+            answers=("Final answer", "answers", "answer"),
+            choices=(),
+            metadata=("Level",),
+            attachment="file_name",
+        ),
+        pages=("gaia-benchmark", "datasets/gaia"),
+    ),
+    Benchmark(
+        name="aime24",
+        title="AIME 2024",
+        scorer="math",
+        tools=_COMPUTE,
+        hub=HubFile("HuggingFaceH4/aime_2024", ("data/train-*.parquet",)),
+        pages=("aime_2024", "2024_aime_i", "aime24"),
+    ),
+    Benchmark(
+        name="amc23",
+        title="AMC 2023",
+        scorer="math",
+        tools=_COMPUTE,
+        hub=HubFile("math-ai/amc23", ("test-*.parquet", "data/test-*.parquet", "*.jsonl")),
+        pages=("amc23", "2023_amc_12"),
+    ),
+    Benchmark(
+        name="gameof24",
+        title="Game of 24",
+        scorer="gameof24",
+        tools=_COMPUTE,
+        hub=HubFile("nlile/24-game", ("data/train-*.parquet",)),
+        fields=Fields(
+            question=("query",),
+            answers=("answers", "solutions", "answer"),
+            choices=(),
+            numbers=("numbers", "question"),
+        ),
+        question_template=(
+            "Using each of the numbers {numbers} exactly once, the operations +, -, × and / and brackets, "
+            "write an expression that equals 24."
+        ),
+        pages=("4nums.com", "24-game", "game-of-24"),
+    ),
+    Benchmark(
+        name="gpqa",
+        title="GPQA",
+        scorer="choice",
+        tools=_EVERYTHING,
+        hub=HubFile("Idavidrein/gpqa", ("gpqa_diamond.csv",), gated=True),
+        fields=Fields(
+            id=("id", "Record ID"),
+            question=("question", "Question"),
+            answers=("answers", "answer", "Correct Answer"),
+            incorrect=("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"),
+        ),
+        pages=("idavidrein/gpqa", "datasets/gpqa"),
+    ),
+    Benchmark(
+        name="medqa",
+        title="MedQA",
+        scorer="choice",
+        tools=_SEARCH,
+        hub=HubFile("GBaker/MedQA-USMLE-4-options", ("phrases_no_exclude_test.jsonl",)),
+        pages=("medqa-usmle", "bigbio/med_qa", "jind11/medqa"),
+    ),
+    Benchmark(
+        name="own",
+        title="Own questions",
+        scorer="match",
+        tools=_EVERYTHING,
+        hub=None,
+        fields=Fields(
+            numbers=("numbers",),
+            metadata=("level", "type", "dataset", "supporting_titles", "source"),
+        ),
+    ),
+)
+
+BENCHMARKS: Mapping[str, Benchmark] = {entry.name: entry for entry in _ENTRIES}
+
+
+def benchmark(name: str) -> Benchmark:
+    """The benchmark of that name.
+
+    Raises:
+        ConfigError: there is none; the sentence lists those there are.
+    """
+    try:
+        return BENCHMARKS[name]
+    except KeyError:
+        known = ", ".join(BENCHMARKS)
+        raise ConfigError(f"There is no benchmark {name!r}; choose one of {known}.") from None

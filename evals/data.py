@@ -1,0 +1,101 @@
+"""Load a benchmark's tasks, from a local file or from the Hugging Face Hub, and sample from them by seed."""
+
+from __future__ import annotations
+
+import os
+import random
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from evals.benchmarks import Benchmark, HubFile, benchmark
+from evals.files import ENDINGS, Row, read_rows
+from evals.rows import tasks_of
+from evals.task import Task
+from graph.errors import ConfigError, DataError
+
+
+def load_tasks(name: str, data: str | Path | None = None) -> list[Task]:
+    """All tasks of a benchmark, in the order of its file.
+
+    Args:
+        name: a key of `evals.benchmarks.BENCHMARKS`.
+        data: a file of questions (JSONL, JSON list, CSV, parquet), or a folder that holds one named after the
+            benchmark; without it, the benchmark's file on the Hub (the environment's `HF_ENDPOINT`, `HF_TOKEN` and
+            `HF_HOME` count).
+
+    Raises:
+        ConfigError: there is no such benchmark, or it needs `data`.
+        DataError: the file cannot be had, or cannot be read as this benchmark.
+    """
+    entry = benchmark(name)
+    if data is not None:
+        path = _data_file(entry, Path(data))
+        return tasks_of(read_rows(path), entry, path)
+    if entry.hub is None:
+        raise ConfigError(f"The benchmark {name!r} has no file of its own; name one with --data.")
+    paths = _download(entry, entry.hub)
+    rows: list[Row] = [row for path in paths for row in read_rows(path)]
+    return tasks_of(rows, entry, paths[0])
+
+
+def sample(tasks: list[Task], limit: int | None, seed: int) -> list[Task]:
+    """`limit` tasks drawn by seed, in the order of the file; all of them without a limit.
+
+    The draw is a shuffle of the whole, so that a larger limit adds tasks to those of a smaller one and none is lost.
+    """
+    if limit is None or limit >= len(tasks):
+        return list(tasks)
+    if limit < 1:
+        raise ConfigError(f"The limit is {limit}; ask for at least one question.")
+    order = list(range(len(tasks)))
+    random.Random(seed).shuffle(order)
+    return [tasks[index] for index in sorted(order[:limit])]
+
+
+def _data_file(entry: Benchmark, path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    names = [f"{stem}{ending}" for stem in (entry.name, "data") for ending in ENDINGS]
+    for name in names:
+        if (path / name).is_file():
+            return path / name
+    raise DataError(
+        f"The folder {path} holds no {entry.name}{{{','.join(ENDINGS)}}}; name the file itself with --data."
+    )
+
+
+def _download(entry: Benchmark, source: HubFile) -> list[Path]:
+    """The benchmark's files, from the local cache where they have been downloaded before."""
+    try:
+        from huggingface_hub import HfApi, hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise ConfigError(
+            f"Loading {entry.title} from the Hub needs huggingface_hub: run `pip install huggingface_hub`, "
+            "or name a local file with --data."
+        ) from None
+    import httpx
+
+    endpoint = os.environ.get("HF_ENDPOINT")
+    try:
+        api = HfApi(endpoint=endpoint)
+        files = api.list_repo_files(source.repo, repo_type="dataset", revision=source.revision)
+        chosen = next((found for pattern in source.paths if (found := _matching(files, pattern))), None)
+        if chosen is None:
+            raise DataError(
+                f"The data set {source.repo} has no file {' or '.join(source.paths)}; name a local file with --data."
+            )
+        return [
+            Path(hf_hub_download(source.repo, name, repo_type="dataset", revision=source.revision, endpoint=endpoint))
+            for name in chosen
+        ]
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        hint = "accept its terms on the Hub and set HF_TOKEN" if source.gated else "check the connection"
+        raise DataError(
+            f"{entry.title} could not be downloaded from the data set {source.repo} "
+            f"({type(error).__name__}); {hint}, or name a local file with --data."
+        ) from error
+
+
+def _matching(files: list[str], pattern: str) -> list[str]:
+    return sorted(name for name in files if fnmatchcase(name, pattern))

@@ -1,0 +1,60 @@
+"""What is asked and what the answer was worth: the two records that benchmarks, scorers, the runner and training share.
+
+A `Task` carries everything that is needed to put the question and to judge the answer. Only `prompt` is ever shown to
+an agent; the reference answers and the metadata are for the scorer and for the reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from string import ascii_uppercase
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question with its reference answers."""
+
+    id: str
+    """Unique within its benchmark."""
+    question: str
+    """Without the options of a multiple-choice question and without any answer-format instruction."""
+    answers: tuple[str, ...]
+    """Reference answers; any one of them is right. For multiple choice these are texts of options, not letters."""
+    choices: tuple[str, ...] | None = None
+    """The options in order, without letters."""
+    scorer: str = "match"
+    """A key of `evals.scorers.SCORERS`."""
+    benchmark: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What else is known (level, numbers of a puzzle, supporting titles). Never shown to the agent."""
+
+    @property
+    def prompt(self) -> str:
+        """What the agent is asked: the question and, where there are any, the lettered options."""
+        if not self.choices:
+            return self.question
+        options = "\n".join(f"{letter}. {text}" for letter, text in zip(ascii_uppercase, self.choices, strict=False))
+        return f"{self.question}\n\n{options}\n\nAnswer with the letter of the right option."
+
+
+@dataclass(frozen=True)
+class Score:
+    """A scorer's verdict on one prediction."""
+
+    correct: bool
+    value: float
+    """In [0, 1]: 1.0 when correct; token F1 or another partial measure where the scorer has one, else 0.0."""
+    reason: str
+    """One sentence for the person who reads the run."""
+
+
+def right(reason: str) -> Score:
+    """A full score."""
+    return Score(correct=True, value=1.0, reason=reason)
+
+
+def wrong(reason: str, value: float = 0.0) -> Score:
+    """A wrong answer; `value` may tell how close it came."""
+    return Score(correct=False, value=value, reason=reason)
