@@ -1,0 +1,54 @@
+"""What can go wrong, named after the boundary at which it did.
+
+Two kinds of failure never mix. A failure of the *agent* (an unreadable plan, a tool that returned an error, a wrong
+answer) is data: it is recorded in the run's memory and the run goes on. A failure of the *surroundings* (no
+connection, a wrong key, a missing file) is one of the exceptions below and leaves the run, because no answer made
+after it would mean anything.
+
+Every message is one sentence that says what is wrong, where, and what to do next. Command lines print it and exit
+with code 2; nobody needs a traceback to mend a typing error.
+"""
+
+from __future__ import annotations
+
+
+class AgentFlowError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+    kind = "error"
+
+
+class ConfigError(AgentFlowError):
+    """A setting, an option or a model spec that cannot be used as given."""
+
+    kind = "config"
+
+
+class DataError(AgentFlowError):
+    """A file or data set that cannot be read as what it should be."""
+
+    kind = "data"
+
+
+class ModelError(AgentFlowError):
+    """A language model did not answer."""
+
+    kind = "model"
+
+
+class ModelUnavailable(ModelError):
+    """The model's server failed or was out of reach (connection, time-out, 5xx, cut reply): trying again may help."""
+
+
+class ModelRejected(ModelError):
+    """The server refused the request (wrong key, unknown model, prompt too long): trying again will not help."""
+
+
+class ContextLengthExceeded(ModelRejected):
+    """The prompt, or the prompt and the reply asked for, do not fit the model's context: end the run, or shorten."""
+
+
+class SandboxError(AgentFlowError):
+    """Code cannot be run with the promised isolation on this machine."""
+
+    kind = "sandbox"
