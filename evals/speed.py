@@ -1,0 +1,151 @@
+"""What a run costs besides its models: real graph, fake model server, fixed latency.
+
+    python -m evals.speed --rollouts 256 --turns 3 --latency-ms 50 [--processes 2] [--json]
+
+The server runs in a process of its own and answers every request with a valid reply after the latency. `ideal_seconds`
+is the latency of one run's calls, one after the other: what all runs would take if nothing else cost anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+
+from langchain_core.tools import BaseTool, StructuredTool
+
+
+@dataclass(frozen=True)
+class SpeedReport:
+    """What was measured."""
+
+    rollouts: int
+    turns: int
+    latency_ms: float
+    processes: int
+    seconds: float
+    """Wall seconds from the first request to the last answer."""
+    ideal_seconds: float
+    model_calls_per_rollout: float
+    cpu_seconds: float
+    """User and system seconds of the processes that ran the graph."""
+    cpu_ms_per_call: float
+    cpu_seconds_per_rollout: float
+
+
+def bench_tools() -> list[BaseTool]:
+    """Two tools that cost nothing, so that only the graph is measured."""
+
+    async def compute(query: str) -> str:
+        """Compute something."""
+        return f"computed {query}"
+
+    async def lookup(query: str) -> str:
+        """Look something up."""
+        return f"found {query}"
+
+    return [StructuredTool.from_function(coroutine=compute), StructuredTool.from_function(coroutine=lookup)]
+
+
+@contextmanager
+def fake_server(turns: int, latency_ms: float) -> Iterator[str]:
+    """A fake model server in a process of its own; yields its base URL."""
+    command = [sys.executable, "-m", "evals.fake_server", "--turns", str(turns), "--latency-ms", str(latency_ms)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def roll_out(rollouts: int, turns: int, url: str) -> tuple[int, float]:
+    """Run the graph on one event loop; returns the number of model calls and the CPU seconds of this process."""
+    from graph import Context, build_graph
+
+    context = Context(model=f"fake@{url}", max_turns=turns)
+    graph = build_graph(tools=bench_tools())
+
+    async def one(number: int) -> int:
+        state = await graph.ainvoke({"question": f"Question {number}: which item comes last?"}, context=context)
+        if state["answer"] != "42" or len(state["memory"]) != turns:
+            raise RuntimeError(f"rollout {number} ended with {state['answer']!r} after {len(state['memory'])} turns")
+        return sum(cost["calls"] for cost in state["usage"].values())
+
+    async def everything() -> int:
+        return sum(await asyncio.gather(*(one(number) for number in range(rollouts))))
+
+    before = _cpu_seconds()
+    return asyncio.run(everything()), _cpu_seconds() - before
+
+
+def measure(rollouts: int, turns: int, latency_ms: float, processes: int = 1) -> SpeedReport:
+    """Measure `rollouts` runs of `turns` turns, spread over `processes`."""
+    with fake_server(turns, latency_ms) as url:
+        if processes == 1:
+            roll_out(1, turns, url)  # imports and first connections are not what is measured
+            began = time.perf_counter()
+            results = [roll_out(rollouts, turns, url)]
+            seconds = time.perf_counter() - began
+        else:
+            shares = [rollouts // processes + (rank < rollouts % processes) for rank in range(processes)]
+            with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+                list(pool.map(roll_out, [1] * processes, [turns] * processes, [url] * processes))
+                began = time.perf_counter()
+                results = list(pool.map(roll_out, shares, [turns] * processes, [url] * processes))
+                seconds = time.perf_counter() - began
+    calls = sum(count for count, _ in results)
+    cpu = sum(spent for _, spent in results)
+    return SpeedReport(
+        rollouts=rollouts,
+        turns=turns,
+        latency_ms=latency_ms,
+        processes=processes,
+        seconds=round(seconds, 3),
+        ideal_seconds=round(math.ceil(calls / rollouts) * latency_ms / 1000, 3),
+        model_calls_per_rollout=calls / rollouts,
+        cpu_seconds=round(cpu, 3),
+        cpu_ms_per_call=round(1000 * cpu / calls, 3),
+        cpu_seconds_per_rollout=round(cpu / rollouts, 4),
+    )
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evals.speed", description="Time runs of the graph without a model."
+    )
+    parser.add_argument("--rollouts", type=int, default=256)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--latency-ms", type=float, default=50.0)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+    if min(options.rollouts, options.turns, options.processes) < 1 or options.latency_ms < 0:
+        parser.error("rollouts, turns and processes must be at least 1, the latency at least 0")
+    report = measure(options.rollouts, options.turns, options.latency_ms, options.processes)
+    if options.json:
+        sys.stdout.write(json.dumps(asdict(report)) + "\n")
+    else:
+        for name, value in asdict(report).items():
+            sys.stdout.write(f"{name:26} {value}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

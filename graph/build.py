@@ -1,0 +1,162 @@
+"""The four modules as a LangGraph application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+from langgraph._internal._runnable import RunnableCallable  # the public RunnableLambda adds a traced run per node
+from langgraph.graph import START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Command, RetryPolicy
+
+from graph.context import Context
+from graph.errors import ConfigError, ModelUnavailable
+from graph.executor import execute
+from graph.generator import generate
+from graph.planner import plan
+from graph.roles import ANY_ROLE
+from graph.run import Node, Run, run_sync
+from graph.state import ROLES, AgentInput, State, add_usage
+from graph.toolbox import Toolbox
+from graph.verifier import verify
+
+if TYPE_CHECKING:
+    from langgraph.cache.base import BaseCache
+    from langgraph.store.base import BaseStore
+    from langgraph.types import Checkpointer
+
+AgentGraph = CompiledStateGraph[State, Context, AgentInput, State]
+
+NODES: dict[str, tuple[Node, tuple[str, ...]]] = {
+    "planner": (plan, ("executor", "generator")),
+    "executor": (execute, ("verifier",)),
+    "verifier": (verify, ("planner", "generator")),
+    "generator": (generate, ()),
+}
+"""Each module's function, and where it may route."""
+
+NODES_PER_TURN = 3
+
+
+def build_graph(
+    *,
+    tools: Sequence[BaseTool | str] | None = None,
+    models: BaseChatModel | str | Mapping[str, BaseChatModel | str] | None = None,
+    checkpointer: Checkpointer = None,
+    store: BaseStore | None = None,
+    cache: BaseCache[Any] | None = None,
+    interrupt_before: Sequence[str] = (),
+    interrupt_after: Sequence[str] = (),
+    max_turns: int = 50,
+) -> AgentGraph:
+    """Compile the agent.
+
+    Args:
+        tools: What the planner may choose from: LangChain tools, built-in names, import paths. Default: the built-in
+            tools that need no corpus.
+        models: One model (a chat model or a spec) for all roles, or one per role. A chat model is used as it is, with
+            its own temperature. What a run's context sets for a role wins.
+        checkpointer: Where runs are kept, for resuming and for chats. None compiled in by default: `langgraph dev`
+            and the platform bring their own.
+        store: LangGraph's long-term store, for tools that use one.
+        cache: LangGraph's node cache.
+        interrupt_before: Modules to pause before, by name.
+        interrupt_after: Modules to pause after, by name.
+        max_turns: The most turns that any run's context may ask for; sets LangGraph's recursion limit.
+
+    Returns:
+        The compiled graph. It takes a `question` (or `messages`) and a `Context`.
+
+    Raises:
+        ConfigError: a role is unknown or two tools bear one name.
+    """
+    toolbox = Toolbox(tools)
+    by_role = _models_by_role(models)
+    builder: StateGraph[State, Context, AgentInput, State] = StateGraph(State, Context, input_schema=AgentInput)
+    retry = RetryPolicy(max_attempts=2, initial_interval=1.0, retry_on=ModelUnavailable)
+    for name, (module, destinations) in NODES.items():
+        action = _as_runnable(name, module, toolbox, by_role)
+        builder.add_node(name, action, destinations=destinations, retry_policy=retry)
+    builder.add_edge(START, "planner")
+    compiled = builder.compile(
+        checkpointer=checkpointer,
+        store=store,
+        cache=cache,
+        interrupt_before=list(interrupt_before) or None,
+        interrupt_after=list(interrupt_after) or None,
+        name="agentflow",
+    )
+    return compiled.with_config(recursion_limit=NODES_PER_TURN * max_turns + 2)
+
+
+def _models_by_role(
+    models: BaseChatModel | str | Mapping[str, BaseChatModel | str] | None,
+) -> dict[str, BaseChatModel | str]:
+    if models is None:
+        return {}
+    if not isinstance(models, Mapping):
+        return {ANY_ROLE: models}
+    unknown = sorted(set(models) - set(ROLES))
+    if unknown:
+        raise ConfigError(f"There is no role {unknown[0]!r} to give a model to; the roles are {', '.join(ROLES)}.")
+    return dict(models)
+
+
+def _as_runnable(
+    name: str, module: Node, toolbox: Toolbox, models: Mapping[str, BaseChatModel | str]
+) -> RunnableCallable:
+    """A module as a node that serves `invoke` and `ainvoke` alike."""
+
+    async def work(sync: bool, state: State, config: RunnableConfig, runtime: Runtime[Context]) -> Command[str]:
+        run = Run(
+            context=runtime.context or Context(),
+            toolbox=toolbox,
+            models=models,
+            config=config,
+            sync=sync,
+            seconds_before=state.get("seconds", 0.0),
+        )
+        result: Command[str] = await module(state, run)
+        return result
+
+    def on_thread(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> Command[str]:
+        return run_sync(work(True, state, config, runtime))
+
+    async def on_loop(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> Command[str]:
+        return await work(False, state, config, runtime)
+
+    return RunnableCallable(on_thread, on_loop, name=name)
+
+
+async def answer_now(
+    state: State,
+    context: Context,
+    *,
+    tools: Sequence[BaseTool | str] | None = None,
+    models: BaseChatModel | str | Mapping[str, BaseChatModel | str] | None = None,
+) -> State:
+    """Answer from what an unfinished run knows, without going on with it.
+
+    Args:
+        state: The state of a run that was interrupted.
+        context: The run's settings.
+        tools: What the graph was built with.
+        models: What the graph was built with.
+
+    Raises:
+        ModelError: the generator's model did not answer.
+    """
+    run = Run(
+        context, Toolbox(tools), _models_by_role(models), {}, sync=False, seconds_before=state.get("seconds", 0.0)
+    )
+    update = (await generate(state, run)).update
+    assert isinstance(update, dict)
+    usage = add_usage(state.get("usage", {}), update.pop("usage"))
+    seconds = state.get("seconds", 0.0) + update.pop("seconds")
+    ended: State = {**state, **update, "usage": usage, "seconds": seconds, "ended_by": "interrupt"}
+    return ended

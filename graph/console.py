@@ -1,0 +1,145 @@
+"""A run as it is shown in a terminal: one block per step, in the words that the page and the graph use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from graph.prompts import FINISH
+from graph.state import Plan, State, ToolCall, Turn, Usage
+
+NEXT = {"planner": "executor", "executor": "verifier", "verifier": "planner", "generator": ""}
+_LINES = 12
+"""Lines of a result that are shown; the rest is counted."""
+
+
+class RunView:
+    """Prints each step when it has happened and says which module works meanwhile.
+
+    Args:
+        console: Where to print.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: Status | None = None
+        self._turn = 1
+
+    def __enter__(self) -> RunView:
+        self._wait_for("planner")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def _wait_for(self, module: str) -> None:
+        if not self._console.is_terminal:
+            return
+        if self._status is None:
+            self._status = self._console.status(f"{module} …")
+            self._status.start()
+        self._status.update(f"{module} …")
+
+    def show(self, module: str, update: Mapping[str, Any]) -> None:
+        """Print what a module has just written into the state."""
+        if module == "planner":
+            self._planned(update)
+        elif module == "executor":
+            self._executed(update)
+        elif module == "verifier":
+            self._judged(update["memory"][0])
+        coming = "generator" if update.get("ended_by") else NEXT.get(module)
+        if coming:
+            self._wait_for(coming)
+
+    def _planned(self, update: Mapping[str, Any]) -> None:
+        if update.get("analysis"):
+            self._console.print(
+                Panel(Text(update["analysis"]), title="analysis", title_align="left", border_style="dim")
+            )
+        plan: Plan | None = update.get("plan")
+        if plan is None:
+            return
+        self._console.rule(f"turn {self._turn}", align="left", style="dim")
+        self._turn += 1
+        if plan["error"]:
+            self._line("planner", f"no usable step: {plan['error']['message']}", "red")
+        elif plan["tool_name"] == FINISH:
+            self._line("planner", "the last result answers the question", "cyan")
+        else:
+            self._line("planner", f"{plan['tool_name']}: {plan['sub_goal'] or plan['input']}", "cyan")
+            if plan["justification"]:
+                self._line("", plan["justification"], "dim")
+
+    def _executed(self, update: Mapping[str, Any]) -> None:
+        if (plan := update.get("plan")) and plan["error"]:
+            self._line("executor", plan["error"]["message"], "red")
+        for call in update["calls"]:
+            self._line("executor", given_text(call), "blue")
+            failed = call["error"]
+            self._line("", failed["message"] if failed else call["result"], "red" if failed else "")
+
+    def _judged(self, turn: Turn) -> None:
+        verdict = turn["verdict"]
+        reason = verdict["reason"] or (turn["error"] or {"message": "the rules found nothing wrong"})["message"]
+        word = "accepted" if verdict["accepted"] else "rejected"
+        then = ", stop" if verdict["stop"] else ""
+        self._line("verifier", f"{word}{then}: {reason}", "green" if verdict["accepted"] else "red")
+
+    def _line(self, module: str, text: str, style: str) -> None:
+        lines = text.strip().splitlines() or [""]
+        if len(lines) > _LINES:
+            lines = [*lines[:_LINES], f"… {len(lines) - _LINES} more lines"]
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=9, style="bold")
+        grid.add_column(overflow="fold")
+        grid.add_row(module, Text("\n".join(lines), style=style))
+        self._console.print(grid)
+
+    def finish(self, state: State) -> None:
+        """Print the answer and what it has cost."""
+        if self._status:
+            self._status.stop()
+        if state.get("report"):
+            self._console.print(Panel(Text(state["report"]), title="report", title_align="left"))
+        answer = state.get("answer") or "(no answer)"
+        self._console.print(Panel(Text(answer, style="bold"), title="answer", title_align="left", border_style="green"))
+        self._console.print(usage_table(state.get("usage", {})))
+        ended = state.get("ended_by")
+        turns = len(state.get("memory", []))
+        said = f"{turns} turn{'s' if turns != 1 else ''}, {state.get('seconds', 0.0):.1f} s"
+        self._console.print(escape(said + (f", ended by {ended}" if ended else "")), style="dim")
+
+
+def given_text(call: ToolCall) -> str:
+    """A call's arguments, readable: one text as it is, several as JSON."""
+    values = list(call["arguments"].values())
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return json.dumps(call["arguments"], ensure_ascii=False)
+
+
+def usage_table(usage: Mapping[str, Usage]) -> Table:
+    """Calls, tokens and seconds of each role."""
+    table = Table(box=None, pad_edge=False, header_style="dim", style="dim")
+    table.add_column("role")
+    for name in ("calls", "tokens in", "tokens out", "seconds"):
+        table.add_column(name, justify="right")
+    for role, cost in usage.items():
+        table.add_row(
+            role,
+            str(cost["calls"]),
+            f"{cost['input_tokens']:,}",
+            f"{cost['output_tokens']:,}",
+            f"{cost['seconds']:.1f}",
+        )
+    return table

@@ -1,0 +1,46 @@
+"""The bare model, for comparison: the same question, no tools and no turns."""
+
+from __future__ import annotations
+
+import time
+
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+
+from graph.calling import call_model
+from graph.context import Context
+from graph.parsing import parse_answer
+from graph.prompts import direct_messages
+from graph.roles import model_for
+from graph.state import State, Usage
+
+
+async def answer_directly(question: str, context: Context | None = None, config: RunnableConfig | None = None) -> State:
+    """Let the generator's model answer a question on its own.
+
+    Returns:
+        A state like a run's, with the question, the answer, the messages and the usage.
+
+    Raises:
+        ModelError: the model did not answer.
+    """
+    began = time.perf_counter()
+    model = model_for("generator", context or Context(), {})
+    reply = await call_model(model, direct_messages(question), config or {}, None)
+    cost = reply.usage_metadata
+    seconds = time.perf_counter() - began
+    usage = Usage(
+        calls=1,
+        input_tokens=cost["input_tokens"] if cost else 0,
+        output_tokens=cost["output_tokens"] if cost else 0,
+        seconds=seconds,
+    )
+    answer = parse_answer(str(reply.text))
+    return State(
+        question=question,
+        memory=[],
+        answer=answer,
+        messages=[HumanMessage(question), AIMessage(answer)],
+        usage={"generator": usage},
+        seconds=seconds,
+    )

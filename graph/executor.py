@@ -1,0 +1,262 @@
+"""The executor: turns the planned step into calls of one tool, and makes them.
+
+The model writes arguments by the tool's own `args_schema`. A tool that takes one piece of code (its metadata names a
+`fence`) gets a fenced block instead, because code inside JSON costs small models their escapes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.runnables import RunnableConfig, patch_config
+from langchain_core.tools import BaseTool, ToolException
+from langgraph.errors import GraphBubbleUp
+from langgraph.types import Command, interrupt
+from pydantic import BaseModel, ValidationError
+
+from graph.errors import AgentFlowError, ContextLengthExceeded
+from graph.parsing import fenced_blocks, find_json, without_thinking
+from graph.prompts import FINISH, clip, executor_messages
+from graph.run import Run
+from graph.state import Failure, Plan, State, ToolCall, Usage
+from tools.card import time_limit_of
+from tools.errors import ToolUnavailable
+
+Arguments = dict[str, Any]
+
+
+async def execute(state: State, run: Run) -> Command[str]:
+    """Carry out the planned step.
+
+    Raises:
+        ModelError: the model that writes the arguments did not answer.
+    """
+    plan = cast(Plan, state["plan"])
+    update: dict[str, Any] = {"calls": []}
+    if plan["error"] is None and plan["tool_name"] != FINISH:
+        tool = next(tool for tool in run.tools() if tool.name == plan["tool_name"])
+        (arguments, failure, run.usage), *_ = await run.in_tasks(_writer(tool, state, run), [plan["sub_goal"]])
+        if failure is not None:
+            update["plan"] = {**plan, "error": failure}
+        else:
+            arguments, refusal = _ask_human(tool, arguments, plan, run)
+            update["calls"] = [refusal] if refusal else await _call_all(tool, arguments, run)
+    return Command(goto="verifier", update={**update, "usage": run.usage, "seconds": run.seconds})
+
+
+def text_argument(tool: BaseTool) -> str | None:
+    """The name of a tool's only required argument, if that is one free text; such a tool takes direct input."""
+    schema = _schema(tool)
+    required = schema.get("required", [])
+    if len(required) != 1:
+        return None
+    field = schema["properties"][required[0]]
+    return str(required[0]) if field.get("type") == "string" and "enum" not in field else None
+
+
+def _schema(tool: BaseTool) -> dict[str, Any]:
+    schema = tool.tool_call_schema
+    return schema if isinstance(schema, dict) else cast(type[BaseModel], schema).model_json_schema()
+
+
+def _writer(tool: BaseTool, state: State, run: Run) -> Callable[[str], Any]:
+    """The work of one task: write the arguments of each call."""
+
+    async def arguments(_: str) -> tuple[list[Arguments], Failure | None, dict[str, Usage]]:
+        try:
+            async with run.within_budget():
+                found = await _write(tool, state, run)
+        except TimeoutError:
+            return [], Failure(kind="timeout", message="the run's time was over"), run.usage
+        except ContextLengthExceeded as error:
+            return [], Failure(kind="arguments", message=str(error)), run.usage
+        if isinstance(found, str):
+            return [], Failure(kind="arguments", message=found), run.usage
+        return found, None, run.usage
+
+    return arguments
+
+
+async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | str:
+    """What each call of the tool is given, or a sentence that says why nothing can be."""
+    plan = cast(Plan, state["plan"])
+    argument = text_argument(tool)
+    if run.context.direct_arguments and argument and plan["input"]:
+        return [{argument: plan["input"]}]
+    fence = (tool.metadata or {}).get("fence")
+    if fence and argument:
+        form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
+        return await run.ask_for("executor", executor_messages(tool, state, form), _reads_block(argument, fence))
+    most = run.context.max_calls
+    schema = calls_schema(tool, most)
+    shape = json.dumps(schema["properties"]["calls"]["items"])
+    form = (
+        f'Reply with a JSON object {{"calls": [...]}} that holds, for each call of the tool (usually one, at most '
+        f"{most}), its arguments by this schema:\n{shape}"
+    )
+    return await run.ask_for("executor", executor_messages(tool, state, form), _reads_calls(tool, most), schema=schema)
+
+
+def calls_schema(tool: BaseTool, most: int) -> dict[str, Any]:
+    """JSON schema of a reply that holds the arguments of one or several calls."""
+    schema = _schema(tool)
+    definitions = schema.pop("$defs", None)
+    schema.pop("title", None)
+    schema.pop("description", None)
+    schema["additionalProperties"] = False
+    calls = {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
+    whole: dict[str, Any] = {"title": "calls", "type": "object", "properties": {"calls": calls}, "required": ["calls"]}
+    whole["additionalProperties"] = False
+    return whole | ({"$defs": definitions} if definitions else {})
+
+
+def _reads_block(name: str, language: str) -> Callable[[str], list[Arguments] | str]:
+    def read(reply: str) -> list[Arguments] | str:
+        text = without_thinking(reply)
+        code = "\n".join(fenced_blocks(text, language)) if "```" in text else text
+        return [{name: code}] if code.strip() else "the reply holds no code"
+
+    return read
+
+
+def _reads_calls(tool: BaseTool, most: int) -> Callable[[str], list[Arguments] | str]:
+    def read(reply: str) -> list[Arguments] | str:
+        value = find_json(without_thinking(reply))
+        if value is None:
+            return "the reply holds no JSON object"
+        calls = value.get("calls", [value]) if isinstance(value, dict) else value
+        if isinstance(calls, dict):
+            calls = [calls]
+        if not isinstance(calls, list) or not calls or not all(isinstance(call, dict) for call in calls):
+            return "the calls are not a list of JSON objects"
+        if len(calls) > most:
+            return f"there are {len(calls)} calls; at most {most} are allowed"
+        for call in calls:
+            if complaint := arguments_complaint(tool, call):
+                return complaint
+        return calls
+
+    return read
+
+
+def arguments_complaint(tool: BaseTool, arguments: Mapping[str, Any]) -> str | None:
+    """What is wrong with a call's arguments by the tool's schema, in one sentence, or None."""
+    schema = tool.args_schema
+    if not (isinstance(schema, type) and issubclass(schema, BaseModel)):  # e.g. MCP tools: the server checks
+        missing = [name for name in _schema(tool).get("required", []) if name not in arguments]
+        return f"the argument `{missing[0]}` of {tool.name} is missing" if missing else None
+    unknown = [name for name in arguments if name not in tool.args]
+    if unknown:
+        return f"{tool.name} has no argument `{unknown[0]}`; its arguments are {', '.join(tool.args)}"
+    try:
+        schema.model_validate(dict(arguments))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the call"
+        return f"the argument `{where}` of {tool.name} is wrong: {first['msg']}"
+    return None
+
+
+def _ask_human(
+    tool: BaseTool, arguments: list[Arguments], plan: Plan, run: Run
+) -> tuple[list[Arguments], ToolCall | None]:
+    """Ask whether the calls may be made, if the context wants that.
+
+    The interrupt's value says what is about to happen. It is resumed with True or "approve", with
+    `{"arguments": [...]}` to change the calls, or with anything else (a reason, False) to refuse them.
+    """
+    if tool.name not in run.context.ask_before:
+        return arguments, None
+    answer = interrupt({"tool": tool.name, "sub_goal": plan["sub_goal"], "calls": arguments})
+    if answer is True or answer == "approve":
+        return arguments, None
+    if isinstance(answer, dict) and isinstance(answer.get("arguments"), list):
+        return answer["arguments"], None
+    reason = answer.get("reason", "") if isinstance(answer, dict) else answer if isinstance(answer, str) else ""
+    message = f"a human refused the call{': ' + reason if reason and reason != 'reject' else ''}"
+    call = ToolCall(arguments=arguments[0], result="", error=Failure(kind="refused", message=message), seconds=0.0)
+    return arguments, call
+
+
+async def _call_all(tool: BaseTool, arguments: list[Arguments], run: Run) -> list[ToolCall]:
+    async def call(given: Arguments) -> tuple[ToolCall, dict[str, Usage]]:
+        handler = UsageMetadataCallbackHandler() if tool.name == "generalist" else None
+        done = await call_tool(tool, given, run, handler)
+        return done, _bill(handler, done["seconds"])
+
+    call.__name__ = tool.name
+    results = await run.in_tasks(call, arguments)
+    for _, bill in results:
+        for role, cost in bill.items():
+            run.count(role, cost)
+    return [done for done, _ in results]
+
+
+def _bill(handler: UsageMetadataCallbackHandler | None, seconds: float) -> dict[str, Usage]:
+    if handler is None:
+        return {}
+    spent = handler.usage_metadata.values()
+    tokens_in, tokens_out = sum(u["input_tokens"] for u in spent), sum(u["output_tokens"] for u in spent)
+    return {"generalist": Usage(calls=1, input_tokens=tokens_in, output_tokens=tokens_out, seconds=seconds)}
+
+
+async def call_tool(
+    tool: BaseTool, arguments: Arguments, run: Run, handler: UsageMetadataCallbackHandler | None = None
+) -> ToolCall:
+    """Call a tool once, within its own time limit and the run's; whatever it raises becomes the call's error.
+
+    Raises:
+        ModelError: the tool asked a model and that did not answer.
+        SandboxError: code cannot be isolated on this machine.
+    """
+    limit = max(min(time_limit_of(tool), run.seconds_left), 0.0)
+    began = time.perf_counter()
+    result, error = "", None
+    config: RunnableConfig = patch_config(run.config)
+    if handler is not None:
+        config = {**config, "callbacks": _with_handler(config.get("callbacks"), handler)}
+    try:
+        async with asyncio.timeout(limit):
+            result = _as_text(await tool.ainvoke(arguments, config))
+    except TimeoutError:
+        error = Failure(kind="timeout", message=f"{tool.name} did not finish within {limit:.3g} seconds")
+    except ToolUnavailable as problem:
+        error = Failure(kind="unavailable", message=str(problem))
+    except ToolException as problem:
+        error = Failure(kind="tool", message=str(problem))
+    except (AgentFlowError, GraphBubbleUp):
+        raise
+    except Exception as problem:  # noqa: BLE001 - a user's tool may raise anything, and the planner can act on it
+        error = Failure(kind="tool", message=f"{type(problem).__name__}: {problem}")
+    if error is not None:
+        error["message"] = clip(error["message"], run.context.max_result_chars)
+    return ToolCall(
+        arguments=arguments,
+        result=clip(result, run.context.max_result_chars),
+        error=error,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _with_handler(callbacks: Any, handler: UsageMetadataCallbackHandler) -> Any:
+    if callbacks is None:
+        return [handler]
+    if isinstance(callbacks, list):
+        return [*callbacks, handler]
+    manager = callbacks.copy()
+    manager.add_handler(handler, inherit=True)
+    return manager
+
+
+def _as_text(result: Any) -> str:
+    """A tool's result as text: content blocks joined, other values as JSON."""
+    if isinstance(result, str):
+        return result
+    if isinstance(result, list) and all(isinstance(block, dict) and "text" in block for block in result):
+        return "\n".join(str(block["text"]) for block in result)
+    return json.dumps(result, ensure_ascii=False, default=str)

@@ -1,0 +1,61 @@
+"""The generator: writes the answer, and on request the report, from accepted turns alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langgraph.types import Command
+
+from graph.errors import ContextLengthExceeded
+from graph.parsing import parse_answer, without_thinking
+from graph.prompts import accepted_turns, conversation_text, generator_messages
+from graph.run import Run
+from graph.state import State
+
+_LIMITS = (4000, 1000, 250)
+"""Characters kept of each result; the next is tried when the prompt does not fit the model's context."""
+
+
+async def generate(state: State, run: Run) -> Command[str]:
+    """Write the answer and end the run.
+
+    This node runs after the budget is spent as well: a run always ends in an answer.
+
+    Raises:
+        ModelError: the model did not answer.
+    """
+    if run.context.answer == "last_result":
+        answer = last_result(state)
+    else:
+        answer = parse_answer(await _write(state, run, report=False))
+    state = {**state, "answer": answer}
+    update: dict[str, Any] = {"answer": answer, "plan": None, "calls": [], "messages": [AIMessage(answer)]}
+    if run.context.report:
+        update["report"] = without_thinking(await _write(state, run, report=True))
+    return Command(update={**update, "usage": run.usage, "seconds": run.seconds})
+
+
+def last_result(state: State) -> str:
+    """The last result that was accepted, or an empty text."""
+    for turn in reversed(accepted_turns(state)):
+        for call in reversed(turn["calls"]):
+            if call["error"] is None and call["result"].strip():
+                return call["result"].strip()
+    return ""
+
+
+async def _write(state: State, run: Run, *, report: bool) -> str:
+    conversation = conversation_text(state.get("messages", []), state["question"])
+
+    async def ask(limit: int) -> str:
+        messages: list[BaseMessage] = generator_messages(state, conversation, report=report, limit=limit)
+        reply = await run.ask("generator", messages)
+        return str(reply.text)
+
+    for limit in _LIMITS[:-1]:
+        try:
+            return await ask(limit)
+        except ContextLengthExceeded:
+            continue
+    return await ask(_LIMITS[-1])

@@ -1,0 +1,114 @@
+"""The planner: analyses the question once, then chooses one step at a time."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from langchain_core.messages import AnyMessage, HumanMessage
+from langgraph.types import Command, Overwrite
+
+from graph.errors import ContextLengthExceeded, DataError
+from graph.parsing import parse_plan, without_thinking
+from graph.prompts import FINISH, analyst_messages, conversation_text, planner_messages, planner_system
+from graph.run import Run
+from graph.state import RunMark, State
+
+
+async def plan(state: State, run: Run) -> Command[str]:
+    """Choose the next step, or end the run when its budget is spent.
+
+    Entered from outside, the node starts a new run first: it finds the question, clears what an earlier run of the
+    thread left, and has the question analysed unless the input brought an analysis.
+
+    Raises:
+        DataError: there is no question.
+        ModelError: the model did not answer.
+    """
+    update: dict[str, Any] = {}
+    if not state.get("going_on"):
+        update = _start(state)
+        messages = [*state.get("messages", []), *update["messages"]]
+        state = cast(State, {**state, **update, "messages": messages})
+        update = {key: Overwrite(value) if key in _REDUCED else value for key, value in update.items()}
+        run.seconds_before = 0.0
+    if len(state.get("memory", [])) >= run.context.max_turns:
+        return _end("turns", update, run)
+    try:
+        async with run.within_budget():
+            update |= await _next_step(state, run)
+    except TimeoutError:
+        return _end("time", update, run)
+    except ContextLengthExceeded:
+        return _end("context", update, run)
+    return Command(goto="executor", update=_with_cost(update, run))
+
+
+_REDUCED = ("memory", "usage", "seconds", "planner_turns")
+
+
+def _start(state: State) -> dict[str, Any]:
+    """What a new run of a thread begins with."""
+    mark = state.get("run")
+    messages = state.get("messages", [])
+    newest = messages[-1] if messages else None
+    question = state.get("question", "").strip()
+    said: list[AnyMessage] = []
+    if isinstance(newest, HumanMessage) and (mark is None or newest.id != mark["message_id"]):
+        question = str(newest.text).strip()
+        message_id = newest.id or ""
+    else:
+        message = HumanMessage(question, id=f"question-{len(messages)}")
+        said, message_id = [message], str(message.id)
+    if not question:
+        raise DataError("There is no question: give the input a `question` or a human message.")
+    analysis = state.get("analysis", "")
+    if mark is not None and analysis == mark["analysis"]:
+        analysis = ""  # made for an earlier question of this thread
+    return {
+        "question": question,
+        "analysis": analysis,
+        "plan": None,
+        "calls": [],
+        "memory": [],
+        "answer": "",
+        "report": "",
+        "ended_by": "",
+        "usage": {},
+        "seconds": 0.0,
+        "planner_turns": [],
+        "messages": said,
+        "run": RunMark(analysis=analysis, message_id=message_id),
+    }
+
+
+async def _next_step(state: State, run: Run) -> dict[str, Any]:
+    update: dict[str, Any] = {}
+    tools = run.tools()
+    conversation = conversation_text(state.get("messages", []), state["question"])
+    if run.context.analyse and not state.get("analysis") and not state.get("memory"):
+        reply = await run.ask("analyst", analyst_messages(state["question"], tools, conversation))
+        analysis = without_thinking(str(reply.text))
+        update["analysis"] = analysis
+        update["run"] = RunMark(analysis=analysis, message_id=state["run"]["message_id"])
+        state = {**state, "analysis": analysis}
+    can_finish = run.context.verify == "rules"
+    system = planner_system(tools, direct=run.context.direct_arguments, can_finish=can_finish)
+    reply = await run.ask("planner", planner_messages(system, state, conversation, run.context.max_turns))
+    names = [tool.name for tool in tools] + ([FINISH] if can_finish else [])
+    update["plan"] = parse_plan(str(reply.text), names)
+    update["calls"] = []
+    captured = reply.additional_kwargs.get("captured")
+    if captured is not None:
+        update["planner_turns"] = [captured]
+    return update
+
+
+def _with_cost(update: dict[str, Any], run: Run) -> dict[str, Any]:
+    """The update with this node's bill, added to a run's bill or opening a new one."""
+    for key, value in (("usage", run.usage), ("seconds", run.seconds)):
+        update[key] = Overwrite(value) if isinstance(update.get(key), Overwrite) else value
+    return update
+
+
+def _end(reason: str, update: dict[str, Any], run: Run) -> Command[str]:
+    return Command(goto="generator", update=_with_cost({**update, "ended_by": reason}, run))

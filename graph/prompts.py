@@ -1,0 +1,248 @@
+"""Every word that the modules say to a model.
+
+All prompts put what never changes first, then the question, then what grows, so that servers can reuse the common
+prefix. The planner's prompt is a transcript: turn t+1 is turn t, the planner's reply, and one message with what came
+of it. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; the roles follow its appendix on prompts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.tools import BaseTool
+
+from graph.state import Failure, State, ToolCall, Turn
+from tools.card import card_of
+
+FINISH = "finish"
+"""With `verify="rules"` no model says when to stop, so the planner can: this name ends the run."""
+
+
+def tool_card(tool: BaseTool) -> str:
+    """One tool as the planner reads it."""
+    card = card_of(tool)
+    lines = [f"- {tool.name}: {' '.join(tool.description.split())}", f"  Input: {card.input}"]
+    lines += [f"  Limit: {limitation}" for limitation in card.limitations]
+    lines += [f"  Advice: {practice}" for practice in card.best_practices]
+    lines += [f"  Example: {goal} -> {given}" for goal, given in card.examples]
+    return "\n".join(lines)
+
+
+def _toolbox(tools: Sequence[BaseTool]) -> str:
+    return "Tools:\n" + "\n".join(tool_card(tool) for tool in tools)
+
+
+def analyst_messages(question: str, tools: Sequence[BaseTool], conversation: str) -> list[BaseMessage]:
+    """Ask for the analysis of a question."""
+    names = "\n".join(f"- {tool.name}: {' '.join(tool.description.split())}" for tool in tools)
+    return [
+        SystemMessage(
+            "You analyse a question before a team of agents solves it with tools. In at most three short sentences say "
+            "what exactly is asked, which facts or computations are needed and in which order, and in what form the "
+            f"answer is wanted. Do not answer the question.\n\nTools of the team:\n{names}"
+        ),
+        HumanMessage(f"{conversation}Question: {question}"),
+    ]
+
+
+_STEP_FORMAT = """Reply with exactly these four lines and nothing else:
+Justification: why this step comes next, in one sentence
+Context: the facts the tool needs, with every number, name and earlier result it has to use
+Sub-Goal: what this one step must find out or compute
+Tool Name: one of {names}"""
+
+_DIRECT_FORMAT = """Reply with exactly these two lines and nothing else:
+Tool: one of {names}
+Input: what the tool is given, as it is"""
+
+
+def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool) -> SystemMessage:
+    """The planner's standing orders: static for all questions, so that every run shares it."""
+    names = ", ".join(tool.name for tool in tools)
+    rules = [
+        "Plan one small step at a time: a step is one use of one tool.",
+        "Build on results you already have; never repeat a step that worked.",
+        "When a step failed or was rejected, change the sub-goal, its wording or the tool.",
+    ]
+    if can_finish:
+        names += f", {FINISH}"
+        rules.append(f"When the last result answers the question, choose the tool {FINISH}.")
+    form = (_DIRECT_FORMAT if direct else _STEP_FORMAT).format(names=names)
+    return SystemMessage(
+        "You are the planner of a team that answers questions with tools. You choose the next step; others carry it "
+        "out, check it and write the answer.\n\n" + _toolbox(tools) + "\n\n" + "\n".join(rules) + "\n\n" + form
+    )
+
+
+def planner_messages(system: SystemMessage, state: State, conversation: str, max_turns: int) -> list[AnyMessage]:
+    """The planner's transcript up to now.
+
+    Each captured turn travels with its message (`additional_kwargs["captured"]`), so that a model which holds the
+    exact tokens can extend them instead of encoding the text again.
+    """
+    analysis = state.get("analysis", "")
+    opening = f"{conversation}Question: {state['question']}"
+    if analysis:
+        opening += f"\n\nAnalysis: {analysis}"
+    messages: list[AnyMessage] = [system, HumanMessage(f"{opening}\n\n{turns_left(max_turns)}")]
+    captured = state.get("planner_turns", [])
+    for index, turn in enumerate(state.get("memory", [])):
+        known = {"captured": captured[index]} if index < len(captured) else {}
+        messages.append(AIMessage(turn["reply"], additional_kwargs=known))
+        messages.append(HumanMessage(turn["observation"]))
+    return messages
+
+
+def turns_left(count: int) -> str:
+    """How the planner is told its budget. Seconds are never told: they would make runs irreproducible."""
+    return f"Turns left: {count}. Plan the next step." if count != 1 else "Turns left: 1. Plan the last step."
+
+
+def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessage]:
+    """Ask for the arguments of the planned step; `form` says how they are to be written."""
+    card = card_of(tool)
+    plan = state.get("plan")
+    assert plan is not None
+    advice = "".join(f"\n{practice}" for practice in card.best_practices)
+    goal = f"Question (for reference): {state['question']}\n\nSub-goal: {plan['sub_goal']}"
+    if plan["context"]:
+        goal += f"\nContext: {plan['context']}"
+    facts = results_text(accepted_turns(state))
+    if facts:
+        goal += f"\n\nResults so far:\n{facts}"
+    return [
+        SystemMessage(
+            f"You prepare the input of the tool {tool.name}.\n{' '.join(tool.description.split())}\n"
+            f"Input: {card.input}{advice}\n\n{form}\nServe the sub-goal alone, with the facts given."
+        ),
+        HumanMessage(goal),
+    ]
+
+
+_VERIFIER = """You check the work of a team that answers a question with tools. Judge the last turn and decide what \
+comes next.
+
+Reject the last turn if its result is an error, is about something else, contradicts the question, is made up, or does \
+not serve its sub-goal. Otherwise accept it.
+Stop if the accepted results already contain everything that the question asks for. Continue if any part of the \
+question still needs a look-up or a computation.
+
+Reply with a JSON object: {"reason": "one or two sentences: what is known, what is missing", "result": "accept" or \
+"reject", "next": "stop" or "continue"}"""
+
+
+def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
+    """Ask for a judgement on the memory and on the turn in progress."""
+    plan = state.get("plan")
+    assert plan is not None
+    lines = [f"{conversation}Question: {state['question']}"]
+    for number, turn in enumerate(state.get("memory", []), 1):
+        mark = "accepted" if turn["verdict"]["accepted"] else "rejected"
+        lines.append(f"Turn {number} ({mark}): {step_text(turn)}")
+    number = len(state.get("memory", [])) + 1
+    lines.append(f"Turn {number} (the last, to be judged): {plan['tool_name']}: {plan['sub_goal'] or plan['input']}")
+    lines.append(calls_text(state.get("calls", [])))
+    return [SystemMessage(_VERIFIER), HumanMessage("\n\n".join(lines))]
+
+
+_GENERATOR = """You write the final answer to a question from the results that a team has found and checked.
+
+Trust the results more than your memory. Give the answer in the form the question asks for: a name, a number, a date, \
+yes or no, the letter of an option. No explanation, no sentence around it, no unit unless asked for.
+
+Reply with one line:
+Answer: the answer"""
+
+_REPORT = """You write a report on how a question was answered, from the results that a team has found and checked.
+
+Open with the answer in one sentence. Then explain how it follows, step by step, naming the source of every fact. Say \
+what remains uncertain. Use only the results below; where they are silent, say so."""
+
+
+def generator_messages(state: State, conversation: str, *, report: bool, limit: int) -> list[BaseMessage]:
+    """Ask for the answer (or the report) from accepted turns alone; each result is clipped to `limit` characters."""
+    facts = results_text(accepted_turns(state), limit)
+    if not facts:
+        facts = "None: the tools found nothing that held. Answer from your own knowledge."
+    text = f"{conversation}Question: {state['question']}\n\nResults:\n{facts}"
+    if report:
+        text += f"\n\nAnswer: {state.get('answer', '')}"
+    return [SystemMessage(_REPORT if report else _GENERATOR), HumanMessage(text)]
+
+
+def direct_messages(question: str) -> list[BaseMessage]:
+    """The bare model, for comparison: no tools, no turns."""
+    return [
+        SystemMessage("Answer the question. Think step by step, briefly; then end with one line:\nAnswer: the answer"),
+        HumanMessage(f"Question: {question}"),
+    ]
+
+
+def accepted_turns(state: State) -> list[Turn]:
+    """The turns whose results may be used."""
+    return [turn for turn in state.get("memory", []) if turn["verdict"]["accepted"]]
+
+
+def step_text(turn: Turn) -> str:
+    """A finished turn in the words of its plan and its results."""
+    plan = turn["plan"]
+    if turn["error"] and not turn["calls"]:
+        return failure_text(turn["error"])
+    return f"{plan['tool_name']}: {plan['sub_goal'] or plan['input']}\n{calls_text(turn['calls'])}"
+
+
+def results_text(turns: Sequence[Turn], limit: int | None = None) -> str:
+    """Accepted results, numbered, for those who build on them."""
+    parts = []
+    for number, turn in enumerate(turns, 1):
+        goal = turn["plan"]["sub_goal"] or turn["plan"]["input"]
+        parts.append(f"{number}. {goal}\n{calls_text(turn['calls'], limit)}")
+    return "\n".join(parts)
+
+
+def calls_text(calls: Sequence[ToolCall], limit: int | None = None) -> str:
+    """What came back from the calls of a turn."""
+    parts = []
+    for call in calls:
+        said = call["result"] if call["error"] is None else failure_text(call["error"])
+        parts.append(f"Result: {clip(said, limit) if limit else said}")
+    return "\n".join(parts) or "Result: none"
+
+
+def failure_text(failure: Failure) -> str:
+    """A failure as the planner reads it."""
+    return f"failed: {failure['message']}"
+
+
+def observation(calls: Sequence[ToolCall], error: Failure | None, reason: str, accepted: bool, left: int) -> str:
+    """The message that closes a turn in the planner's transcript."""
+    lines = [calls_text(calls)] if calls else []
+    if error and not any(call["error"] == error for call in calls):
+        lines.append(f"Step {failure_text(error)}")
+    lines.append(
+        f"{'Accepted' if accepted else 'Rejected'}: {reason}" if reason else ("Accepted." if accepted else "Rejected.")
+    )
+    lines.append(turns_left(left))
+    return "\n".join(lines)
+
+
+def clip(text: str, limit: int) -> str:
+    """Shorten a text to about `limit` characters, keeping its beginning and its end."""
+    if len(text) <= limit:
+        return text
+    head, tail = limit * 3 // 4, limit // 4
+    return f"{text[:head]}\n[… {len(text) - head - tail:,} characters left out …]\n{text[len(text) - tail :]}"
+
+
+def conversation_text(messages: Sequence[AnyMessage], question: str) -> str:
+    """Earlier exchanges of a chat, as an opening for a prompt; empty for a first question."""
+    earlier = [message for message in messages if isinstance(message, HumanMessage | AIMessage)]
+    if earlier and isinstance(earlier[-1], HumanMessage) and str(earlier[-1].text) == question:
+        earlier = earlier[:-1]
+    if not earlier:
+        return ""
+    lines = [
+        f"{'User' if isinstance(m, HumanMessage) else 'Assistant'}: {clip(str(m.text), 500)}" for m in earlier[-6:]
+    ]
+    return "Conversation so far:\n" + "\n".join(lines) + "\n\n"

@@ -1,0 +1,188 @@
+"""What a node has at hand while it works: settings, models, tools, and the two ways to use them.
+
+Nodes are written once, as async functions. Under `invoke` LangGraph calls nodes from plain threads; the node's
+coroutine then runs on one background event loop of the process, with the caller's context variables, so that
+streaming, tracing, interrupts and tasks work as they do under `ainvoke`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+from langgraph.func import task
+
+from graph.calling import call_model
+from graph.context import Context
+from graph.roles import model_for
+from graph.state import Role, State, Usage, add_usage
+from graph.toolbox import Toolbox
+
+T = TypeVar("T")
+
+
+class _BackgroundLoop:
+    """One event loop in a daemon thread, started on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def get(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="agentflow-sync", daemon=True).start()
+            return self._loop
+
+
+_background = _BackgroundLoop()
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end from a thread without an event loop, under the caller's context variables."""
+    context = contextvars.copy_context()
+    loop = _background.get()
+
+    async def start() -> T:
+        return await loop.create_task(coroutine, context=context)
+
+    future = asyncio.run_coroutine_threadsafe(start(), loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()  # Ctrl-C in the calling thread must not leave the work running
+        raise
+
+
+@dataclass
+class Run:
+    """One entry into one node.
+
+    `usage` collects what the node's model calls cost; the node returns it with its update.
+    """
+
+    context: Context
+    toolbox: Toolbox
+    models: Mapping[str, BaseChatModel | str]
+    config: RunnableConfig
+    sync: bool
+    """Whether the graph runs under `invoke`: LangGraph then wants its tasks as plain functions."""
+    seconds_before: float = 0.0
+    """Seconds that the run had worked when this node was entered."""
+    started: float = field(default_factory=time.perf_counter)
+    usage: dict[str, Usage] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since this node was entered."""
+        return time.perf_counter() - self.started
+
+    @property
+    def seconds_left(self) -> float:
+        """What is left of the run's time budget."""
+        return self.context.max_seconds - self.seconds_before - self.seconds
+
+    def tools(self) -> list[BaseTool]:
+        """The tools of this run, in the order in which the planner reads them."""
+        return self.toolbox.select(self.context, self.model("generalist"))
+
+    def model(self, role: Role) -> BaseChatModel:
+        """The model of a role."""
+        return model_for(role, self.context, self.models)
+
+    async def ask(
+        self, role: Role, messages: Sequence[BaseMessage], *, schema: Mapping[str, Any] | None = None
+    ) -> AIMessage:
+        """Ask the model of a role and count what it cost.
+
+        Args:
+            role: Whose model.
+            messages: The prompt.
+            schema: JSON schema of the reply, with a `title`. Models that can are held to it; the reply is text all the
+                same, and whoever asked parses it.
+
+        Raises:
+            ModelError: the model did not answer.
+        """
+        model = self.model(role)
+        began = time.perf_counter()
+        reply = await call_model(model, list(messages), self.config, schema)
+        cost = reply.usage_metadata
+        self.count(
+            role,
+            Usage(
+                calls=1,
+                input_tokens=cost["input_tokens"] if cost else 0,
+                output_tokens=cost["output_tokens"] if cost else 0,
+                seconds=time.perf_counter() - began,
+            ),
+        )
+        return reply
+
+    def count(self, role: str, cost: Usage) -> None:
+        """Add to this node's bill."""
+        self.usage = add_usage(self.usage, {role: cost})
+
+    async def ask_for(
+        self,
+        role: Role,
+        messages: Sequence[BaseMessage],
+        parse: Callable[[str], T | str],
+        *,
+        schema: Mapping[str, Any] | None = None,
+    ) -> T | str:
+        """Ask for something that can be parsed, with one attempt to repair a reply that cannot.
+
+        Args:
+            role: Whose model.
+            messages: The prompt.
+            parse: Turns the reply's text into a value, or into a sentence that says what is wrong with it.
+            schema: See `ask`.
+
+        Returns:
+            The value, or the last complaint.
+        """
+        reply = await self.ask(role, messages, schema=schema)
+        value = parse(str(reply.text))
+        if not isinstance(value, str):
+            return value
+        repair = HumanMessage(
+            f"That could not be used: {value}. Reply again, in the form asked for and with nothing else."
+        )
+        again = await self.ask(role, [*messages, AIMessage(reply.text), repair], schema=schema)
+        return parse(str(again.text))
+
+    async def in_tasks(self, work: Callable[[Any], Coroutine[Any, Any, T]], items: Sequence[Any]) -> list[T]:
+        """Do `work` on all items at once, each as a LangGraph task of its own.
+
+        With a checkpointer, a task that has finished is not done again when an interrupted node is resumed.
+        """
+        if self.sync:
+
+            def in_thread(item: Any) -> T:
+                return run_sync(work(item))
+
+            in_thread.__name__ = work.__name__
+            futures = [asyncio.wrap_future(task(in_thread)(item)) for item in items]
+            return list(await asyncio.gather(*futures))
+        return list(await asyncio.gather(*(task(work)(item) for item in items)))
+
+    @asynccontextmanager
+    async def within_budget(self) -> AsyncIterator[None]:
+        """Raise `TimeoutError` inside the block when the run's time budget ends; what runs in it is cancelled."""
+        async with asyncio.timeout(max(self.seconds_left, 0.0)):
+            yield
+
+
+Node = Callable[[State, Run], Awaitable[Any]]

@@ -1,0 +1,148 @@
+"""The typed state that the four modules share: it *is* the agent's memory.
+
+Every value is plain data that a checkpointer can store. One run goes `planner -> executor -> verifier` as often as
+needed and ends in the generator; `plan` and `calls` are the step in progress, `memory` holds the finished turns and
+only ever grows within a run. The planner's prompt is built from `memory` alone, so that the state and the prompt
+cannot disagree.
+
+A thread may hold several runs (a chat). A new run starts when the graph is entered from outside: the planner then
+resets everything but `messages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import add
+from typing import Annotated, Any, Literal, TypedDict
+
+from langchain_core.messages import AnyMessage
+from langgraph.channels import EphemeralValue
+from langgraph.graph.message import add_messages
+from pydantic import Field
+
+Role = Literal["analyst", "planner", "executor", "verifier", "generator", "generalist"]
+"""Who asks a model. The analyst is the planner's first look at the question; in training it stays frozen."""
+
+ROLES: tuple[Role, ...] = ("analyst", "planner", "executor", "verifier", "generator", "generalist")
+
+
+class Failure(TypedDict):
+    """Why a step or a call has no usable result."""
+
+    kind: str
+    """`plan`, `unknown_tool`, `arguments`, `refused`, `tool`, `timeout`, `unavailable`, `empty` or `repeat`."""
+    message: str
+
+
+class Plan(TypedDict):
+    """The planner's choice for one turn."""
+
+    justification: str
+    context: str
+    """Facts that the tool needs, copied from the question or from earlier results."""
+    sub_goal: str
+    tool_name: str
+    input: str
+    """With `direct_arguments`: the line that the tool gets as it is; otherwise empty."""
+    reply: str
+    """The planner's reply to the letter; the transcript repeats it."""
+    error: Failure | None
+    """Set when the reply holds no usable step."""
+
+
+class ToolCall(TypedDict):
+    """One call of a tool and what came of it."""
+
+    arguments: dict[str, Any]
+    result: str
+    error: Failure | None
+    seconds: float
+
+
+class Verdict(TypedDict):
+    """What the verifier decided about a turn."""
+
+    accepted: bool
+    """Whether the generator may use the turn's results."""
+    stop: bool
+    reason: str
+    source: Literal["rules", "model"]
+
+
+class Turn(TypedDict):
+    """One finished turn: planned, executed, judged."""
+
+    reply: str
+    plan: Plan
+    calls: list[ToolCall]
+    error: Failure | None
+    verdict: Verdict
+    observation: str
+    """What the planner was told about the turn: clipped once, here, and never rewritten."""
+
+
+class Usage(TypedDict):
+    """What one role has cost."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+
+
+class RunMark(TypedDict):
+    """What the current run was started with; tells a new run's input from what an earlier run left behind."""
+
+    analysis: str
+    message_id: str
+
+
+def add_usage(total: Mapping[str, Usage], more: Mapping[str, Usage]) -> dict[str, Usage]:
+    """Sum two usage tables role by role."""
+    result = dict(total)
+    for role, cost in more.items():
+        before = result.get(role)
+        result[role] = (
+            cost
+            if before is None
+            else Usage(
+                calls=before["calls"] + cost["calls"],
+                input_tokens=before["input_tokens"] + cost["input_tokens"],
+                output_tokens=before["output_tokens"] + cost["output_tokens"],
+                seconds=before["seconds"] + cost["seconds"],
+            )
+        )
+    return result
+
+
+class AgentInput(TypedDict, total=False):
+    """What a run is started with: a question, or chat messages whose last is one."""
+
+    question: Annotated[str, Field(description="The question to answer.")]
+    messages: Annotated[
+        list[AnyMessage], Field(description="A chat; its newest human message is the question."), add_messages
+    ]
+    analysis: Annotated[
+        str, Field(description="An analysis of the question, when one exists already: none is made then.")
+    ]
+
+
+class State(TypedDict, total=False):
+    """The memory that the four modules share."""
+
+    question: Annotated[str, Field(description="The question being answered.")]
+    analysis: Annotated[str, Field(description="The analyst's look at the question: what is asked, which skills help.")]
+    plan: Annotated[Plan | None, Field(description="The step in progress.")]
+    calls: Annotated[list[ToolCall], Field(description="The tool calls of the step in progress.")]
+    memory: Annotated[list[Turn], Field(description="The finished turns of this run, oldest first."), add]
+    answer: Annotated[str, Field(description="The short answer; empty until the run has ended.")]
+    report: Annotated[str, Field(description="The long answer, when one was asked for.")]
+    ended_by: Annotated[str, Field(description="Why the run ended: verifier, planner, turns, time or context.")]
+    usage: Annotated[dict[str, Usage], Field(description="Calls, tokens and seconds of each role."), add_usage]
+    seconds: Annotated[float, Field(description="Seconds the run has worked, pauses left out."), add]
+    messages: Annotated[list[AnyMessage], Field(description="The chat: questions and answers."), add_messages]
+    planner_turns: Annotated[
+        list[dict[str, Any]], Field(description="Token ids of the planner's calls, when its model captures them."), add
+    ]
+    run: Annotated[RunMark, Field(description="What this run was started with.")]
+    going_on: Annotated[bool, EphemeralValue(bool)]

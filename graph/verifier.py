@@ -1,0 +1,117 @@
+"""The verifier: blocks what did not work, judges what did, and decides whether the run goes on.
+
+Rules come first: an unreadable step, an unknown tool, bad arguments, an error, an empty result and a repeat of an
+earlier success are rejected without asking a model, and their results never reach the generator.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from langgraph.types import Command
+
+from graph.errors import ContextLengthExceeded
+from graph.parsing import parse_verdict
+from graph.prompts import FINISH, conversation_text, observation, verifier_messages
+from graph.run import Run
+from graph.state import Failure, Plan, State, ToolCall, Turn, Verdict
+
+VERDICT_SCHEMA = {
+    "title": "verdict",
+    "type": "object",
+    "properties": {
+        "reason": {"type": "string"},
+        "result": {"type": "string", "enum": ["accept", "reject"]},
+        "next": {"type": "string", "enum": ["stop", "continue"]},
+    },
+    "required": ["reason", "result", "next"],
+    "additionalProperties": False,
+}
+
+
+async def verify(state: State, run: Run) -> Command[str]:
+    """Judge the step in progress, add it to the memory, and route.
+
+    Raises:
+        ModelError: the model did not answer.
+    """
+    plan = cast(Plan, state["plan"])
+    calls = state.get("calls", [])
+    memory = state.get("memory", [])
+    error = check(plan, calls, memory)
+    ended_by = ""
+    if error is not None:
+        verdict = Verdict(accepted=False, stop=False, reason="", source="rules")
+    elif run.context.verify == "rules":
+        verdict = Verdict(accepted=True, stop=plan["tool_name"] == FINISH, reason="", source="rules")
+        ended_by = "planner" if verdict["stop"] else ""
+    else:
+        try:
+            async with run.within_budget():
+                verdict = await _judge(state, run)
+            ended_by = "verifier" if verdict["stop"] else ""
+        except TimeoutError:
+            verdict = Verdict(accepted=True, stop=True, reason="the run's time was over", source="rules")
+            ended_by = "time"
+        except ContextLengthExceeded:
+            verdict = Verdict(accepted=True, stop=True, reason="the memory fills the model's context", source="rules")
+            ended_by = "context"
+    left = run.context.max_turns - len(memory) - 1
+    turn = Turn(
+        reply=plan["reply"],
+        plan=plan,
+        calls=calls,
+        error=error,
+        verdict=verdict,
+        observation=observation(calls, error, verdict["reason"], verdict["accepted"], left),
+    )
+    update: dict[str, Any] = {"memory": [turn], "usage": run.usage, "seconds": run.seconds}
+    if not ended_by and left <= 0:
+        ended_by = "turns"
+    if ended_by:
+        return Command(goto="generator", update={**update, "ended_by": ended_by})
+    return Command(goto="planner", update={**update, "going_on": True})
+
+
+def check(plan: Plan, calls: list[ToolCall], memory: list[Turn]) -> Failure | None:
+    """The checks that need no model: the reason to reject a turn, or None.
+
+    A turn of several calls is rejected only when none of them worked; failed calls of a turn that is kept are shown as
+    failed.
+    """
+    if plan["error"] is not None:
+        return plan["error"]
+    if plan["tool_name"] == FINISH:
+        if not any(turn["verdict"]["accepted"] and turn["calls"] for turn in memory):
+            return Failure(kind="plan", message="there is no result yet to finish with")
+        return None
+    if calls and all(call["error"] is not None for call in calls):
+        return calls[0]["error"]
+    if not any(call["error"] is None and call["result"].strip() for call in calls):
+        return Failure(kind="empty", message=f"{plan['tool_name']} returned nothing")
+    done = {_key(turn["plan"]["tool_name"], call) for turn in memory for call in turn["calls"] if call["error"] is None}
+    if all(_key(plan["tool_name"], call) in done for call in calls):
+        return Failure(
+            kind="repeat", message="the same call was made before and its result is known; take another step"
+        )
+    return None
+
+
+def _key(tool: str, call: ToolCall) -> str:
+    return tool + json.dumps(call["arguments"], sort_keys=True, default=str)
+
+
+async def _judge(state: State, run: Run) -> Verdict:
+    conversation = conversation_text(state.get("messages", []), state["question"])
+    messages = verifier_messages(state, conversation)
+    found = await run.ask_for("verifier", messages, _read_verdict, schema=VERDICT_SCHEMA)
+    return found if not isinstance(found, str) else Verdict(accepted=True, stop=False, reason=found, source="rules")
+
+
+def _read_verdict(reply: str) -> Verdict | str:
+    found = parse_verdict(reply)
+    if isinstance(found, str):
+        return found
+    accepted, stop, reason = found
+    return Verdict(accepted=accepted, stop=stop and accepted, reason=reason, source="model")

@@ -1,0 +1,425 @@
+"""Whole runs of the real graph."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from evals.fake_server import ChatReply, ChatRequest, FakeModelServer
+from graph import Context, answer_directly, build_graph
+from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
+from tests.graph.conftest import calls_text, plan_text, verdict_text
+
+Serve = Callable[..., FakeModelServer]
+
+
+def prompts(server: FakeModelServer, role: str) -> list[list[tuple[str, str]]]:
+    return [[(m["role"], m["content"]) for m in request.messages] for request in server.asked(role)]
+
+
+async def test_a_question_is_answered_by_four_modules(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve()
+    state = await build_graph(tools=tools).ainvoke({"question": "What is 2 x 21?"}, context=Context(model=server.spec))
+    assert state["answer"] == "42"
+    assert state["analysis"] == "A number is asked for."
+    assert state["ended_by"] == "verifier"
+    [turn] = state["memory"]
+    assert turn["plan"]["tool_name"] == "double"
+    assert [(call["arguments"], call["result"], call["error"]) for call in turn["calls"]] == [
+        ({"number": 21}, "42", None)
+    ]
+    assert turn["verdict"] == {"accepted": True, "stop": True, "reason": "it is known", "source": "model"}
+    assert [type(message) for message in state["messages"]] == [HumanMessage, AIMessage]
+    assert {role: cost["calls"] for role, cost in state["usage"].items()} == dict.fromkeys(
+        ("analyst", "planner", "executor", "verifier", "generator"), 1
+    )
+    assert all(cost["input_tokens"] > 0 and cost["seconds"] > 0 for cost in state["usage"].values())
+    json.dumps({key: value for key, value in state.items() if key != "messages"})
+
+
+def test_sync_and_async_runs_are_the_same(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        verifier=[verdict_text(then="continue"), verdict_text()] * 2,
+        executor=[calls_text({"number": 1}, {"number": 2}), calls_text({"number": 3})] * 2,
+    )
+    graph = build_graph(tools=tools)
+    context = Context(model=server.spec)
+    by_thread = graph.invoke({"question": "q"}, context=context)
+    by_loop = asyncio.run(graph.ainvoke({"question": "q"}, context=context))
+    for state in (by_thread, by_loop):
+        assert [[call["result"] for call in turn["calls"]] for turn in state["memory"]] == [["2", "4"], ["6"]]
+    assert by_thread["answer"] == by_loop["answer"]
+
+
+async def test_planner_prompts_are_append_only(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        planner=[plan_text("double", "first"), "no plan at all", plan_text("double", "third")],
+        executor=[calls_text({"number": 1}), calls_text({"number": 3})],
+        verifier=[verdict_text(then="continue"), verdict_text()],
+    )
+    context = Context(model=server.spec)
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    first, second, third = prompts(server, "planner")
+    replies = [("assistant", turn["reply"]) for turn in state["memory"]]
+    assert second[: len(first) + 1] == [*first, replies[0]]
+    assert third[: len(second) + 1] == [*second, replies[1]]
+    assert "Turns left: 10" in first[-1][1]
+    assert "Turns left: 9" in second[-1][1]
+    assert "names no tool" in third[-1][1]
+
+
+async def test_two_runs_share_their_prompts_up_to_the_first_difference(serve: Serve, tools: list[BaseTool]) -> None:
+    def verdict(request: ChatRequest) -> str:
+        return verdict_text(then="stop" if request.turn == 2 else "continue")
+
+    server = serve(
+        executor=[calls_text({"number": number}) for number in (1, 2, 1, 3)], verifier=verdict
+    )
+    graph = build_graph(tools=tools)
+    start = {"question": "q", "analysis": "made once for the whole group"}
+    for _ in range(2):
+        await graph.ainvoke(start, context=Context(model=server.spec))
+    one, one_later, other, other_later = prompts(server, "planner")
+    assert one == other
+    assert one_later == other_later, "the first turns were the same, and so is all that follows from them"
+    assert not server.asked("analyst")
+
+
+async def test_an_unknown_tool_is_a_failed_turn_and_the_run_goes_on(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(planner=[plan_text("calculator"), plan_text("double")])
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    failed, good = state["memory"]
+    assert failed["error"]["kind"] == "unknown_tool"
+    assert not failed["verdict"]["accepted"]
+    assert failed["verdict"]["source"] == "rules"
+    assert good["verdict"]["accepted"]
+    assert len(server.asked("executor")) == len(server.asked("verifier")) == 1
+
+
+async def test_a_rejected_result_never_reaches_the_generator(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        executor=[calls_text({"number": 1000}), calls_text({"number": 21})],
+        verifier=[verdict_text("reject", "stop", "made up"), verdict_text()],
+    )
+    context = Context(model=server.spec, report=True)
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [False, True]
+    for role in ("generator", "report"):
+        [[_, (_, facts)]] = prompts(server, role)
+        assert "42" in facts
+        assert "2000" not in facts
+    assert state["report"].startswith("The answer is 42")
+
+
+@pytest.mark.parametrize(
+    ("executor", "kind", "words"),
+    [
+        (calls_text({"number": -1}), "tool", "drop the sign"),
+        (calls_text({"nummer": 1}), "arguments", "nummer"),
+        (calls_text({"number": "many"}), "arguments", "`number`"),
+        ("I would call it with 21.", "arguments", "no JSON"),
+        (calls_text(*[{"number": n} for n in range(9)]), "arguments", "at most 4"),
+    ],
+)
+async def test_bad_calls_are_rejected_with_advice(
+    serve: Serve, tools: list[BaseTool], executor: str, kind: str, words: str
+) -> None:
+    server = serve(executor=executor)
+    context = Context(model=server.spec, max_turns=1)
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    [turn] = state["memory"]
+    assert turn["error"]["kind"] == kind
+    assert words in turn["observation"]
+    assert not server.asked("verifier")
+    assert "found nothing that held" in prompts(server, "generator")[0][1][1]
+    assert state["answer"] == "42"
+
+
+async def test_arguments_get_one_repair(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(executor=["21", calls_text({"number": 21})])
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert state["memory"][0]["calls"][0]["result"] == "42"
+    assert "no JSON object" in server.asked("executor")[1].messages[-1]["content"]
+
+
+async def test_empty_results_and_repeats_are_rejected(serve: Serve) -> None:
+    def look(name: str) -> str:
+        """Look something up."""
+        return "" if name == "nothing" else "something"
+
+    server = serve(
+        planner=plan_text("look"),
+        executor=[calls_text({"name": "nothing"}), calls_text({"name": "x"})],
+        verifier=verdict_text(then="continue"),
+    )
+    graph = build_graph(tools=[StructuredTool.from_function(look)])
+    state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=3))
+    assert [turn["error"] and turn["error"]["kind"] for turn in state["memory"]] == ["empty", None, "repeat"]
+    assert state["ended_by"] == "turns"
+
+
+async def test_should_not_stop_goes_on(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        executor=[calls_text({"number": 1}), calls_text({"number": 2})],
+        verifier=["Explanation: one part is missing\nConclusion: We should not stop yet.", verdict_text()],
+    )
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert len(state["memory"]) == 2
+
+
+async def test_the_turn_budget_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(executor=lambda r: calls_text({"number": r.turn}), verifier=verdict_text(then="continue"))
+    numbers = iter(range(100))
+    server = serve(executor=lambda r: calls_text({"number": next(numbers)}), verifier=verdict_text(then="continue"))
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=4))
+    assert (len(state["memory"]), state["ended_by"], state["answer"]) == (4, "turns", "42")
+    assert "Turns left: 1." in prompts(server, "planner")[3][-1][1]
+
+
+@pytest.mark.parametrize("slow", ["planner", "executor", "verifier"])
+@pytest.mark.parametrize("sync", [False, True])
+async def test_the_time_budget_ends_in_an_answer(serve: Serve, tools: list[BaseTool], slow: str, sync: bool) -> None:
+    texts = {"planner": plan_text("double"), "executor": calls_text({"number": 1}), "verifier": verdict_text()}
+    server = serve(**{slow: ChatReply(texts[slow], delay=5)})
+    graph = build_graph(tools=tools)
+    context = Context(model=server.spec, max_seconds=1)
+    began = time.perf_counter()
+    if sync:
+        state = await asyncio.to_thread(graph.invoke, {"question": "q"}, context=context)
+    else:
+        state = await graph.ainvoke({"question": "q"}, context=context)
+    assert time.perf_counter() - began < 4
+    assert (state["answer"], state["ended_by"]) == ("42", "time")
+
+
+async def test_a_slow_tool_is_stopped_and_leaves_nothing_running(serve: Serve) -> None:
+    events: list[str] = []
+
+    async def dawdle(number: int) -> str:
+        """Take one's time."""
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            events.append("stopped")
+            raise
+        return "done"
+
+    tool = StructuredTool.from_function(coroutine=dawdle, name="dawdle", metadata={"time_limit": 0.2})
+    server = serve(planner=plan_text("dawdle"))
+    context = Context(model=server.spec, max_turns=1)
+    state = await build_graph(tools=[tool]).ainvoke({"question": "q"}, context=context)
+    assert state["memory"][0]["error"]["kind"] == "timeout"
+    assert "within 0.2 seconds" in state["memory"][0]["observation"]
+    assert events == ["stopped"]
+
+
+async def test_memory_does_not_leak_from_one_question_to_the_next(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve()
+    graph = build_graph(tools=tools, checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "chat"}}
+    context = Context(model=server.spec)
+    await graph.ainvoke({"messages": [HumanMessage("What is 2 x 21?")]}, config, context=context)
+    state = await graph.ainvoke({"messages": [HumanMessage("And what is 2 x 22?")]}, config, context=context)
+    assert state["question"] == "And what is 2 x 22?"
+    assert len(state["memory"]) == 1
+    assert state["usage"]["planner"]["calls"] == 1
+    assert [message.text for message in state["messages"]] == ["What is 2 x 21?", "42", "And what is 2 x 22?", "42"]
+    opening = prompts(server, "planner")[1][1][1]
+    assert opening.startswith("Conversation so far:\nUser: What is 2 x 21?\nAssistant: 42\n\nQuestion: And what is")
+    assert len(server.asked("analyst")) == 2
+
+
+async def test_questions_can_follow_each_other_without_messages(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve()
+    graph = build_graph(tools=tools, checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    context = Context(model=server.spec)
+    for question in ("first?", "second?", "second?"):
+        state = await graph.ainvoke({"question": question}, config, context=context)
+        assert (state["question"], len(state["memory"])) == (question, 1)
+    assert len(state["messages"]) == 6
+    assert len(server.asked("analyst")) == 3
+
+
+async def test_a_new_question_after_an_interrupted_one_starts_clean(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(verifier=[verdict_text(then="continue"), verdict_text()])
+    saver = InMemorySaver()
+    config: Any = {"configurable": {"thread_id": "t"}}
+    context = Context(model=server.spec)
+    paused = build_graph(tools=tools, checkpointer=saver, interrupt_after=["verifier"])
+    await paused.ainvoke({"question": "first?"}, config, context=context)
+    state = await build_graph(tools=tools, checkpointer=saver).ainvoke({"question": "second?"}, config, context=context)
+    assert (state["question"], len(state["memory"])) == ("second?", 1)
+
+
+async def test_a_human_is_asked_before_a_call(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve()
+    graph = build_graph(tools=tools, checkpointer=InMemorySaver())
+    context = Context(model=server.spec, ask_before=("double",), max_turns=1)
+
+    async def run(thread: str, answer: Any) -> dict[str, Any]:
+        config: Any = {"configurable": {"thread_id": thread}}
+        paused = await graph.ainvoke({"question": "q"}, config, context=context)
+        assert paused["__interrupt__"][0].value == {"tool": "double", "sub_goal": "find it", "calls": [{"number": 21}]}
+        state = await graph.ainvoke(Command(resume=answer), config, context=context)
+        return dict(state["memory"][0]["calls"][0])
+
+    assert (await run("yes", True))["result"] == "42"
+    assert (await run("edit", {"arguments": [{"number": 5}]}))["result"] == "10"
+    refused = await run("no", "too dear")
+    assert refused["error"] == {"kind": "refused", "message": "a human refused the call: too dear"}
+    assert len(server.asked("executor")) == 3, "the arguments are not written again after the pause"
+
+
+async def test_models_and_temperatures_reach_the_server(serve: Serve, tools: list[BaseTool]) -> None:
+    one, two = serve(), serve()
+    context = Context(model=one.spec, planner=two.spec, temperature=0.25, planner_temperature=0.75, max_tokens=77)
+    await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    assert {request.role for request in two.requests} == {"planner"}
+    assert {request.role for request in one.requests} == {"analyst", "executor", "verifier", "generator"}
+    assert two.requests[0].body["temperature"] == 0.75
+    assert {request.body["temperature"] for request in one.requests} == {0.25}
+    for request in one.requests + two.requests:
+        assert request.body["max_tokens"] == 77
+        assert not {"top_p", "top_k", "frequency_penalty", "presence_penalty"} & set(request.body)
+
+
+async def test_models_given_to_the_graph_yield_to_the_context(serve: Serve, tools: list[BaseTool]) -> None:
+    built, asked = serve(), serve()
+    graph = build_graph(tools=tools, models={"planner": built.spec, "generator": built.spec})
+    await graph.ainvoke({"question": "q"}, context=Context(model=asked.spec, generator=asked.spec))
+    assert {request.role for request in built.requests} == {"planner"}
+
+
+async def test_options_save_model_calls(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(planner=["Tool: shout\nInput: hello", "Tool: finish"])
+    context = Context(model=server.spec, analyse=False, direct_arguments=True, verify="rules", answer="last_result")
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    assert (state["answer"], state["ended_by"]) == ("HELLO", "planner")
+    assert {request.role for request in server.requests} == {"planner"}
+    assert len(server.requests) == 2
+
+
+async def test_finish_without_a_result_is_a_failed_turn(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(planner="Tool: finish")
+    context = Context(model=server.spec, analyse=False, verify="rules", answer="last_result", max_turns=2)
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    assert state["answer"] == ""
+    assert [turn["error"]["kind"] for turn in state["memory"]] == ["plan", "plan"]
+
+
+async def test_long_results_are_clipped_once(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        planner=[plan_text("shout"), plan_text("double")],
+        executor=[calls_text({"text": "x" * 5000}), calls_text({"number": 1})],
+        verifier=[verdict_text(then="continue"), verdict_text()],
+    )
+    context = Context(model=server.spec, max_result_chars=100)
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    result = state["memory"][0]["calls"][0]["result"]
+    assert "4,900 characters left out" in result
+    assert result in prompts(server, "planner")[1][-1][1]
+
+
+async def test_a_full_context_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
+    full = ChatReply("maximum context length is 4096 tokens, you sent 9000", status=400)
+    server = serve(planner=[plan_text("double"), full], verifier=verdict_text(then="continue"))
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert (state["answer"], state["ended_by"], len(state["memory"])) == ("42", "context", 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (ChatReply("overloaded", status=503), ModelUnavailable),
+        (ChatReply("", raw=b'{"choices": [{"mess'), ModelUnavailable),
+        (ChatReply("bad key", status=401), ModelRejected),
+    ],
+)
+async def test_failures_of_the_surroundings_leave_the_run(
+    serve: Serve, tools: list[BaseTool], reply: ChatReply, error: type[Exception]
+) -> None:
+    server = serve(verifier=reply)
+    with pytest.raises(error):
+        await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert not server.asked("generator"), "no answer is made of a failure"
+
+
+async def test_a_passing_failure_is_retried(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(planner=[ChatReply("overloaded", status=503), plan_text("double")])
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert state["answer"] == "42"
+
+
+async def test_tokens_and_steps_are_streamed(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve()
+    graph = build_graph(tools=tools)
+    nodes: list[str] = []
+    tokens: dict[str, str] = {}
+    context = Context(model=server.spec)
+    async for mode, part in graph.astream({"question": "q"}, context=context, stream_mode=["updates", "messages"]):
+        if mode == "updates":
+            nodes += part
+        else:
+            chunk, metadata = part
+            node = metadata["langgraph_node"]
+            tokens[node] = tokens.get(node, "") + str(chunk.text)
+    assert nodes[-4:] == ["planner", "executor", "verifier", "generator"] or set(nodes) >= {"planner", "generator"}
+    assert plan_text("double") in tokens["planner"]
+    assert "Answer: 42" in tokens["generator"]
+
+
+async def test_the_bare_model_answers_alone(serve: Serve) -> None:
+    server = serve()
+    state = await answer_directly("q", Context(model=server.spec))
+    assert (state["answer"], state["memory"], len(server.requests)) == ("7", [], 1)
+
+
+async def test_no_question_is_said(serve: Serve, tools: list[BaseTool]) -> None:
+    with pytest.raises(DataError, match="no question"):
+        await build_graph(tools=tools).ainvoke({"question": "  "}, context=Context(model=serve().spec))
+
+
+def test_wrong_settings_are_refused(tools: list[BaseTool]) -> None:
+    for wrong in (
+        {"max_turns": 0},
+        {"max_turns": 2.5},
+        {"max_turns": True},
+        {"max_seconds": "60"},
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"verify": "never"},
+        {"model": 3},
+        {"analyse": "no"},
+        {"tools": "python"},
+        {"tools": ()},
+        {"tools": (1,)},
+    ):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            Context(**wrong)
+    with pytest.raises(ConfigError, match="no role 'boss'"):
+        build_graph(models={"boss": "embedded"})
+    with pytest.raises(ConfigError, match="Two tools"):
+        build_graph(tools=[*tools, tools[0]])
+    assert Context(tools=["python"]).tools == ("python",)
+
+
+async def test_runs_on_one_loop_do_not_mix(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        executor=lambda r: calls_text({"number": int(r.messages[-1]["content"].split("number ")[1].split()[0])}),
+        generator=lambda r: "Answer: " + r.messages[-1]["content"].split("Result: ")[1].split()[0],
+    )
+    graph = build_graph(tools=tools)
+    context = Context(model=server.spec)
+    runs = [graph.ainvoke({"question": f"number {n} doubled"}, context=context) for n in range(40)]
+    answers = [state["answer"] for state in await asyncio.gather(*runs)]
+    assert answers == [str(2 * n) for n in range(40)]

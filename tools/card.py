@@ -1,0 +1,44 @@
+"""Tool cards: what the planner and the executor are told about a tool.
+
+A LangChain tool has a name, a description and an `args_schema`. A card adds what a planner needs to choose well: when
+the tool is the wrong one, how to use it well, and examples. Cards travel in `tool.metadata["card"]`, so any LangChain
+tool works without one and any tool can be given one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from langchain_core.tools import BaseTool
+
+DEFAULT_TIME_LIMIT = 60.0
+"""Seconds a call may take when the tool's metadata names no `time_limit`."""
+
+
+@dataclass(frozen=True)
+class ToolCard:
+    """What is said about a tool beyond its description (AgentFlow, tool cards: section 3 and appendix)."""
+
+    input: str
+    """What one call is given, in words, e.g. "Python code that prints the result"."""
+    examples: tuple[tuple[str, str], ...] = ()
+    """Pairs of (sub-goal, input line) that show good use."""
+    limitations: tuple[str, ...] = ()
+    """When another tool is the better choice."""
+    best_practices: tuple[str, ...] = ()
+    """How to get good results."""
+
+
+def card_of(tool: BaseTool) -> ToolCard:
+    """The tool's card; for a tool without one, a card made from its argument names."""
+    card = (tool.metadata or {}).get("card")
+    if isinstance(card, ToolCard):
+        return card
+    arguments = ", ".join(tool.args) or "nothing"
+    return ToolCard(input=arguments)
+
+
+def time_limit_of(tool: BaseTool) -> float:
+    """Seconds that one call of this tool may take."""
+    limit = (tool.metadata or {}).get("time_limit", DEFAULT_TIME_LIMIT)
+    return float(limit)
