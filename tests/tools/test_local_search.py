@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.tools import ToolException
+
+from tools.bm25 import Bm25
+from tools.corpus import fingerprint, read_corpus
+from tools.local_search import LocalIndex, make_local_search
+from tools.passages import Passage
+
+ENTRIES: list[dict[str, Any]] = [
+    {"id": 1, "title": "Alû", "text": "Alû is a vengeful spirit in a mythology of long ago."},
+    {"id": "b", "title": "Łódź", "text": "Łódź is a city in Poland. 東京 is not."},
+    {"id": 3, "title": "Season 4", "text": "The fourth season of the series began in autumn."},
+]
+
+
+def write_jsonl(path: Path, entries: list[dict[str, Any]]) -> Path:
+    path.write_text("\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_jsonl(tmp_path / "corpus.jsonl", ENTRIES)
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the indexes that were built, not read from the cache."""
+    sizes: list[int] = []
+    build = Bm25.build
+
+    def counted(documents: Any) -> Bm25:
+        sizes.append(len(documents))
+        return build(documents)
+
+    monkeypatch.setattr(Bm25, "build", staticmethod(counted))
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("query", "title"), [("ALU spirit", "Alû"), ("łódź", "Łódź"), ("東京", "Łódź"), ("series season 4", "Season 4")]
+)
+def test_it_finds_what_a_reader_would(corpus: Path, tmp_path: Path, query: str, title: str) -> None:
+    hits = LocalIndex.open(corpus, cache_dir=tmp_path / "cache").search(query, k=3)
+    assert hits[0].title == title
+    assert hits[0].score > 0
+
+
+def test_the_source_names_file_and_id(corpus: Path, tmp_path: Path) -> None:
+    index = LocalIndex.open(corpus, cache_dir=tmp_path / "cache")
+    assert [hit.source for hit in index.search("Poland")] == ["corpus.jsonl#b"]
+    assert index.search("zzyzx") == []
+    assert index.search("the of") == []
+
+
+def test_the_index_is_read_back_not_built_again(corpus: Path, tmp_path: Path, builds: list[int]) -> None:
+    cache = tmp_path / "cache"
+    first = LocalIndex.open(corpus, cache_dir=cache).search("spirit city season", 3)
+    moved = corpus.rename(tmp_path / "moved.jsonl")
+    second = LocalIndex.open(moved, cache_dir=cache).search("spirit city season", 3)
+    assert [(hit.title, hit.score) for hit in first] == [(hit.title, hit.score) for hit in second]
+    assert builds == [3]
+    assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_changed_corpus_gets_a_new_index(corpus: Path, tmp_path: Path, builds: list[int]) -> None:
+    cache = tmp_path / "cache"
+    LocalIndex.open(corpus, cache_dir=cache)
+    write_jsonl(corpus, [*ENTRIES, {"title": "New", "text": "A llama arrived."}])
+    assert LocalIndex.open(corpus, cache_dir=cache).search("llama")[0].title == "New"
+    assert builds == [3, 4]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove"])
+def test_a_damaged_index_is_built_again(corpus: Path, tmp_path: Path, builds: list[int], damage: str) -> None:
+    cache = tmp_path / "cache"
+    LocalIndex.open(corpus, cache_dir=cache)
+    (home,) = cache.iterdir()
+    for file in home.iterdir():
+        if damage == "truncate":
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        elif file.name.startswith("data"):
+            file.unlink()
+    for _ in range(2):
+        assert LocalIndex.open(corpus, cache_dir=cache).search("spirit")[0].title == "Alû"
+    assert builds == [3, 3]
+
+
+def test_without_a_cache_it_still_works(corpus: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    assert LocalIndex.open(corpus, cache_dir=blocked / "cache").search("spirit")[0].title == "Alû"
+
+
+def test_a_folder_is_a_corpus(tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    (folder / "deep").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    (folder / "deep" / "garden.md").write_text("intro\n\n# The Garden\n\nRoses grow by the wall.\n", encoding="utf-8")
+    (folder / "boat_trip.txt").write_bytes("\ufeffWir fuhren über den See.".encode())
+    (folder / ".git" / "x.md").write_text("Roses hidden", encoding="utf-8")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    index = LocalIndex.open(folder, cache_dir=tmp_path / "cache")
+    assert [(hit.title, hit.source) for hit in index.search("roses")] == [("The Garden", "deep/garden.md")]
+    assert [(hit.title, hit.text) for hit in index.search("see fuhren")] == [("boat trip", "Wir fuhren über den See.")]
+    before = fingerprint(folder)
+    (folder / "boat_trip.txt").rename(folder / "trip.txt")
+    assert fingerprint(folder) != before
+
+
+def test_long_texts_are_cut_into_passages(tmp_path: Path) -> None:
+    text = "Filler sentence number one. " * 200 + "\n\nThe needle is here.\n\n" + "More filler follows now. " * 200
+    passages = read_corpus(write_jsonl(tmp_path / "c.jsonl", [{"id": 9, "title": "Long", "text": text}]))
+    assert len(passages) > 5
+    assert {passage.source for passage in passages} == {"c.jsonl#9"}
+    assert "needle" in LocalIndex.build(passages).search("needle", 1)[0].text
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{oops", "not valid JSON"),
+        ("[1]", "a JSON list, not an object"),
+        ('{"title": "T"}', 'no "text"'),
+        ('{"text": "  "}', 'no "text"'),
+        ('{"text": 5}', 'no "text"'),
+        ('{"text": "x", "title": 5}', '"title" is a int'),
+        ('{"text": "x", "id": [1]}', '"id" is a list'),
+        ("[" * 100_000, "not valid JSON"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, words: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"text": "fine"}\n\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="line 3") as caught:
+        read_corpus(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "Write one object a line" in str(caught.value)
+
+
+def test_other_bad_corpora_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no corpus at"):
+        read_corpus(tmp_path / "missing.jsonl")
+    with pytest.raises(ValueError, match="no corpus at"):
+        make_local_search(tmp_path / "missing.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(ValueError, match="holds no text"):
+        read_corpus(tmp_path / "empty.jsonl")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match=r"no text file.*\.md"):
+        read_corpus(tmp_path / "folder")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"text": "M\xfc"}')
+    with pytest.raises(ValueError, match=r"line 1: not UTF-8"):
+        read_corpus(tmp_path / "latin.jsonl")
+
+
+async def test_the_tool_answers_without_blocking(corpus: Path, tmp_path: Path, no_blocking: None) -> None:
+    tool = await asyncio.to_thread(make_local_search, corpus, cache_dir=tmp_path / "cache")
+    results = await asyncio.gather(*(tool.ainvoke({"query": "spirit"}) for _ in range(4)))
+    assert set(results) == {
+        "[1] Alû (corpus.jsonl#1)\nAlû is a vengeful spirit in a mythology of long ago.",
+    }
+    assert tool.invoke({"query": "spirit"}) == results[0]
+
+
+async def test_calls_that_start_together_build_one_index(corpus: Path, tmp_path: Path, builds: list[int]) -> None:
+    tool = make_local_search(corpus, cache_dir=tmp_path / "cache")
+    await asyncio.gather(*(tool.ainvoke({"query": "spirit"}) for _ in range(8)))
+    assert builds == [3]
+
+
+def test_the_tool_says_when_it_finds_nothing(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ToolException, match="Use other words"):
+        make_local_search(corpus, cache_dir=tmp_path / "cache").invoke({"query": "zzyzx"})
+    with pytest.raises(ValueError, match="at least 1"):
+        make_local_search(corpus, k=0)
+
+
+def test_ten_thousand_passages_take_seconds_then_milliseconds() -> None:
+    words = [f"word{i}" for i in range(5000)]
+    passages = [
+        Passage(f"Title {i}", " ".join(words[(i * 37 + j * j) % 5000] for j in range(70)), "s") for i in range(10_000)
+    ]
+    start = time.perf_counter()
+    index = LocalIndex.build(passages)
+    built = time.perf_counter()
+    for i in range(50):
+        assert index.search(f"title {i} word{i}", 5)
+    # A fifth of what is promised is usual; the rest is for busy machines.
+    assert built - start < 30
+    assert (time.perf_counter() - built) / 50 < 0.05

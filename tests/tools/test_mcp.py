@@ -1,0 +1,116 @@
+"""Against a real MCP server, started over stdio as a user's configuration would."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.tools import ToolException
+
+from tools.card import card_of, time_limit_of
+from tools.errors import ToolUnavailable
+from tools.mcp import load_mcp_tools
+
+pytest.importorskip("langchain_mcp_adapters", reason="needs the extra `mcp`")
+
+SERVER = '''
+import asyncio, os
+from mcp.server.fastmcp import FastMCP
+
+server = FastMCP("numbers")
+
+@server.tool()
+def add(a: int, b: int) -> str:
+    """Adds two whole numbers."""
+    return f"{os.environ.get('PREFIX', '')}{a + b}"
+
+@server.tool()
+def fail(reason: str) -> str:
+    """Always fails."""
+    raise ValueError(reason)
+
+@server.tool()
+async def sleep(seconds: float) -> str:
+    """Sleeps."""
+    await asyncio.sleep(seconds)
+    return "awake"
+
+@server.tool()
+def die() -> str:
+    """Ends the server."""
+    os._exit(3)
+
+server.run()
+'''
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> dict[str, Any]:
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+    return {"command": sys.executable, "args": [str(script)]}
+
+
+@pytest.fixture
+def config(server: dict[str, Any], tmp_path: Path) -> Path:
+    path = tmp_path / "mcp.json"
+    path.write_text(json.dumps({"mcpServers": {"numbers": {**server, "env": {"PREFIX": "= "}}}}))
+    return path
+
+
+async def test_tools_of_a_server_become_ours(config: Path, no_blocking: None) -> None:
+    tools = {tool.name: tool for tool in await load_mcp_tools(config, time_limit=30)}
+    assert set(tools) == {"add", "fail", "sleep", "die"}
+    assert tools["add"].description == "Adds two whole numbers."
+    assert set(tools["add"].args) == {"a", "b"}
+    assert card_of(tools["add"]).input == "a, b"
+    assert time_limit_of(tools["add"]) == 35
+    assert await tools["add"].ainvoke({"a": 2, "b": 3}) == "= 5"
+    with pytest.raises(ToolException, match="because") as caught:
+        await tools["fail"].ainvoke({"reason": "because"})
+    assert not isinstance(caught.value, ToolUnavailable)
+
+
+async def test_a_server_that_hangs_or_dies_is_unavailable(server: dict[str, Any]) -> None:
+    tools = {tool.name: tool for tool in await load_mcp_tools({"mcpServers": {"numbers": server}}, time_limit=8)}
+    with pytest.raises(ToolUnavailable, match="'numbers' did not answer within 8 s"):
+        await tools["sleep"].ainvoke({"seconds": 60})
+    with pytest.raises(ToolUnavailable, match="'numbers' failed"):
+        await tools["die"].ainvoke({})
+
+
+async def test_equal_names_get_their_servers_name(server: dict[str, Any]) -> None:
+    tools = await load_mcp_tools({"mcpServers": {"one": server, "two": server}})
+    assert {"one_add", "two_add"} <= {tool.name for tool in tools}
+    add = next(tool for tool in tools if tool.name == "two_add")
+    assert add.invoke({"a": 1, "b": 1}) == "2"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({}, "names no servers"),
+        ({"mcpServers": {}}, "names no servers"),
+        ({"mcpServers": {"x": {}}}, "'x' needs either"),
+        ({"mcpServers": {"x": {"command": "a", "url": "b"}}}, "'x' needs either"),
+        ({"mcpServers": {"x": {"url": "http://h", "type": "pigeon"}}}, "'pigeon'"),
+        ({"mcpServers": {"x": {"command": "no-such-program-anywhere"}}}, "'x' could not be used"),
+        ("missing.json", "cannot be read"),
+    ],
+)
+async def test_a_bad_configuration_is_explained(config: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        await load_mcp_tools(config)
+
+
+async def test_a_bad_file_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text("{oops")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        await load_mcp_tools(path)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="no object"):
+        await load_mcp_tools(path)

@@ -1,0 +1,116 @@
+"""A user's own corpus: a JSONL file, or a folder of text and Markdown files, read as passages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.passages import Passage, split_passages
+
+TEXT_SUFFIXES = (".md", ".markdown", ".txt", ".text", ".rst")
+LONGEST_PASSAGE = 2000
+"""Characters above which a text is cut into passages of half that size, so that a search finds the right part."""
+
+_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
+
+
+def fingerprint(corpus: Path) -> str:
+    """A SHA-256 over the corpus' file names and contents; equal for equal corpora, wherever they lie.
+
+    Raises:
+        ValueError: there is nothing there, or a folder holds no text file.
+    """
+    digest = hashlib.sha256()
+    for path in _files(corpus):
+        name = path.relative_to(corpus).as_posix() if corpus.is_dir() else ""
+        content = path.read_bytes()
+        digest.update(f"{len(name)} {name} {len(content)} ".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def read_corpus(corpus: Path) -> list[Passage]:
+    """The passages of a corpus, in its own order.
+
+    Args:
+        corpus: A JSONL file, one object a line with `text` and, if wanted, `title` and `id`; or a folder, searched
+            through all its levels for files that end in .md, .markdown, .txt, .text or .rst (hidden ones left out).
+
+    Raises:
+        ValueError: what is wrong, with file and line, and what to do about it.
+    """
+    if corpus.is_dir():
+        passages = [passage for path in _files(corpus) for passage in _read_text(path, corpus)]
+    else:
+        passages = [passage for path in _files(corpus) for passage in _read_jsonl(path)]
+    if not passages:
+        raise ValueError(f"The corpus {corpus} holds no text. Give it at least one passage.")
+    return passages
+
+
+def _files(corpus: Path) -> list[Path]:
+    if corpus.is_dir():
+        found = sorted(
+            path
+            for path in corpus.rglob("*")
+            if path.suffix.lower() in TEXT_SUFFIXES
+            and path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(corpus).parts)
+        )
+        if not found:
+            raise ValueError(
+                f"The folder {corpus} holds no text file: add files that end in {', '.join(TEXT_SUFFIXES)}."
+            )
+        return found
+    if not corpus.is_file():
+        raise ValueError(f"There is no corpus at {corpus}. Give a JSONL file or a folder of text or Markdown files.")
+    return [corpus]
+
+
+def _decode(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: not UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
+
+
+def _read_jsonl(path: Path) -> Iterator[Passage]:
+    for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if raw.strip():
+            yield from _passages_of_line(_decode(raw, f"{path}, line {number}"), path, number)
+
+
+def _passages_of_line(line: str, path: Path, number: int) -> Iterator[Passage]:
+    where = f"{path}, line {number}"
+    wanted = 'Write one object a line, like {"id": "1", "title": "...", "text": "..."}.'
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not valid JSON ({error}). {wanted}") from None
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: a JSON {type(entry).__name__}, not an object. {wanted}")
+    text, title, key = entry.get("text"), entry.get("title", ""), entry.get("id", number)
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f'{where}: no "text", or it is empty or no string. {wanted}')
+    if not isinstance(title, str):
+        raise ValueError(f'{where}: "title" is a {type(title).__name__}, not a string. {wanted}')
+    if not isinstance(key, str | int):
+        raise ValueError(f'{where}: "id" is a {type(key).__name__}, not a string or a whole number. {wanted}')
+    for piece in _pieces(text):
+        yield Passage(title=title or str(key), text=piece, source=f"{path.name}#{key}")
+
+
+def _read_text(path: Path, root: Path) -> Iterator[Passage]:
+    name = path.relative_to(root).as_posix()
+    text = _decode(path.read_bytes(), str(path))
+    heading = _HEADING.search(text) if path.suffix.lower() in (".md", ".markdown") else None
+    title = heading.group(1) if heading else path.stem.replace("_", " ").replace("-", " ")
+    for piece in split_passages(text, LONGEST_PASSAGE // 2):
+        yield Passage(title=title, text=piece, source=name)
+
+
+def _pieces(text: str) -> list[str]:
+    return [text] if len(text) <= LONGEST_PASSAGE else split_passages(text, LONGEST_PASSAGE // 2)

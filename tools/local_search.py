@@ -1,0 +1,153 @@
+"""`local_search`: BM25 over the user's own corpus.
+
+The index is built once for a corpus' content and kept in the user's cache directory; the next start reads it back.
+Nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from importlib.metadata import version
+from pathlib import Path
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import BaseModel, Field
+
+from tools.bm25 import ANALYSIS_VERSION, TITLE_WEIGHT, Bm25
+from tools.card import ToolCard
+from tools.corpus import LONGEST_PASSAGE, fingerprint, read_corpus
+from tools.filecache import cache_home
+from tools.passages import RESULT_CHARS, Passage, format_passages
+
+logger = logging.getLogger(__name__)
+
+
+class LocalIndex:
+    """The passages of a corpus and the index over them."""
+
+    def __init__(self, passages: list[Passage], bm25: Bm25) -> None:
+        self.passages = passages
+        self._bm25 = bm25
+
+    @classmethod
+    def build(cls, passages: list[Passage]) -> LocalIndex:
+        """Index passages that are in memory."""
+        return cls(passages, Bm25.build([(passage.title, passage.text) for passage in passages]))
+
+    @classmethod
+    def open(cls, corpus: Path, *, cache_dir: Path | None = None) -> LocalIndex:
+        """Read a corpus, and its index from the cache or, the first time, by building it.
+
+        Args:
+            corpus: A JSONL file or a folder (see `tools.corpus.read_corpus`).
+            cache_dir: Where indexes are kept; the user's cache directory by default.
+
+        Raises:
+            ValueError: the corpus cannot be read; file, line and remedy are named.
+        """
+        passages = read_corpus(corpus)
+        engine = f"{version('bm25s')}-{version('PyStemmer')}-{ANALYSIS_VERSION}-{TITLE_WEIGHT}-{LONGEST_PASSAGE}"
+        home = (cache_dir or cache_home() / "indexes") / f"{fingerprint(corpus)[:32]}-{engine}"
+        if home.is_dir():
+            try:
+                return cls(passages, Bm25.load(home, len(passages)))
+            except (OSError, ValueError, KeyError) as error:
+                logger.warning("the cached index %s cannot be read (%s) and is built anew", home, error)
+                shutil.rmtree(home, ignore_errors=True)
+        index = cls.build(passages)
+        _keep(index._bm25, home)
+        return index
+
+    def search(self, query: str, k: int = 5) -> list[Passage]:
+        """The at most `k` passages that match `query` best, best first, each with its BM25 score."""
+        found = self._bm25.search(query, k)
+        return [Passage(hit.title, hit.text, hit.source, score) for i, score in found for hit in (self.passages[i],)]
+
+
+def _keep(bm25: Bm25, home: Path) -> None:
+    """Put an index into the cache, whole or not at all; without a cache the search still works."""
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=home.parent, prefix=".new-"))
+        try:
+            bm25.save(staging)
+            os.rename(staging, home)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)  # gone already, unless another process was first
+    except OSError as error:
+        if not home.is_dir():
+            logger.warning("the index is not kept in %s (%s) and will be built again next time", home.parent, error)
+
+
+class LocalSearchArguments(BaseModel):
+    """Arguments of `local_search`."""
+
+    query: str = Field(description="Key words or a short question.")
+
+
+_CARD = ToolCard(
+    input="key words or a short question",
+    examples=(("Find who directed the film Metropolis", "Metropolis film director"),),
+    limitations=("Only knows the passages of the user's own collection.",),
+    best_practices=("Ask for one fact at a time and name the person, place or thing exactly.",),
+)
+
+
+def make_local_search(
+    corpus: Path,
+    *,
+    k: int = 5,
+    max_chars: int = RESULT_CHARS,
+    time_limit: float = 60.0,
+    cache_dir: Path | None = None,
+) -> BaseTool:
+    """A tool that searches `corpus`.
+
+    The corpus is read on the first call, not here: making the tool costs nothing. Bad lines are reported then; call
+    `LocalIndex.open` to see them earlier.
+
+    Args:
+        corpus: A JSONL file or a folder (see `tools.corpus.read_corpus`).
+        k: Passages in a result.
+        max_chars: Characters of a result, about.
+        time_limit: Seconds a call may take; the first one builds the index.
+        cache_dir: Where indexes are kept; the user's cache directory by default.
+
+    Raises:
+        ValueError: `corpus` does not exist or `k` is not positive.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    if not corpus.exists():
+        raise ValueError(f"There is no corpus at {corpus}. Give a JSONL file or a folder of text or Markdown files.")
+    lock = threading.Lock()
+
+    @functools.cache
+    def index() -> LocalIndex:
+        return LocalIndex.open(corpus, cache_dir=cache_dir)
+
+    def search(query: str) -> str:
+        with lock:  # calls that start together build one index, not one each
+            opened = index()
+        found = opened.search(query, k)
+        if not found:
+            raise ToolException(f"No passage matches {query!r}. Use other words, fewer of them, or another tool.")
+        return format_passages(found, query, max_chars)
+
+    async def asearch(query: str) -> str:
+        return await asyncio.to_thread(search, query)
+
+    return StructuredTool.from_function(
+        search,
+        coroutine=asearch,
+        name="local_search",
+        description="Searches the user's own collection of texts and returns the best matching passages.",
+        args_schema=LocalSearchArguments,
+        metadata={"card": _CARD, "time_limit": time_limit},
+    )

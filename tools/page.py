@@ -1,0 +1,131 @@
+"""`read_url`: the readable text of a web page, or the passages of it that match a query."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import BaseModel, Field
+
+from tools.card import ToolCard
+from tools.errors import ToolUnavailable
+from tools.filecache import FileCache, cache_home
+from tools.http import Fetched, Fetcher, run
+from tools.passages import RESULT_CHARS, Passage, format_passages, rank_passages, split_passages
+
+_SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.\-]*:(?!\d)")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:\-]+)", re.IGNORECASE)
+_HTML = ("text/html", "application/xhtml+xml")
+_LONG_PAGE = 200_000  # bytes
+_PLAIN = ("text/", "application/json", "application/xml", "application/ld+json")
+
+
+class ReadUrlArguments(BaseModel):
+    """Arguments of `read_url`."""
+
+    url: str = Field(description="The address of the page, with https://.")
+    query: str = Field(default="", description="What to look for on the page; leave empty for its beginning.")
+
+
+_CARD = ToolCard(
+    input="the address of a page, and what to look for on it",
+    examples=(("Read the release date on the page", "https://example.org/news"),),
+    limitations=("Reads public web pages and plain text, no PDF, video or log-in.",),
+    best_practices=("Use an address that a search returned; do not invent one.",),
+)
+
+
+def readable(fetched: Fetched) -> Passage:
+    """The title and text of a page, as one long passage.
+
+    Raises:
+        ToolException: it is no text, or none can be found in it.
+    """
+    kind = fetched.content_type.partition(";")[0].strip().lower()
+    if kind in _HTML or (not kind and b"<" in fetched.body[:1000]):
+        from trafilatura import bare_extraction
+        from trafilatura.settings import Document
+
+        # Without `fast`, other extractors are tried and compared: better on short pages, many seconds on long ones.
+        fast = len(fetched.body) > _LONG_PAGE
+        page = bare_extraction(fetched.body, url=fetched.url, include_comments=False, with_metadata=True, fast=fast)
+        text = page.text if isinstance(page, Document) else None
+        if not isinstance(page, Document) or not text or not text.strip():
+            raise ToolException(f"{fetched.url} has no readable text; it may need a browser. Try another page.")
+        return Passage(page.title or fetched.url, text, fetched.url)
+    if kind and not kind.startswith(_PLAIN):
+        raise ToolException(f"{fetched.url} is {kind}, not a web page or text. Try another page.")
+    charset = _CHARSET.search(fetched.content_type)
+    try:
+        text = fetched.body.decode(charset.group(1) if charset else "utf-8", errors="replace")
+    except LookupError:
+        text = fetched.body.decode("utf-8", errors="replace")
+    if not text.strip():
+        raise ToolException(f"{fetched.url} is empty. Try another page.")
+    return Passage(fetched.url, text, fetched.url)
+
+
+def _show(fetched: Fetched, query: str, k: int, max_chars: int) -> str:
+    page = readable(fetched)
+    if len(page.text) <= max_chars:
+        return format_passages([page], query, max_chars)
+    # One heading for the page, not one per passage: they all have the same source.
+    pieces = [Passage("", piece, "") for piece in split_passages(page.text)]
+    found = rank_passages(query, pieces, k) if query.strip() else pieces[:1]
+    note = "" if found else f"Nothing on the page matches {query!r}; it begins:\n"
+    if not query.strip() or not found:
+        begin = split_passages(page.text, max_chars - len(note) - len(page.title) - len(page.source) - 8)[0]
+        return f"{note}{page.title} ({page.source})\n{begin} …"
+    shown = format_passages(found, query, max_chars - len(page.title) - len(page.source) - 4)
+    return f"{page.title} ({page.source})\n{shown}"
+
+
+def make_read_url(
+    *,
+    k: int = 4,
+    max_chars: int = RESULT_CHARS,
+    max_bytes: int = 1_000_000,
+    time_limit: float = 30.0,
+    allow_private_addresses: bool = False,
+    fetcher: Fetcher | None = None,
+) -> BaseTool:
+    """A tool that reads a web page.
+
+    Args:
+        k: Passages in a result, when there is a query.
+        max_chars: Characters of a result, about.
+        max_bytes: What of a page is read at most.
+        time_limit: Seconds a call may take.
+        allow_private_addresses: Also read pages of this machine and its network. Whoever writes the question then
+            reads them too: only for tests and closed networks.
+        fetcher: Makes the requests, in place of one made from the settings above.
+    """
+    if fetcher is None:
+        fetcher = Fetcher(
+            timeout=time_limit - 5 if time_limit > 10 else time_limit / 2,
+            max_bytes=max_bytes,
+            cache=FileCache(cache_home() / "http"),
+            public_only=not allow_private_addresses,
+        )
+
+    async def aread(url: str, query: str = "") -> str:
+        url = url.strip().strip("<>")
+        try:
+            async with asyncio.timeout(time_limit):
+                fetched = await fetcher.get(url if _SCHEME.match(url) else f"https://{url}")
+                return await asyncio.to_thread(_show, fetched, query, k, max_chars)
+        except TimeoutError:
+            raise ToolUnavailable(f"{url} could not be read within {time_limit:g} s.") from None
+
+    def read(url: str, query: str = "") -> str:
+        return run(aread(url, query))
+
+    return StructuredTool.from_function(
+        read,
+        coroutine=aread,
+        name="read_url",
+        description="Reads a public web page and returns its text, or the passages that match a query.",
+        args_schema=ReadUrlArguments,
+        metadata={"card": _CARD, "time_limit": time_limit + 5},
+    )
