@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
 from graph.errors import AgentFlowError, ModelError, ModelRejected, ModelUnavailable
+from graph.openai_compatible import OpenAICompatibleChat
 
 
 async def call_model(
@@ -35,7 +36,7 @@ async def call_model(
     try:
         if schema is None:
             return await model.ainvoke(messages, config)
-        if getattr(model, "takes_response_format", False):
+        if isinstance(model, OpenAICompatibleChat):
             form = {"name": schema["title"], "schema": dict(schema), "strict": True}
             return await model.ainvoke(messages, config, response_format={"type": "json_schema", "json_schema": form})
         return await _ask_provider(model, messages, config, schema)

@@ -6,7 +6,8 @@ connection, a wrong key, a missing file) is one of the exceptions below and leav
 after it would mean anything.
 
 Every message is one sentence that says what is wrong, where, and what to do next. Command lines print it and exit
-with code 2; nobody needs a traceback to mend a typing error.
+with code 2; nobody needs a traceback to mend a typing error. Each is a ValueError or a RuntimeError too, because the
+LangGraph server passes on the words of those alone.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ class AgentFlowError(Exception):
     kind = "error"
 
 
-class ConfigError(AgentFlowError):
+class ConfigError(AgentFlowError, ValueError):
     """A setting, an option or a model spec that cannot be used as given."""
 
     kind = "config"
 
 
-class DataError(AgentFlowError):
+class DataError(AgentFlowError, ValueError):
     """A file or data set that cannot be read as what it should be."""
 
     kind = "data"
 
 
-class ModelError(AgentFlowError):
+class ModelError(AgentFlowError, RuntimeError):
     """A language model did not answer."""
 
     kind = "model"
@@ -48,7 +49,7 @@ class ContextLengthExceeded(ModelRejected):
     """The prompt, or the prompt and the reply asked for, do not fit the model's context: end the run, or shorten."""
 
 
-class SandboxError(AgentFlowError):
+class SandboxError(AgentFlowError, RuntimeError):
     """Code cannot be run with the promised isolation on this machine."""
 
     kind = "sandbox"

@@ -65,6 +65,22 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+Work = Callable[[Any], Coroutine[Any, Any, T]]
+
+
+async def _on_loop(work: Work[Any], item: Any) -> Any:
+    return await work(item)
+
+
+def _on_thread(work: Work[Any], item: Any) -> Any:
+    return run_sync(work(item))
+
+
+# Undecorated and found by its name, a task function's signature is looked at once, not at every call.
+_step_on_loop = task(_on_loop)
+_step_on_thread = task(_on_thread)
+
+
 @dataclass
 class Run:
     """One entry into one node.
@@ -163,20 +179,15 @@ class Run:
         again = await self.ask(role, [*messages, AIMessage(reply.text), repair], schema=schema)
         return parse(str(again.text))
 
-    async def in_tasks(self, work: Callable[[Any], Coroutine[Any, Any, T]], items: Sequence[Any]) -> list[T]:
+    async def in_tasks(self, work: Work[T], items: Sequence[Any]) -> list[T]:
         """Do `work` on all items at once, each as a LangGraph task of its own.
 
         With a checkpointer, a task that has finished is not done again when an interrupted node is resumed.
         """
         if self.sync:
-
-            def in_thread(item: Any) -> T:
-                return run_sync(work(item))
-
-            in_thread.__name__ = work.__name__
-            futures = [asyncio.wrap_future(task(in_thread)(item)) for item in items]
+            futures = [asyncio.wrap_future(_step_on_thread(work, item)) for item in items]
             return list(await asyncio.gather(*futures))
-        return list(await asyncio.gather(*(task(work)(item) for item in items)))
+        return list(await asyncio.gather(*(_step_on_loop(work, item) for item in items)))
 
     @asynccontextmanager
     async def within_budget(self) -> AsyncIterator[None]:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from operator import add
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import EphemeralValue
 from langgraph.graph.message import add_messages
 from pydantic import Field
+from typing_extensions import TypedDict  # pydantic, and so Studio, cannot read typing.TypedDict before Python 3.12
 
 Role = Literal["analyst", "planner", "executor", "verifier", "generator", "generalist"]
 """Who asks a model. The analyst is the planner's first look at the question; in training it stays frozen."""
