@@ -122,7 +122,7 @@ def _ollama_url(host: str | None) -> str:
     scheme, separator, rest = host.rpartition("://")
     name, _, port = rest.rstrip("/").partition(":")
     # 0.0.0.0 says where a server listens; a client cannot connect to it everywhere.
-    name = "127.0.0.1" if name in ("", "0.0.0.0") else name
+    name = "127.0.0.1" if name in ("", "0.0.0.0") else name  # noqa: S104
     default_port = {"https": "443", "http": "80"}.get(scheme, "11434")
     return f"{scheme if separator else 'http'}://{name}:{port or default_port}/v1"
 
@@ -135,13 +135,14 @@ def _from_provider(provider: str, model: str, settings: dict[str, Any]) -> BaseC
 
     given = {name: value for name, value in settings.items() if value is not None}
     try:
-        return init_chat_model(model, model_provider=provider, **given)
+        made: BaseChatModel = init_chat_model(model, model_provider=provider, **given)
     except ImportError as error:
         package = _package(error, provider)
         raise ConfigError(f"`{provider}:{model}` needs a package; install it with `pip install {package}`.") from error
     except ValueError as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise ConfigError(f"`{provider}:{model}` cannot be used ({reason}); write {FORMS}.") from error
+    return made
 
 
 def _package(error: ImportError, provider: str) -> str:
