@@ -21,7 +21,7 @@ _SHOWN_CHARS = 1000
 """How much of what was printed before a failure the planner is shown."""
 
 _FENCE = re.compile(
-    r"\s*```[ \t]*(?:python3?|py)?[ \t]*\r?\n(?P<code>.*?)(?:\n[ \t]*```)?\s*", re.DOTALL | re.IGNORECASE
+    r"\s*```[ \t]*(?:python3?|py)?[ \t]*\r?\n(?P<code>.*?)\n?(?:(?<=\n)[ \t]*```)?\s*", re.DOTALL | re.IGNORECASE
 )
 
 CARD = ToolCard(
@@ -83,7 +83,7 @@ def make_python_tool(*, time_limit: float = 20.0, memory_mb: int = 1024, sandbox
             "search over many cases. The standard library, sympy and numpy are there; no network, no files."
         ),
         args_schema=PythonInput,
-        metadata={"card": CARD, "time_limit": sandbox.limits.seconds + _START_ALLOWANCE},
+        metadata={"card": CARD, "time_limit": sandbox.limits.seconds + _START_ALLOWANCE, "fence": "python"},
     )
 
 

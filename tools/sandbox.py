@@ -221,21 +221,21 @@ class Sandbox:
         Raises:
             SandboxUnavailable: no sandbox can be made here; the code was not run.
         """
-        stop_fd = os.eventfd(0) if hasattr(os, "eventfd") else None
+        if sys.platform != "linux":
+            self.check()
+        stop_fd = os.eventfd(0)
         running = self._threads.submit(self.run, code, stop_fd=stop_fd)
         waiting = asyncio.wrap_future(running)
+        waiting.add_done_callback(lambda _: os.close(stop_fd))  # on the loop's thread, as the write below
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
-            if stop_fd is not None and not running.cancel():
+            if not running.cancel() and not waiting.done():
                 os.eventfd_write(stop_fd, 1)
                 await asyncio.wait([waiting])
                 if not waiting.cancelled():
                     log.debug("a cancelled run has ended: %r", waiting.exception())
             raise
-        finally:
-            if stop_fd is not None:
-                os.close(stop_fd)
 
     def _probe(self, bwrap: str) -> Isolation:
         try:

@@ -132,7 +132,8 @@ def command(
 def _isolation(*, as_root: bool) -> list[str]:
     shared = [
         *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-        *("--hostname", "sandbox", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"),
+        *("--as-pid-1", "--die-with-parent", "--new-session"),
+        *("--hostname", "sandbox", "--clearenv", "--cap-drop", "ALL"),
     ]
     for name, value in _ENVIRONMENT.items():
         shared += ["--setenv", name, value]

@@ -1,9 +1,10 @@
 """One sandboxed process from start to end: started, verified, given its code, watched, and gone.
 
-The processes: *monitor* is bubblewrap as we started it; *init* is its child, process 1 of the new pid namespace; the
-*runner* is init's child and runs the snippet. When init dies the kernel kills every process of the namespace and only
-then reports init as ended, so killing and awaiting init is the whole clean-up, whatever the snippet did. The monitor
-dies with the thread that started it, init with the monitor, and with it the rest: nothing outlives us either.
+The processes: *monitor* is bubblewrap as we started it; *keeper*, its child, is process 1 of the new pid namespace;
+the keeper's child runs the snippet. When the keeper dies the kernel kills every process of the namespace and only then
+reports the keeper as ended, so killing and awaiting it is the whole clean-up, whatever the snippet did. The monitor
+dies with the thread that started it, the keeper with the monitor, and with it the rest: nothing outlives us either.
+(The keeper is ours: bubblewrap's own is left for the machine's init to reap, and in containers there often is none.)
 
 Output is read as it comes and never awaited to its end: a forgotten grandchild may hold the pipe as long as it likes.
 All waiting is in `Confined._pump`, on one selector, with the caller's own descriptor for "stop now" among the sources.
@@ -25,7 +26,7 @@ from types import TracebackType
 from typing import Literal
 
 from tools.sandbox_bwrap import Channels
-from tools.sandbox_proof import Isolation, SandboxUnavailable, children_of, memory_used, scratch_files, verify
+from tools.sandbox_proof import Isolation, SandboxUnavailable, children_of, usage_of, verify
 
 START_LIMIT = 20.0
 """Seconds until the sandbox must stand; far above the usual 0.1, for machines under load."""
@@ -116,8 +117,8 @@ class Confined:
         self._unsent = memoryview(b"")
         self._overflowed = False
         self._monitor_ended = False
-        self._init = 0
-        self._init_fd: int | None = None
+        self._keeper = 0
+        self._keeper_fd: int | None = None
         self._next_look = 0.0
         if stop_fd is not None:
             self._selector.register(stop_fd, selectors.EVENT_READ, "stop")
@@ -192,10 +193,10 @@ class Confined:
         self._selector.register(monitor_fd, selectors.EVENT_READ, "monitor")
 
     def _await_closed(self) -> Isolation:
-        """Waits until the runner asks for the code, and verifies its isolation."""
+        """Waits until the snippet's process asks for the code, and verifies its isolation."""
         deadline = time.monotonic() + START_LIMIT
         while not self._received["report"]:
-            self._note_init()
+            self._note_keeper()
             if self._monitor_ended:
                 raise SandboxUnavailable(self._complaint())
             if time.monotonic() > deadline:
@@ -203,22 +204,22 @@ class Confined:
                     f"The sandbox did not start within {START_LIMIT:.0f} s: the machine is overloaded."
                 )
             self._pump(deadline - time.monotonic())
-        self._note_init()
-        runners = children_of(self._init)
-        if self._received["report"] != b"R" or len(runners) != 1:
+        self._note_keeper()
+        waiting = children_of(self._keeper)
+        if self._received["report"] != b"R" or len(waiting) != 1:
             raise SandboxUnavailable(self._complaint())
         self._received["report"].clear()
-        return verify(runners[0], self._rlimits, in_user_namespace=self._in_user_namespace)
+        return verify(waiting[0], self._rlimits, in_user_namespace=self._in_user_namespace)
 
-    def _note_init(self) -> None:
-        if self._init_fd is not None or b"}" not in self._received["info"]:
+    def _note_keeper(self) -> None:
+        if self._keeper_fd is not None or b"}" not in self._received["info"]:
             return
-        self._init = int(json.loads(self._received["info"])["child-pid"])
+        self._keeper = int(json.loads(self._received["info"])["child-pid"])
         try:
-            self._init_fd = os.pidfd_open(self._init)
+            self._keeper_fd = os.pidfd_open(self._keeper)
         except ProcessLookupError:  # ended at once; the monitor will say why
             return
-        self._owned.add(self._init_fd)
+        self._owned.add(self._keeper_fd)
 
     def _complaint(self) -> str:
         self._pump(0.0)
@@ -238,9 +239,10 @@ class Confined:
             if now >= deadline:
                 return "time"
             if now >= self._next_look:
-                if memory_used(self._init, self._bounds.memory_bytes) > self._bounds.memory_bytes:
+                usage = usage_of(self._keeper, self._bounds.memory_bytes)
+                if usage.memory > self._bounds.memory_bytes:
                     return "memory"
-                if scratch_files(self._init) > _MAX_FILES:
+                if usage.files > _MAX_FILES:
                     return "files"
                 self._next_look = time.monotonic() + _WATCH_INTERVAL
             self._pump(min(deadline, self._next_look) - now)
@@ -291,14 +293,14 @@ class Confined:
     def _kill(self, monitor: subprocess.Popen[bytes]) -> int:
         """Ends the sandbox, waits until the kernel has removed its last process, and returns the exit code."""
         deadline = time.monotonic() + _DEATH_LIMIT
-        while self._init_fd is None and not self._monitor_ended and time.monotonic() < deadline:
-            self._pump(0.01)  # given up while starting: init is known in a moment
-            self._note_init()
-        if self._init_fd is not None:
+        while self._keeper_fd is None and not self._monitor_ended and time.monotonic() < deadline:
+            self._pump(0.01)  # given up while starting: the keeper is known in a moment
+            self._note_keeper()
+        if self._keeper_fd is not None:
             with contextlib.suppress(ProcessLookupError):  # ended by itself
-                signal.pidfd_send_signal(self._init_fd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._keeper_fd, signal.SIGKILL)
             gone = select.poll()
-            gone.register(self._init_fd, select.POLLIN)
+            gone.register(self._keeper_fd, select.POLLIN)
             if not gone.poll(_DEATH_LIMIT * 1000):
                 raise SandboxUnavailable(f"A sandboxed process did not die within {_DEATH_LIMIT:.0f} s of its kill.")
         try:

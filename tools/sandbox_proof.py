@@ -41,8 +41,8 @@ class Isolation:
 
     uid: int
     """The user, as this side sees it; never 0."""
-    namespaces: tuple[str, ...]
-    """The kinds of namespace that differ from this process's own."""
+    namespaces: Mapping[str, str]
+    """The namespaces that are not this process's own: kind and the kernel's name, e.g. "net": "net:[4026532008]"."""
     capabilities: int
     """The permitted, effective and ambient sets or-ed; always 0. (The inheritable one is void under no_new_privs.)"""
     no_new_privileges: bool
@@ -83,34 +83,35 @@ def family_of(pid: int) -> list[int]:
     return family
 
 
-def memory_used(init: int, limit: int) -> int:
-    """Bytes of memory that a sandbox uses together: its processes' pages and the files in its `/tmp`.
+@dataclass(frozen=True)
+class Usage:
+    """What a sandbox holds at one moment."""
+
+    memory: int
+    """Bytes: the pages of its processes and the files in its `/tmp`."""
+    files: int
+    """Files and folders in its `/tmp`."""
+
+
+def usage_of(first: int, memory_limit: int) -> Usage:
+    """What the sandbox holds now.
 
     Args:
-        init: the first process of the sandbox.
-        limit: pages that several processes share are told apart, at some cost, only if counting them double exceeds it.
+        first: the first process of the sandbox.
+        memory_limit: pages that several processes share are told apart, at some cost, only when counting them for
+            each exceeds this.
     """
-    family = family_of(init)
-    files = _scratch_used(init)
-    used = files + sum(_resident(pid) for pid in family)
-    return used if used <= limit else files + sum(_proportional(pid) for pid in family)
-
-
-def scratch_files(init: int) -> int:
-    """The number of files and folders in the sandbox's `/tmp`; 0 when it is gone."""
+    family = family_of(first)
     try:
-        state = os.statvfs(f"/proc/{init}/root/tmp")
-    except OSError:
-        return 0
-    return state.f_files - state.f_ffree
-
-
-def _scratch_used(init: int) -> int:
-    try:
-        state = os.statvfs(f"/proc/{init}/root/tmp")
-    except OSError:  # the sandbox has just ended
-        return 0
-    return (state.f_blocks - state.f_bfree) * state.f_frsize
+        scratch = os.statvfs(f"/proc/{first}/root/tmp")
+    except OSError:  # it has just ended
+        return Usage(0, 0)
+    files = scratch.f_files - scratch.f_ffree
+    stored = (scratch.f_blocks - scratch.f_bfree) * scratch.f_frsize
+    memory = stored + sum(_resident(pid) for pid in family)
+    if memory > memory_limit:
+        memory = stored + sum(_proportional(pid) for pid in family)
+    return Usage(memory, files)
 
 
 def _resident(pid: int) -> int:
@@ -172,12 +173,10 @@ def _read(pid: int) -> Isolation:
     for kind in ("CapPrm", "CapEff", "CapAmb"):
         capabilities |= int(status[kind], 16)
     users = [int(user) for user in status["Uid"].split()]
-    kinds = (*NAMESPACES, "user")
+    namespaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in (*NAMESPACES, "user")}
     return Isolation(
         uid=min(users),
-        namespaces=tuple(
-            kind for kind in kinds if os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
-        ),
+        namespaces={kind: name for kind, name in namespaces.items() if name != os.readlink(f"/proc/self/ns/{kind}")},
         capabilities=capabilities,
         no_new_privileges=status["NoNewPrivs"].strip() == "1",
         seccomp_filter=status["Seccomp"].strip() == "2",

@@ -1,4 +1,7 @@
-"""The program that runs inside the sandbox: it gives up what it still has, asks for the snippet, and runs it.
+"""The program inside the sandbox: a keeper, and its child, which gives up what it still has and runs the snippet.
+
+The keeper is process 1 of the pid namespace: it takes in orphans, and ends with the snippet's process, whereupon the
+kernel kills what else there is. It stays the user it was: the kernel lets bubblewrap's death kill no other user's.
 
 It is started with a private interpreter (`-I -S`) that has the standard library, numpy and sympy, and nothing of the
 project. Everything it says here is for the snippet's author; none of it is trusted. That the sandbox is closed is
@@ -19,6 +22,7 @@ import json
 import linecache
 import os
 import resource
+import signal
 import sys
 import traceback
 import types
@@ -41,6 +45,17 @@ def confine(setup: dict[str, Any]) -> None:
         hard = resource.getrlimit(limit)[1]
         value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(limit, (value, value))
+
+
+def keep(child: int) -> None:
+    """Waits for the snippet's process, and for every orphan, and ends as it does; does not return."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 ignores what it has no handler for
+    os.closerange(0, 64)
+    while True:
+        ended, status = os.wait()
+        if ended == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(128 - code if code < 0 else code)
 
 
 def receive_code(length: int) -> str:
@@ -114,6 +129,8 @@ def report_of(source: str, max_chars: int) -> dict[str, Any]:
 
 def main() -> None:
     setup = json.loads(sys.argv[1])
+    if child := os.fork():
+        keep(child)
     report_fd = setup["report_fd"]
     os.set_inheritable(report_fd, False)
     confine(setup)
