@@ -88,16 +88,20 @@ class Bm25:
         return cls(engine, len(documents))
 
     def save(self, directory: Path) -> None:
-        """Write the index into an existing, empty directory."""
-        if self._engine is not None:
-            self._engine.save(directory, show_progress=False)
+        """Write the index, which must not be empty, into an existing, empty directory."""
+        self._engine.save(directory, show_progress=False)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no term at all in the documents."""
+        return self._engine is None
 
     @classmethod
     def load(cls, directory: Path, size: int) -> Bm25:
         """Read what `save` wrote for `size` documents.
 
         Raises:
-            OSError, ValueError or KeyError: the files are missing, cut short or of another size.
+            OSError, EOFError, ValueError or KeyError: the files are missing, cut short or of another size.
         """
         import bm25s
 

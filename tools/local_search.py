@@ -7,12 +7,10 @@ Nothing leaves the machine.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 import shutil
 import tempfile
-import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,10 +55,13 @@ class LocalIndex:
         if home.is_dir():
             try:
                 return cls(passages, Bm25.load(home, len(passages)))
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, EOFError, ValueError, KeyError) as error:
                 logger.warning("the cached index %s cannot be read (%s) and is built anew", home, error)
                 shutil.rmtree(home, ignore_errors=True)
+        logger.info("indexing the %d passages of %s", len(passages), corpus)
         index = cls.build(passages)
+        if index._bm25.is_empty:
+            raise ValueError(f"The corpus {corpus} holds no words to search for, only stop words or signs.")
         _keep(index._bm25, home)
         return index
 
@@ -104,38 +105,30 @@ def make_local_search(
     *,
     k: int = 5,
     max_chars: int = RESULT_CHARS,
-    time_limit: float = 60.0,
+    time_limit: float = 10.0,
     cache_dir: Path | None = None,
 ) -> BaseTool:
     """A tool that searches `corpus`.
 
-    The corpus is read on the first call, not here: making the tool costs nothing. Bad lines are reported then; call
-    `LocalIndex.open` to see them earlier.
+    The corpus is read and indexed here, so that a bad one is reported before any question is asked. That takes seconds
+    the first time; in async code call this from a thread.
 
     Args:
         corpus: A JSONL file or a folder (see `tools.corpus.read_corpus`).
         k: Passages in a result.
         max_chars: Characters of a result, about.
-        time_limit: Seconds a call may take; the first one builds the index.
+        time_limit: Seconds a call may take.
         cache_dir: Where indexes are kept; the user's cache directory by default.
 
     Raises:
-        ValueError: `corpus` does not exist or `k` is not positive.
+        ValueError: the corpus cannot be read (file, line and remedy are named), or `k` is not positive.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    if not corpus.exists():
-        raise ValueError(f"There is no corpus at {corpus}. Give a JSONL file or a folder of text or Markdown files.")
-    lock = threading.Lock()
-
-    @functools.cache
-    def index() -> LocalIndex:
-        return LocalIndex.open(corpus, cache_dir=cache_dir)
+    index = LocalIndex.open(corpus, cache_dir=cache_dir)
 
     def search(query: str) -> str:
-        with lock:  # calls that start together build one index, not one each
-            opened = index()
-        found = opened.search(query, k)
+        found = index.search(query, k)
         if not found:
             raise ToolException(f"No passage matches {query!r}. Use other words, fewer of them, or another tool.")
         return format_passages(found, query, max_chars)

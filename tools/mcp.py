@@ -46,14 +46,13 @@ async def load_mcp_tools(
         max_chars: Characters of a result; the rest is cut.
 
     Raises:
-        ValueError: the configuration cannot be used, or a server does not start.
-        ImportError: the extra is not installed.
+        ValueError: the configuration cannot be used, a server does not start, or the extra is not installed.
     """
     connections = _connections(await asyncio.to_thread(_read, config))
     try:
         client_class = await asyncio.to_thread(_client_class)
     except ImportError as error:
-        raise ImportError("MCP tools need the extra `mcp`: pip install 'agentflow-langgraph[mcp]'.") from error
+        raise ValueError("MCP tools need the extra `mcp`: pip install 'agentflow-langgraph[mcp]'.") from error
     found: list[tuple[str, BaseTool]] = []
     for name, connection in connections.items():
         try:

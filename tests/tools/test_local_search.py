@@ -79,14 +79,14 @@ def test_a_changed_corpus_gets_a_new_index(corpus: Path, tmp_path: Path, builds:
     assert builds == [3, 4]
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove"])
+@pytest.mark.parametrize("damage", ["halve", "empty", "remove"])
 def test_a_damaged_index_is_built_again(corpus: Path, tmp_path: Path, builds: list[int], damage: str) -> None:
     cache = tmp_path / "cache"
     LocalIndex.open(corpus, cache_dir=cache)
     (home,) = cache.iterdir()
     for file in home.iterdir():
-        if damage == "truncate":
-            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        if damage != "remove":
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2 if damage == "halve" else 0])
         elif file.name.startswith("data"):
             file.unlink()
     for _ in range(2):
@@ -155,6 +155,9 @@ def test_other_bad_corpora_are_explained(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(ValueError, match="holds no text"):
         read_corpus(tmp_path / "empty.jsonl")
+    (tmp_path / "signs.jsonl").write_text('{"id": "the", "text": "of ... !"}\n')
+    with pytest.raises(ValueError, match="no words to search for"):
+        LocalIndex.open(tmp_path / "signs.jsonl", cache_dir=tmp_path / "cache")
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match=r"no text file.*\.md"):
         read_corpus(tmp_path / "folder")
@@ -172,17 +175,17 @@ async def test_the_tool_answers_without_blocking(corpus: Path, tmp_path: Path, n
     assert tool.invoke({"query": "spirit"}) == results[0]
 
 
-async def test_calls_that_start_together_build_one_index(corpus: Path, tmp_path: Path, builds: list[int]) -> None:
-    tool = make_local_search(corpus, cache_dir=tmp_path / "cache")
-    await asyncio.gather(*(tool.ainvoke({"query": "spirit"}) for _ in range(8)))
-    assert builds == [3]
+def test_a_bad_corpus_is_reported_before_any_question(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("oops\n")
+    with pytest.raises(ValueError, match="line 1"):
+        make_local_search(tmp_path / "bad.jsonl")
 
 
 def test_the_tool_says_when_it_finds_nothing(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ToolException, match="Use other words"):
         make_local_search(corpus, cache_dir=tmp_path / "cache").invoke({"query": "zzyzx"})
     with pytest.raises(ValueError, match="at least 1"):
-        make_local_search(corpus, k=0)
+        make_local_search(corpus, k=0, cache_dir=tmp_path / "cache")
 
 
 def test_ten_thousand_passages_take_seconds_then_milliseconds() -> None:

@@ -114,3 +114,9 @@ async def test_a_bad_file_is_explained(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(ValueError, match="no object"):
         await load_mcp_tools(path)
+
+
+async def test_a_missing_extra_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain_mcp_adapters.client", None)
+    with pytest.raises(ValueError, match=r"pip install 'agentflow-langgraph\[mcp\]'"):
+        await load_mcp_tools(config)

@@ -45,7 +45,8 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_every_built_in_tool_is_complete(tmp_path: Path) -> None:
+def test_every_built_in_tool_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.local_search.cache_home", lambda: tmp_path)
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"title": "T", "text": "x"}\n')
     for name in BUILT_IN:
