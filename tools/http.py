@@ -157,7 +157,9 @@ class Fetcher:
             raise ToolException(f"{url!r} is no web address. Write it like https://example.org/page.")
         if address.userinfo:
             raise ToolException("Addresses with a user name or password are not fetched. Leave that part out.")
-        address = address.copy_merge_params(params or {}).copy_with(fragment=None)
+        address = address.copy_with(fragment=None)
+        if params:  # merging nothing would still rewrite the query that is there
+            address = address.copy_merge_params(params)
         deadline = time.monotonic() + self.timeout
         try:
             async with asyncio.timeout(self.timeout):

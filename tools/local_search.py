@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -67,8 +68,7 @@ class LocalIndex:
 
     def search(self, query: str, k: int = 5) -> list[Passage]:
         """The at most `k` passages that match `query` best, best first, each with its BM25 score."""
-        found = self._bm25.search(query, k)
-        return [Passage(hit.title, hit.text, hit.source, score) for i, score in found for hit in (self.passages[i],)]
+        return [replace(self.passages[i], score=score) for i, score in self._bm25.search(query, k)]
 
 
 def _keep(bm25: Bm25, home: Path) -> None:

@@ -26,7 +26,8 @@ async def test_says_who_it_is_and_returns_what_it_got(site: Any, reply: Any) -> 
     site.pages["/a"] = reply("hällo", headers={"Content-Type": "text/plain; charset=utf-8"})
     fetched = await fetcher().get(f"{site.url}/a", {"q": "x y"})
     assert fetched == Fetched(f"{site.url}/a?q=x+y", "text/plain; charset=utf-8", "hällo".encode())
-    assert site.agents == [site.agents[0]]
+    await fetcher().get(f"{site.url}/a?flag&b=%20c#part")
+    assert site.requests == ["/a?q=x+y", "/a?flag&b=%20c"]
     assert site.agents[0].startswith("agentflow-langgraph/")
 
 
