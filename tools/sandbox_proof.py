@@ -28,8 +28,6 @@ _LIMIT_NAMES = {
 }
 """What `/proc/PID/limits` calls them."""
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
 
 class SandboxUnavailable(ToolUnavailable):
     """This machine cannot give a guarantee of the sandbox; no code was run."""
@@ -116,7 +114,7 @@ def usage_of(first: int, memory_limit: int) -> Usage:
 
 def _resident(pid: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (FileNotFoundError, ProcessLookupError):
         return 0
 

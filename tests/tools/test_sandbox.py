@@ -263,6 +263,14 @@ class TestRefusal:
         assert "RLIMIT_NPROC" in message
         assert "RLIMIT_AS" in message
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user's id")
+    def test_for_a_root_that_is_the_only_user(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        true_read = Path.read_text
+        monkeypatch.setattr(
+            Path, "read_text", lambda path: "0 1000 1\n" if path.name.endswith("_map") else true_read(path)
+        )
+        assert "only 1 user ids" in self.refusal(Sandbox())
+
     def test_the_next_bubblewrap_is_tried(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = self.fake(tmp_path, "exit 1")
         real = list(sandbox_bwrap.find_bwraps())
