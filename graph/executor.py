@@ -39,7 +39,7 @@ async def execute(state: State, run: Run) -> Command[str]:
     plan = cast(Plan, state["plan"])
     update: dict[str, Any] = {"calls": []}
     if plan["error"] is None and plan["tool_name"] != FINISH:
-        tool = next(tool for tool in run.tools() if tool.name == plan["tool_name"])
+        tool = next(tool for tool in await run.tools() if tool.name == plan["tool_name"])
         (arguments, failure, run.usage), *_ = await run.in_tasks(_writer(tool, state, run), [plan["sub_goal"]])
         if failure is not None:
             update["plan"] = {**plan, "error": failure}

@@ -83,7 +83,7 @@ def _start(state: State) -> dict[str, Any]:
 
 async def _next_step(state: State, run: Run) -> dict[str, Any]:
     update: dict[str, Any] = {}
-    tools = run.tools()
+    tools = await run.tools()
     conversation = conversation_text(state.get("messages", []), state["question"])
     if run.context.analyse and not state.get("analysis") and not state.get("memory"):
         reply = await run.ask("analyst", analyst_messages(state["question"], tools, conversation))

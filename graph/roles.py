@@ -16,6 +16,9 @@ from graph.models import make_model
 from graph.state import Role
 
 DEFAULT_MODEL = "embedded"
+_LEAST_TIMEOUT = 120.0
+"""Seconds that a model call may take at least: the generator works after the run's time is over."""
+
 ANY_ROLE = "*"
 """The key under which `build_graph(models=...)` keeps a model that is meant for every role."""
 
@@ -45,4 +48,6 @@ def model_for(role: Role, context: Context, models: Mapping[str, BaseChatModel |
     temperature = context.temperature
     if role == "planner" and context.planner_temperature is not None:
         temperature = context.planner_temperature
-    return make_model(choice, temperature=temperature, max_tokens=context.max_tokens)
+    # The run's own budget ends a call that takes too long; a shorter limit here would only cut slow machines off.
+    timeout = max(_LEAST_TIMEOUT, context.max_seconds)
+    return make_model(choice, temperature=temperature, max_tokens=context.max_tokens, timeout=timeout)

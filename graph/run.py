@@ -109,9 +109,16 @@ class Run:
         """What is left of the run's time budget."""
         return self.context.max_seconds - self.seconds_before - self.seconds
 
-    def tools(self) -> list[BaseTool]:
-        """The tools of this run, in the order in which the planner reads them."""
-        return self.toolbox.select(self.context, self.model("generalist"))
+    async def tools(self) -> list[BaseTool]:
+        """The tools of this run, in the order in which the planner reads them.
+
+        Raises:
+            ConfigError: a tool's name is unknown or it lacks what it needs.
+        """
+        model = self.model("generalist")
+        if self.toolbox.has_all(self.context, model):
+            return self.toolbox.select(self.context, model)
+        return await asyncio.to_thread(self.toolbox.select, self.context, model)  # a corpus may have to be indexed
 
     def model(self, role: Role) -> BaseChatModel:
         """The model of a role."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Toolbox:
         if twice:
             raise ConfigError(f"Two tools bear the name {twice[0]!r}: give each tool a name of its own.")
         self._made: dict[tuple[str, str, int], BaseTool] = {}
+        self._lock = threading.Lock()
         self._models: dict[int, BaseChatModel] = {}  # keeps the ids above from being used again
 
     def select(self, context: Context, model: BaseChatModel) -> list[BaseTool]:
@@ -42,21 +44,29 @@ class Toolbox:
         Raises:
             ConfigError: a name is unknown or a tool lacks what it needs.
         """
-        wanted: Sequence[BaseTool | str] | None = context.tools if context.tools is not None else self._default
-        if wanted is None:
-            wanted = DEFAULT_TOOLS + (("local_search",) if context.corpus else ())
-        return [self._get(item, context, model) for item in wanted]
+        with self._lock:
+            return [self._get(item, context, model) for item in self._wanted(context)]
+
+    def has_all(self, context: Context, model: BaseChatModel) -> bool:
+        """Whether `select` would find every tool made already, and so answer at once."""
+        return all(
+            isinstance(item, BaseTool) or item in self._objects or _key(item, context, model) in self._made
+            for item in self._wanted(context)
+        )
+
+    def _wanted(self, context: Context) -> Sequence[BaseTool | str]:
+        if context.tools is not None:
+            return context.tools
+        if self._default is not None:
+            return self._default
+        return DEFAULT_TOOLS + (("local_search",) if context.corpus else ())
 
     def _get(self, item: BaseTool | str, context: Context, model: BaseChatModel) -> BaseTool:
         if isinstance(item, BaseTool):
             return item
         if item in self._objects:
             return self._objects[item]
-        key = (
-            item,
-            context.corpus or "" if item == "local_search" else "",
-            id(model) if item == "generalist" else 0,
-        )
+        key = _key(item, context, model)
         if key not in self._made:
             from tools.registry import load_tool
 
@@ -67,3 +77,9 @@ class Toolbox:
             except ValueError as error:
                 raise ConfigError(str(error)) from error
         return self._made[key]
+
+
+def _key(spec: str, context: Context, model: BaseChatModel) -> tuple[str, str, int]:
+    """What a tool made from a spec depends on."""
+    corpus = context.corpus or "" if spec == "local_search" else ""
+    return spec, corpus, id(model) if spec == "generalist" else 0
