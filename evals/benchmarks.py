@@ -2,7 +2,8 @@
 
 An entry is data only. How a row becomes a `Task` is told by `Fields`, lists of column names in order of preference,
 which cover the Hub's files, the `data.json` files of the AgentFlow release and our own JSONL alike; reading is in
-`data.py`. The ten are those of the paper's tables (arXiv 2510.05592); `own` is the user's own questions.
+`data.py`. The ten are those of the paper's tables (arXiv 2510.05592); `own` is any other file of
+questions, by default a few that come with the package.
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class Benchmark:
     fields: Fields = Fields()
     question_template: str = ""
     """How a question is put when a row holds none (`{numbers}` is filled in)."""
+    packaged: str = ""
+    """A file of questions beside this module, used when no other is named."""
+    packaged_corpus: str = ""
+    """What `local_search` searches for the packaged questions."""
     pages: tuple[str, ...] = ()
     """Parts of addresses where the benchmark itself can be read; a search result from there is a leak."""
 
@@ -178,9 +183,11 @@ _ENTRIES = (
         scorer="match",
         tools=_EVERYTHING,
         hub=None,
+        packaged="own/questions.jsonl",
+        packaged_corpus="own/corpus.jsonl",
         fields=Fields(
             numbers=("numbers",),
-            metadata=("level", "type", "dataset", "supporting_titles", "source"),
+            metadata=("family", "level", "type", "dataset", "supporting_titles", "source"),
         ),
     ),
 )

@@ -31,6 +31,9 @@ def load_tasks(name: str, data: str | Path | None = None) -> list[Task]:
     if data is not None:
         path = _data_file(entry, Path(data))
         return tasks_of(read_rows(path), entry, path)
+    if entry.packaged:
+        path = Path(__file__).parent / entry.packaged
+        return tasks_of(read_rows(path), entry, path)
     if entry.hub is None:
         raise ConfigError(f"The benchmark {name!r} has no file of its own; name one with --data.")
     paths = _download(entry, entry.hub)

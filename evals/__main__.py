@@ -1,0 +1,241 @@
+"""Measure an agent: `python -m evals run gameof24`, then `report` and `compare`; `list` names the benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graph.errors import AgentFlowError, ConfigError
+
+if TYPE_CHECKING:
+    from evals.results import Result
+    from evals.session import Options, Session
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m evals", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    _add_run(commands.add_parser("run", help="ask the questions of a benchmark, or go on where a run stopped"))
+    report = commands.add_parser("report", help="the numbers of one or more runs, as Markdown and as an HTML page")
+    report.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    report.add_argument("--html", type=Path, metavar="FILE", help="where the page goes (default: DIR/report.html)")
+    comparison = commands.add_parser("compare", help="what changes from run A to run B, question by question")
+    comparison.add_argument("a", type=Path, metavar="A")
+    comparison.add_argument("b", type=Path, metavar="B")
+    comparison.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    comparison.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    commands.add_parser("list", help="the benchmarks, their scorers and tools")
+    return top
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("benchmark", metavar="BENCHMARK", help="a name that `python -m evals list` shows")
+    run.add_argument(
+        "--data", metavar="PATH", help="a file of questions, or a folder of such files, instead of the Hub"
+    )
+    run.add_argument("--out", type=Path, metavar="DIR", help="default: runs/evals/BENCHMARK-MODE")
+    run.add_argument("--mode", choices=("agent", "direct"), default="agent", help="direct: the bare model, no tools")
+    run.add_argument("--model", metavar="SPEC", help="model of every role (default: embedded)")
+    for role in ("planner", "analyst", "executor", "verifier", "generator"):
+        run.add_argument(f"--{role}-model", metavar="SPEC", help=f"model of the {role}, if another")
+    run.add_argument("--tools", metavar="A,B", help="tools instead of the benchmark's own")
+    run.add_argument("--corpus", metavar="PATH", help="what local_search searches; it then replaces web search")
+    run.add_argument("--samples", type=int, default=1, metavar="K", help="answers to each question")
+    run.add_argument("--limit", type=int, metavar="N", help="ask N questions, drawn by --seed")
+    run.add_argument("--seed", type=int, default=0, metavar="S")
+    run.add_argument("--concurrency", type=int, default=16, metavar="C", help="questions at once")
+    run.add_argument("--max-turns", type=int, metavar="N", help="turns that the agent may take (default: 10)")
+    run.add_argument("--max-seconds", type=float, metavar="S", help="seconds of work on one question")
+    run.add_argument("--max-tokens", type=int, metavar="N", help="longest reply of a model")
+    run.add_argument("--temperature", type=float, metavar="T")
+    run.add_argument("--planner-temperature", type=float, metavar="T")
+    run.add_argument("--no-analyse", action="store_true", help="skip the analysis of the question")
+    run.add_argument("--direct-arguments", action="store_true", help="the planner writes the input of simple tools")
+    run.add_argument("--verify", choices=("model", "rules"))
+    run.add_argument("--answer", choices=("model", "last_result"))
+    run.add_argument("--judge", metavar="SPEC", help="a model whose opinion is recorded beside the exact score")
+    run.add_argument("--block-leaks", action="store_true", help="withhold search results that quote the question")
+    run.add_argument("--retry-failures", action="store_true", help="ask the questions again whose surroundings failed")
+    run.add_argument("--no-progress", action="store_true")
+
+
+def options_from(given: argparse.Namespace) -> Options:
+    """The options of `run` as data."""
+    from evals.session import ROLES, Options
+
+    context: dict[str, Any] = {
+        "max_turns": given.max_turns,
+        "max_seconds": given.max_seconds,
+        "max_tokens": given.max_tokens,
+        "temperature": given.temperature,
+        "planner_temperature": given.planner_temperature,
+        "analyse": False if given.no_analyse else None,
+        "direct_arguments": given.direct_arguments or None,
+        "verify": given.verify,
+        "answer": given.answer,
+    }
+    tools = None
+    if given.tools is not None:
+        tools = tuple(name.strip() for name in given.tools.split(",") if name.strip())
+        if not tools:
+            raise ConfigError("--tools names no tool; give at least one, or leave the option out.")
+    return Options(
+        benchmark=given.benchmark,
+        data=given.data,
+        mode=given.mode,
+        model=given.model,
+        role_models={role: spec for role in ROLES if (spec := getattr(given, f"{role}_model"))},
+        tools=tools,
+        corpus=given.corpus,
+        context={name: value for name, value in context.items() if value is not None},
+        samples=given.samples,
+        limit=given.limit,
+        seed=given.seed,
+        judge=given.judge,
+        block_leaks=given.block_leaks,
+        concurrency=given.concurrency,
+        out=given.out,
+        retry_failures=given.retry_failures,
+    )
+
+
+def run_command(given: argparse.Namespace) -> int:
+    """`run`: exit code 0 when everything is answered, 130 when interrupted."""
+    from evals.metrics import summarise
+    from evals.report import markdown
+    from evals.session import carry_out, prepare
+
+    session = prepare(options_from(given))
+    # A run is stopped the same way by Ctrl-C and by `kill`: the questions in flight are given up, the rest is on disk.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with _Progress(session, shown=not given.no_progress) as progress:
+            recorded = asyncio.run(carry_out(session, progress.advance, progress.start))
+    except KeyboardInterrupt:
+        print(
+            f"Stopped with {progress.done} of {session.total} answers in {session.folder}; "
+            "the same command goes on from there.",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    print(markdown([summarise(recorded)]))
+    print(f"Results: {session.folder}; drill down with `python -m evals report {session.folder}`.", file=sys.stderr)
+    return 0
+
+
+class _Progress:
+    """A progress bar with the running accuracy, on standard error."""
+
+    def __init__(self, session: Session, shown: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        self.done = 0
+        self.right = 0
+        self.failed = 0
+        self.session = session
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[score]}"),
+            TimeElapsedColumn(),
+            Remaining(),
+            console=Console(stderr=True),
+            disable=not shown,
+        )
+        self.row = self.bar.add_task(session.benchmark.title, total=session.total, score="")
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def start(self, done: int) -> None:
+        if done:
+            self.bar.console.print(f"Going on after {done} of {self.session.total} answers in {self.session.folder}.")
+
+    def advance(self, result: Result) -> None:
+        self.done += 1
+        self.right += result.correct
+        self.failed += result.failure is not None
+        failed = f", {self.failed} failed" if self.failed else ""
+        self.bar.update(self.row, completed=self.done, score=f"{100 * self.right / self.done:.1f} % right{failed}")
+
+
+def report_command(given: argparse.Namespace) -> int:
+    """`report`: Markdown on standard output, the page in a file."""
+    from evals.metrics import summarise
+    from evals.page import page
+    from evals.report import markdown
+    from evals.results import read_run
+
+    runs = [read_run(folder) for folder in given.folders]
+    html: Path = given.html or given.folders[0] / "report.html"
+    text = page(runs)
+    try:
+        html.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ConfigError(f"The page cannot be written to {html} ({error.strerror}); name another --html.") from None
+    print(markdown([summarise(run) for run in runs]))
+    print(f"Page: {html}", file=sys.stderr)
+    return 0
+
+
+def compare_command(given: argparse.Namespace) -> int:
+    """`compare`: a table, or JSON."""
+    from evals.compare import as_markdown, compare
+    from evals.results import read_run
+
+    found = compare(read_run(given.a), read_run(given.b), given.seed)
+    print(json.dumps(found.as_dict(), ensure_ascii=False, indent=2) if given.json else as_markdown(found))
+    return 0
+
+
+def list_command(_: argparse.Namespace) -> int:
+    """`list`: one line for each benchmark."""
+    from evals.benchmarks import BENCHMARKS
+
+    for entry in BENCHMARKS.values():
+        home = "a file named with --data" if entry.hub is None else entry.hub.repo
+        gated = " (gated)" if entry.hub is not None and entry.hub.gated else ""
+        print(f"{entry.name:<10} {entry.title:<18} scorer {entry.scorer:<9} {home}{gated}")
+        print(f"{'':<10} tools {', '.join(entry.tools)}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": run_command,
+    "report": report_command,
+    "compare": compare_command,
+    "list": list_command,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and say in one sentence what is wrong with it, if something is."""
+    given = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        return COMMANDS[given.command](given)
+    except AgentFlowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Notice when a search hands out the benchmark instead of knowledge.
+
+Two signs: the result comes from a page of the benchmark itself, or it quotes the question nearly word for word with
+the answer close by. Results that show either are named in the report; with a guard around the tools they never reach
+the agent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from langchain_core.tools import BaseTool
+
+from evals.task import Task
+
+NO_SEARCH = frozenset(("python", "generalist"))
+"""Tools whose results come from the agent's own code or model and are not looked at."""
+
+MIN_WORDS = 6
+"""Shorter questions are too common to be told from ordinary text."""
+SHINGLE = 4
+NEARLY = 0.8
+"""Share of the question's runs of `SHINGLE` words that must occur in a result."""
+NEAR_WORDS = 200
+"""How far from the quoted question the answer may stand."""
+MAX_TEXT = 200_000
+
+current_task: ContextVar[Task | None] = ContextVar("current_task", default=None)
+"""The question that the running asyncio task works on: one graph and its tools serve all questions at once."""
+
+_WORD = re.compile(r"\w+")
+_ADDRESS = re.compile(r"https?://[^\s\"'<>)\]]+", re.IGNORECASE)
+
+
+def find_leak(task: Task, text: str, pages: Sequence[str] = ()) -> str | None:
+    """Why a tool result looks like the benchmark itself, in one sentence; None if it does not.
+
+    Args:
+        task: the question being worked on.
+        text: what a tool returned.
+        pages: parts of addresses (lower case) of the benchmark's own pages.
+    """
+    text = text[:MAX_TEXT]
+    for address in _ADDRESS.findall(text):
+        if any(page in address.lower() for page in pages):
+            return f"A result comes from the benchmark's own page {address[:200]}."
+    if _quotes_question_and_answer(task, text):
+        return "A result holds the question nearly word for word together with its answer."
+    return None
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _quotes_question_and_answer(task: Task, text: str) -> bool:
+    question, words = _words(task.question), _words(text)
+    if len(question) < MIN_WORDS or len(words) < len(question) * NEARLY:
+        return False
+    wanted = {tuple(question[i : i + SHINGLE]) for i in range(len(question) - SHINGLE + 1)}
+    starts = [i for i in range(len(words) - SHINGLE + 1) if tuple(words[i : i + SHINGLE]) in wanted]
+    found = {tuple(words[i : i + SHINGLE]) for i in starts}
+    if len(found) < NEARLY * len(wanted):
+        return False
+    quoted = {position for start in starts for position in range(start, start + SHINGLE)}
+    nearby = range(max(0, starts[0] - NEAR_WORDS), min(len(words), starts[-1] + SHINGLE + NEAR_WORDS))
+    # The quoted question itself may name the answer ("A or B?"); only what stands beside it counts.
+    beside = " ".join("|" if position in quoted else words[position] for position in nearby)
+    return any((answer := " ".join(_words(text))) and f" {answer} " in f" {beside} " for text in task.answers)
+
+
+def leaks_in(task: Task, turns: Iterable[Mapping[str, Any]], pages: Sequence[str] = ()) -> list[str]:
+    """The leaks among the tool results of a run's memory, each reason once."""
+    reasons = [
+        find_leak(task, str(call.get("result") or ""), pages)
+        for turn in turns
+        if (turn.get("plan") or {}).get("tool_name") not in NO_SEARCH
+        for call in turn.get("calls") or ()
+    ]
+    return list(dict.fromkeys(reason for reason in reasons if reason))
+
+
+class GuardedTool(BaseTool):
+    """A tool whose results are withheld when they leak the answer to the question being worked on."""
+
+    inner: BaseTool
+    pages: tuple[str, ...] = ()
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        return self._checked(self.inner.invoke(kwargs))
+
+    async def _arun(self, *args: Any, **kwargs: Any) -> Any:
+        return self._checked(await self.inner.ainvoke(kwargs))
+
+    def _checked(self, result: Any) -> Any:
+        task = current_task.get()
+        if task is None or find_leak(task, str(result), self.pages) is None:
+            return result
+        return "This result was withheld: it quotes the question that is being answered. Search for the facts instead."
+
+
+def guarded(tool: BaseTool, pages: Sequence[str]) -> BaseTool:
+    """The tool with a guard around it; tools that search nothing stay as they are."""
+    if tool.name in NO_SEARCH:
+        return tool
+    return GuardedTool(
+        name=tool.name,
+        description=tool.description,
+        args_schema=tool.args_schema,
+        metadata=tool.metadata,
+        handle_tool_error=False,
+        inner=tool,
+        pages=tuple(pages),
+    )

@@ -1,0 +1,316 @@
+"""The folder of a run: `run.json` says what was run, `results.jsonl` holds one line per question and sample.
+
+A line is written once, whole, and forced to disk before the next answer counts, so a killed run loses at most the
+answer in flight. Opened again with the same settings, a torn last line is cut off and the run goes on; a folder of
+other settings is refused and left as it is. When everything is answered the file is put in canonical order, by one
+atomic replacement, so that an interrupted run and an uninterrupted one end with lines in the same order.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from graph.errors import AgentFlowError, ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+"""Version of both files; a reader refuses what it does not know."""
+
+RESULTS = "results.jsonl"
+RUN = "run.json"
+
+Key = tuple[str, int]
+"""A task's id and the number of the sample."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One answer to one question, with everything that explains it."""
+
+    task: str
+    sample: int
+    benchmark: str
+    question: str
+    """As the agent was asked, options included."""
+    gold: list[str]
+    prediction: str
+    correct: bool
+    value: float
+    """The scorer's partial measure, in [0, 1]."""
+    reason: str
+    seed: int
+    seconds: float
+    """Wall time of the attempt that counted."""
+    attempts: int = 1
+    choices: list[str] | None = None
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    """The run's memory, as the graph recorded it."""
+    usage: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Calls, tokens and seconds of each role."""
+    ended_by: str = ""
+    failure: dict[str, str] | None = None
+    """`kind` and `message` when there is no answer, or none to trust, because of the surroundings."""
+    leaks: list[str] = field(default_factory=list)
+    """Why tool results of this run are suspected to have given the answer away."""
+    judge: dict[str, Any] | None = None
+    """`correct` and `reason` of the model that judged as well, if one did."""
+
+    @property
+    def key(self) -> Key:
+        """What identifies the line."""
+        return self.task, self.sample
+
+
+def to_line(result: Result) -> bytes:
+    """One line of the file, newline included."""
+    record = {"schema": SCHEMA} | asdict(result)
+    text = json.dumps(record, ensure_ascii=False, default=str)
+    # Model output can hold half a surrogate pair, which UTF-8 cannot.
+    return text.encode("utf-8", errors="replace") + b"\n"
+
+
+def from_line(line: str, where: str) -> Result:
+    """Read one line back.
+
+    Raises:
+        DataError: the line is not of this schema.
+    """
+    try:
+        record = json.loads(line)
+        schema = record.pop("schema")
+        if schema == SCHEMA:
+            known = {item.name for item in fields(Result)}
+            return Result(**{name: value for name, value in record.items() if name in known})
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{where} is no result of an evaluation ({type(error).__name__}); restore or remove it."
+        ) from None
+    raise DataError(f"{where} has schema {schema!r}, this version reads {SCHEMA}; use the version that wrote it.")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a folder holds: the run's settings and its results, in file order."""
+
+    folder: Path
+    settings: dict[str, Any]
+    results: list[Result]
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, which reports use."""
+        return self.folder.resolve().name
+
+
+def read_run(folder: Path) -> Recorded:
+    """Read a run's folder; a torn last line is left out.
+
+    Raises:
+        DataError: the folder holds no run, an empty one, or one that cannot be read.
+    """
+    settings = _read_settings(folder)
+    if settings is None:
+        raise DataError(f"{folder} holds no evaluation (no {RUN}); name a folder that `python -m evals run` wrote.")
+    path = folder / RESULTS
+    results = _parse(path.read_bytes() if path.exists() else b"", path)
+    if not results:
+        raise DataError(f"{folder} holds no results yet; run its command again to the end.")
+    return Recorded(folder, settings, results)
+
+
+def _read_settings(folder: Path) -> dict[str, Any] | None:
+    path = folder / RUN
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        schema, settings = record["schema"], dict(record["settings"])
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path} cannot be read; restore it or use a new folder.") from None
+    if schema != SCHEMA:
+        raise DataError(f"{path} has schema {schema!r}, this version reads {SCHEMA}; use the version that wrote it.")
+    return settings
+
+
+def _parse(data: bytes, path: Path) -> list[Result]:
+    """The results of the complete lines of a file."""
+    results: dict[Key, Result] = {}
+    whole = data[: data.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.decode("utf-8", errors="replace").split("\n"), 1):
+        if not line:
+            continue
+        result = from_line(line, f"{path}, line {number},")
+        if result.key in results:
+            raise DataError(
+                f"{path}, line {number}, repeats sample {result.sample} of {result.task}; remove one of them."
+            )
+        results[result.key] = result
+    return list(results.values())
+
+
+class ResultFile:
+    """A run's folder, opened for writing by one process; a context manager.
+
+    Args:
+        folder: made if it does not exist.
+        settings: what identifies the run; a folder with other settings is another run.
+
+    Raises:
+        ConfigError: the folder belongs to another run, to something else, or to a process that is still running.
+        DataError: its results cannot be read.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.path = folder / RESULTS
+        self._settings = json.loads(json.dumps(settings))
+        self._lock = threading.Lock()
+        self._results: dict[Key, Result] = {}
+        self._descriptor = -1
+        self._guard = -1
+        self._is_new = False
+
+    def __enter__(self) -> ResultFile:
+        before = _read_settings(self.folder)
+        if before is None:
+            self._refuse_strangers()
+        elif before != self._settings:
+            raise ConfigError(
+                f"{self.folder} holds another run ({_difference(before, self._settings)}); choose another --out."
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim()
+            if before is None:
+                self._is_new = True
+                _write_atomically(self.folder / RUN, _settings_text(self._settings))
+            self._open()
+        except OSError as error:
+            self._close()
+            raise ConfigError(f"{self.folder} cannot be written ({error.strerror}); choose another --out.") from None
+        except AgentFlowError:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+        if error is not None and self._is_new and not self._results:
+            # A run that could not start leaves nothing behind that would refuse the corrected command.
+            for name in (RESULTS, RUN):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        for descriptor in (self._descriptor, self._guard):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._guard = -1
+
+    @property
+    def results(self) -> list[Result]:
+        """All results so far, those of earlier starts included."""
+        return list(self._results.values())
+
+    def has(self, key: Key) -> bool:
+        """Whether this question and sample are answered."""
+        return key in self._results
+
+    def append(self, result: Result) -> None:
+        """Write one result to disk. Safe to call from several threads."""
+        line = to_line(result)
+        with self._lock:
+            written = 0
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:])
+            os.fsync(self._descriptor)
+            self._results[result.key] = result
+
+    def drop_failures(self) -> int:
+        """Forget the results that are failures of the surroundings, so that they are tried again; how many."""
+        failed = [key for key, result in self._results.items() if result.failure]
+        for key in failed:
+            del self._results[key]
+        if failed:
+            self._replace(self._results.values())
+        return len(failed)
+
+    def finish(self, order: Iterable[Key]) -> None:
+        """Put the lines in canonical order, by one atomic replacement of the file."""
+        ordered = [self._results[key] for key in order if key in self._results]
+        if ordered != list(self._results.values()):
+            self._replace(ordered)
+
+    def _replace(self, results: Iterable[Result]) -> None:
+        results = list(results)
+        with self._lock:
+            _write_atomically(self.path, b"".join(map(to_line, results)))
+            os.close(self._descriptor)
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            self._results = {result.key: result for result in results}
+
+    def _refuse_strangers(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ConfigError(f"{self.folder} is a file; name a folder with --out.")
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            raise ConfigError(
+                f"{self.folder} holds files but no evaluation; choose an empty or a new folder for --out."
+            )
+
+    def _claim(self) -> None:
+        self._guard = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"Another process is writing to {self.folder}; wait for it or choose another --out."
+            ) from None
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        data = self.path.read_bytes()
+        self._results = {result.key: result for result in _parse(data, self.path)}
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            logger.warning("The last line of %s was torn when the run was killed; it is cut off.", self.path)
+            os.truncate(self._descriptor, whole)
+
+
+def _settings_text(settings: Mapping[str, Any]) -> bytes:
+    return json.dumps({"schema": SCHEMA, "settings": settings}, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first setting that differs, in words."""
+    for name in [*now, *before]:
+        if before.get(name) != now.get(name):
+            if name == "questions":
+                return "its questions are not the same"
+            return f"its {name.replace('_', ' ')} is {before.get(name)!r}, not {now.get(name)!r}"
+    return "its settings differ"
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that, whatever happens, either the old or the new content is there."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
