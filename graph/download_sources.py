@@ -112,7 +112,7 @@ def _append_from_hub(client: httpx.Client, file: ModelFile, partial: Path, there
             there = 0
         with partial.open("r+b" if there else "wb") as out:
             out.seek(there)
-            for block in response.iter_raw(BLOCK):
+            for block in response.iter_raw():  # unbuffered: what arrived before a cut is kept
                 out.write(block)
                 there += len(block)
                 report(there)

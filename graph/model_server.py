@@ -1,12 +1,7 @@
 """HTTP to an OpenAI-compatible model server: connections, retries, and what each failure means.
 
-One connection pool per event loop serves every model of the process. It is kept alive by an async generator that is
-suspended on its loop: `asyncio.run` and every runner that ends a loop properly close such generators
-(`loop.shutdown_asyncgens`), so connections end with their loop and no caller has to remember a `close()`.
-
 The client is aiohttp. With 500 requests in flight it costs 0.25 ms of CPU a request; httpx costs 1.2 ms through a
 connection of its own and more than 10 through its shared pool, whose bookkeeping is linear in the connections.
-Synchronous callers are served by one background loop, so that there is one way to speak to a server and not two.
 
 What a failure means is decided here and nowhere else: `ModelUnavailable` for whatever may pass (refused or lost
 connections, 429, 5xx, a cut or unreadable reply), `ModelRejected` for what will not (key, model, request). Messages
@@ -16,14 +11,11 @@ name the server's address without credentials and never hold a key.
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures
 import logging
 import os
 import random
 import re
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -33,6 +25,7 @@ from urllib.request import getproxies, proxy_bypass
 import orjson
 from pydantic import SecretStr
 
+from graph.connections import open_session
 from graph.errors import ContextLengthExceeded, ModelError, ModelRejected, ModelUnavailable
 
 if TYPE_CHECKING:
@@ -40,15 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS: Final = 512
-"""Open connections per event loop: below the usual limit of 1,024 file descriptors. Further requests wait."""
-KEEP_ALIVE: Final = 4.0
-"""Seconds an idle connection is kept: less than the 5 s after which uvicorn and llama.cpp drop it."""
 CONNECT_TIMEOUT: Final = 10.0
 LONGEST_WAIT: Final = 30.0
 """A server that asks (Retry-After) for a longer pause than this many seconds is reported instead of waited for."""
-LONGEST_EVENT: Final = 2**22
-"""Bytes of one server-sent event: the first of a reply may hold the ids of a long prompt."""
 QUOTED: Final = 300
 """Characters of a server's own error text that a message quotes."""
 
@@ -169,7 +156,7 @@ async def _open(endpoint: Endpoint, method: str, path: str, payload: bytes | Non
     """An open response with status 200; every other outcome raises."""
     import aiohttp
 
-    session = await _session()
+    session = await open_session()
     headers = {"content-type": "application/json"}
     if endpoint.api_key is not None:
         headers["authorization"] = f"Bearer {endpoint.api_key.get_secret_value()}"
@@ -307,92 +294,3 @@ def _seconds(retry_after: str | None) -> float:
         return max(0.0, float(retry_after or 0))
     except ValueError:
         return 0.0
-
-
-_sessions: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncIterator[aiohttp.ClientSession]]] = {}
-
-
-async def _session() -> aiohttp.ClientSession:
-    """The connection pool of the running loop, opened on first use and closed with the loop."""
-    loop = asyncio.get_running_loop()
-    held = _sessions.get(loop)
-    if held is None:
-        for stale in [other for other in _sessions if other.is_closed()]:
-            del _sessions[stale]
-        lifetime = _session_lifetime(loop)
-        held = _sessions[loop] = (await anext(lifetime), lifetime)
-    return held[0]
-
-
-async def _session_lifetime(loop: asyncio.AbstractEventLoop) -> AsyncIterator[aiohttp.ClientSession]:
-    import aiohttp
-
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        read_bufsize=LONGEST_EVENT // 2,
-    )
-    try:
-        yield session
-    finally:
-        _sessions.pop(loop, None)
-        await session.close()
-
-
-class _BackgroundLoop:
-    """An event loop in a daemon thread, on which synchronous callers have their requests made."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; an interrupt (Ctrl-C) of the waiting thread cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._started())
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                ready: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-                self._thread = threading.Thread(target=self._serve, args=(ready,), name="model-requests", daemon=True)
-                self._thread.start()
-                self._loop = ready.result()
-                atexit.register(self._stop)
-            return self._loop
-
-    def _serve(self, ready: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
-        async def until_stopped() -> None:
-            self._stopped = asyncio.Event()
-            ready.set_result(asyncio.get_running_loop())
-            await self._stopped.wait()
-
-        asyncio.run(until_stopped())
-
-    def _stop(self) -> None:
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._stopped.set)
-            self._thread.join(timeout=2.0)
-
-
-_background = _BackgroundLoop()
-
-
-def _forget_background_loop() -> None:
-    """A forked child has the object but not the thread."""
-    global _background
-    _background = _BackgroundLoop()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_background_loop)
-
-
-def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, run on the background loop while the calling thread waits."""
-    return _background.run(work)

@@ -106,7 +106,7 @@ def _made(
     match = _BY_PROVIDER.fullmatch(spec)
     if match is None or kind in ("vllm", "openai-compatible", "ollama", "http", "https"):
         raise ConfigError(f"{spec!r} names no model; write {FORMS}.")
-    return _from_provider(match["provider"].replace("-", "_"), match["model"], settings)
+    return _from_provider(spec, match["provider"].replace("-", "_"), match["model"], settings)
 
 
 def _secret(key: str | None) -> SecretStr | None:
@@ -127,10 +127,10 @@ def _ollama_url(host: str | None) -> str:
     return f"{scheme if separator else 'http'}://{name}:{port or default_port}/v1"
 
 
-def _from_provider(provider: str, model: str, settings: dict[str, Any]) -> BaseChatModel:
+def _from_provider(spec: str, provider: str, model: str, settings: dict[str, Any]) -> BaseChatModel:
     keys = _KEYS.get(provider, ())
     if keys and not any(os.environ.get(key) for key in keys):
-        raise ConfigError(f"`{provider}:{model}` needs the API key of {provider}; set {' or '.join(keys)}.")
+        raise ConfigError(f"`{spec}` needs the API key of {provider}; set {' or '.join(keys)}.")
     from langchain.chat_models import init_chat_model
 
     given = {name: value for name, value in settings.items() if value is not None}
@@ -138,10 +138,10 @@ def _from_provider(provider: str, model: str, settings: dict[str, Any]) -> BaseC
         made: BaseChatModel = init_chat_model(model, model_provider=provider, **given)
     except ImportError as error:
         package = _package(error, provider)
-        raise ConfigError(f"`{provider}:{model}` needs a package; install it with `pip install {package}`.") from error
+        raise ConfigError(f"`{spec}` needs a package; install it with `pip install {package}`.") from error
     except ValueError as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise ConfigError(f"`{provider}:{model}` cannot be used ({reason}); write {FORMS}.") from error
+        raise ConfigError(f"`{spec}` cannot be used ({reason}); write {FORMS}.") from error
     return made
 
 

@@ -25,6 +25,7 @@ from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
+from graph.connections import run_sync
 from graph.errors import ModelRejected, ModelUnavailable
 from graph.model_server import (
     Endpoint,
@@ -33,7 +34,6 @@ from graph.model_server import (
     list_models,
     post_json,
     post_stream,
-    run_sync,
 )
 
 log = logging.getLogger(__name__)
