@@ -120,6 +120,7 @@ class Confined:
         self._keeper = 0
         self._keeper_fd: int | None = None
         self._next_look = 0.0
+        self._stop_fd = stop_fd
         if stop_fd is not None:
             self._selector.register(stop_fd, selectors.EVENT_READ, "stop")
 
@@ -160,16 +161,16 @@ class Confined:
 
     def _start(self) -> None:
         theirs: dict[str, int] = {}
-        for name in ("stdout", "stderr", "info", "report"):
-            ours, theirs[name] = os.pipe()
-            self._owned.add(ours)
-            os.set_blocking(ours, False)
-            self._selector.register(ours, selectors.EVENT_READ, name)
-        theirs["stdin"], self._stdin = os.pipe()
-        self._owned.add(self._stdin)
-        os.set_blocking(self._stdin, False)
-        theirs["seccomp"] = os.memfd_create("seccomp")
         try:
+            for name in ("stdout", "stderr", "info", "report"):
+                ours, theirs[name] = os.pipe()
+                self._owned.add(ours)
+                os.set_blocking(ours, False)
+                self._selector.register(ours, selectors.EVENT_READ, name)
+            theirs["stdin"], self._stdin = os.pipe()
+            self._owned.add(self._stdin)
+            os.set_blocking(self._stdin, False)
+            theirs["seccomp"] = os.memfd_create("seccomp")
             os.write(theirs["seccomp"], self._seccomp)
             os.lseek(theirs["seccomp"], 0, os.SEEK_SET)
             channels = Channels(info=theirs["info"], report=theirs["report"], seccomp=theirs["seccomp"])
@@ -184,7 +185,9 @@ class Confined:
                 cwd="/",
             )
         except OSError as error:
-            raise SandboxUnavailable(f"bubblewrap cannot be started ({error}): install bubblewrap.") from error
+            raise SandboxUnavailable(
+                f"bubblewrap cannot be started ({error}): see that it is installed and this process within its limits."
+            ) from error
         finally:
             for descriptor in theirs.values():
                 os.close(descriptor)
@@ -256,7 +259,6 @@ class Confined:
         """
         for key, _ in self._selector.select(max(timeout, 0.0)):
             if key.data == "stop":
-                self._selector.unregister(key.fd)
                 raise Stopped
             if key.data == "monitor":
                 self._selector.unregister(key.fd)
@@ -292,6 +294,9 @@ class Confined:
 
     def _kill(self, monitor: subprocess.Popen[bytes]) -> int:
         """Ends the sandbox, waits until the kernel has removed its last process, and returns the exit code."""
+        if self._stop_fd is not None:  # heard, or of no more interest
+            self._selector.unregister(self._stop_fd)
+            self._stop_fd = None
         deadline = time.monotonic() + _DEATH_LIMIT
         while self._keeper_fd is None and not self._monitor_ended and time.monotonic() < deadline:
             self._pump(0.01)  # given up while starting: the keeper is known in a moment
