@@ -20,7 +20,7 @@ class HubFile:
 
     repo: str
     paths: tuple[str, ...]
-    """Glob patterns in order of preference; the first that matches files of the repository is taken, whole."""
+    """Paths that the file has or has had; the first that exists is taken."""
     revision: str = "main"
     gated: bool = False
     """Whether its terms must be accepted on the Hub, with a token, before it can be downloaded."""
@@ -126,7 +126,7 @@ _ENTRIES = (
         title="AIME 2024",
         scorer="math",
         tools=_COMPUTE,
-        hub=HubFile("HuggingFaceH4/aime_2024", ("data/train-*.parquet",)),
+        hub=HubFile("HuggingFaceH4/aime_2024", ("data/train-00000-of-00001.parquet",)),
         pages=("aime_2024", "2024_aime_i", "aime24"),
     ),
     Benchmark(
@@ -134,7 +134,7 @@ _ENTRIES = (
         title="AMC 2023",
         scorer="math",
         tools=_COMPUTE,
-        hub=HubFile("math-ai/amc23", ("test-*.parquet", "data/test-*.parquet", "*.jsonl")),
+        hub=HubFile("math-ai/amc23", ("test-00000-of-00001.parquet", "data/test-00000-of-00001.parquet")),
         pages=("amc23", "2023_amc_12"),
     ),
     Benchmark(
@@ -142,7 +142,7 @@ _ENTRIES = (
         title="Game of 24",
         scorer="gameof24",
         tools=_COMPUTE,
-        hub=HubFile("nlile/24-game", ("data/train-*.parquet",)),
+        hub=HubFile("nlile/24-game", ("data/train-00000-of-00001.parquet",)),
         fields=Fields(
             question=("query",),
             answers=("answers", "solutions", "answer"),

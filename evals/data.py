@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from evals.benchmarks import Benchmark, HubFile, benchmark
-from evals.files import ENDINGS, Row, read_rows
+from evals.files import ENDINGS, read_rows
 from evals.rows import tasks_of
 from evals.task import Task
 from graph.errors import ConfigError, DataError
@@ -36,9 +35,8 @@ def load_tasks(name: str, data: str | Path | None = None) -> list[Task]:
         return tasks_of(read_rows(path), entry, path)
     if entry.hub is None:
         raise ConfigError(f"The benchmark {name!r} has no file of its own; name one with --data.")
-    paths = _download(entry, entry.hub)
-    rows: list[Row] = [row for path in paths for row in read_rows(path)]
-    return tasks_of(rows, entry, paths[0])
+    path = _download(entry, entry.hub)
+    return tasks_of(read_rows(path), entry, path)
 
 
 def sample(tasks: list[Task], limit: int | None, seed: int) -> list[Task]:
@@ -67,38 +65,38 @@ def _data_file(entry: Benchmark, path: Path) -> Path:
     )
 
 
-def _download(entry: Benchmark, source: HubFile) -> list[Path]:
-    """The benchmark's files, from the local cache where they have been downloaded before."""
+def _download(entry: Benchmark, source: HubFile) -> Path:
+    """The benchmark's file, from the local cache where it has been downloaded before."""
     try:
-        from huggingface_hub import HfApi, hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise ConfigError(
             f"Loading {entry.title} from the Hub needs huggingface_hub: run `pip install huggingface_hub`, "
             "or name a local file with --data."
         ) from None
-    import httpx
-
-    endpoint = os.environ.get("HF_ENDPOINT")
-    try:
-        api = HfApi(endpoint=endpoint)
-        files = api.list_repo_files(source.repo, repo_type="dataset", revision=source.revision)
-        chosen = next((found for pattern in source.paths if (found := _matching(files, pattern))), None)
-        if chosen is None:
-            raise DataError(
-                f"The data set {source.repo} has no file {' or '.join(source.paths)}; name a local file with --data."
+    for path in source.paths:
+        try:
+            found = hf_hub_download(
+                source.repo,
+                path,
+                repo_type="dataset",
+                revision=source.revision,
+                endpoint=os.environ.get("HF_ENDPOINT"),
             )
-        return [
-            Path(hf_hub_download(source.repo, name, repo_type="dataset", revision=source.revision, endpoint=endpoint))
-            for name in chosen
-        ]
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
-        hint = "accept its terms on the Hub and set HF_TOKEN" if source.gated else "check the connection"
-        raise DataError(
-            f"{entry.title} could not be downloaded from the data set {source.repo} "
-            f"({type(error).__name__}); {hint}, or name a local file with --data."
-        ) from error
+            return Path(found)
+        except LocalEntryNotFoundError as error:
+            raise DataError(_not_downloaded(entry, source, error, "check the connection")) from error
+        except EntryNotFoundError:
+            continue
+        except (HfHubHTTPError, OSError) as error:
+            hint = "accept its terms on the Hub and set HF_TOKEN" if source.gated else "check the connection"
+            raise DataError(_not_downloaded(entry, source, error, hint)) from error
+    raise DataError(f"The data set {source.repo} has no file {' or '.join(source.paths)}; name one with --data.")
 
 
-def _matching(files: list[str], pattern: str) -> list[str]:
-    return sorted(name for name in files if fnmatchcase(name, pattern))
+def _not_downloaded(entry: Benchmark, source: HubFile, error: Exception, hint: str) -> str:
+    return (
+        f"{entry.title} could not be downloaded from the data set {source.repo} ({type(error).__name__}); {hint}, "
+        "or name a local file with --data."
+    )

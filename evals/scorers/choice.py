@@ -66,9 +66,11 @@ def score_choice(task: Task, prediction: object) -> Score:
 
 def _chosen(reading: str, options: tuple[str, ...]) -> int | None:
     """The index of the option that a reading names; None for none or several."""
-    if match := _LETTER_ONLY.fullmatch(reading.strip()):
-        return _index(match[1].upper(), options)
     exact = _by_text(reading, options, _STRICT)
+    if match := _LETTER_ONLY.fullmatch(reading.strip()):
+        # An option can itself be a small letter ("a", "x"); a capital is a label before it is anything else.
+        by_letter = _index(match[1].upper(), options)
+        return by_letter if by_letter is not None and (match[1].isupper() or exact is None) else exact
     if exact is not None:
         return exact
     if match := _LETTER_FIRST.match(reading.strip()):

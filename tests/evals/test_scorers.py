@@ -229,6 +229,14 @@ def test_options_with_the_same_text_are_right_together() -> None:
     assert score(volumes, "200 mL").correct
 
 
+def test_options_that_are_letters_themselves() -> None:
+    letters = task("choice", "c", choices=("d", "c", "x", "a"))
+    assert score(letters, "c").correct
+    assert score(letters, "B").correct
+    assert not score(letters, "C").correct
+    assert score(task("choice", "x", choices=("w", "x")), "x").correct
+
+
 def test_options_that_differ_in_case_or_sign_only_stay_apart() -> None:
     isomers = task("choice", "(3aR,8s)-x", choices=("(3aR,8r)-x", "(3aR,8s)-x", "(3aR,8S)-x", "-5", "5"))
     assert score(isomers, "(3aR,8s)-x").correct
