@@ -21,8 +21,8 @@ NO_SEARCH = frozenset(("python", "generalist"))
 
 MIN_WORDS = 6
 """Shorter questions are too common to be told from ordinary text."""
-SHINGLE = 4
-NEARLY = 0.8
+SHINGLE = 3
+NEARLY = 0.7
 """Share of the question's runs of `SHINGLE` words that must occur in a result."""
 NEAR_WORDS = 200
 """How far from the quoted question the answer may stand."""
