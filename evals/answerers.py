@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 def _config(task: Task, sample_seed: int) -> RunnableConfig:
-    """What a run is told about itself: traces carry the task, models that take a seed find it here."""
+    """What a run is told about itself: traces carry the task's name, models that take a seed find it here."""
     return {
         "configurable": {"seed": sample_seed},
-        "metadata": {"benchmark": task.benchmark, "task": task.id},
         "run_name": f"{task.benchmark}/{task.id}",
     }
 

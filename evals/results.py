@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -73,7 +73,7 @@ class Result:
 
 def to_line(result: Result) -> bytes:
     """One line of the file, newline included."""
-    record = {"schema": SCHEMA} | asdict(result)
+    record = {"schema": SCHEMA} | vars(result)
     text = json.dumps(record, ensure_ascii=False, default=str)
     # Model output can hold half a surrogate pair, which UTF-8 cannot.
     return text.encode("utf-8", errors="replace") + b"\n"
@@ -248,9 +248,9 @@ class ResultFile:
 
     def finish(self, order: Iterable[Key]) -> None:
         """Put the lines in canonical order, by one atomic replacement of the file."""
-        ordered = [self._results[key] for key in order if key in self._results]
-        if ordered != list(self._results.values()):
-            self._replace(ordered)
+        ordered = [key for key in order if key in self._results]
+        if ordered != list(self._results):
+            self._replace([self._results[key] for key in ordered])
 
     def _replace(self, results: Iterable[Result]) -> None:
         results = list(results)

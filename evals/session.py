@@ -20,7 +20,7 @@ from evals.data import load_tasks, sample
 from evals.judge import Judge
 from evals.leakage import NO_SEARCH
 from evals.results import Recorded, Result, ResultFile
-from evals.runner import Answerer, Plan, run
+from evals.runner import Answerer, Plan, keys_of, run
 from evals.task import Task
 from graph.errors import ConfigError
 
@@ -132,7 +132,8 @@ async def carry_out(session: Session, on_result: Callable[[Result], None], on_st
                 judge=_judge(options),
                 on_result=on_result,
             )
-        else:
+        else:  # answered in full, but perhaps stopped before the file was put in order
+            file.finish(keys_of(session.tasks, options.samples))
             results = file.results
     return Recorded(session.folder, session.settings, results)
 

@@ -18,9 +18,7 @@ from evals.task import Score, Task, right, wrong
 
 _LETTER_ONLY = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:]?")
 _LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[).:\-–,])\s*(.*)", re.DOTALL)
-_LETTER_NAMED = re.compile(
-    r"\b(?:option|choice|answer)(?:\s+is)?\s*:?\s*(?:[(\[]([A-Z])[)\]]|([A-Z])\b(?!['’]))", re.IGNORECASE
-)
+_LETTER_NAMED = re.compile(r"\b(?i:option|choice|answer)(?:\s+is)?\s*:?\s*(?:[(\[]([A-Z])[)\]]|([A-Z])\b(?!['’]))")
 _DENIAL = re.compile(
     r"\b(?:not|no|never|neither|nor|except|rather|unlike|incorrect|wrong|rule[sd]? out|cannot)\b|n't\b"
 )
@@ -77,7 +75,7 @@ def _chosen(reading: str, options: tuple[str, ...]) -> int | None:
         return _by_letter_and_text(match[1] or match[2], match[3], options)
     if (chosen := _by_text(reading, options, _LOOSE)) is not None:
         return chosen
-    named = {_index((match[1] or match[2]).upper(), options) for match in _LETTER_NAMED.finditer(reading)}
+    named = {_index(match[1] or match[2], options) for match in _LETTER_NAMED.finditer(reading)}
     if len(named) == 1 and not _DENIAL.search(reading[:_MAX_SENTENCE].lower()):
         return named.pop()
     return _by_mention(reading, options) if not named else None

@@ -21,14 +21,11 @@ _IRREGULAR_ORDINALS = {
     "first": 1, "second": 2, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12,
 }  # fmt: skip
 _ORDINALS = (
-    _IRREGULAR_ORDINALS
-    | {
-        f"{word}th": _WORDS[word]
-        for word in _UNITS[4:]
-        if f"{word}th" not in ("fiveth", "eightth", "nineth", "twelveth")
-    }
+    {f"{word}th": _WORDS[word] for word in _UNITS[4:]}
     | {f"{word[:-1]}ieth": _WORDS[word] for word in _TENS}
+    | _IRREGULAR_ORDINALS
 )
+"""Regular forms of irregular words ("fiveth") are in it as well; nobody writes them."""
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _MAX_SCALED_DIGITS = 40
 

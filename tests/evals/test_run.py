@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from evals.__main__ import main
 from evals.fake_server import ChatReply, ChatRequest, FakeModelServer
 from evals.results import read_run
+from evals.runner import Plan
 
 
 def question(number: int) -> str:
@@ -153,6 +155,18 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_file(
         assert not again & {line["task"].removeprefix("v") for line in before}
 
 
+def test_a_run_killed_before_its_file_was_put_in_order_is_put_in_order(
+    questions: Path, server: FakeModelServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert main(command(questions, server, out)) == 0
+    path = out / "results.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(b"".join(reversed(whole.splitlines(keepends=True))))
+    assert main(command(questions, server, out)) == 0
+    assert path.read_bytes() == whole
+
+
 def test_a_torn_last_line_is_cut_off(questions: Path, server: FakeModelServer, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(command(questions, server, out)) == 0
@@ -184,7 +198,7 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(
 def test_failures_of_the_server_are_tried_again_and_then_counted(
     questions: Path, server: FakeModelServer, vaults: Vaults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evals.runner.Plan.backoff", 0.01)
+    monkeypatch.setattr("evals.session.Plan", partial(Plan, backoff=0.01))
     broken = ChatReply("overloaded", status=503)
     vaults.fail = {"2": [broken] * 2, "4": [broken] * 1000}
     out = tmp_path / "out"

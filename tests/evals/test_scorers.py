@@ -217,6 +217,8 @@ def test_choice_accepts_letter_and_text(prediction: str) -> None:
         "It is not delirium.",
         "Dementia, then delirium",
         "A patient with delirium",
+        "To answer a question like this one needs more facts.",
+        "The best option is a biopsy.",
     ],
 )
 def test_choice_refuses_none_several_and_contradictions(prediction: str) -> None:
