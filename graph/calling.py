@@ -23,7 +23,8 @@ async def call_model(
     Args:
         model: Any LangChain chat model.
         messages: The prompt.
-        config: The caller's configuration (callbacks, tags).
+        config: The caller's configuration (callbacks, tags); `configurable["seed"]` seeds the sampling of
+            OpenAI-compatible servers.
         schema: JSON schema (with a `title`) that the reply is to follow, where the model can be held to one.
 
     Returns:
@@ -34,11 +35,10 @@ async def call_model(
         ModelRejected: the request itself was refused.
     """
     try:
+        if isinstance(model, OpenAICompatibleChat):
+            return await model.ainvoke(messages, config, **_body(config, schema))
         if schema is None:
             return await model.ainvoke(messages, config)
-        if isinstance(model, OpenAICompatibleChat):
-            form = {"name": schema["title"], "schema": dict(schema), "strict": True}
-            return await model.ainvoke(messages, config, response_format={"type": "json_schema", "json_schema": form})
         return await _ask_provider(model, messages, config, schema)
     except AgentFlowError:
         raise
@@ -47,6 +47,18 @@ async def call_model(
         if known is None:
             raise
         raise known from error
+
+
+def _body(config: RunnableConfig, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What goes into the request beside the prompt: the form of the reply, and the seed of a run that has one."""
+    body: dict[str, Any] = {}
+    seed = config.get("configurable", {}).get("seed")
+    if isinstance(seed, int):
+        body["seed"] = seed
+    if schema is not None:
+        form = {"name": schema["title"], "schema": dict(schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": form}
+    return body
 
 
 async def _ask_provider(

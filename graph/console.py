@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from graph.prompts import FINISH
-from graph.state import Plan, State, ToolCall, Turn, Usage
+from graph.prompts import FINISH, given_text
+from graph.state import Plan, State, Turn, Usage
 
 NEXT = {"planner": "executor", "executor": "verifier", "verifier": "planner", "generator": ""}
 _LINES = 12
@@ -32,6 +31,7 @@ class RunView:
         self._console = console
         self._status: Status | None = None
         self._turn = 1
+        self._seconds = ""
 
     def __enter__(self) -> RunView:
         self._wait_for("planner")
@@ -51,6 +51,8 @@ class RunView:
 
     def show(self, module: str, update: Mapping[str, Any]) -> None:
         """Print what a module has just written into the state."""
+        if update.get("seconds"):
+            self._seconds = f"{update['seconds']:.1f} s"
         if module == "planner":
             self._planned(update)
         elif module == "executor":
@@ -99,10 +101,11 @@ class RunView:
         lines = text.strip().splitlines() or [""]
         if len(lines) > _LINES:
             lines = [*lines[:_LINES], f"… {len(lines) - _LINES} more lines"]
-        grid = Table.grid(padding=(0, 1))
+        grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(width=9, style="bold")
-        grid.add_column(overflow="fold")
-        grid.add_row(module, Text("\n".join(lines), style=style))
+        grid.add_column(overflow="fold", ratio=1)
+        grid.add_column(justify="right", style="dim")
+        grid.add_row(module, Text("\n".join(lines), style=style), self._seconds if module else "")
         self._console.print(grid)
 
     def finish(self, state: State) -> None:
@@ -118,14 +121,6 @@ class RunView:
         turns = len(state.get("memory", []))
         said = f"{turns} turn{'s' if turns != 1 else ''}, {state.get('seconds', 0.0):.1f} s"
         self._console.print(escape(said + (f", ended by {ended}" if ended else "")), style="dim")
-
-
-def given_text(call: ToolCall) -> str:
-    """A call's arguments, readable: one text as it is, several as JSON."""
-    values = list(call["arguments"].values())
-    if len(values) == 1 and isinstance(values[0], str):
-        return values[0]
-    return json.dumps(call["arguments"], ensure_ascii=False)
 
 
 def usage_table(usage: Mapping[str, Usage]) -> Table:

@@ -52,7 +52,9 @@ class Context:
     max_result_chars: Count = _option("Longest tool result that is kept in the memory, in characters.", 2000)
     max_calls: Count = _option("Most calls of a tool in one turn.", 4)
     temperature: Temperature = _option("Sampling temperature of every role.", 0.0)
-    planner_temperature: Temperature | None = _option("Sampling temperature of the planner, if not `temperature`.", None)
+    planner_temperature: Temperature | None = _option(
+        "Sampling temperature of the planner, if not `temperature`.", None
+    )
     analyse: bool = _option("Whether the question is analysed before the first step.", True)
     direct_arguments: bool = _option(
         "Whether the planner itself writes the input of tools that take one text, which saves a model call.", False

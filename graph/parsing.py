@@ -211,6 +211,7 @@ def reads_as_stop(text: str) -> bool | None:
 _VERDICT_FIELDS = {
     "reason": ("reason", "analysis", "explanation", "justification"),
     "result": ("result", "verdict", "judgement", "judgment"),
+    "missing": ("missing",),
     "next": ("next", "decision", "conclusion", "recommendation", "stop signal"),
 }
 _VERDICT_OF = {label: name for name, labels in _VERDICT_FIELDS.items() for label in labels}
@@ -243,7 +244,11 @@ def parse_verdict(reply: str) -> tuple[bool, bool, str] | str:
     if stop is None:
         return "the judgement does not say whether to stop or to continue"
     rejected = re.search(r"\breject", fields.get("result", ""), re.IGNORECASE) is not None
-    return not rejected, stop, " ".join(fields.get("reason", "").split())
+    reason = " ".join(fields.get("reason", "").split())
+    missing = " ".join(fields.get("missing", "").split())
+    if missing and not re.match(r"(?i)(nothing|none|n/a|no)\b", missing):
+        reason += f" Still missing: {missing}"
+    return not rejected, stop, reason.strip()
 
 
 _ANSWER_LABEL = r"[ \t>#*_]*(?:final |short )?answer[*_]*[ \t]*:"

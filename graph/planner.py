@@ -26,10 +26,14 @@ async def plan(state: State, run: Run) -> Command[str]:
     """
     update: dict[str, Any] = {}
     if not state.get("going_on"):
+        before = state
         update = _start(state)
         messages = [*state.get("messages", []), *update["messages"]]
         state = cast(State, {**state, **update, "messages": messages})
-        update = {key: Overwrite(value) if key in _REDUCED else value for key, value in update.items()}
+        # A reducer adds to what an earlier run of the thread has left; only there the value must replace it.
+        update = {
+            key: Overwrite(value) if before.get(key) and key in _REDUCED else value for key, value in update.items()
+        }
         run.seconds_before = 0.0
     if len(state.get("memory", [])) >= run.context.max_turns:
         return _end("turns", update, run)

@@ -7,6 +7,7 @@ of it. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; the role
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
@@ -25,7 +26,7 @@ def tool_card(tool: BaseTool) -> str:
     lines = [f"- {tool.name}: {' '.join(tool.description.split())}", f"  Input: {card.input}"]
     lines += [f"  Limit: {limitation}" for limitation in card.limitations]
     lines += [f"  Advice: {practice}" for practice in card.best_practices]
-    lines += [f"  Example: {goal} -> {given}" for goal, given in card.examples]
+    lines += [f"  Example of a sub-goal: {goal}" for goal, _ in card.examples]
     return "\n".join(lines)
 
 
@@ -57,11 +58,17 @@ Tool: one of {names}
 Input: what the tool is given, as it is"""
 
 
+def _direct_examples(tools: Sequence[BaseTool]) -> str:
+    """Good replies from the tools' cards: small models learn the form from them."""
+    examples = [f"Tool: {tool.name}\nInput: {given}" for tool in tools for _, given in card_of(tool).examples[:2]]
+    return "\n\nExamples:\n\n" + "\n\n".join(examples) if examples else ""
+
+
 def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool) -> SystemMessage:
     """The planner's standing orders: static for all questions, so that every run shares it."""
     names = ", ".join(tool.name for tool in tools)
     rules = [
-        "Plan one small step at a time: a step is one use of one tool.",
+        "A step is one use of one tool. Look up one fact at a time; let one program do a whole computation at once.",
         "Build on results you already have; never repeat a step that worked.",
         "When a step failed or was rejected, change the sub-goal, its wording or the tool.",
     ]
@@ -71,7 +78,13 @@ def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool)
     form = (_DIRECT_FORMAT if direct else _STEP_FORMAT).format(names=names)
     return SystemMessage(
         "You are the planner of a team that answers questions with tools. You choose the next step; others carry it "
-        "out, check it and write the answer.\n\n" + _toolbox(tools) + "\n\n" + "\n".join(rules) + "\n\n" + form
+        "out, check it and write the answer.\n\n"
+        + _toolbox(tools)
+        + "\n\n"
+        + "\n".join(rules)
+        + "\n\n"
+        + form
+        + (_direct_examples(tools) if direct else "")
     )
 
 
@@ -123,13 +136,31 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
 _VERIFIER = """You check the work of a team that answers a question with tools. Judge the last turn and decide what \
 comes next.
 
-Reject the last turn if its result is an error, is about something else, contradicts the question, is made up, or does \
-not serve its sub-goal. Otherwise accept it.
-Stop if the accepted results already contain everything that the question asks for. Continue if any part of the \
-question still needs a look-up or a computation.
+Reject the last turn if its result is an error, is about something else, is made up, or does not serve the question. \
+Otherwise accept it.
+Then name what is missing: every part of the question that no accepted result answers yet. A result that is only a \
+step on the way leaves the rest missing.
+Stop if nothing is missing. Continue if anything is.
 
-Reply with a JSON object: {"reason": "one or two sentences: what is known, what is missing", "result": "accept" or \
-"reject", "next": "stop" or "continue"}"""
+Reply with a JSON object: {"reason": "what the last result shows, in one sentence", "result": "accept" or "reject", \
+"missing": "what still has to be found or computed, or nothing", "next": "stop" or "continue"}
+
+Examples:
+
+Question: What is 17 * 3 + 2?
+Turn 1 (the last, to be judged): python: Compute 17 * 3 + 2
+Result: 53
+{"reason": "The program computed 53.", "result": "accept", "missing": "nothing", "next": "stop"}
+
+Question: How many people live in the capital of Peru?
+Turn 1 (the last, to be judged): search: Find the capital of Peru
+Result: 1. Peru: Its capital and largest city is Lima.
+{"reason": "The capital is Lima.", "result": "accept", "missing": "how many people live in Lima", "next": "continue"}
+
+Question: Who designed the Forth Bridge?
+Turn 1 (the last, to be judged): search: Find the designer of the Forth Bridge
+Result: 1. Forth: The Forth is a river in Scotland.
+{"reason": "The passage is about the river.", "result": "reject", "missing": "the designer", "next": "continue"}"""
 
 
 def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
@@ -142,7 +173,11 @@ def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
         lines.append(f"Turn {number} ({mark}): {step_text(turn)}")
     number = len(state.get("memory", [])) + 1
     lines.append(f"Turn {number} (the last, to be judged): {plan['tool_name']}: {plan['sub_goal'] or plan['input']}")
-    lines.append(calls_text(state.get("calls", [])))
+    lines.append(
+        "\n".join(
+            f"Called with: {clip(given_text(call), 600)}\n{calls_text([call])}" for call in state.get("calls", [])
+        )
+    )
     return [SystemMessage(_VERIFIER), HumanMessage("\n\n".join(lines))]
 
 
@@ -208,6 +243,14 @@ def calls_text(calls: Sequence[ToolCall], limit: int | None = None) -> str:
         said = call["result"] if call["error"] is None else failure_text(call["error"])
         parts.append(f"Result: {clip(said, limit) if limit else said}")
     return "\n".join(parts) or "Result: none"
+
+
+def given_text(call: ToolCall) -> str:
+    """A call's arguments, readable: one text as it is, several as JSON."""
+    values = list(call["arguments"].values())
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return json.dumps(call["arguments"], ensure_ascii=False)
 
 
 def failure_text(failure: Failure) -> str:

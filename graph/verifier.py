@@ -23,9 +23,10 @@ VERDICT_SCHEMA = {
     "properties": {
         "reason": {"type": "string"},
         "result": {"type": "string", "enum": ["accept", "reject"]},
+        "missing": {"type": "string"},
         "next": {"type": "string", "enum": ["stop", "continue"]},
     },
-    "required": ["reason", "result", "next"],
+    "required": ["reason", "result", "missing", "next"],
     "additionalProperties": False,
 }
 

@@ -27,20 +27,14 @@ _FENCE = re.compile(
 CARD = ToolCard(
     input="Python code that prints its result",
     examples=(
-        ("Compute 2**100 mod 97", "print(pow(2, 100, 97))"),
-        ("Solve x**2 - 5*x + 6 = 0", "from sympy import *; x = symbols('x'); print(solve(x**2 - 5*x + 6, x))"),
-        ("Count the primes below 1000", "from sympy import primepi; print(primepi(1000))"),
+        ("Compute 31 * 47 + 8**3 and its remainder divided by 97", "n = 31 * 47 + 8**3; print(n, n % 97)"),
+        (
+            "Count the days from 1 May 1999 to 3 June 2001",
+            "from datetime import date; print((date(2001, 6, 3) - date(1999, 5, 1)).days)",
+        ),
     ),
-    limitations=(
-        "It has no network and no files: look facts up with a search tool.",
-        "Nothing is kept between calls: each call defines and imports all that it uses.",
-        "Only the standard library, sympy and numpy can be imported; input() has nothing to read.",
-    ),
-    best_practices=(
-        "Compute exactly (integers, fractions, sympy) and round only when printing.",
-        "Print the result with what it means, and nothing else.",
-        "Check a formula by brute force on a small case.",
-    ),
+    limitations=("It has no network and no files: look facts up with a search tool.",),
+    best_practices=("Each program stands alone, computes exactly, and prints only the result.",),
 )
 
 

@@ -293,6 +293,13 @@ async def test_models_and_temperatures_reach_the_server(serve: Serve, tools: lis
         assert not {"top_p", "top_k", "frequency_penalty", "presence_penalty"} & set(request.body)
 
 
+async def test_a_seed_reaches_the_server(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve()
+    config: Any = {"configurable": {"seed": 17}}
+    await build_graph(tools=tools).ainvoke({"question": "q"}, config, context=Context(model=server.spec))
+    assert {request.body["seed"] for request in server.requests} == {17}
+
+
 async def test_models_given_to_the_graph_yield_to_the_context(serve: Serve, tools: list[BaseTool]) -> None:
     built, asked = serve(), serve()
     graph = build_graph(tools=tools, models={"planner": built.spec, "generator": built.spec})

@@ -30,7 +30,7 @@ def test_it_presents_itself(python: BaseTool) -> None:
 
 def test_the_examples_of_its_card_are_right(python: BaseTool) -> None:
     answers = [python.invoke({"code": code}) for _, code in card_of(python).examples]
-    assert answers == ["16", "[2, 3]", "168"]
+    assert answers == ["1969 29", "764"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""The overhead benchmark itself; its figures are checked loosely, since test machines are busy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from evals.speed import main, measure
+
+
+def test_runs_are_measured_and_right() -> None:
+    report = measure(rollouts=24, turns=3, latency_ms=20)
+    assert report.model_calls_per_rollout == 11
+    assert report.ideal_seconds == 0.22
+    assert report.ideal_seconds < report.seconds < 30
+    assert 0 < report.cpu_seconds_per_rollout < 0.2
+
+
+def test_two_processes_share_the_rollouts() -> None:
+    report = measure(rollouts=5, turns=2, latency_ms=5, processes=2)
+    assert report.model_calls_per_rollout == 8
+    assert report.processes == 2
+
+
+def test_the_command_prints_json_alone() -> None:
+    command = [sys.executable, "-m", "evals.speed", "--rollouts", "4", "--turns", "1", "--latency-ms", "5", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert {"seconds", "ideal_seconds", "model_calls_per_rollout", "cpu_ms_per_call"} <= set(report)
+    assert report["model_calls_per_rollout"] == 5
+
+
+def test_senseless_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["speed", "--rollouts", "0"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
