@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -289,6 +290,7 @@ def test_first_use_check_catches_a_model_that_looks_across_rows() -> None:
 
 def _train_on_one_rank(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # or gloo resolves the machine's name, which may need a network
     torch.distributed.init_process_group(
         "gloo", f"file://{folder}/store", world_size=2, rank=rank, timeout=timedelta(seconds=60)
     )
@@ -315,6 +317,7 @@ def _weighted_sum(model: nn.Module, batch: MicroBatch, ranks: int) -> Tensor:
     return ranks * (signed * forward_terms(model, batch, TEMPERATURE).logprobs).sum()
 
 
+@pytest.mark.timeout(120)
 def test_two_processes_add_up_to_one(tmp_path: Path) -> None:
     rows = group_of_rollouts()
     assert len(pack(rows, BUDGET)) % 2
