@@ -275,6 +275,17 @@ def test_first_use_check_passes_keeps_gradients_and_reports_sharing() -> None:
     assert verify_packing(make().bfloat16(), rows, budget=10_000).ok
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_update_equals_unpacked_on_a_gpu(dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(LlamaConfig(**{**SIZES, "head_dim": 64})).to("cuda", dtype)
+    assert attach_scoring(model) is None
+    check = verify_packing(model, group_of_rollouts(prompt=300, reply=150), budget=10_000)
+    assert check.ok, check.reason
+
+
 def test_first_use_check_catches_a_model_that_looks_across_rows() -> None:
     model = make()
     first = model.model.layers[0]
