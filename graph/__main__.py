@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from graph.context import Context
-    from graph.state import State
+    from graph.state import Role, State
 
 SHOWN = ("question", "analysis", "memory", "answer", "report", "ended_by", "usage", "seconds")
 """The parts of the final state that `--json` and `--save` hold."""
 
-_MODELS = ("planner", "analyst", "executor", "verifier", "generator")
+_MODELS: tuple[Role, ...] = ("planner", "analyst", "executor", "verifier", "generator")
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -101,7 +101,8 @@ async def answer(options: argparse.Namespace) -> State:
     if not question.strip():
         raise ConfigError("The question is empty: write it as the first argument, in quotes.")
     context = context_from(options)
-    console = Console(stderr=options.json)
+    await _ready(context)  # before anything is drawn: the first use of the embedded model downloads it
+    console = Console()
     if options.mode == "direct":
         from graph.direct import answer_directly
 
@@ -116,6 +117,20 @@ async def answer(options: argparse.Namespace) -> State:
         state = await _run(question, context, tools, view)
         view.finish(state)
     return state
+
+
+async def _ready(context: Context) -> None:
+    """Let the models be found or fetched now, so that a mistake is told at once.
+
+    Raises:
+        AgentFlowError: a model cannot be used.
+    """
+    from graph.models import preflight
+    from graph.roles import model_for
+
+    models = {id(model): model for model in (model_for(role, context, {}) for role in _MODELS)}
+    for model in models.values():
+        await preflight(model)
 
 
 async def _mcp_tools(path: str) -> list[BaseTool]:

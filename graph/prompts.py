@@ -39,9 +39,10 @@ def analyst_messages(question: str, tools: Sequence[BaseTool], conversation: str
     names = "\n".join(f"- {tool.name}: {' '.join(tool.description.split())}" for tool in tools)
     return [
         SystemMessage(
-            "You analyse a question before a team of agents solves it with tools. In at most three short sentences say "
-            "what exactly is asked, which facts or computations are needed and in which order, and in what form the "
-            f"answer is wanted. Do not answer the question.\n\nTools of the team:\n{names}"
+            "You analyse a question before a team of agents solves it with tools. In one or two short sentences say what "
+            "exactly is asked, and which facts or computations are needed in which order. Do not answer the question, "
+            "and name no fact that it does not contain."
+            f"\n\nTools of the team:\n{names}"
         ),
         HumanMessage(f"{conversation}Question: {question}"),
     ]
@@ -49,7 +50,7 @@ def analyst_messages(question: str, tools: Sequence[BaseTool], conversation: str
 
 _STEP_FORMAT = """Reply with exactly these four lines and nothing else:
 Justification: why this step comes next, in one sentence
-Context: the facts the tool needs, with every number, name and earlier result it has to use
+Context: only the numbers, names and earlier results that this step needs
 Sub-Goal: what this one step must find out or compute
 Tool Name: one of {names}"""
 
@@ -69,6 +70,7 @@ def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool)
     names = ", ".join(tool.name for tool in tools)
     rules = [
         "A step is one use of one tool. Look up one fact at a time; let one program do a whole computation at once.",
+        "Facts come from the question or from results, never from memory: a fact that is not there has to be looked up.",
         "Build on results you already have; never repeat a step that worked.",
         "When a step failed or was rejected, change the sub-goal, its wording or the tool.",
     ]
@@ -142,7 +144,7 @@ Then name what is missing: every part of the question that no accepted result an
 step on the way leaves the rest missing.
 Stop if nothing is missing. Continue if anything is.
 
-Reply with a JSON object: {"reason": "what the last result shows, in one sentence", "result": "accept" or "reject", \
+Reply with a JSON object: {"reason": "what the last result shows, in a few words", "result": "accept" or "reject", \
 "missing": "what still has to be found or computed, or nothing", "next": "stop" or "continue"}
 
 Examples:

@@ -94,8 +94,11 @@ class LocalSearchArguments(BaseModel):
 
 _CARD = ToolCard(
     input="key words or a short question",
-    examples=(("Find who directed the film Metropolis", "Metropolis film director"),),
-    limitations=("Only knows the passages of the user's own collection.",),
+    examples=(
+        ("Find who directed the film Metropolis", "Metropolis film director"),
+        ("Find the height of the Eiffel Tower", "Eiffel Tower height"),
+    ),
+    limitations=("It cannot compute.",),
     best_practices=("Ask for one fact at a time and name the person, place or thing exactly.",),
 )
 
@@ -140,7 +143,10 @@ def make_local_search(
         search,
         coroutine=asearch,
         name="local_search",
-        description="Searches the user's own collection of texts and returns the best matching passages.",
+        description=(
+            "Looks up facts about people, places, things and events in the user's own collection of texts, and returns "
+            "the passages that match best."
+        ),
         args_schema=LocalSearchArguments,
         metadata={"card": _CARD, "time_limit": time_limit},
     )
