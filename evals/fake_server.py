@@ -79,7 +79,8 @@ def scripted_run(turns: int, tools: tuple[str, ...] = ("compute", "lookup")) -> 
         turn = request.turn
         if request.role == "planner":
             tool = tools[(turn - 1) % len(tools)]
-            return f"Justification: step {turn} is next.\nContext: item {turn}\nSub-Goal: find item {turn}\nTool Name: {tool}"
+            step = f"Justification: step {turn} is next.\nContext: item {turn}\nSub-Goal: find item {turn}"
+            return f"{step}\nTool Name: {tool}"
         if request.role == "executor":
             return json.dumps({"calls": [{"query": str(hash(str(request.messages[-1]["content"])) % 10**6)}]})
         if request.role == "verifier":

@@ -40,8 +40,8 @@ PROMPT_CACHE_MIB: Final = 2048
 class ServerSettings:
     """How the server in this process is set up; equal settings and model share one server."""
 
-    slots: int = 4
-    """Requests that are worked on at once."""
+    slots: int = 6
+    """Requests that are worked on at once; enough that each role of one run keeps its prompt's beginning in a slot."""
     context: int = 8192
     """Tokens of prompt and reply that each slot holds."""
     threads: int = 0

@@ -49,19 +49,13 @@ async def execute(state: State, run: Run) -> Command[str]:
     return Command(goto="verifier", update={**update, "usage": run.usage, "seconds": run.seconds})
 
 
-def text_argument(tool: BaseTool) -> str | None:
-    """The name of a tool's only required argument, if that is one free text; such a tool takes direct input."""
-    schema = _schema(tool)
+def text_argument(schema: Mapping[str, Any]) -> str | None:
+    """The name of the only required argument, if that is a free text: such a tool takes direct input."""
     required = schema.get("required", [])
     if len(required) != 1:
         return None
     field = schema["properties"][required[0]]
     return str(required[0]) if field.get("type") == "string" and "enum" not in field else None
-
-
-def _schema(tool: BaseTool) -> dict[str, Any]:
-    schema = tool.tool_call_schema
-    return schema if isinstance(schema, dict) else cast(type[BaseModel], schema).model_json_schema()
 
 
 def _writer(tool: BaseTool, state: State, run: Run) -> Callable[[str], Any]:
@@ -85,7 +79,8 @@ def _writer(tool: BaseTool, state: State, run: Run) -> Callable[[str], Any]:
 async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | str:
     """What each call of the tool is given, or a sentence that says why nothing can be."""
     plan = cast(Plan, state["plan"])
-    argument = text_argument(tool)
+    one_call = run.toolbox.schema(tool)
+    argument = text_argument(one_call)
     if run.context.direct_arguments and argument and plan["input"]:
         return [{argument: plan["input"]}]
     fence = (tool.metadata or {}).get("fence")
@@ -93,23 +88,22 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
         return await run.ask_for("executor", executor_messages(tool, state, form), _reads_block(argument, fence))
     most = run.context.max_calls
-    schema = calls_schema(tool, most)
+    schema = calls_schema(one_call, most)
     shape = json.dumps(schema["properties"]["calls"]["items"])
     form = (
         f'Reply with a JSON object {{"calls": [...]}} that holds, for each call of the tool (usually one, at most '
         f"{most}), its arguments by this schema:\n{shape}"
     )
-    return await run.ask_for("executor", executor_messages(tool, state, form), _reads_calls(tool, most), schema=schema)
+    return await run.ask_for(
+        "executor", executor_messages(tool, state, form), _reads_calls(tool, one_call, most), schema=schema
+    )
 
 
-def calls_schema(tool: BaseTool, most: int) -> dict[str, Any]:
-    """JSON schema of a reply that holds the arguments of one or several calls."""
-    schema = _schema(tool)
-    definitions = schema.pop("$defs", None)
-    schema.pop("title", None)
-    schema.pop("description", None)
-    schema["additionalProperties"] = False
-    calls = {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
+def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """JSON schema of a reply that holds the arguments of up to `most` calls, each by the schema `one_call`."""
+    definitions = one_call.get("$defs")
+    item = {key: value for key, value in one_call.items() if key not in ("$defs", "title", "description")}
+    calls = {"type": "array", "items": {**item, "additionalProperties": False}, "minItems": 1, "maxItems": most}
     whole: dict[str, Any] = {"title": "calls", "type": "object", "properties": {"calls": calls}, "required": ["calls"]}
     whole["additionalProperties"] = False
     return whole | ({"$defs": definitions} if definitions else {})
@@ -124,7 +118,7 @@ def _reads_block(name: str, language: str) -> Callable[[str], list[Arguments] | 
     return read
 
 
-def _reads_calls(tool: BaseTool, most: int) -> Callable[[str], list[Arguments] | str]:
+def _reads_calls(tool: BaseTool, one_call: Mapping[str, Any], most: int) -> Callable[[str], list[Arguments] | str]:
     def read(reply: str) -> list[Arguments] | str:
         value = find_json(without_thinking(reply))
         if value is None:
@@ -137,18 +131,18 @@ def _reads_calls(tool: BaseTool, most: int) -> Callable[[str], list[Arguments] |
         if len(calls) > most:
             return f"there are {len(calls)} calls; at most {most} are allowed"
         for call in calls:
-            if complaint := arguments_complaint(tool, call):
+            if complaint := arguments_complaint(tool, one_call, call):
                 return complaint
         return calls
 
     return read
 
 
-def arguments_complaint(tool: BaseTool, arguments: Mapping[str, Any]) -> str | None:
+def arguments_complaint(tool: BaseTool, one_call: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
     """What is wrong with a call's arguments by the tool's schema, in one sentence, or None."""
     schema = tool.args_schema
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):  # e.g. MCP tools: the server checks
-        missing = [name for name in _schema(tool).get("required", []) if name not in arguments]
+        missing = [name for name in one_call.get("required", []) if name not in arguments]
         return f"the argument `{missing[0]}` of {tool.name} is missing" if missing else None
     unknown = [name for name in arguments if name not in tool.args]
     if unknown:

@@ -96,8 +96,10 @@ async def _next_step(state: State, run: Run) -> dict[str, Any]:
         update["run"] = RunMark(analysis=analysis, message_id=state["run"]["message_id"])
         state = {**state, "analysis": analysis}
     can_finish = run.context.verify == "rules"
-    system = planner_system(tools, direct=run.context.direct_arguments, can_finish=can_finish)
-    reply = await run.ask("planner", planner_messages(system, state, conversation, run.context.max_turns))
+    direct = run.context.direct_arguments
+    system = planner_system(tools, direct=direct, can_finish=can_finish)
+    transcript = planner_messages(system, state, conversation, run.context.max_turns, direct=direct)
+    reply = await run.ask("planner", transcript)
     names = [tool.name for tool in tools] + ([FINISH] if can_finish else [])
     update["plan"] = parse_plan(str(reply.text), names)
     update["calls"] = []

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 
-from graph.state import Failure, State, ToolCall, Turn
+from graph.state import Failure, State, ToolCall, Turn, Verdict
 from tools.card import card_of
 
 FINISH = "finish"
@@ -39,9 +39,9 @@ def analyst_messages(question: str, tools: Sequence[BaseTool], conversation: str
     names = "\n".join(f"- {tool.name}: {' '.join(tool.description.split())}" for tool in tools)
     return [
         SystemMessage(
-            "You analyse a question before a team of agents solves it with tools. In one or two short sentences say what "
-            "exactly is asked, and which facts or computations are needed in which order. Do not answer the question, "
-            "and name no fact that it does not contain."
+            "You analyse a question before a team of agents solves it with tools. In one or two short sentences say "
+            "exactly what is asked, and which facts or computations are needed in which order. Do not answer the "
+            "question, and name no fact that it does not contain."
             f"\n\nTools of the team:\n{names}"
         ),
         HumanMessage(f"{conversation}Question: {question}"),
@@ -70,7 +70,8 @@ def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool)
     names = ", ".join(tool.name for tool in tools)
     rules = [
         "A step is one use of one tool. Look up one fact at a time; let one program do a whole computation at once.",
-        "Facts come from the question or from results, never from memory: a fact that is not there has to be looked up.",
+        "Facts come from the question or from results, never from memory: a fact that is not there has to be looked "
+        "up.",
         "Build on results you already have; never repeat a step that worked.",
         "When a step failed or was rejected, change the sub-goal, its wording or the tool.",
     ]
@@ -90,7 +91,9 @@ def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool)
     )
 
 
-def planner_messages(system: SystemMessage, state: State, conversation: str, max_turns: int) -> list[AnyMessage]:
+def planner_messages(
+    system: SystemMessage, state: State, conversation: str, max_turns: int, *, direct: bool
+) -> list[AnyMessage]:
     """The planner's transcript up to now.
 
     Each captured turn travels with its message (`additional_kwargs["captured"]`), so that a model which holds the
@@ -100,7 +103,7 @@ def planner_messages(system: SystemMessage, state: State, conversation: str, max
     opening = f"{conversation}Question: {state['question']}"
     if analysis:
         opening += f"\n\nAnalysis: {analysis}"
-    messages: list[AnyMessage] = [system, HumanMessage(f"{opening}\n\n{turns_left(max_turns)}")]
+    messages: list[AnyMessage] = [system, HumanMessage(f"{opening}\n\n{turns_left(max_turns, direct=direct)}")]
     captured = state.get("planner_turns", [])
     for index, turn in enumerate(state.get("memory", [])):
         known = {"captured": captured[index]} if index < len(captured) else {}
@@ -109,9 +112,13 @@ def planner_messages(system: SystemMessage, state: State, conversation: str, max
     return messages
 
 
-def turns_left(count: int) -> str:
-    """How the planner is told its budget. Seconds are never told: they would make runs irreproducible."""
-    return f"Turns left: {count}. Plan the next step." if count != 1 else "Turns left: 1. Plan the last step."
+def turns_left(count: int, *, direct: bool) -> str:
+    """How the planner is told its budget and, since small models drift, the form of its reply.
+
+    Seconds are never told: they would make runs irreproducible.
+    """
+    lines = "Tool and Input" if direct else "Justification, Context, Sub-Goal and Tool Name"
+    return f"Turns left: {count}{' (the last)' if count == 1 else ''}. Plan the next step: {lines}."
 
 
 def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessage]:
@@ -138,31 +145,38 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
 _VERIFIER = """You check the work of a team that answers a question with tools. Judge the last turn and decide what \
 comes next.
 
-Reject the last turn if its result is an error, is about something else, is made up, or does not serve the question. \
-Otherwise accept it.
+First answer the question as far as the results do, in a few words.
+Accept the last turn if its result helps with the answer. Reject it only if it does not help at all.
 Then name what is missing: every part of the question that no accepted result answers yet. A result that is only a \
 step on the way leaves the rest missing.
 Stop if nothing is missing. Continue if anything is.
 
-Reply with a JSON object: {"reason": "what the last result shows, in a few words", "result": "accept" or "reject", \
-"missing": "what still has to be found or computed, or nothing", "next": "stop" or "continue"}
+Reply with a JSON object: "reason" is the answer as far as it is known, "result" is accept or reject, "missing" is \
+what still has to be found or computed, "next" is stop or continue.
 
 Examples:
+
+Question: Who designed the Forth Bridge?
+Turn 1 (the last, to be judged): search: Find the designer of the Forth Bridge
+Result: [1] Forth: The Forth is a river in Scotland.
+{"reason": "not known, the passage is about a river", "result": "reject", "missing": "the designer of the bridge", \
+"next": "continue"}
+
+Question: How many people live in the capital of Peru?
+Turn 1 (the last, to be judged): search: Find the capital of Peru
+Result: [1] Peru: A country in South America. Its capital and largest city is Lima. [2] Cusco: An old city.
+{"reason": "the capital of Peru is Lima", "result": "accept", "missing": "how many people live in Lima", \
+"next": "continue"}
 
 Question: What is 17 * 3 + 2?
 Turn 1 (the last, to be judged): python: Compute 17 * 3 + 2
 Result: 53
-{"reason": "The program computed 53.", "result": "accept", "missing": "nothing", "next": "stop"}
-
-Question: How many people live in the capital of Peru?
-Turn 1 (the last, to be judged): search: Find the capital of Peru
-Result: 1. Peru: Its capital and largest city is Lima.
-{"reason": "The capital is Lima.", "result": "accept", "missing": "how many people live in Lima", "next": "continue"}
+{"reason": "53", "result": "accept", "missing": "nothing", "next": "stop"}
 
 Question: Who designed the Forth Bridge?
-Turn 1 (the last, to be judged): search: Find the designer of the Forth Bridge
-Result: 1. Forth: The Forth is a river in Scotland.
-{"reason": "The passage is about the river.", "result": "reject", "missing": "the designer", "next": "continue"}"""
+Turn 1 (the last, to be judged): search: Forth Bridge designer
+Result: [1] Forth Bridge: A railway bridge of 1890, designed by John Fowler and Benjamin Baker. [2] Forth: A river.
+{"reason": "John Fowler and Benjamin Baker", "result": "accept", "missing": "nothing", "next": "stop"}"""
 
 
 def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
@@ -180,6 +194,7 @@ def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
             f"Called with: {clip(given_text(call), 600)}\n{calls_text([call])}" for call in state.get("calls", [])
         )
     )
+    lines.append(f"As far as these results tell: {state['question']}")  # small models forget what stands far above
     return [SystemMessage(_VERIFIER), HumanMessage("\n\n".join(lines))]
 
 
@@ -260,15 +275,16 @@ def failure_text(failure: Failure) -> str:
     return f"failed: {failure['message']}"
 
 
-def observation(calls: Sequence[ToolCall], error: Failure | None, reason: str, accepted: bool, left: int) -> str:
+def observation(calls: Sequence[ToolCall], error: Failure | None, verdict: Verdict, left: int, *, direct: bool) -> str:
     """The message that closes a turn in the planner's transcript."""
+    accepted, reason = verdict["accepted"], verdict["reason"]
     lines = [calls_text(calls)] if calls else []
     if error and not any(call["error"] == error for call in calls):
         lines.append(f"Step {failure_text(error)}")
     lines.append(
         f"{'Accepted' if accepted else 'Rejected'}: {reason}" if reason else ("Accepted." if accepted else "Rejected.")
     )
-    lines.append(turns_left(left))
+    lines.append(turns_left(left, direct=direct))
     return "\n".join(lines)
 
 

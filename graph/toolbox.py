@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
+from pydantic import BaseModel
 
 from graph.context import DEFAULT_TOOLS, Context
 from graph.errors import ConfigError
@@ -31,6 +33,7 @@ class Toolbox:
         if twice:
             raise ConfigError(f"Two tools bear the name {twice[0]!r}: give each tool a name of its own.")
         self._made: dict[tuple[str, str, int], BaseTool] = {}
+        self._schemas: dict[int, tuple[BaseTool, dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._models: dict[int, BaseChatModel] = {}  # keeps the ids above from being used again
 
@@ -53,6 +56,15 @@ class Toolbox:
             isinstance(item, BaseTool) or item in self._objects or _key(item, context, model) in self._made
             for item in self._wanted(context)
         )
+
+    def schema(self, tool: BaseTool) -> dict[str, Any]:
+        """The JSON schema of a tool's arguments; LangChain makes it anew at every look, here it is made once."""
+        known = self._schemas.get(id(tool))
+        if known is None or known[0] is not tool:
+            given = tool.tool_call_schema
+            made = given if isinstance(given, dict) else cast(type[BaseModel], given).model_json_schema()
+            known = self._schemas[id(tool)] = (tool, made)
+        return known[1]
 
     def _wanted(self, context: Context) -> Sequence[BaseTool | str]:
         if context.tools is not None:

@@ -65,7 +65,7 @@ async def verify(state: State, run: Run) -> Command[str]:
         calls=calls,
         error=error,
         verdict=verdict,
-        observation=observation(calls, error, verdict["reason"], verdict["accepted"], left),
+        observation=observation(calls, error, verdict, left, direct=run.context.direct_arguments),
     )
     update: dict[str, Any] = {"memory": [turn], "usage": run.usage, "seconds": run.seconds}
     if not ended_by and left <= 0:

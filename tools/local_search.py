@@ -106,7 +106,7 @@ _CARD = ToolCard(
 def make_local_search(
     corpus: Path,
     *,
-    k: int = 5,
+    k: int = 3,
     max_chars: int = RESULT_CHARS,
     time_limit: float = 10.0,
     cache_dir: Path | None = None,

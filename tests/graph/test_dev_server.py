@@ -30,7 +30,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("dev") / "log.txt"
-    command = [str(Path(sys.executable).with_name("langgraph")), "dev", "--port", str(port), "--no-browser", "--no-reload"]
+    command = [
+        str(Path(sys.executable).with_name("langgraph")),
+        "dev",
+        "--port",
+        str(port),
+        "--no-browser",
+        "--no-reload",
+    ]
     environment = {key: value for key, value in os.environ.items() if "API_KEY" not in key}
     with log.open("w") as out:
         server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment, start_new_session=True)
@@ -125,7 +132,9 @@ async def test_schemas_describe_what_can_be_set(address: str) -> None:
     undescribed = [name for name, setting in settings.items() if not setting.get("description")]
     assert undescribed == []
     assert settings["max_turns"]["default"] == 10
-    undescribed = [name for name, value in schemas["state_schema"]["properties"].items() if not value.get("description")]
+    undescribed = [
+        name for name, value in schemas["state_schema"]["properties"].items() if not value.get("description")
+    ]
     assert set(undescribed) <= {"going_on"}
 
 

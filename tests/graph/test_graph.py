@@ -81,9 +81,7 @@ async def test_two_runs_share_their_prompts_up_to_the_first_difference(serve: Se
     def verdict(request: ChatRequest) -> str:
         return verdict_text(then="stop" if request.turn == 2 else "continue")
 
-    server = serve(
-        executor=[calls_text({"number": number}) for number in (1, 2, 1, 3)], verifier=verdict
-    )
+    server = serve(executor=[calls_text({"number": number}) for number in (1, 2, 1, 3)], verifier=verdict)
     graph = build_graph(tools=tools)
     start = {"question": "q", "analysis": "made once for the whole group"}
     for _ in range(2):
@@ -182,7 +180,7 @@ async def test_the_turn_budget_ends_in_an_answer(serve: Serve, tools: list[BaseT
     server = serve(executor=lambda r: calls_text({"number": next(numbers)}), verifier=verdict_text(then="continue"))
     state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=4))
     assert (len(state["memory"]), state["ended_by"], state["answer"]) == (4, "turns", "42")
-    assert "Turns left: 1." in prompts(server, "planner")[3][-1][1]
+    assert "Turns left: 1 (the last)." in prompts(server, "planner")[3][-1][1]
 
 
 @pytest.mark.parametrize("slow", ["planner", "executor", "verifier"])

@@ -85,9 +85,7 @@ def resumed(server: FakeModelServer, folder: Path, mode: str) -> str:
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_killed_between_executor_and_verifier(
-    serve: Callable[..., FakeModelServer], tmp_path: Path, mode: str
-) -> None:
+def test_killed_between_executor_and_verifier(serve: Callable[..., FakeModelServer], tmp_path: Path, mode: str) -> None:
     server = serve(planner=plan_text("fetch"), executor=calls_text({"name": "book"}))
     stuck = ChatReply(verdict_text(), delay=30)
     slow = serve(planner=plan_text("fetch"), executor=calls_text({"name": "book"}), verifier=stuck)

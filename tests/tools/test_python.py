@@ -69,7 +69,10 @@ def test_only_a_fence_around_everything_is_taken_off(text: str, code: str) -> No
 @pytest.mark.parametrize(
     ("code", "parts"),
     [
-        ("print('a' * 1)\nprint(b)", ["in line 2", "NameError: name 'b' is not defined", "print(b)", "before that:\na"]),
+        (
+            "print('a' * 1)\nprint(b)",
+            ["in line 2", "NameError: name 'b' is not defined", "print(b)", "before that:\na"],
+        ),
         ("if True print(1)", ["in line 1", "SyntaxError", "if True print(1)"]),
         ("import requests", ["in line 1", "ModuleNotFoundError: No module named 'requests'"]),
         ("input('?')", ["EOFError"]),
