@@ -118,7 +118,9 @@ def run_command(given: argparse.Namespace) -> int:
 
     session = prepare(options_from(given))
     # A run is stopped the same way by Ctrl-C and by `kill`: the questions in flight are given up, the rest is on disk.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Shells have SIGINT ignored in background jobs; there SIGTERM keeps its own meaning, or nothing would stop the run.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with _Progress(session, shown=not given.no_progress) as progress:
             recorded = asyncio.run(carry_out(session, progress.advance, progress.start))
