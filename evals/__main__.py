@@ -112,11 +112,13 @@ def options_from(given: argparse.Namespace) -> Options:
 
 def run_command(given: argparse.Namespace) -> int:
     """`run`: exit code 0 when everything is answered, 130 when interrupted."""
+    from evals.collector import collect_less_often
     from evals.metrics import summarise
     from evals.report import markdown
     from evals.session import carry_out, prepare
 
     session = prepare(options_from(given))
+    collect_less_often()
     # A run is stopped the same way by Ctrl-C and by `kill`: the questions in flight are given up, the rest is on disk.
     # Shells have SIGINT ignored in background jobs; there SIGTERM keeps its own meaning, or nothing would stop the run.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -40,8 +40,9 @@ def last_result(state: State) -> str:
     """The last result that was accepted, or an empty text."""
     for turn in reversed(accepted_turns(state)):
         for call in reversed(turn["calls"]):
-            if call["error"] is None and call["result"].strip():
-                return call["result"].strip()
+            result: str = call["result"].strip()
+            if call["error"] is None and result:
+                return result
     return ""
 
 
