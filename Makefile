@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-QUESTION ?= How many days lie between 14 July 1789 and 20 July 1969, and is that number prime?
+QUESTION ?= How many days lie between 14 July 1789 and 20 July 1969?
 
 .PHONY: demo test lint types check clean
 

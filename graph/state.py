@@ -138,7 +138,9 @@ class State(TypedDict, total=False):
     memory: Annotated[list[Turn], Field(description="The finished turns of this run, oldest first."), add]
     answer: Annotated[str, Field(description="The short answer; empty until the run has ended.")]
     report: Annotated[str, Field(description="The long answer, when one was asked for.")]
-    ended_by: Annotated[str, Field(description="Why the run ended: verifier, planner, turns, time or context.")]
+    ended_by: Annotated[
+        str, Field(description="Why the run ended: verifier, planner, turns, time, context, stuck, interrupt.")
+    ]
     usage: Annotated[dict[str, Usage], Field(description="Calls, tokens and seconds of each role."), add_usage]
     seconds: Annotated[float, Field(description="Seconds the run has worked, pauses left out."), add]
     messages: Annotated[list[AnyMessage], Field(description="The chat: questions and answers."), add_messages]

@@ -70,9 +70,21 @@ async def verify(state: State, run: Run) -> Command[str]:
     update: dict[str, Any] = {"memory": [turn], "usage": run.usage, "seconds": run.seconds}
     if not ended_by and left <= 0:
         ended_by = "turns"
+    if not ended_by and is_stuck([*memory, turn]):
+        ended_by = "stuck"
     if ended_by:
         return Command(goto="generator", update={**update, "ended_by": ended_by})
     return Command(goto="planner", update={**update, "going_on": True})
+
+
+def is_stuck(memory: list[Turn]) -> bool:
+    """Whether the planner has written the same rejected step three times in a row: it will not find another."""
+    last = memory[-3:]
+    return (
+        len(last) == 3
+        and len({turn["reply"] for turn in last}) == 1
+        and not any(t["verdict"]["accepted"] for t in last)
+    )
 
 
 def check(plan: Plan, calls: list[ToolCall], memory: list[Turn]) -> Failure | None:
