@@ -14,13 +14,14 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, RetryPolicy
 
+from graph.connections import run_sync
 from graph.context import Context
 from graph.errors import ConfigError, ModelUnavailable
 from graph.executor import execute
 from graph.generator import generate
 from graph.planner import plan
 from graph.roles import ANY_ROLE
-from graph.run import Node, Run, run_sync
+from graph.run import Node, Run
 from graph.state import ROLES, AgentInput, State, add_usage
 from graph.toolbox import Toolbox
 from graph.verifier import verify

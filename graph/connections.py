@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextvars
 import os
 import threading
 from collections.abc import AsyncGenerator, Coroutine
@@ -61,7 +62,7 @@ async def _session_lifetime(loop: asyncio.AbstractEventLoop) -> Lifetime:
 
 
 class _BackgroundLoop:
-    """An event loop in a daemon thread, on which synchronous callers have their requests made."""
+    """An event loop in a daemon thread, on which synchronous callers have asynchronous work done."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,7 +71,12 @@ class _BackgroundLoop:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`; an interrupt (Ctrl-C) of the waiting thread cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._started())
+        loop, context = self._started(), contextvars.copy_context()
+
+        async def under_callers_context() -> T:  # streaming, tracing and interrupts live in context variables
+            return await loop.create_task(work, context=context)
+
+        future = asyncio.run_coroutine_threadsafe(under_callers_context(), loop)
         try:
             return future.result()
         except BaseException:
@@ -81,7 +87,7 @@ class _BackgroundLoop:
         with self._lock:
             if self._loop is None:
                 ready: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-                self._thread = threading.Thread(target=self._serve, args=(ready,), name="model-requests", daemon=True)
+                self._thread = threading.Thread(target=self._serve, args=(ready,), name="agentflow-sync", daemon=True)
                 self._thread.start()
                 self._loop = ready.result()
                 atexit.register(self._stop)
@@ -115,5 +121,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, run on the background loop while the calling thread waits."""
+    """The result of `work`, run on the background loop under the caller's context variables; the caller waits."""
     return _background.run(work)

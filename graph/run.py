@@ -8,8 +8,6 @@ streaming, tracing, interrupts and tasks work as they do under `ainvoke`.
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,46 +21,13 @@ from langchain_core.tools import BaseTool
 from langgraph.func import task
 
 from graph.calling import call_model
+from graph.connections import run_sync
 from graph.context import Context
 from graph.roles import model_for
 from graph.state import Role, State, Usage, add_usage
 from graph.toolbox import Toolbox
 
 T = TypeVar("T")
-
-
-class _BackgroundLoop:
-    """One event loop in a daemon thread, started on first use."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def get(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="agentflow-sync", daemon=True).start()
-            return self._loop
-
-
-_background = _BackgroundLoop()
-
-
-def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end from a thread without an event loop, under the caller's context variables."""
-    context = contextvars.copy_context()
-    loop = _background.get()
-
-    async def start() -> T:
-        return await loop.create_task(coroutine, context=context)
-
-    future = asyncio.run_coroutine_threadsafe(start(), loop)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()  # Ctrl-C in the calling thread must not leave the work running
-        raise
 
 
 Work = Callable[[Any], Coroutine[Any, Any, T]]
