@@ -189,7 +189,11 @@ ATTACKS = [
         "a search of all folders",
         """
         wanted = {os.path.basename(CANARY_FILE), ".ssh", ".aws", ".git", ".netrc", ".bash_history", "shadow", ".env"}
-        found = [(at, name) for at, folders, files in os.walk("/") for name in (*folders, *files) if name in wanted]
+        found = []
+        for at, folders, files in os.walk("/"):
+            found += [os.path.join(at, name) for name in (*folders, *files) if name in wanted]
+            if at.rstrip("/").count("/") == 3:
+                folders.clear()  # a home, a checkout and a container's mounts all begin higher up
         print("ESCAPED" if found else "held", found)
         """,
     ),
