@@ -220,6 +220,8 @@ _VERDICT_OF = {label: name for name, labels in _VERDICT_FIELDS.items() for label
 def parse_verdict(reply: str) -> tuple[bool, bool, str] | str:
     """Read a verifier's judgement.
 
+    One that wants to stop and names what is missing contradicts itself; it is read as wanting to go on.
+
     Returns:
         `(accepted, stop, reason)`, or a sentence that says what could not be read.
     """
@@ -248,6 +250,7 @@ def parse_verdict(reply: str) -> tuple[bool, bool, str] | str:
     missing = " ".join(fields.get("missing", "").split())
     if missing and not re.match(r"(?i)(nothing|none|n/a|no)\b", missing):
         reason += f" Still missing: {missing}"
+        stop = False
     return not rejected, stop, reason.strip()
 
 

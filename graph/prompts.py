@@ -26,7 +26,6 @@ def tool_card(tool: BaseTool) -> str:
     lines = [f"- {tool.name}: {' '.join(tool.description.split())}", f"  Input: {card.input}"]
     lines += [f"  Limit: {limitation}" for limitation in card.limitations]
     lines += [f"  Advice: {practice}" for practice in card.best_practices]
-    lines += [f"  Example of a sub-goal: {goal}" for goal, _ in card.examples]
     return "\n".join(lines)
 
 
@@ -48,9 +47,9 @@ def analyst_messages(question: str, tools: Sequence[BaseTool], conversation: str
     ]
 
 
-_STEP_FORMAT = """Reply with exactly these four lines and nothing else:
-Justification: why this step comes next, in one sentence
-Context: only the numbers, names and earlier results that this step needs
+_STEP_FORMAT = """Reply with exactly these four lines and nothing else, each short and without formulas:
+Justification: why this step comes next
+Context: the numbers, names and earlier results that this step needs
 Sub-Goal: what this one step must find out or compute
 Tool Name: one of {names}"""
 
@@ -59,10 +58,24 @@ Tool: one of {names}
 Input: what the tool is given, as it is"""
 
 
-def _direct_examples(tools: Sequence[BaseTool]) -> str:
-    """Good replies from the tools' cards: small models learn the form from them."""
-    examples = [f"Tool: {tool.name}\nInput: {given}" for tool in tools for _, given in card_of(tool).examples[:2]]
-    return "\n\nExamples:\n\n" + "\n\n".join(examples) if examples else ""
+_EXAMPLES_SHOWN = 2
+"""Of each tool: small models learn the form of a reply from them, and which question calls for which tool."""
+
+
+def _examples(tools: Sequence[BaseTool], *, direct: bool) -> str:
+    """Good replies from the tools' cards, one of each tool in turn: with one tool's examples last, it is overused."""
+    shown = []
+    for place in range(_EXAMPLES_SHOWN):
+        for tool in tools:
+            for example in card_of(tool).examples[place : place + 1]:
+                if direct:
+                    shown.append(f"Tool: {tool.name}\nInput: {example.input}")
+                else:
+                    shown.append(
+                        f"Question: {example.question}\nJustification: {example.reason}\nContext: {example.context}\n"
+                        f"Sub-Goal: {example.sub_goal}\nTool Name: {tool.name}"
+                    )
+    return "\n\nExamples:\n\n" + "\n\n".join(shown) if shown else ""
 
 
 def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool) -> SystemMessage:
@@ -87,7 +100,7 @@ def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool)
         + "\n".join(rules)
         + "\n\n"
         + form
-        + (_direct_examples(tools) if direct else "")
+        + _examples(tools, direct=direct)
     )
 
 
@@ -167,6 +180,23 @@ Turn 1 (the last, to be judged): search: Find the capital of Peru
 Result: [1] Peru: A country in South America. Its capital and largest city is Lima. [2] Cusco: An old city.
 {"reason": "the capital of Peru is Lima", "result": "accept", "missing": "how many people live in Lima", \
 "next": "continue"}
+
+Question: How many years older is the Tower Bridge than the Forth Bridge?
+Turn 1 (the last, to be judged): search: Find when both bridges were built
+Result: [1] Tower Bridge: built in 1894. [2] Forth Bridge: built in 1890.
+{"reason": "1894 and 1890, the difference is not computed", "result": "accept", "missing": "1894 - 1890", \
+"next": "continue"}
+
+Question: How many letters has the word 'queue'?
+Turn 1 (the last, to be judged): search: Find the letters of queue
+Result: [1] Queue: A line of people who wait.
+{"reason": "not known, no result counts the letters", "result": "reject", "missing": "the number of letters", \
+"next": "continue"}
+
+Question: What is 6 * 7 + 3?
+Turn 1 (the last, to be judged): python: Compute 6 * 7
+Result: 42
+{"reason": "6 * 7 is 42, 3 is not added", "result": "accept", "missing": "42 + 3", "next": "continue"}
 
 Question: What is 17 * 3 + 2?
 Turn 1 (the last, to be judged): python: Compute 17 * 3 + 2
@@ -275,8 +305,20 @@ def failure_text(failure: Failure) -> str:
     return f"failed: {failure['message']}"
 
 
-def observation(calls: Sequence[ToolCall], error: Failure | None, verdict: Verdict, left: int, *, direct: bool) -> str:
-    """The message that closes a turn in the planner's transcript."""
+def observation(
+    calls: Sequence[ToolCall],
+    error: Failure | None,
+    verdict: Verdict,
+    left: int,
+    *,
+    direct: bool,
+    other_tools: Sequence[str] = (),
+) -> str:
+    """The message that closes a turn in the planner's transcript.
+
+    After a step that did not help it names the `other_tools`: told only to do something else, small models repeat
+    themselves.
+    """
     accepted, reason = verdict["accepted"], verdict["reason"]
     lines = [calls_text(calls)] if calls else []
     if error and not any(call["error"] == error for call in calls):
@@ -284,6 +326,8 @@ def observation(calls: Sequence[ToolCall], error: Failure | None, verdict: Verdi
     lines.append(
         f"{'Accepted' if accepted else 'Rejected'}: {reason}" if reason else ("Accepted." if accepted else "Rejected.")
     )
+    if not accepted and other_tools:
+        lines.append(f"Choose another tool ({', '.join(other_tools)}), or ask this one for something else.")
     lines.append(turns_left(left, direct=direct))
     return "\n".join(lines)
 

@@ -12,8 +12,9 @@ from typing import Any, cast
 from langgraph.types import Command
 
 from graph.errors import ContextLengthExceeded
+from graph.grounding import unsupported_numbers
 from graph.parsing import parse_verdict
-from graph.prompts import FINISH, conversation_text, observation, verifier_messages
+from graph.prompts import FINISH, accepted_turns, conversation_text, observation, verifier_messages
 from graph.run import Run
 from graph.state import Failure, Plan, State, ToolCall, Turn, Verdict
 
@@ -65,7 +66,9 @@ async def verify(state: State, run: Run) -> Command[str]:
         calls=calls,
         error=error,
         verdict=verdict,
-        observation=observation(calls, error, verdict, left, direct=run.context.direct_arguments),
+        observation=observation(
+            calls, error, verdict, left, direct=run.context.direct_arguments, other_tools=await _others(plan, run)
+        ),
     )
     update: dict[str, Any] = {"memory": [turn], "usage": run.usage, "seconds": run.seconds}
     if not ended_by and left <= 0:
@@ -75,6 +78,12 @@ async def verify(state: State, run: Run) -> Command[str]:
     if ended_by:
         return Command(goto="generator", update={**update, "ended_by": ended_by})
     return Command(goto="planner", update={**update, "going_on": True})
+
+
+async def _others(plan: Plan, run: Run) -> list[str]:
+    """The tools that the step did not choose; none where it chose no tool."""
+    names = [tool.name for tool in await run.tools()]
+    return [name for name in names if name != plan["tool_name"]] if plan["tool_name"] in names else []
 
 
 def is_stuck(memory: list[Turn]) -> bool:
@@ -119,7 +128,23 @@ async def _judge(state: State, run: Run) -> Verdict:
     conversation = conversation_text(state.get("messages", []), state["question"])
     messages = verifier_messages(state, conversation)
     found = await run.ask_for("verifier", messages, _read_verdict, schema=VERDICT_SCHEMA)
-    return found if not isinstance(found, str) else Verdict(accepted=True, stop=False, reason=found, source="rules")
+    if isinstance(found, str):
+        return Verdict(accepted=True, stop=False, reason=found, source="rules")
+    return grounded(found, state)
+
+
+def grounded(verdict: Verdict, state: State) -> Verdict:
+    """The verdict, with a stop turned into going on if it rests on a number that stands in no result.
+
+    An accepted turn stays accepted: what it found may be what the number was made from.
+    """
+    calls = [call for turn in accepted_turns(state) for call in turn["calls"]] + state.get("calls", [])
+    sources = [state["question"], *(call["result"] for call in calls if call["error"] is None)]
+    unsupported = unsupported_numbers(verdict["reason"], sources) if verdict["stop"] else []
+    if not unsupported:
+        return verdict
+    reason = f"{verdict['reason']}. But no result holds {unsupported[0]}: it has to be computed or looked up"
+    return {**verdict, "stop": False, "reason": reason}
 
 
 def _read_verdict(reply: str) -> Verdict | str:

@@ -16,13 +16,28 @@ DEFAULT_TIME_LIMIT = 60.0
 
 
 @dataclass(frozen=True)
+class Example:
+    """One good use of a tool, told as the planner sees it: from the question to the step."""
+
+    question: str
+    """A question whose first step is this one."""
+    reason: str
+    """What in the question calls for this tool."""
+    context: str
+    """What the step is given of the question."""
+    sub_goal: str
+    input: str
+    """What the tool is called with."""
+
+
+@dataclass(frozen=True)
 class ToolCard:
     """What is said about a tool beyond its description (AgentFlow, tool cards: section 3 and appendix)."""
 
     input: str
     """What one call is given, in words, e.g. "Python code that prints the result"."""
-    examples: tuple[tuple[str, str], ...] = ()
-    """Pairs of (sub-goal, input line) that show good use."""
+    examples: tuple[Example, ...] = ()
+    """Good uses, the most telling first."""
     limitations: tuple[str, ...] = ()
     """When another tool is the better choice."""
     best_practices: tuple[str, ...] = ()

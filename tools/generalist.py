@@ -7,7 +7,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
-from tools.card import ToolCard
+from tools.card import Example, ToolCard
 from tools.passages import RESULT_CHARS
 
 _INSTRUCTION = (
@@ -24,7 +24,15 @@ class GeneralistArguments(BaseModel):
 
 _CARD = ToolCard(
     input="a complete question that can be understood on its own",
-    examples=(("Explain what a palindrome is", "What is a palindrome?"),),
+    examples=(
+        Example(
+            question="What is a palindrome?",
+            reason="It is common knowledge.",
+            context="palindrome",
+            sub_goal="Explain what a palindrome is",
+            input="What is a palindrome?",
+        ),
+    ),
     limitations=("May be wrong on dates, numbers and rare names; cannot look anything up.",),
     best_practices=("Use it for explanations and common knowledge; check facts with a search.",),
 )

@@ -19,7 +19,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from tools.bm25 import ANALYSIS_VERSION, TITLE_WEIGHT, Bm25
-from tools.card import ToolCard
+from tools.card import Example, ToolCard
 from tools.corpus import LONGEST_PASSAGE, fingerprint, read_corpus
 from tools.filecache import cache_home
 from tools.passages import RESULT_CHARS, Passage, format_passages
@@ -95,8 +95,20 @@ class LocalSearchArguments(BaseModel):
 _CARD = ToolCard(
     input="key words or a short question",
     examples=(
-        ("Find who directed the film Metropolis", "Metropolis film director"),
-        ("Find the height of the Eiffel Tower", "Eiffel Tower height"),
+        Example(
+            question="How tall is the tower that Gustave Eiffel built?",
+            reason="It is a fact that has to be looked up.",
+            context="Gustave Eiffel, tower",
+            sub_goal="Find the height of the Eiffel Tower",
+            input="Eiffel Tower height",
+        ),
+        Example(
+            question="How many years after the Eiffel Tower was the film Metropolis finished?",
+            reason="Both years have to be looked up before anything can be computed.",
+            context="film Metropolis",
+            sub_goal="Find the year of the film Metropolis",
+            input="Metropolis film year",
+        ),
     ),
     limitations=("It cannot compute.",),
     best_practices=("Ask for one fact at a time and name the person, place or thing exactly.",),

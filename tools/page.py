@@ -8,7 +8,7 @@ import re
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
-from tools.card import ToolCard
+from tools.card import Example, ToolCard
 from tools.errors import ToolUnavailable
 from tools.filecache import FileCache, cache_home
 from tools.http import Fetched, Fetcher, run
@@ -30,7 +30,15 @@ class ReadUrlArguments(BaseModel):
 
 _CARD = ToolCard(
     input="the address of a page, and what to look for on it",
-    examples=(("Read the release date on the page", "https://example.org/news"),),
+    examples=(
+        Example(
+            question="Which release date does https://example.org/news give?",
+            reason="The page is named, so it can be read.",
+            context="https://example.org/news",
+            sub_goal="Read the release date on the page",
+            input="https://example.org/news, release date",
+        ),
+    ),
     limitations=("Reads public web pages and plain text, no PDF, video or log-in.",),
     best_practices=("Use an address that a search returned; do not invent one.",),
 )

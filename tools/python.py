@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
-from tools.card import ToolCard
+from tools.card import Example, ToolCard
 from tools.sandbox import Limits, Sandbox
 
 if TYPE_CHECKING:
@@ -28,10 +28,19 @@ _FENCE = re.compile(
 CARD = ToolCard(
     input="Python code that prints its result",
     examples=(
-        ("Compute the value of 31 * (47 + 8**3) / 13", "print(31 * (47 + 8**3) / 13)"),
-        (
-            "Count the days from 1 May 1999 to 3 June 2001",
-            "from datetime import date; print((date(2001, 6, 3) - date(1999, 5, 1)).days)",
+        Example(
+            question="How many days are there from 1 May 1999 to 3 June 2001?",
+            reason="The dates are given, so it can be computed.",
+            context="1 May 1999, 3 June 2001",
+            sub_goal="Count the days from 1 May 1999 to 3 June 2001",
+            input="from datetime import date; print((date(2001, 6, 3) - date(1999, 5, 1)).days)",
+        ),
+        Example(
+            question="What is 31 * (47 + 8**3) / 13?",
+            reason="The numbers are given, so it can be computed.",
+            context="31 * (47 + 8**3) / 13",
+            sub_goal="Compute 31 * (47 + 8**3) / 13",
+            input="print(31 * (47 + 8**3) / 13)",
         ),
     ),
     limitations=("It knows no facts: names, places, events and figures have to be looked up with a search tool.",),

@@ -15,7 +15,7 @@ import time
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
-from tools.card import ToolCard
+from tools.card import Example, ToolCard
 from tools.errors import ToolUnavailable
 from tools.filecache import FileCache, cache_home
 from tools.pacing import PACER, HostPacer
@@ -34,7 +34,15 @@ class WebSearchArguments(BaseModel):
 
 _CARD = ToolCard(
     input="key words, as typed into a search engine",
-    examples=(("Find this year's Nobel laureates in physics", "Nobel Prize in Physics winners"),),
+    examples=(
+        Example(
+            question="Who won this year's Nobel Prize in Physics?",
+            reason="It is recent, so the web has to tell.",
+            context="Nobel Prize in Physics",
+            sub_goal="Find this year's Nobel laureates in physics",
+            input="Nobel Prize in Physics winners",
+        ),
+    ),
     limitations=("Returns short excerpts; read_url gives the whole page.",),
     best_practices=("Use key words rather than a sentence; put exact phrases in quotation marks.",),
 )

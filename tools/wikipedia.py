@@ -17,7 +17,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from tools.bm25 import is_content_word
-from tools.card import ToolCard
+from tools.card import Example, ToolCard
 from tools.errors import ToolUnavailable
 from tools.filecache import FileCache, cache_home
 from tools.http import Fetched, Fetcher, run
@@ -40,7 +40,22 @@ class WikipediaArguments(BaseModel):
 
 _CARD = ToolCard(
     input="a name, with a word or two on what is asked",
-    examples=(("Find when the Eiffel Tower was completed", "Eiffel Tower completed"),),
+    examples=(
+        Example(
+            question="In which year was the Eiffel Tower completed?",
+            reason="It is a fact that an encyclopedia tells.",
+            context="Eiffel Tower",
+            sub_goal="Find when the Eiffel Tower was completed",
+            input="Eiffel Tower completed",
+        ),
+        Example(
+            question="How many years after the Eiffel Tower was the film Metropolis finished?",
+            reason="Both years have to be looked up before anything can be computed.",
+            context="film Metropolis",
+            sub_goal="Find the year of the film Metropolis",
+            input="Metropolis film year",
+        ),
+    ),
     limitations=("No news, prices or opinions; no calculations.",),
     best_practices=("Ask about one thing at a time and name it exactly.",),
 )

@@ -180,8 +180,26 @@ async def test_should_not_stop_goes_on(serve: Serve, tools: list[BaseTool]) -> N
     assert len(state["memory"]) == 2
 
 
+async def test_a_step_that_did_not_help_names_the_other_tools(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(executor=[calls_text({"number": -1}), calls_text({"number": 21})])
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    failed, good = (turn["observation"] for turn in state["memory"])
+    assert "Choose another tool (shout)" in failed
+    assert "Choose another tool" not in good
+
+
+async def test_a_stop_that_rests_on_a_number_from_nowhere_goes_on(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        executor=[calls_text({"number": 21}), calls_text({"number": 48})],
+        verifier=[verdict_text(reason="42 doubled and 12 more is 96"), verdict_text(reason="it is 96")],
+    )
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    first, second = (turn["verdict"] for turn in state["memory"])
+    assert (first["accepted"], first["stop"], second["stop"]) == (True, False, True)
+    assert "no result holds 12" in first["reason"]
+
+
 async def test_the_turn_budget_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
-    server = serve(executor=lambda r: calls_text({"number": r.turn}), verifier=verdict_text(then="continue"))
     numbers = iter(range(100))
     server = serve(executor=lambda r: calls_text({"number": next(numbers)}), verifier=verdict_text(then="continue"))
     state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=4))

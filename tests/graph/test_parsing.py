@@ -134,6 +134,18 @@ def test_verdicts_are_read(reply: str, verdict: tuple[bool, bool, str]) -> None:
     assert parse_verdict(reply) == verdict
 
 
+def test_a_stop_that_names_what_is_missing_goes_on() -> None:
+    reply = '{"result": "accept", "reason": "found", "missing": "the year", "next": "stop"}'
+    accepted, stop, reason = parse_verdict(reply)
+    assert (accepted, stop) == (True, False)
+    assert "the year" in reason
+    assert parse_verdict('{"result": "accept", "reason": "r", "missing": "Nothing.", "next": "stop"}') == (
+        True,
+        True,
+        "r",
+    )
+
+
 def test_an_undecided_verdict_is_a_complaint() -> None:
     assert isinstance(parse_verdict("It all looks fine to me."), str)
     assert isinstance(parse_verdict('{"reason": "stop", "result": "accept"}'), str)

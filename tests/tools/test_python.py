@@ -29,8 +29,8 @@ def test_it_presents_itself(python: BaseTool) -> None:
 
 
 def test_the_examples_of_its_card_are_right(python: BaseTool) -> None:
-    answers = [python.invoke({"code": code}) for _, code in card_of(python).examples]
-    assert answers == ["1333.0", "764"]
+    answers = [python.invoke({"code": example.input}) for example in card_of(python).examples]
+    assert answers == ["764", "1333.0"]
 
 
 @pytest.mark.parametrize(
