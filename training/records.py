@@ -86,6 +86,8 @@ class Rollout:
     seconds: float = 0.0
     attempts: int = 1
     """Tries it took while the surroundings failed."""
+    captured: bool = True
+    """Whether the turns hold the tokens that were sampled; False where ids were made from text later."""
 
     def __post_init__(self) -> None:
         if (self.reward is None) == (self.failure is None):

@@ -1,0 +1,170 @@
+"""The loss: small pure functions over the flat terms of a micro-batch.
+
+Every objective gives one value per trained token, which the policy should raise. The loss of a micro-batch is the
+plain sum of weight * (beta * KL - value): weights were stamped on the terms before they were packed, so the losses of
+micro-batches, of accumulation steps and of ranks simply add up.
+
+Three policies meet here. The *sampler* drew the tokens. The *old* policy is the trainer's copy of it before the first
+update of the step; the two differ by kernels and precision, and by updates where rollouts are stale. The *current* one
+is being trained. The ratio of current to old is clipped; the ratio of old to sampler is a truncated importance weight
+(TIS: Yao et al., 2025). Without truncation the ratio is taken to the sampler directly, as the
+paper writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graph.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TermTensors:
+    """The M terms of a micro-batch; every tensor has shape (M,), all but `logprobs` without gradient."""
+
+    logprobs: Tensor
+    """Under the current policy, differentiable."""
+    sampler_logprobs: Tensor
+    """Under the policy that drew the token."""
+    advantages: Tensor
+    weights: Tensor
+    turn_of: Tensor
+    """Which planner turn the token belongs to, 0..S-1 within the micro-batch."""
+    old_logprobs: Tensor | None = None
+    """Under the policy before the step's first update; None where this is that update, and old equals current."""
+    ref_logprobs: Tensor | None = None
+    """Under the reference policy; needed where beta is not 0."""
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """Which objective, and its constants.
+
+    Raises:
+        ConfigError: an unknown objective, or a constant out of range.
+    """
+
+    objective: str = "ppo"
+    clip_low: float | None = None
+    """Ratios below 1 - clip_low gain nothing more; None: the objective's usual value."""
+    clip_high: float | None = None
+    beta: float = 0.001
+    """Weight of the KL to the reference."""
+    tis_cap: float | None = 2.0
+    """Largest importance weight of old to sampler; None takes the clipped ratio to the sampler directly."""
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ConfigError(f"There is no objective {self.objective!r}; choose one of {', '.join(OBJECTIVES)}.")
+        usual = USUAL_CLIPS[self.objective]
+        for name, value in zip(("clip_low", "clip_high"), usual, strict=True):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        low, high = self.clips
+        if not 0 <= low <= 1 or not high >= 0:
+            raise ConfigError(f"clip_low must be within 0..1 and clip_high at least 0, got {low} and {high}.")
+        if not self.beta >= 0:
+            raise ConfigError(f"beta must be at least 0, got {self.beta}.")
+        if self.tis_cap is not None and not self.tis_cap > 0:
+            raise ConfigError(f"tis_cap must be greater than 0 (or null), got {self.tis_cap}.")
+
+    @property
+    def clips(self) -> tuple[float, float]:
+        """Both clips, filled in."""
+        assert self.clip_low is not None
+        assert self.clip_high is not None
+        return self.clip_low, self.clip_high
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """The loss of a micro-batch and what is worth knowing about it."""
+
+    loss: Tensor
+    """Scalar, differentiable; adds up over micro-batches."""
+    sums: dict[str, float]
+    """Sums over terms, and `terms`, their number; these add up too."""
+    largest_gap: float
+    """Largest |old - sampler| in nats."""
+
+
+def ppo(log_ratio: Tensor, terms: TermTensors, low: float, high: float) -> Tensor:
+    """min(r A, clip(r) A) for each token: PPO with a higher upper clip (AgentFlow, equation 5; DAPO's clip-higher)."""
+    ratio = log_ratio.exp()
+    return torch.minimum(ratio * terms.advantages, ratio.clamp(1 - low, 1 + high) * terms.advantages)
+
+
+def gspo(log_ratio: Tensor, terms: TermTensors, low: float, high: float) -> Tensor:
+    """PPO's clip on the ratio of a whole planner turn, taken to 1 / its length: GSPO (arXiv 2507.18071, equation 7)."""
+    turns = int(terms.turn_of.max()) + 1 if len(terms.turn_of) else 0
+    sums = log_ratio.new_zeros(turns).index_add(0, terms.turn_of, log_ratio)
+    lengths = torch.bincount(terms.turn_of, minlength=turns)
+    return ppo((sums / lengths)[terms.turn_of], terms, low, high)
+
+
+def cispo(log_ratio: Tensor, terms: TermTensors, low: float, high: float) -> Tensor:
+    """Truncated importance weight, then plain REINFORCE: CISPO (arXiv 2506.13585, equation 4).
+
+    No token loses its gradient; `low` is not used.
+    """
+    weight = log_ratio.exp().clamp(max=1 + high).detach()
+    return weight * terms.advantages * terms.logprobs
+
+
+OBJECTIVES: Mapping[str, Callable[[Tensor, TermTensors, float, float], Tensor]] = {
+    "ppo": ppo,
+    "gspo": gspo,
+    "cispo": cispo,
+}
+
+USUAL_CLIPS: Mapping[str, tuple[float, float]] = {"ppo": (0.2, 0.3), "gspo": (3e-4, 4e-4), "cispo": (1.0, 4.0)}
+"""Lower and upper clip: AgentFlow's, GSPO's, and for CISPO the cap of 5 of ScaleRL (arXiv 2510.13786)."""
+
+
+def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """KL(current || reference) at each token by the k3 estimator: never negative, unbiased (AgentFlow, section 3.2)."""
+    difference = ref_logprobs - logprobs
+    return difference.exp() - difference - 1
+
+
+def policy_loss(terms: TermTensors, settings: ObjectiveSettings) -> LossParts:
+    """The loss of one micro-batch.
+
+    Raises:
+        ConfigError: beta is not 0 and there are no reference log-probabilities.
+    """
+    if settings.beta and terms.ref_logprobs is None:
+        raise ConfigError("beta is not 0, but the reference log-probabilities are missing.")
+    detached = terms.logprobs.detach()
+    trainer_old = detached if terms.old_logprobs is None else terms.old_logprobs
+    gap = trainer_old - terms.sampler_logprobs
+    old = terms.sampler_logprobs if settings.tis_cap is None else trainer_old
+    low, high = settings.clips
+    log_ratio = terms.logprobs - old
+    value = OBJECTIVES[settings.objective](log_ratio, terms, low, high)
+    if settings.tis_cap is not None:
+        value = value * gap.exp().clamp(max=settings.tis_cap)
+    cost = -value
+    measured: dict[str, Tensor] = {}
+    if settings.beta and terms.ref_logprobs is not None:
+        divergence = k3(terms.logprobs, terms.ref_logprobs)
+        cost = cost + settings.beta * divergence
+        measured["kl"] = divergence.detach()
+    loss = (terms.weights * cost).sum()
+    with torch.no_grad():
+        ratio, importance = log_ratio.exp(), gap.exp()
+        measured |= {
+            "ratio": ratio,
+            "clipped_low": (ratio < 1 - low) & (terms.advantages < 0),
+            "clipped_high": (ratio > 1 + high) & (terms.advantages > 0),
+            "logprob_gap": gap.abs(),
+            "importance_truncated": importance > (settings.tis_cap or torch.inf),
+        }
+        counted = terms.weights != 0  # the blank batches that even out ranks say nothing
+        sums = {name: float(values[counted].double().sum()) for name, values in measured.items()}
+    sums["terms"] = float(counted.sum())
+    return LossParts(loss, sums, float(gap[counted].abs().max()) if counted.any() else 0.0)
