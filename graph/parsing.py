@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from graph.state import Failure, Plan
 
@@ -211,19 +211,34 @@ def reads_as_stop(text: str) -> bool | None:
 _VERDICT_FIELDS = {
     "reason": ("reason", "analysis", "explanation", "justification"),
     "result": ("result", "verdict", "judgement", "judgment"),
+    "answer": ("answer", "final answer"),
     "missing": ("missing",),
     "next": ("next", "decision", "conclusion", "recommendation", "stop signal"),
 }
 _VERDICT_OF = {label: name for name, labels in _VERDICT_FIELDS.items() for label in labels}
 
 
-def parse_verdict(reply: str) -> tuple[bool, bool, str] | str:
+class Judgement(NamedTuple):
+    """A verifier's reply, read."""
+
+    accepted: bool
+    stop: bool
+    reason: str
+    answer: str = ""
+    """The question's answer, where the verifier named one."""
+
+
+_NOTHING = re.compile(r"(?i)(nothing|none|n/a|no|unknown|not (?:yet )?known|not provided|null)\b")
+
+
+def parse_verdict(reply: str) -> Judgement | str:
     """Read a verifier's judgement.
 
-    One that wants to stop and names what is missing contradicts itself; it is read as wanting to go on.
+    One that wants to stop and names what is missing, or calls the answer unknown, contradicts itself; it is read as
+    wanting to go on.
 
     Returns:
-        `(accepted, stop, reason)`, or a sentence that says what could not be read.
+        The judgement, or a sentence that says what could not be read.
     """
     text = without_thinking(reply)
     value = find_json(text)
@@ -247,11 +262,14 @@ def parse_verdict(reply: str) -> tuple[bool, bool, str] | str:
         return "the judgement does not say whether to stop or to continue"
     rejected = re.search(r"\breject", fields.get("result", ""), re.IGNORECASE) is not None
     reason = " ".join(fields.get("reason", "").split())
-    missing = " ".join(fields.get("missing", "").split())
-    if missing and not re.match(r"(?i)(nothing|none|n/a|no)\b", missing):
+    missing, answer = (" ".join(fields.get(name, "").split()) for name in ("missing", "answer"))
+    if missing and not _NOTHING.match(missing):
         reason += f" Still missing: {missing}"
         stop = False
-    return not rejected, stop, reason.strip()
+    if _NOTHING.match(answer):
+        answer = ""
+        stop = False
+    return Judgement(not rejected, stop, reason.strip(), answer)
 
 
 _ANSWER_LABEL = r"[ \t>#*_]*(?:final |short )?answer[*_]*[ \t]*:"

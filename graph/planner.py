@@ -90,7 +90,7 @@ async def _next_step(state: State, run: Run) -> dict[str, Any]:
     tools = await run.tools()
     conversation = conversation_text(state.get("messages", []), state["question"])
     if run.context.analyse and not state.get("analysis") and not state.get("memory"):
-        reply = await run.ask("analyst", analyst_messages(state["question"], tools, conversation))
+        reply = await run.ask("analyst", analyst_messages(state["question"], conversation))
         analysis = without_thinking(str(reply.text))
         update["analysis"] = analysis
         update["run"] = RunMark(analysis=analysis, message_id=state["run"]["message_id"])

@@ -33,15 +33,16 @@ def _toolbox(tools: Sequence[BaseTool]) -> str:
     return "Tools:\n" + "\n".join(tool_card(tool) for tool in tools)
 
 
-def analyst_messages(question: str, tools: Sequence[BaseTool], conversation: str) -> list[BaseMessage]:
-    """Ask for the analysis of a question."""
-    names = "\n".join(f"- {tool.name}: {' '.join(tool.description.split())}" for tool in tools)
+def analyst_messages(question: str, conversation: str) -> list[BaseMessage]:
+    """Ask for the analysis of a question.
+
+    It is not told the tools: a small analyst then writes about them, and the planner takes that for a choice.
+    """
     return [
         SystemMessage(
-            "You analyse a question before a team of agents solves it with tools. In one or two short sentences say "
-            "exactly what is asked, and which facts or computations are needed in which order. Do not answer the "
-            "question, and name no fact that it does not contain."
-            f"\n\nTools of the team:\n{names}"
+            "You analyse a question before a team of agents solves it. In one or two short sentences say exactly what "
+            "is asked, and which facts or computations are needed in which order. Do not answer the question, and name "
+            "no fact that it does not contain."
         ),
         HumanMessage(f"{conversation}Question: {question}"),
     ]
@@ -140,7 +141,9 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     plan = state.get("plan")
     assert plan is not None
     advice = "".join(f"\n{practice}" for practice in card.best_practices)
-    goal = f"Question (for reference): {state['question']}\n\nSub-goal: {plan['sub_goal']}"
+    goal = f"Sub-goal: {plan['sub_goal']}"
+    if (tool.metadata or {}).get("fence"):  # a program may serve the whole question; a search would only copy it
+        goal = f"Question (for reference): {state['question']}\n\n{goal}"
     if plan["context"]:
         goal += f"\nContext: {plan['context']}"
     facts = results_text(accepted_turns(state))
@@ -158,55 +161,51 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
 _VERIFIER = """You check the work of a team that answers a question with tools. Judge the last turn and decide what \
 comes next.
 
-First answer the question as far as the results do, in a few words.
+First say what the results tell about the question, in a few words.
 Accept the last turn if its result helps with the answer. Reject it only if it does not help at all.
-Then name what is missing: every part of the question that no accepted result answers yet. A result that is only a \
-step on the way leaves the rest missing.
-Stop if nothing is missing. Continue if anything is.
+Then give the answer to the question, as one name, number or date. It is unknown as long as a fact is missing or a \
+number is not computed yet: a sum, a difference or a product must be computed by a tool, never by you.
+Then name what is missing. Stop if nothing is missing. Continue if anything is.
 
-Reply with a JSON object: "reason" is the answer as far as it is known, "result" is accept or reject, "missing" is \
-what still has to be found or computed, "next" is stop or continue.
+Reply with a JSON object: "reason" is what the results tell, "result" is accept or reject, "answer" is the answer or \
+unknown, "missing" is what still has to be found or computed, "next" is stop or continue.
 
 Examples:
 
 Question: Who designed the Forth Bridge?
 Turn 1 (the last, to be judged): search: Find the designer of the Forth Bridge
 Result: [1] Forth: The Forth is a river in Scotland.
-{"reason": "not known, the passage is about a river", "result": "reject", "missing": "the designer of the bridge", \
-"next": "continue"}
+{"reason": "the passage is about a river", "result": "reject", "answer": "unknown", "missing": "the designer of the \
+bridge", "next": "continue"}
 
 Question: How many people live in the capital of Peru?
 Turn 1 (the last, to be judged): search: Find the capital of Peru
 Result: [1] Peru: A country in South America. Its capital and largest city is Lima. [2] Cusco: An old city.
-{"reason": "the capital of Peru is Lima", "result": "accept", "missing": "how many people live in Lima", \
-"next": "continue"}
+{"reason": "the capital of Peru is Lima", "result": "accept", "answer": "unknown", "missing": "how many people live \
+in Lima", "next": "continue"}
 
 Question: How many years older is the Tower Bridge than the Forth Bridge?
 Turn 1 (the last, to be judged): search: Find when both bridges were built
 Result: [1] Tower Bridge: built in 1894. [2] Forth Bridge: built in 1890.
-{"reason": "1894 and 1890, the difference is not computed", "result": "accept", "missing": "1894 - 1890", \
-"next": "continue"}
-
-Question: How many letters has the word 'queue'?
-Turn 1 (the last, to be judged): search: Find the letters of queue
-Result: [1] Queue: A line of people who wait.
-{"reason": "not known, no result counts the letters", "result": "reject", "missing": "the number of letters", \
-"next": "continue"}
+{"reason": "1894 and 1890, the difference is not computed", "result": "accept", "answer": "unknown", "missing": \
+"1894 - 1890", "next": "continue"}
 
 Question: What is 6 * 7 + 3?
 Turn 1 (the last, to be judged): python: Compute 6 * 7
 Result: 42
-{"reason": "6 * 7 is 42, 3 is not added", "result": "accept", "missing": "42 + 3", "next": "continue"}
+{"reason": "6 * 7 is 42, 3 is not added", "result": "accept", "answer": "unknown", "missing": "42 + 3", "next": \
+"continue"}
 
 Question: What is 17 * 3 + 2?
 Turn 1 (the last, to be judged): python: Compute 17 * 3 + 2
 Result: 53
-{"reason": "53", "result": "accept", "missing": "nothing", "next": "stop"}
+{"reason": "17 * 3 + 2 is 53", "result": "accept", "answer": "53", "missing": "nothing", "next": "stop"}
 
 Question: Who designed the Forth Bridge?
 Turn 1 (the last, to be judged): search: Forth Bridge designer
-Result: [1] Forth Bridge: A railway bridge of 1890, designed by John Fowler and Benjamin Baker. [2] Forth: A river.
-{"reason": "John Fowler and Benjamin Baker", "result": "accept", "missing": "nothing", "next": "stop"}"""
+Result: [1] Forth Bridge: It was built in 1890. The designers were John Fowler and Benjamin Baker. [2] Forth: A river.
+{"reason": "the designers were John Fowler and Benjamin Baker", "result": "accept", "answer": "John Fowler and \
+Benjamin Baker", "missing": "nothing", "next": "stop"}"""
 
 
 def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
@@ -248,6 +247,10 @@ def generator_messages(state: State, conversation: str, *, report: bool, limit: 
     if not facts:
         facts = "None: the tools found nothing that held. Answer from your own knowledge."
     text = f"{conversation}Question: {state['question']}\n\nResults:\n{facts}"
+    if accepted := accepted_turns(state):
+        verdict = accepted[-1]["verdict"]
+        if verdict["source"] == "model":
+            text += f"\n\nThe verifier's reading of them: {verdict['answer'] or verdict['reason']}"
     if report:
         text += f"\n\nAnswer: {state.get('answer', '')}"
     return [SystemMessage(_REPORT if report else _GENERATOR), HumanMessage(text)]
@@ -326,9 +329,10 @@ def observation(
     lines.append(
         f"{'Accepted' if accepted else 'Rejected'}: {reason}" if reason else ("Accepted." if accepted else "Rejected.")
     )
+    ending = turns_left(left, direct=direct)
     if not accepted and other_tools:
-        lines.append(f"Choose another tool ({', '.join(other_tools)}), or ask this one for something else.")
-    lines.append(turns_left(left, direct=direct))
+        ending += f" Choose another tool ({', '.join(other_tools)}), or ask this one for something else."
+    lines.append(ending)
     return "\n".join(lines)
 
 

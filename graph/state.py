@@ -67,6 +67,8 @@ class Verdict(TypedDict):
     """Whether the generator may use the turn's results."""
     stop: bool
     reason: str
+    answer: str
+    """The question's answer as far as the verifier sees one in the results; may be empty."""
     source: Literal["rules", "model"]
 
 

@@ -24,10 +24,11 @@ VERDICT_SCHEMA = {
     "properties": {
         "reason": {"type": "string"},
         "result": {"type": "string", "enum": ["accept", "reject"]},
+        "answer": {"type": "string"},
         "missing": {"type": "string"},
         "next": {"type": "string", "enum": ["stop", "continue"]},
     },
-    "required": ["reason", "result", "missing", "next"],
+    "required": ["reason", "result", "answer", "missing", "next"],
     "additionalProperties": False,
 }
 
@@ -44,9 +45,9 @@ async def verify(state: State, run: Run) -> Command[str]:
     error = check(plan, calls, memory)
     ended_by = ""
     if error is not None:
-        verdict = Verdict(accepted=False, stop=False, reason="", source="rules")
+        verdict = Verdict(accepted=False, stop=False, reason="", answer="", source="rules")
     elif run.context.verify == "rules":
-        verdict = Verdict(accepted=True, stop=plan["tool_name"] == FINISH, reason="", source="rules")
+        verdict = Verdict(accepted=True, stop=plan["tool_name"] == FINISH, reason="", answer="", source="rules")
         ended_by = "planner" if verdict["stop"] else ""
     else:
         try:
@@ -54,10 +55,12 @@ async def verify(state: State, run: Run) -> Command[str]:
                 verdict = await _judge(state, run)
             ended_by = "verifier" if verdict["stop"] else ""
         except TimeoutError:
-            verdict = Verdict(accepted=True, stop=True, reason="the run's time was over", source="rules")
+            verdict = Verdict(accepted=True, stop=True, reason="the run's time was over", answer="", source="rules")
             ended_by = "time"
         except ContextLengthExceeded:
-            verdict = Verdict(accepted=True, stop=True, reason="the memory fills the model's context", source="rules")
+            verdict = Verdict(
+                accepted=True, stop=True, reason="the memory fills the model's context", answer="", source="rules"
+            )
             ended_by = "context"
     left = run.context.max_turns - len(memory) - 1
     turn = Turn(
@@ -129,27 +132,34 @@ async def _judge(state: State, run: Run) -> Verdict:
     messages = verifier_messages(state, conversation)
     found = await run.ask_for("verifier", messages, _read_verdict, schema=VERDICT_SCHEMA)
     if isinstance(found, str):
-        return Verdict(accepted=True, stop=False, reason=found, source="rules")
+        return Verdict(accepted=True, stop=False, reason=found, answer="", source="rules")
     return grounded(found, state)
 
 
 def grounded(verdict: Verdict, state: State) -> Verdict:
-    """The verdict, with a stop turned into going on if it rests on a number that stands in no result.
+    """The verdict, with a stop turned into going on if its answer is a number that stands in no result.
 
-    An accepted turn stays accepted: what it found may be what the number was made from.
+    Such a number was computed in the model's head, or remembered; tools are for that. An accepted turn stays accepted:
+    what it found may be what the number was made from.
     """
     calls = [call for turn in accepted_turns(state) for call in turn["calls"]] + state.get("calls", [])
     sources = [state["question"], *(call["result"] for call in calls if call["error"] is None)]
-    unsupported = unsupported_numbers(verdict["reason"], sources) if verdict["stop"] else []
+    claim = verdict["answer"] or verdict["reason"]
+    unsupported = unsupported_numbers(claim, sources) if verdict["stop"] else []
     if not unsupported:
         return verdict
-    reason = f"{verdict['reason']}. But no result holds {unsupported[0]}: it has to be computed or looked up"
-    return {**verdict, "stop": False, "reason": reason}
+    reason = f"{verdict['reason'].rstrip('. ')}. But no result holds {unsupported[0]}: compute it or look it up."
+    return {**verdict, "stop": False, "reason": reason, "answer": ""}
 
 
 def _read_verdict(reply: str) -> Verdict | str:
     found = parse_verdict(reply)
     if isinstance(found, str):
         return found
-    accepted, stop, reason = found
-    return Verdict(accepted=accepted, stop=stop and accepted, reason=reason, source="model")
+    return Verdict(
+        accepted=found.accepted,
+        stop=found.stop and found.accepted,
+        reason=found.reason,
+        answer=found.answer,
+        source="model",
+    )
