@@ -89,6 +89,7 @@ def _turn(number: int, turn: dict[str, Any]) -> str:
         "context": plan.get("context", ""),
         "input": plan.get("input", ""),
         "error": turn.get("error") or "",
+        "missing": verdict.get("missing", ""),
         "verdict": f"{accepted} by {verdict.get('source', 'nobody')}: {verdict.get('reason', '')}",
     }
     shown = {name: value for name, value in facts.items() if value}

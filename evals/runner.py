@@ -170,7 +170,7 @@ class _Runner:
             failure = {"kind": "defect", "message": f"{type(error).__name__}: {error}"[:1000]}
             return _Attempt({}, failure, time.perf_counter() - began)
         self.any_answer = True
-        return _Attempt(state, _unavailable_tool(state), time.perf_counter() - began)
+        return _Attempt(state, unavailable_tool(state), time.perf_counter() - began)
 
     async def judged(self, task: Task, sample: int, seed: int, attempt: _Attempt, tries: int) -> Result:
         """Score an attempt and make it a result."""
@@ -218,7 +218,7 @@ def _worth_repeating(attempt: _Attempt) -> bool:
     return attempt.failure is not None and attempt.failure["kind"] == "unavailable"
 
 
-def _unavailable_tool(state: Mapping[str, Any]) -> dict[str, str] | None:
+def unavailable_tool(state: Mapping[str, Any]) -> dict[str, str] | None:
     """The first call of a run whose tool's service was not there."""
     for turn in state.get("memory") or ():
         for error in (turn.get("error"), *(call.get("error") for call in turn.get("calls") or ())):

@@ -93,6 +93,8 @@ class RunView:
     def _judged(self, turn: Turn) -> None:
         verdict = turn["verdict"]
         reason = verdict["reason"] or (turn["error"] or {"message": "the rules found nothing wrong"})["message"]
+        if verdict["missing"]:
+            reason += f" (missing: {verdict['missing']})"
         word = "accepted" if verdict["accepted"] else "rejected"
         then = ", stop" if verdict["stop"] else ""
         self._line("verifier", f"{word}{then}: {reason}", "green" if verdict["accepted"] else "red")

@@ -1,16 +1,18 @@
-"""The bare model, for comparison: the same question, no tools and no turns."""
+"""Single model calls outside a run: the bare model for comparison, and the analysis that several runs share."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 
 from graph.calling import call_model
 from graph.context import Context
-from graph.parsing import parse_answer
-from graph.prompts import direct_messages
+from graph.parsing import parse_answer, without_thinking
+from graph.prompts import analyst_messages, direct_messages
 from graph.roles import model_for
 from graph.state import State, Usage
 
@@ -44,3 +46,28 @@ async def answer_directly(question: str, context: Context | None = None, config:
         usage={"generator": usage},
         seconds=seconds,
     )
+
+
+async def analyse(
+    question: str,
+    context: Context,
+    models: Mapping[str, BaseChatModel | str] | None = None,
+    config: RunnableConfig | None = None,
+) -> str:
+    """The analysis of a question, made once for several runs that are to start from it.
+
+    Args:
+        question: what they will be asked.
+        context: their settings.
+        models: what their graph is built with.
+        config: seed and callbacks.
+
+    Returns:
+        A text to give as a run's `analysis`.
+
+    Raises:
+        ModelError: the analyst did not answer.
+    """
+    model = model_for("analyst", context, models or {})
+    reply = await call_model(model, analyst_messages(question, ""), config or {}, None)
+    return without_thinking(str(reply.text))

@@ -226,6 +226,8 @@ class Judgement(NamedTuple):
     reason: str
     answer: str = ""
     """The question's answer, where the verifier named one."""
+    missing: str = ""
+    """What has still to be found or computed."""
 
 
 _NOTHING = re.compile(r"(?i)(nothing|none|n/a|no|unknown|not (?:yet )?known|not provided|null)\b")
@@ -263,13 +265,11 @@ def parse_verdict(reply: str) -> Judgement | str:
     rejected = re.search(r"\breject", fields.get("result", ""), re.IGNORECASE) is not None
     reason = " ".join(fields.get("reason", "").split())
     missing, answer = (" ".join(fields.get(name, "").split()) for name in ("missing", "answer"))
-    if missing and not _NOTHING.match(missing):
-        reason += f" Still missing: {missing}"
-        stop = False
-    if _NOTHING.match(answer):
-        answer = ""
-        stop = False
-    return Judgement(not rejected, stop, reason.strip(), answer)
+    if _NOTHING.match(missing):
+        missing = ""
+    if missing or _NOTHING.match(answer):
+        answer, stop = "", False
+    return Judgement(not rejected, stop, reason, answer, missing.rstrip("."))
 
 
 _ANSWER_LABEL = r"[ \t>#*_]*(?:final |short )?answer[*_]*[ \t]*:"

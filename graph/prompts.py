@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 
+from graph.grounding import unsupported_numbers
 from graph.state import Failure, State, ToolCall, Turn, Verdict
 from tools.card import card_of
 
@@ -59,8 +60,8 @@ Tool: one of {names}
 Input: what the tool is given, as it is"""
 
 
-_EXAMPLES_SHOWN = 2
-"""Of each tool: small models learn the form of a reply from them, and which question calls for which tool."""
+_EXAMPLES_SHOWN = 3
+"""Of each tool at most: small models learn the form of a reply from them, and which question calls for which tool."""
 
 
 def _examples(tools: Sequence[BaseTool], *, direct: bool) -> str:
@@ -144,9 +145,10 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     goal = f"Sub-goal: {plan['sub_goal']}"
     if (tool.metadata or {}).get("fence"):  # a program may serve the whole question; a search would only copy it
         goal = f"Question (for reference): {state['question']}\n\n{goal}"
-    if plan["context"]:
-        goal += f"\nContext: {plan['context']}"
     facts = results_text(accepted_turns(state))
+    # A figure that was neither asked about nor found is made up, and must not reach a tool.
+    if plan["context"] and not unsupported_numbers(plan["context"], [state["question"], facts]):
+        goal += f"\nContext: {plan['context']}"
     if facts:
         goal += f"\n\nResults so far:\n{facts}"
     return [
@@ -249,8 +251,10 @@ def generator_messages(state: State, conversation: str, *, report: bool, limit: 
     text = f"{conversation}Question: {state['question']}\n\nResults:\n{facts}"
     if accepted := accepted_turns(state):
         verdict = accepted[-1]["verdict"]
-        if verdict["source"] == "model":
-            text += f"\n\nThe verifier's reading of them: {verdict['answer'] or verdict['reason']}"
+        if verdict["answer"]:
+            text += f"\n\nThe verifier reads from them that the answer is: {verdict['answer']}"
+        elif verdict["source"] == "model":
+            text += f"\n\nThe verifier's reading of them: {verdict['reason']}"
     if report:
         text += f"\n\nAnswer: {state.get('answer', '')}"
     return [SystemMessage(_REPORT if report else _GENERATOR), HumanMessage(text)]
@@ -330,6 +334,8 @@ def observation(
         f"{'Accepted' if accepted else 'Rejected'}: {reason}" if reason else ("Accepted." if accepted else "Rejected.")
     )
     ending = turns_left(left, direct=direct)
+    if verdict["missing"]:
+        ending = f"Still missing: {verdict['missing']}. {ending}"
     if not accepted and other_tools:
         ending += f" Choose another tool ({', '.join(other_tools)}), or ask this one for something else."
     lines.append(ending)

@@ -148,7 +148,9 @@ class Run:
         repair = HumanMessage(
             f"That could not be used: {value}. Reply again, in the form asked for and with nothing else."
         )
-        again = await self.ask(role, [*messages, AIMessage(reply.text), repair], schema=schema)
+        known = {key: value for key, value in reply.additional_kwargs.items() if key == "captured"}
+        said = AIMessage(reply.text, additional_kwargs=known)
+        again = await self.ask(role, [*messages, said, repair], schema=schema)
         return parse(str(again.text))
 
     async def in_tasks(self, work: Work[T], items: Sequence[Any]) -> list[T]:

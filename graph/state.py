@@ -69,6 +69,8 @@ class Verdict(TypedDict):
     reason: str
     answer: str
     """The question's answer as far as the verifier sees one in the results; may be empty."""
+    missing: str
+    """What the verifier says has still to be found or computed; may be empty."""
     source: Literal["rules", "model"]
 
 

@@ -45,9 +45,11 @@ async def verify(state: State, run: Run) -> Command[str]:
     error = check(plan, calls, memory)
     ended_by = ""
     if error is not None:
-        verdict = Verdict(accepted=False, stop=False, reason="", answer="", source="rules")
+        verdict = Verdict(accepted=False, stop=False, reason="", answer="", missing="", source="rules")
     elif run.context.verify == "rules":
-        verdict = Verdict(accepted=True, stop=plan["tool_name"] == FINISH, reason="", answer="", source="rules")
+        verdict = Verdict(
+            accepted=True, stop=plan["tool_name"] == FINISH, reason="", answer="", missing="", source="rules"
+        )
         ended_by = "planner" if verdict["stop"] else ""
     else:
         try:
@@ -55,11 +57,18 @@ async def verify(state: State, run: Run) -> Command[str]:
                 verdict = await _judge(state, run)
             ended_by = "verifier" if verdict["stop"] else ""
         except TimeoutError:
-            verdict = Verdict(accepted=True, stop=True, reason="the run's time was over", answer="", source="rules")
+            verdict = Verdict(
+                accepted=True, stop=True, reason="the run's time was over", answer="", missing="", source="rules"
+            )
             ended_by = "time"
         except ContextLengthExceeded:
             verdict = Verdict(
-                accepted=True, stop=True, reason="the memory fills the model's context", answer="", source="rules"
+                accepted=True,
+                stop=True,
+                reason="the memory fills the model's context",
+                answer="",
+                missing="",
+                source="rules",
             )
             ended_by = "context"
     left = run.context.max_turns - len(memory) - 1
@@ -132,24 +141,32 @@ async def _judge(state: State, run: Run) -> Verdict:
     messages = verifier_messages(state, conversation)
     found = await run.ask_for("verifier", messages, _read_verdict, schema=VERDICT_SCHEMA)
     if isinstance(found, str):
-        return Verdict(accepted=True, stop=False, reason=found, answer="", source="rules")
+        return Verdict(accepted=True, stop=False, reason=found, answer="", missing="", source="rules")
     return grounded(found, state)
 
 
 def grounded(verdict: Verdict, state: State) -> Verdict:
-    """The verdict, with a stop turned into going on if its answer is a number that stands in no result.
+    """The verdict, held to the figures in the results.
 
-    Such a number was computed in the model's head, or remembered; tools are for that. An accepted turn stays accepted:
-    what it found may be what the number was made from.
+    A stop on an answer with a number that stands in no result goes on: that number was computed in the model's head, or
+    remembered, and tools are for that. A rejection of results whose own figures it quotes accepts: they told something.
     """
-    calls = [call for turn in accepted_turns(state) for call in turn["calls"]] + state.get("calls", [])
-    sources = [state["question"], *(call["result"] for call in calls if call["error"] is None)]
+    calls = state.get("calls", [])
+    new = [call["result"] for call in calls if call["error"] is None]
+    old = [call["result"] for turn in accepted_turns(state) for call in turn["calls"] if call["error"] is None]
+    if not verdict["accepted"]:
+        return {**verdict, "accepted": _quotes(verdict["reason"], new, [state["question"], *old])}
     claim = verdict["answer"] or verdict["reason"]
-    unsupported = unsupported_numbers(claim, sources) if verdict["stop"] else []
+    unsupported = unsupported_numbers(claim, [state["question"], *old, *new]) if verdict["stop"] else []
     if not unsupported:
         return verdict
-    reason = f"{verdict['reason'].rstrip('. ')}. But no result holds {unsupported[0]}: compute it or look it up."
-    return {**verdict, "stop": False, "reason": reason, "answer": ""}
+    return {**verdict, "stop": False, "answer": "", "missing": f"{unsupported[0]} stands in no result: compute it"}
+
+
+def _quotes(reason: str, new: list[str], known: list[str]) -> bool:
+    """Whether a reason holds a number that it can only have from the new results."""
+    fresh = unsupported_numbers(reason, known)
+    return len(unsupported_numbers(" ".join(fresh), new)) < len(fresh)
 
 
 def _read_verdict(reply: str) -> Verdict | str:
@@ -161,5 +178,6 @@ def _read_verdict(reply: str) -> Verdict | str:
         stop=found.stop and found.accepted,
         reason=found.reason,
         answer=found.answer,
+        missing=found.missing,
         source="model",
     )

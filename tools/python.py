@@ -42,9 +42,19 @@ CARD = ToolCard(
             sub_goal="Compute 31 * (47 + 8**3) / 13",
             input="print(31 * (47 + 8**3) / 13)",
         ),
+        Example(
+            question="How many years after the Eiffel Tower was the film Metropolis finished?",
+            reason="Both years are known from the results, so the difference can be computed.",
+            context="Eiffel Tower 1889, film Metropolis 1927",
+            sub_goal="Compute 1927 - 1889",
+            input="print(1927 - 1889)",
+        ),
     ),
     limitations=("It knows no facts: names, places, events and figures have to be looked up with a search tool.",),
-    best_practices=("Each program stands alone, computes exactly, and prints only the result.",),
+    best_practices=(
+        "Each program stands alone, computes exactly, and prints only the result.",
+        "Write figures from earlier results into the program exactly as they stand there.",
+    ),
 )
 
 
@@ -98,8 +108,21 @@ _STATES_ONLY = (
 """What a program is made of that only says what its author believes."""
 
 
+_MADE_UP = re.compile(
+    r"#.*\b(example (value|data|number|length|rate|price|population|year)s?|placeholder|hypothetical|made[- ]up"
+    r"|replace (this |it )?with)\b",
+    re.IGNORECASE,
+)
+"""How a model marks, in a comment, a value that it does not know."""
+
+
 def _worth_running(code: str) -> str:
-    """Refuse code that prints constants and computes nothing: that is how a model passes off a guess as a result."""
+    """Refuse code whose result cannot mean anything: it computes nothing, or computes with values that it made up."""
+    if _MADE_UP.search(code):
+        raise ToolException(
+            "The program says itself that a value in it is made up. Use the values of the question or of earlier "
+            "results, or look the fact up with a search tool first."
+        )
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -8,14 +8,14 @@ that the next prompt extends the very tokens of the last.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, SkipValidation
 
 from graph.connections import run_sync
 from graph.errors import ConfigError
@@ -32,13 +32,15 @@ class PolicyChat(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    engine: Engine
+    engine: Annotated[Engine, SkipValidation]
     chat: ChatTokens
     sampling: Sampling
     run: str
     """Id of the rollout."""
     seed: int
-    """Of the rollout; each turn has its own, made from it."""
+    """Of the rollout; each turn has its own, made from it and from the prompt."""
+    turns: list[PlannerTurn] = Field(default_factory=list)
+    """All that was drawn, in order."""
 
     @property
     def _llm_type(self) -> str:
@@ -67,8 +69,8 @@ class PolicyChat(BaseChatModel):
             ModelUnavailable: the engine is gone.
             ContextLengthExceeded: the transcript leaves no room for a reply.
         """
-        prompt, number = self._prompt(messages)
-        seed = seed_from(self.seed, "turn", number)
+        prompt = self._prompt(messages)
+        seed = seed_from(self.seed, "turn", *prompt)
         drawn = await self.engine.generate(prompt, self.sampling, seed=seed, run=self.run)
         turn = PlannerTurn(
             run=self.run,
@@ -79,6 +81,7 @@ class PolicyChat(BaseChatModel):
             temperature=self.sampling.temperature,
             finish_reason=drawn.finish_reason,
         )
+        self.turns.append(turn)
         sizes = len(prompt), len(drawn.token_ids)
         reply = AIMessage(
             self.chat.text(drawn.token_ids),
@@ -88,11 +91,10 @@ class PolicyChat(BaseChatModel):
         )
         return ChatResult(generations=[ChatGeneration(message=reply)])
 
-    def _prompt(self, messages: Sequence[BaseMessage]) -> tuple[list[int], int]:
-        """The prompt's ids, and which turn of the run it is for."""
+    def _prompt(self, messages: Sequence[BaseMessage]) -> list[int]:
         replies = [place for place, message in enumerate(messages) if isinstance(message, AIMessage)]
         if not replies:
-            return self.chat.opening([_plain(message) for message in messages]), 0
+            return self.chat.opening([_plain(message) for message in messages])
         last = replies[-1]
         captured = messages[last].additional_kwargs.get(CAPTURED)
         news = messages[last + 1 :]
@@ -103,7 +105,7 @@ class PolicyChat(BaseChatModel):
                 "such as the planner."
             )
         told = str(news[0].text)
-        return self.chat.extended(captured["prompt_ids"], captured["completion_ids"], told), len(replies)
+        return self.chat.extended(captured["prompt_ids"], captured["completion_ids"], told)
 
 
 def _plain(message: BaseMessage) -> tuple[str, str]:

@@ -131,19 +131,22 @@ def test_stop_is_read_with_its_negation(text: str, stop: bool | None) -> None:
     ],
 )
 def test_verdicts_are_read(reply: str, verdict: tuple[bool, bool, str]) -> None:
-    assert parse_verdict(reply) == verdict
+    found = parse_verdict(reply)
+    assert not isinstance(found, str)
+    assert (found.accepted, found.stop, found.reason) == verdict
 
 
-def test_a_stop_that_names_what_is_missing_goes_on() -> None:
-    reply = '{"result": "accept", "reason": "found", "missing": "the year", "next": "stop"}'
-    accepted, stop, reason = parse_verdict(reply)
-    assert (accepted, stop) == (True, False)
-    assert "the year" in reason
-    assert parse_verdict('{"result": "accept", "reason": "r", "missing": "Nothing.", "next": "stop"}') == (
-        True,
-        True,
-        "r",
-    )
+@pytest.mark.parametrize(
+    ("fields", "judgement"),
+    [
+        ({"missing": "the year.", "answer": "1900"}, (True, False, "r", "", "the year")),
+        ({"missing": "Nothing.", "answer": "1900"}, (True, True, "r", "1900", "")),
+        ({"missing": "nothing", "answer": "unknown"}, (True, False, "r", "", "")),
+        ({"missing": "none"}, (True, True, "r", "", "")),
+    ],
+)
+def test_a_stop_that_contradicts_itself_goes_on(fields: dict[str, str], judgement: tuple[object, ...]) -> None:
+    assert parse_verdict(json.dumps({"reason": "r", "result": "accept", "next": "stop", **fields})) == judgement
 
 
 def test_an_undecided_verdict_is_a_complaint() -> None:

@@ -133,6 +133,23 @@ def test_bad_limits_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "made_up"),
+    [
+        ("rate = 10  # Example value\nprint(rate * 7)", True),
+        ("length = 1200  # placeholder, replace with the actual length\nprint(length / 1000)", True),
+        ("# For example, 2 + 2\nprint(2 + 2)", False),
+        ("example_value = 'a'\nprint(example_value * 3)", False),
+    ],
+)
+def test_values_that_are_marked_as_made_up_are_refused(code: str, made_up: bool, python: BaseTool) -> None:
+    if made_up:
+        with pytest.raises(ToolException, match="made up"):
+            python.invoke({"code": code})
+    else:
+        python.invoke({"code": code})
+
+
+@pytest.mark.parametrize(
     "code",
     ["print('John Smith')", "'Paris'", "name = 'Paris'\nprint(f'It is {name}')", "x = 42\nx", "# it is 7\nprint(7)"],
 )
