@@ -81,8 +81,8 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     plan = cast(Plan, state["plan"])
     one_call = run.toolbox.schema(tool)
     argument = text_argument(one_call)
-    if run.context.direct_arguments and argument and plan["input"]:
-        return [{argument: plan["input"]}]
+    if run.context.direct_arguments and argument:
+        return [{argument: plan["input"]}] if plan["input"] else "the reply has no line 'Input: ...' for the tool"
     fence = (tool.metadata or {}).get("fence")
     if fence and argument:
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."

@@ -127,13 +127,15 @@ def draw(
             return
         if len(left) <= _COMPACT * len(rows):
             batch = batch.select(left)
-            rows, chances, tokens = ([values[line] for line in left] for values in (rows, chances, tokens))
+            rows = [rows[line] for line in left]
+            chances = [chances[line] for line in left]
+            tokens = [tokens[line] for line in left]
             alive = [True] * len(rows)
         logits = _head(model, batch.forward(model, [[token] for token in tokens])[:, -1])
 
 
 def _head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     assert head is not None
     return head(hidden).float()  # type: ignore[no-any-return]
 
@@ -172,16 +174,18 @@ def _chunks(order: Sequence[int], parts: Sequence[tuple[Tensor, Sequence[int]]],
         yield chosen
 
 
-class _Layer(DynamicLayer):  # type: ignore[misc]  # untyped base
+class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
     """A cache layer whose tensors are views of buffers with room: one more token does not copy all the others."""
 
     def __init__(self, keys: Tensor, values: Tensor, length: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self._buffers = keys, values
         self._show(length)
 
     def _show(self, length: int) -> None:
+        self.keys: Tensor
+        self.values: Tensor
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
     def update(

@@ -25,6 +25,7 @@ from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded, Mod
 from training.decoding import Draft, causal_model, draw, empty_memory, prefill
 from training.engine import Completion, Sampling
 from training.memories import Memories, common_prefix
+from training.records import FinishReason
 
 _PATIENCE = 0.02
 """Seconds without a new request after which a wave starts though some runs are not waiting."""
@@ -207,7 +208,7 @@ class TransformersEngine:
             request = drafts[draft]
             self._memories.keep(request.run, [*request.prompt, *draft.tokens[:-1]], memory)
             self.statistics.sampled_tokens += len(draft.tokens)
-            reason = "stop" if draft.ended else "length"
+            reason: FinishReason = "stop" if draft.ended else "length"
             reply = Completion(tuple(draft.tokens), tuple(draft.logprobs), reason, version)
             loop.call_soon_threadsafe(_settle, request, reply)
 

@@ -1,0 +1,152 @@
+"""Puts a run together: from a configuration to a trainer with its model, engine, agent, rewards and tasks."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evals.data import sample
+from graph.errors import ConfigError
+from training.agents import Agent, GraphAgent
+from training.chat_tokens import ChatTokens
+from training.collector import Collector, CollectorSettings
+from training.config import FlowGRPOConfig
+from training.engine import Engine, Sampling
+from training.policy import PolicyChat
+from training.rewards import make_reward
+from training.store import RolloutStore
+from training.tasks import Schedule, load_tasks
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from training.trainer import FlowGRPOTrainer, Progress
+
+ROLLOUTS = "rollouts"
+VALIDATIONS = "validations"
+
+
+def make_trainer(
+    config: FlowGRPOConfig,
+    *,
+    progress: Progress | None = None,
+    engine: Engine | None = None,
+    agent: Agent | None = None,
+) -> tuple[FlowGRPOTrainer, RolloutStore]:
+    """A trainer that is ready to run, and where its rollouts go.
+
+    Args:
+        config: the run's settings.
+        progress: who is told how it goes.
+        engine: what samples, in place of the one the settings name.
+        agent: what is run, in place of the one the settings name.
+
+    Raises:
+        ConfigError, DataError: a setting names something that cannot be had.
+    """
+    tasks = load_tasks(config.tasks)
+    held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
+    _refuse_overlap(tasks, held_out, config)
+    agent = agent or _agent(config)
+    from training.policy_model import load_policy, with_adapter
+    from training.trainer import FlowGRPOTrainer, Parts
+
+    base, tokenizer = load_policy(config.model, config.dtype)
+    chat = ChatTokens(tokenizer, _end_ids(base))
+    model: nn.Module = base
+    reference: nn.Module | None = None
+    if config.lora_rank:
+        model = with_adapter(
+            base, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets, seed=config.seed
+        )
+    elif config.beta:
+        reference, _ = load_policy(config.model, config.dtype)
+    engine = engine or _engine(config, model, chat)
+    out = Path(config.out)
+    store = RolloutStore(out / ROLLOUTS)
+    schedule = Schedule(tasks, config.tasks_per_step, config.seed)
+    training = Sampling(config.temperature, config.max_tokens)
+    validating = Sampling(config.validation_temperature, config.max_tokens)
+    parts = Parts(
+        engine=engine,
+        collector=_collector(config, agent, engine, chat, training, config.group_size, store),
+        schedule=schedule,
+        validator=_collector(config, agent, engine, chat, validating, 1, RolloutStore(out / VALIDATIONS)),
+        validation=held_out,
+        reference=reference,
+        progress=progress,
+    )
+    return FlowGRPOTrainer(model, config, parts, tokenizer), store
+
+
+def _collector(
+    config: FlowGRPOConfig,
+    agent: Agent,
+    engine: Engine,
+    chat: ChatTokens,
+    sampling: Sampling,
+    group_size: int,
+    store: RolloutStore,
+) -> Collector:
+    def make_policy(run: str, seed: int) -> PolicyChat:
+        return PolicyChat(engine=engine, chat=chat, sampling=sampling, run=run, seed=seed)
+
+    reward = make_reward(
+        config.reward,
+        format_weight=config.format_weight,
+        length_weight=config.length_weight,
+        max_tokens=config.max_tokens,
+        cache=Path(config.out) / "judged",
+    )
+    settings = CollectorSettings(group_size=group_size, concurrency=config.concurrency, attempts=config.attempts)
+    return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
+
+
+def _agent(config: FlowGRPOConfig) -> Agent:
+    if config.agent is None:
+        return GraphAgent(config.context, role=config.role)
+    module, _, attribute = config.agent.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        made = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"The agent {config.agent!r} cannot be imported: {error}.") from error
+    agent: Agent = made(config) if callable(made) else made
+    if not all(hasattr(agent, name) for name in ("prepare", "run", "turns")):
+        raise ConfigError(
+            f"{config.agent!r} makes a {type(agent).__name__}; see training.agents.Agent for what it needs."
+        )
+    return agent
+
+
+def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+    from training.transformers_engine import TransformersEngine
+
+    return TransformersEngine(
+        model,
+        chat.end_ids,
+        max_context=config.max_context,
+        max_batch=config.max_batch,
+        memory_tokens=config.memory_tokens,
+        deterministic=config.deterministic,
+    )
+
+
+def _end_ids(model: Any) -> Sequence[int]:
+    """The ids that the model's own generation settings end a reply with."""
+    known = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return () if known is None else (known,) if isinstance(known, int) else tuple(known)
+
+
+def _refuse_overlap(tasks: Sequence[Any], held_out: Sequence[Any], config: FlowGRPOConfig) -> None:
+    """Training on held-out questions would make the validation worthless."""
+    shared = {task.prompt for task in tasks} & {task.prompt for task in held_out}
+    if shared:
+        raise ConfigError(
+            f"{len(shared)} of the {len(held_out)} held-out tasks of {config.validation} are also in {config.tasks}, "
+            f"e.g. {min(shared)[:80]!r}; keep them apart."
+        )

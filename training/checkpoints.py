@@ -1,0 +1,73 @@
+"""Checkpoints that are whole or not there: written aside, synced to the disk, marked, renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+MARKER = "complete.json"
+"""Written last; a folder without it is no checkpoint."""
+
+_NAME = re.compile(r"checkpoint-(\d+)")
+_STAGING = "staging"
+
+
+def staging_folder(run: Path) -> Path:
+    """Where the next checkpoint is written; what an interrupted one left is removed."""
+    folder = run / _STAGING
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def publish(staged: Path, run: Path, update: int, *, keep: int) -> Path:
+    """Makes a staged folder a checkpoint, and drops the oldest ones.
+
+    Args:
+        staged: the folder that holds the checkpoint's files.
+        run: the run's folder.
+        update: how many updates the policy has seen.
+        keep: checkpoints that stay.
+
+    Raises:
+        OSError: the disk is full, or cannot be written; earlier checkpoints are as they were.
+    """
+    for path in sorted(staged.rglob("*")):
+        _sync(path)
+    marker = staged / MARKER
+    marker.write_text(json.dumps({"update": update}), encoding="utf-8")
+    _sync(marker)
+    _sync(staged)
+    final = run / f"checkpoint-{update}"
+    shutil.rmtree(final, ignore_errors=True)
+    staged.rename(final)
+    _sync(run)
+    for old in checkpoints(run)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's whole checkpoints, oldest first."""
+    if not run.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in run.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found) if (path / MARKER).is_file()]
+
+
+def update_of(checkpoint: Path) -> int:
+    """How many updates a checkpoint's policy has seen."""
+    match = _NAME.fullmatch(checkpoint.name)
+    assert match is not None
+    return int(match[1])
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

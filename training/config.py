@@ -1,0 +1,244 @@
+"""Everything that a training run can be told: one flat, typed, frozen object, made from a YAML file and overrides."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from graph.context import Context
+from graph.errors import ConfigError
+from training.credit import ESTIMATORS, REDUCTIONS
+from training.objectives import ObjectiveSettings
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _option(description: str, default: Any = MISSING) -> Any:
+    metadata = {"description": description}
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowGRPOConfig:
+    """Settings of one run of Flow-GRPO.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range, or two do not go together.
+    """
+
+    # What is trained
+    model: str = _option("The policy: a folder, a Hub name, or a GGUF file (dequantised for training).")
+    out: str = _option("Folder of the run: checkpoints, rollouts, metrics.")
+    tasks: str = _option("What it trains on: a file, `benchmark:NAME`, or `hub:REPO/PATH`.")
+    role: str = _option("The role of the graph that is trained.", "planner")
+    agent: str | None = _option("Import path of a function that makes your own agent; default: our graph.", None)
+    dtype: Literal["float32", "bfloat16"] = _option("Type of the policy's frozen weights.", "bfloat16")
+    lora_rank: Count = _option("Rank of the LoRA adapter; 0 trains all weights.", 16)
+    lora_alpha: Positive = _option("Scale of the adapter is lora_alpha / lora_rank.", 32)
+    lora_targets: str = _option(
+        "Modules that get an adapter, by name and separated by commas, or `all-linear`.", "all-linear"
+    )
+    gradient_checkpointing: bool = _option("Whether activations are computed again to save memory.", False)
+
+    # The agent around it (see graph.Context)
+    agent_model: str | None = _option("Model spec of the frozen roles.", None)
+    analyst: str | None = _option("Model of the analyst, if not agent_model.", None)
+    executor: str | None = _option("Model of the executor, if not agent_model.", None)
+    verifier: str | None = _option("Model of the verifier, if not agent_model.", None)
+    generator: str | None = _option("Model of the generator, if not agent_model.", None)
+    tools: tuple[str, ...] | None = _option("Tools the planner may choose from, by name or import path.", None)
+    corpus: str | None = _option("File or folder that `local_search` searches.", None)
+    max_turns: Positive = _option("Turns of a run.", 5)
+    max_seconds: AboveZero = _option("Seconds of work of a run.", 300.0)
+    max_result_chars: Positive = _option("Longest tool result that is kept.", 2000)
+    analyse: bool = _option("Whether the question is analysed, once a group.", True)
+    direct_arguments: bool = _option("Whether the planner writes the input of simple tools.", False)
+    verify: Literal["model", "rules"] = _option("Who judges each turn.", "model")
+    answer: Literal["model", "last_result"] = _option("Who writes the answer.", "model")
+
+    # Rollouts
+    steps: Positive = _option("Steps: rollouts, then updates.", 100)
+    tasks_per_step: Positive = _option("Tasks of a step.", 8)
+    group_size: Annotated[int, Field(ge=2)] = _option("G: runs of each task.", 8)
+    concurrency: Positive | None = _option("Runs at once; default: all of a step.", None)
+    temperature: AboveZero = _option("Of the policy's sampling.", 1.0)
+    max_tokens: Positive = _option("Most tokens of one of the policy's replies.", 512)
+    refill: Count = _option("Further rounds of tasks in place of groups without variance (DAPO).", 0)
+    attempts: Positive = _option("Tries of a run while its surroundings fail.", 3)
+    seed: Count = _option("Of everything that is drawn.", 0)
+    deterministic: bool = _option("Whether a run can be repeated to the bit on one machine (CPU).", False)
+
+    # Reward
+    reward: str = _option("`scorer`, `partial`, `judge:SPEC`, or the import path of a function.", "scorer")
+    format_weight: NotNegative = _option("Added times the share of readable plans.", 0.0)
+    length_weight: NotNegative = _option("Subtracted times the mean share of max_tokens used.", 0.0)
+
+    # Objective
+    estimator: str = _option(f"Of advantages: {', '.join(ESTIMATORS)}.", "grpo")
+    reduction: str = _option(f"Of the loss: {', '.join(REDUCTIONS)}.", "flow")
+    objective: str = _option("ppo, gspo or cispo.", "ppo")
+    clip_low: NotNegative | None = _option("Lower clip; default: the objective's usual value.", None)
+    clip_high: NotNegative | None = _option("Upper clip.", None)
+    beta: NotNegative = _option("Weight of the KL to the reference.", 0.001)
+    tis_cap: AboveZero | None = _option("Cap of the importance weight of trainer to sampler; null: none.", 2.0)
+    updates_per_step: Positive = _option("Updates with the same rollouts.", 1)
+
+    # Update
+    learning_rate: AboveZero = _option("Peak learning rate.", 1e-6)
+    lr_scheduler: str = _option("Schedule, as in transformers' TrainingArguments.", "constant")
+    warmup_steps: Count = _option("Steps over which the learning rate rises.", 0)
+    weight_decay: NotNegative = _option("Of AdamW.", 0.0)
+    max_grad_norm: AboveZero = _option("Gradients are scaled down to this norm.", 1.0)
+    packing: Literal["auto", "off"] = _option("`auto`: by prefix tree where the model allows it.", "auto")
+    token_budget: Positive = _option("Tokens of one forward and backward pass.", 8192)
+
+    # Engine
+    engine: Literal["transformers", "vllm"] = _option("What samples: this process, or a vLLM server.", "transformers")
+    vllm_url: str | None = _option(
+        "Address of the vLLM server, e.g. http://localhost:8000/v1; several by commas.", None
+    )
+    max_context: Positive = _option("Most tokens of a transcript.", 8192)
+    max_batch: Positive = _option("Most completions drawn together (transformers).", 64)
+    memory_tokens: Positive = _option("Tokens whose keys and values are kept between turns (transformers).", 200_000)
+
+    # Validation, checkpoints, logs
+    validation: str | None = _option("Held-out tasks, in the form of `tasks`.", None)
+    validation_every: Count = _option("Steps between validations; 0: none.", 0)
+    validation_limit: Positive | None = _option("Tasks of a validation, drawn by seed.", None)
+    validation_temperature: NotNegative = _option("0 takes the likeliest tokens.", 0.0)
+    save_every: Positive = _option("Steps between checkpoints.", 10)
+    keep: Positive = _option("Checkpoints that are kept.", 3)
+    report_to: tuple[str, ...] = _option("tensorboard, wandb, trackio, ...", ())
+
+    def __post_init__(self) -> None:
+        for name in ("tools", "report_to"):
+            value = getattr(self, name)
+            if isinstance(value, str | list):
+                parts = value.split(",") if isinstance(value, str) else value
+                object.__setattr__(self, name, tuple(part.strip() for part in parts if str(part).strip()))
+        for name, adapter in _adapters().items():
+            try:
+                object.__setattr__(self, name, adapter.validate_python(getattr(self, name)))
+            except ValidationError as error:
+                said = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value ")
+                raise ConfigError(f"The setting `{name}` is {getattr(self, name)!r}; it {said}.") from None
+        self._check()
+
+    def _check(self) -> None:
+        for name, known in (("estimator", ESTIMATORS), ("reduction", REDUCTIONS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"The setting `{name}` is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+        self.objective_settings, self.context  # noqa: B018 - both check what they are made of
+        problems = {
+            "engine: vllm needs vllm_url, the address of the server": self.engine == "vllm" and not self.vllm_url,
+            "vllm_url is given, but engine is not vllm": self.engine != "vllm" and bool(self.vllm_url),
+            "deterministic needs engine: transformers": self.deterministic and self.engine != "transformers",
+            "deterministic needs concurrency to be left unset": self.deterministic and self.concurrency is not None,
+            "validation_every needs validation, the held-out tasks": bool(self.validation_every)
+            and not self.validation,
+            "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
+            "vllm with lora_rank 0 (all weights) is not served by adapter loading; give a lora_rank": (
+                self.engine == "vllm" and not self.lora_rank
+            ),
+        }
+        found = next((problem for problem, is_there in problems.items() if is_there), None)
+        if found:
+            raise ConfigError(f"The settings do not go together: {found}.")
+
+    @property
+    def objective_settings(self) -> ObjectiveSettings:
+        """The loss."""
+        return ObjectiveSettings(self.objective, self.clip_low, self.clip_high, self.beta, self.tis_cap)
+
+    @property
+    def context(self) -> Context:
+        """The graph's settings."""
+        names = ("analyst", "executor", "verifier", "generator", "tools", "corpus", "max_turns", "max_seconds",
+                 "max_result_chars", "analyse", "direct_arguments", "verify", "answer")  # fmt: skip
+        return Context(model=self.agent_model, **{name: getattr(self, name) for name in names})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+@functools.cache
+def _adapters() -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(hint) for name, hint in get_type_hints(FlowGRPOConfig, include_extras=True).items()}
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FlowGRPOConfig:
+    """A configuration from a YAML file and `--key value` pairs, which win.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong.
+    """
+    values = dict(_from_file(path)) if path else {}
+    values |= _from_pairs(overrides)
+    known = {item.name: item for item in fields(FlowGRPOConfig)}
+    unknown = next((name for name in values if name not in known), None)
+    if unknown is not None:
+        raise ConfigError(f"There is no setting {unknown!r}{_meant(unknown, known)}; the README lists them all.")
+    missing = [name for name, item in known.items() if item.default is MISSING and name not in values]
+    if missing:
+        raise ConfigError(f"The setting `{missing[0]}` is missing: {known[missing[0]].metadata['description']}")
+    return FlowGRPOConfig(**values)
+
+
+def _meant(name: str, known: Mapping[str, Any]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _from_file(path: Path) -> Mapping[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The configuration {path} cannot be read ({error.strerror}); check --config.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f", line {place.line + 1}," if place else ""
+        raise ConfigError(f"The configuration {path}{where} is not YAML; mend it.") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"The configuration {path} must be a list of `setting: value` lines.")
+    return {str(key).replace("-", "_"): value for key, value in loaded.items()}
+
+
+def _from_pairs(pairs: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    rest = list(pairs)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or len(word) < 3:
+            raise ConfigError(f"{word!r} is no setting; write --setting value.")
+        name, equals, text = word[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise ConfigError(f"The setting --{name} has no value; write --{name} value.")
+            text = rest.pop(0)
+        values[name.replace("-", "_")] = _value(text)
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):  # YAML 1.1 takes 1e-6 for a text
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

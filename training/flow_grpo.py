@@ -1,0 +1,201 @@
+"""Train the planner inside the running graph.
+
+    python -m training.flow_grpo --config training/recipes/cpu.yaml --out runs/mine --steps 20
+
+The same command goes on where an interrupted run stopped. `--show` prints the settings and ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from graph.errors import AgentFlowError, ConfigError
+from training.config import FlowGRPOConfig, load_config
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from training.records import Rollout
+
+SETTINGS = "config.yaml"
+
+MAY_CHANGE = frozenset(
+    {"steps", "keep", "save_every", "report_to", "max_batch", "memory_tokens", "token_budget", "validation_every",
+     "vllm_url", "concurrency", "attempts"}
+)  # fmt: skip
+"""Settings that a resumed run may be given anew; any other would make it another run."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.flow_grpo",
+        description="Flow-GRPO: train the planner inside the running graph.",
+        epilog="Any setting of training.config.FlowGRPOConfig can follow as --setting value.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
+    parser.add_argument("--show", action="store_true", help="print the settings and end")
+    options, pairs = parser.parse_known_args(argv)
+    try:
+        config = load_config(options.config, pairs)
+        if options.show:
+            sys.stdout.write(yaml.safe_dump(config.as_dict(), sort_keys=False))
+            return 0
+        train(config)
+    except AgentFlowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"error: {_said(error, options.config)}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on from the last checkpoint\n")
+        return 130
+    return 0
+
+
+def train(config: FlowGRPOConfig) -> None:
+    """Runs the training that a configuration describes, from its last checkpoint.
+
+    Raises:
+        AgentFlowError: what ended it, in one sentence.
+        OSError: the disk is full.
+    """
+    import torch
+    import transformers
+
+    from training.assembly import make_trainer
+
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+    _claim(config)
+    progress = ConsoleProgress(config)
+    trainer, store = make_trainer(config, progress=progress)
+    with progress:
+        try:
+            trainer.train_from_last_checkpoint(store)
+            trainer.save_model(str(Path(config.out) / "final"))
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, or "
+                "turn gradient_checkpointing on. The same command goes on from the last checkpoint."
+            ) from error
+        finally:
+            trainer.close()
+
+
+def _claim(config: FlowGRPOConfig) -> None:
+    """Keeps the settings in the run's folder, and refuses a folder of another run.
+
+    Raises:
+        ConfigError: the folder belongs to other settings, or cannot be written.
+    """
+    folder = Path(config.out)
+    kept = folder / SETTINGS
+    text = yaml.safe_dump(config.as_dict(), sort_keys=False)
+    if kept.exists():
+        before = yaml.safe_load(kept.read_text(encoding="utf-8"))
+        for name, value in config.as_dict().items():
+            if name not in MAY_CHANGE and before.get(name, value) != value:
+                raise ConfigError(
+                    f"{folder} holds a run whose {name} is {before.get(name)!r}, not {value!r}; choose another --out."
+                )
+    elif folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty and holds no training run; choose another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(kept)
+
+
+def _said(error: OSError, config: Path | None) -> str:
+    import errno
+
+    if error.errno == errno.ENOSPC:
+        return (
+            "The disk is full. Make room, or choose another --out; the last checkpoint is whole, and the same command "
+            "goes on from it."
+        )
+    return f"{error.filename or config or 'A file'} cannot be used: {error.strerror or error}."
+
+
+class ConsoleProgress:
+    """A progress bar of steps and rollouts, and a line for every step."""
+
+    def __init__(self, config: FlowGRPOConfig) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True, soft_wrap=True)
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+        self._progress = Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        )
+        self._config = config
+        self._task: TaskID | None = None
+        self._rewards: list[float] = []
+
+    def __enter__(self) -> ConsoleProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def rolling_out(self, step: int, total: int) -> None:
+        """A step's rollouts begin."""
+        self._rewards = []
+        self._show(f"step {step + 1} of {self._config.steps}: rollouts", total)
+
+    def rolled_out(self, rollout: Rollout) -> None:
+        """A rollout has ended."""
+        if rollout.reward is not None:
+            self._rewards.append(rollout.reward)
+        if self._task is not None:
+            mean = sum(self._rewards) / max(1, len(self._rewards))
+            self._progress.update(self._task, advance=1)
+            words = self._progress.tasks[0].description.split(", reward")[0]
+            self._progress.update(self._task, description=f"{words}, reward {mean:.2f}")
+
+    def updating(self, batches: int) -> None:
+        """An update begins."""
+        self._show(f"update: {batches} micro-batches", None)
+
+    def logged(self, figures: Mapping[str, float]) -> None:
+        """A line for a step or a validation."""
+        if "loss" in figures:
+            shown = {name: figures[name] for name in _SHOWN if name in figures}
+            self._console.print(", ".join(f"{name} {value:.4g}" for name, value in shown.items()), highlight=False)
+        elif "eval/pass_rate" in figures:
+            self._console.print(
+                f"validation: {figures['eval/pass_rate']:.1%} of {figures['eval/rollouts']:.0f} right", highlight=False
+            )
+
+    def warned(self, text: str) -> None:
+        """An alarm."""
+        self._console.print(f"[yellow]warning:[/] {text}", highlight=False)
+
+    def _show(self, words: str, total: int | None) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(words, total=total)
+
+
+_SHOWN = (
+    "reward", "pass_rate", "turns", "completion_tokens", "rejected_turns", "failed", "zero_variance", "entropy", "kl",
+    "logprob_gap", "grad_norm", "tokens_per_second", "seconds/rollout", "seconds/update",
+)  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

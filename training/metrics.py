@@ -1,0 +1,114 @@
+"""The figures of a step, and the file they go to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+from graph.errors import DataError
+from training.collector import failures_by_kind
+from training.records import Rollout
+
+
+def step_metrics(rollouts: Sequence[Rollout], *, version: int) -> dict[str, float]:
+    """What rollouts show, apart from the update.
+
+    Args:
+        rollouts: of one step, failed ones included.
+        version: the policy's version when the step began; older turns are stale.
+
+    Returns:
+        Means over finished rollouts (reward, its terms, turns), over turns (length, rejection, tools) and counts.
+    """
+    finished = [rollout for rollout in rollouts if rollout.reward is not None]
+    figures: dict[str, float] = {"rollouts": len(rollouts), "failed": len(rollouts) - len(finished)}
+    figures |= {f"failed/{kind}": count for kind, count in failures_by_kind(rollouts).items()}
+    if not finished:
+        return figures
+    rewards = [rollout.reward or 0.0 for rollout in finished]
+    outcomes = [rollout.rewards.get("outcome", rollout.reward or 0.0) for rollout in finished]
+    figures |= {
+        "reward": fmean(rewards),
+        "reward_std": pstdev(rewards),
+        "pass_rate": fmean(outcome >= 1.0 for outcome in outcomes),
+        "turns": fmean(len(rollout.memory) for rollout in finished),
+        "seconds_per_rollout": fmean(rollout.seconds for rollout in finished),
+    }
+    for term in sorted({name for rollout in finished for name in rollout.rewards}):
+        figures[f"reward/{term}"] = fmean(rollout.rewards.get(term, 0.0) for rollout in finished)
+    for kind, count in Counter(rollout.ended_by for rollout in finished).items():
+        figures[f"ended_by/{kind or 'unknown'}"] = count / len(finished)
+    return figures | _of_turns(finished, version)
+
+
+def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    drawn = [turn for rollout in finished for turn in rollout.turns]
+    if drawn:
+        figures["completion_tokens"] = fmean(len(turn.completion_ids) for turn in drawn)
+        figures["prompt_tokens"] = fmean(len(turn.prompt_ids) for turn in drawn)
+        figures["cut_off"] = fmean(turn.finish_reason == "length" for turn in drawn)
+        figures["staleness"] = fmean(version - turn.policy_version for turn in drawn)
+    kept = [turn for rollout in finished for turn in rollout.memory]
+    if kept:
+        figures["rejected_turns"] = fmean(not turn["verdict"]["accepted"] for turn in kept)
+        figures["unreadable_plans"] = fmean(bool(turn["plan"]["error"]) for turn in kept)
+        for tool, count in Counter(turn["plan"]["tool_name"] or "none" for turn in kept).items():
+            figures[f"tool/{tool}"] = count / len(kept)
+    later = [
+        turn["reply"] in {earlier["reply"] for earlier in rollout.memory[:place]}
+        for rollout in finished
+        for place, turn in enumerate(rollout.memory)
+        if place
+    ]
+    if later:
+        figures["repeated_plans"] = fmean(later)
+    return figures
+
+
+class MetricsFile:
+    """`metrics.jsonl` of a run: one line for each logged step, readable while the run goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one line."""
+        line = json.dumps(record, default=float) + "\n"
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def discard_after(self, update: int) -> None:
+        """Drop the lines of later updates than a checkpoint's: a resumed run writes them again."""
+        if not self.path.exists():
+            return
+        kept = [line for line in read_metrics(self.path) if line["update"] <= update]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; one that was cut off at the end is left out.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"The metrics {path} cannot be read ({error.strerror}); name a run's folder.") from None
+    lines = []
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines

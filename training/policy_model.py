@@ -1,0 +1,70 @@
+"""The model that is trained: loaded from a folder, the Hub or a GGUF file, with or without an adapter."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from graph.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer.
+
+    Args:
+        spec: a folder in Hub format, a name on the Hub, or the path of a GGUF file, which is dequantised.
+        dtype: of its weights, a torch name.
+
+    Raises:
+        ConfigError: there is no such model, or it cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place, options = spec, {}
+    if spec.endswith(".gguf"):
+        path = Path(spec).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"There is no GGUF file at {spec}; check `model`.")
+        place, options = str(path.parent), {"gguf_file": path.name}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+    except ImportError as error:
+        raise ConfigError(f"Loading {spec} needs a package that is not installed: {error}.") from error
+    except (OSError, ValueError, KeyError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"The model {spec!r} cannot be loaded: {said}") from error
+    return model, tokenizer
+
+
+def with_adapter(model: PreTrainedModel, *, rank: int, alpha: int, targets: str, seed: int) -> nn.Module:
+    """The model with a new LoRA adapter, its own weights frozen.
+
+    The adapter's random half is drawn from the seed alone.
+
+    Raises:
+        ConfigError: the model has no such modules.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    chosen: Any = targets if targets == "all-linear" else [name.strip() for name in targets.split(",")]
+    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=chosen, lora_dropout=0.0, task_type="CAUSAL_LM")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(model, settings)
+        except ValueError as error:
+            raise ConfigError(f"lora_targets {targets!r} does not fit this model: {error}") from error
+
+
+def without_adapter(model: nn.Module) -> AbstractContextManager[Any]:
+    """Inside, a PEFT model computes as if it had no adapter; any other model as ever."""
+    disable = getattr(model, "disable_adapter", None)
+    return disable() if disable is not None else nullcontext()

@@ -1,0 +1,440 @@
+"""Flow-GRPO on transformers' `Trainer`: one item of its data loader is one update, made from one step's rollouts.
+
+The `Trainer` keeps what it is good at: optimizer, schedule, clipping, accelerate with its wrappers (DDP, FSDP,
+DeepSpeed), checkpoints, logging. What is ours is where a batch comes from (runs of the graph), how it is laid out
+(packed), what is summed (`training.update`), and that a checkpoint is whole or not there.
+
+Versions: the policy's version is the number of updates it has seen, which is the trainer's `global_step`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate.utils import DistributedType, broadcast_object_list, gather_object  # type: ignore[import-untyped]
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from evals.task import Task
+from graph.errors import ModelError
+from training import checkpoints
+from training.alarms import Alarms
+from training.assemble import Assembled, assemble
+from training.collector import Collector, failures_by_kind
+from training.config import FlowGRPOConfig
+from training.engine import Engine
+from training.logprobs import attach_scoring, forward_terms
+from training.metrics import MetricsFile, step_metrics
+from training.packing import MicroBatch, deal, pack, pad
+from training.packing_check import verify_packing
+from training.policy_model import without_adapter
+from training.records import Group, Rollout, groups_of, rollout_from_dict
+from training.store import RolloutStore
+from training.tasks import Schedule
+from training.update import Update, UpdateSums
+
+logger = logging.getLogger(__name__)
+
+
+class Progress(Protocol):
+    """What is told while a run goes on."""
+
+    def rolling_out(self, step: int, total: int) -> None:
+        """A step's rollouts begin."""
+
+    def rolled_out(self, rollout: Rollout) -> None:
+        """A rollout has ended."""
+
+    def updating(self, batches: int) -> None:
+        """An update of so many micro-batches begins."""
+
+    def logged(self, figures: Mapping[str, float]) -> None:
+        """A step's figures."""
+
+    def warned(self, text: str) -> None:
+        """An alarm."""
+
+
+@dataclass
+class Parts:
+    """What a trainer is put together from."""
+
+    engine: Engine
+    collector: Collector
+    schedule: Schedule
+    validator: Collector | None = None
+    """Collects validation rollouts: one run a task, at the validation's temperature."""
+    validation: Sequence[Task] = ()
+    reference: nn.Module | None = None
+    """A frozen copy, where all weights are trained; with an adapter it is the policy without it."""
+    progress: Progress | None = None
+
+
+@dataclass
+class _Step:
+    """The rollouts of a step, laid out for its updates."""
+
+    batches: list[MicroBatch]
+    old: list[Tensor] | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class FlowGRPOTrainer(Trainer):
+    """Trains the policy that runs inside the agent.
+
+    Args:
+        model: the policy, PEFT-wrapped or not.
+        config: the run's settings.
+        parts: engine, collectors and tasks.
+        tokenizer: saved with every checkpoint.
+    """
+
+    def __init__(self, model: nn.Module, config: FlowGRPOConfig, parts: Parts, tokenizer: Any = None) -> None:
+        self.config = config
+        self.parts = parts
+        self.run_folder = Path(config.out)
+        refusal = attach_scoring(model)
+        if parts.reference is not None:
+            attach_scoring(parts.reference)
+            parts.reference.requires_grad_(False)
+        self._packed = config.packing == "auto" and refusal is None
+        if refusal and config.packing == "auto":
+            logger.warning(refusal)
+        self._packing_checked = not self._packed
+        # The data sets are placeholders: an item is a number, and its rollouts are made when it is due.
+        super().__init__(
+            model=model, args=arguments(config), train_dataset=[0], eval_dataset=[0], processing_class=tokenizer
+        )
+        self.remove_callback(PrinterCallback)  # `metrics.jsonl` and `Progress` tell it better
+        self._step: _Step | None = None
+        self._figures: dict[str, float] = {}
+        self._staged: Path | None = None
+        self._runner = asyncio.Runner()
+        self._metrics = MetricsFile(self.run_folder / "metrics.jsonl")
+        self._alarms = Alarms()
+
+    # What an update is made from
+
+    def get_train_dataloader(self) -> DataLoader[dict[str, int]]:
+        """The numbers of all updates, the same on every rank."""
+        return DataLoader(range(self.config.steps * self.config.updates_per_step), collate_fn=_only)  # type: ignore[arg-type]
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: object = None) -> Tensor:
+        """Rolls out if a step begins, and accumulates the gradient of one update."""
+        step, repeat = divmod(inputs["update"], self.config.updates_per_step)
+        update = Update(model, self.config.objective_settings, self.config.temperature, self._reference(model))
+        if repeat == 0 or self._step is None:
+            self._step = self._new_step(step, model)
+            if self.config.updates_per_step > 1:
+                self._step.old = [update.scores(batch) for batch in self._step.batches]
+        if self.parts.progress:
+            self.parts.progress.updating(len(self._step.batches))
+        began = time.perf_counter()
+        model.train()
+        with self.compute_loss_context_manager():
+            sums = update.accumulate(
+                self._step.batches,
+                self._backward,
+                old=self._step.old if repeat else None,
+                ranks=self.accelerator.num_processes,
+                sync=self._sync_context(model),
+            )
+        sums = self._over_ranks(sums)
+        self._figures = (
+            self._step.figures
+            | sums.means()
+            | {
+                "largest_logprob_gap": sums.largest_gap,
+                "seconds/update": time.perf_counter() - began,
+            }
+        )
+        if not math.isfinite(sums.loss):
+            raise ModelError(self._broken(f"The loss is {sums.loss}"))
+        return torch.tensor(sums.loss, device=self.args.device)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not estimated: the packed tokens that are logged say more."""
+        return 0
+
+    def _new_step(self, step: int, model: nn.Module) -> _Step:
+        began = time.perf_counter()
+        self._publish_policy()
+        synced = time.perf_counter()
+        rollouts, groups = self._roll_out(step)
+        ended = time.perf_counter()
+        beta = self.config.beta
+        made = assemble(
+            groups,
+            temperature=self.config.temperature,
+            estimator=self.config.estimator,
+            reduction=self.config.reduction,
+            max_tokens=self.config.max_tokens,
+            keep_zero_variance=beta > 0,
+        )
+        figures = step_metrics(rollouts, version=self.state.global_step) | self._group_figures(made, groups)
+        figures |= {"seconds/sync": synced - began, "seconds/rollout": ended - synced}
+        figures |= _engine_figures(self.parts.engine, ended - synced)
+        if not made.rollouts:
+            kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
+            first = next((r.failure["message"] for r in rollouts if r.failure), "")
+            raise ModelError(f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first}")
+        batches = self._laid_out(made, model)
+        figures["tokens/trained"] = sum(len(batch.terms) for batch in batches)
+        figures["tokens/computed"] = sum(batch.tokens for batch in batches)
+        figures["tokens/rows"] = sum(batch.raw_tokens for batch in batches)
+        mine = deal(batches, self.accelerator.num_processes)[self.accelerator.process_index]
+        return _Step(mine, figures=figures)
+
+    def _roll_out(self, step: int) -> tuple[list[Rollout], list[Group]]:
+        """The rollouts of a step, and the groups to train on."""
+        rollouts = self._collected(self.parts.collector, step, self.parts.schedule.of_step(step))
+        groups = list(groups_of(rollouts))
+        wanted = len(groups)
+        for round_ in range(1, self.config.refill + 1):
+            groups = [group for group in groups if len(set(group.rewards)) > 1]
+            if len(groups) >= wanted:
+                break
+            more = self._collected(self.parts.collector, step, self.parts.schedule.of_step(step, round_))
+            rollouts += more
+            groups += groups_of(more)
+        return rollouts, groups[:wanted] if self.config.refill else groups
+
+    def _collected(self, collector: Collector, step: int, tasks: Sequence[Task]) -> list[Rollout]:
+        """The rollouts of all ranks, in order of the tasks; each rank runs its share of them."""
+        progress = self.parts.progress
+        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+        mine = list(tasks)[rank::ranks]
+        if progress:
+            progress.rolling_out(step, len(mine) * collector.settings.group_size)
+        work = collector.collect(step, mine, on_rollout=progress.rolled_out if progress else None)
+        found = self._runner.run(work)
+        if ranks == 1:
+            return found
+        every = [rollout_from_dict(plain) for plain in gather_object([rollout.as_dict() for rollout in found])]
+        place = {task.id: number for number, task in enumerate(tasks)}
+        return sorted(every, key=lambda rollout: (place[rollout.task.id], rollout.index))
+
+    def _laid_out(self, made: Assembled, model: nn.Module) -> list[MicroBatch]:
+        rows = [row for row in made.rows if len(row.terms)]
+        if not self._packing_checked and rows:
+            check = verify_packing(model, rows, self.config.token_budget, self.config.temperature)
+            self._packing_checked = True
+            if check.reason:
+                self._packed = False
+                logger.warning(check.reason)
+        return (pack if self._packed else pad)(rows, self.config.token_budget)
+
+    # The gradient
+
+    def _reference(self, model: nn.Module) -> Callable[[MicroBatch], Tensor]:
+        def scores(batch: MicroBatch) -> Tensor:
+            frozen = self.parts.reference
+            unwrapped = self.accelerator.unwrap_model(model)
+            training = model.training
+            model.eval()
+            try:
+                with torch.no_grad(), nullcontext() if frozen is not None else without_adapter(unwrapped):
+                    chosen = model if frozen is None else frozen
+                    return forward_terms(chosen, batch, self.config.temperature, entropies=False).logprobs
+            finally:
+                model.train(training)
+
+        return scores
+
+    def _backward(self, loss: Tensor) -> None:
+        self.accelerator.backward(loss)
+
+    def _sync_context(self, model: nn.Module) -> Callable[[bool], AbstractContextManager[object]]:
+        deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+
+        def context(last: bool) -> AbstractContextManager[object]:
+            if deepspeed:  # its engine steps in the backward pass that is said to be the last
+                self.accelerator.gradient_state._set_sync_gradients(last)
+                return nullcontext()
+            chosen: AbstractContextManager[object] = nullcontext() if last else self.accelerator.no_sync(model)
+            return chosen
+
+        return context
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        if norm is not None and not math.isfinite(float(norm)):
+            raise ModelError(self._broken(f"The gradient's norm is {float(norm)}"))
+        return norm
+
+    def _over_ranks(self, sums: UpdateSums) -> UpdateSums:
+        if self.accelerator.num_processes == 1:
+            return sums
+        every: list[UpdateSums] = gather_object([sums])
+        total = UpdateSums()
+        for part in every:
+            total.loss += part.loss
+            total.add(part.sums)
+            total.largest_gap = max(total.largest_gap, part.largest_gap)
+        return total
+
+    def _broken(self, what: str) -> str:
+        kept = checkpoints.checkpoints(self.run_folder)
+        place = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+        return (
+            f"{what} in update {self.state.global_step + 1}; nothing of it was applied and {place}. Lower "
+            "learning_rate or clip_high, or train in float32; the same command goes on from the checkpoint."
+        )
+
+    # The policy's way to the engine
+
+    def _publish_policy(self) -> None:
+        """The engine samples from the current weights from here on."""
+        version = self.state.global_step
+        if self.parts.engine.version != version:
+            self._runner.run(self.parts.engine.sync(version))
+
+    # Validation
+
+    def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
+        """One run of each held-out task; failures of the surroundings count as wrong."""
+        if self.parts.validator is None:
+            return {}
+        began = time.perf_counter()
+        self._publish_policy()
+        version = self.state.global_step
+        rollouts = self._collected(self.parts.validator, version, self.parts.validation)
+        figures = step_metrics(rollouts, version=version)
+        right = [rollout.rewards.get("outcome", rollout.reward or 0.0) >= 1.0 for rollout in rollouts]
+        figures["pass_rate"] = sum(right) / max(1, len(rollouts))
+        figures["seconds"] = time.perf_counter() - began
+        named = {f"eval/{name}": value for name, value in figures.items()}
+        self.log(named)
+        return named
+
+    # Logs and checkpoints
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the step's figures, and writes them to `metrics.jsonl`."""
+        if "train_runtime" in logs:  # the Trainer's own summary of this process
+            return
+        is_step = "loss" in logs
+        if is_step:
+            logs = {**logs, **self._figures}
+        super().log(logs, start_time)
+        if not self.is_world_process_zero():
+            return
+        self._metrics.append({"update": self.state.global_step, "time": time.time(), **logs})
+        if self.parts.progress:
+            if is_step:
+                for text in self._alarms.check(logs):
+                    self.parts.progress.warned(text)
+            self.parts.progress.logged(logs)
+
+    def _get_output_dir(self, trial: object) -> str:
+        return str(self._staged or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        if self.state.global_step % self.config.updates_per_step:
+            return  # the rest of a step cannot be done without its rollouts
+        update = self.state.global_step
+        with self._staging():
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                assert self._staged is not None
+                staged = self._staged / f"checkpoint-{update}"
+                checkpoints.publish(staged, self.run_folder, update, keep=self.config.keep)
+        self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def _staging(self) -> Iterator[None]:
+        """Checkpoints written inside go to a folder that is none yet."""
+        folder = [str(checkpoints.staging_folder(self.run_folder))] if self.is_world_process_zero() else [""]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(folder)
+        self._staged = Path(folder[0])
+        try:
+            yield
+        finally:
+            self._staged = None
+
+    def train_from_last_checkpoint(self, store: RolloutStore) -> None:
+        """Trains to the end, from the newest whole checkpoint if there is one.
+
+        Raises:
+            AgentFlowError: what ended the run, in one sentence.
+        """
+        kept = checkpoints.checkpoints(self.run_folder)
+        done = checkpoints.update_of(kept[-1]) if kept else 0
+        if self.is_world_process_zero():
+            self._metrics.discard_after(done)
+            store.discard_from(done // self.config.updates_per_step)
+        self.accelerator.wait_for_everyone()
+        random.seed(self.config.seed)
+        self.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
+
+    def close(self) -> None:
+        """Stops the engine."""
+        self._runner.run(self.parts.engine.aclose())
+        self._runner.close()
+
+    def _group_figures(self, made: Assembled, groups: Sequence[Group]) -> dict[str, float]:
+        spread = [group.rewards for group in groups if len(group.rewards) > 1]
+        solved = sum(max(rewards) >= 1.0 for rewards in spread)
+        return {
+            "zero_variance": made.zero_variance / max(1, len(groups)),
+            "skipped_groups": made.skipped,
+            "solved_once": solved / max(1, len(spread)),
+        }
+
+
+def arguments(config: FlowGRPOConfig) -> TrainingArguments:
+    """transformers' settings of a run."""
+    validates = config.validation_every > 0
+    return TrainingArguments(
+        output_dir=config.out,
+        max_steps=config.steps * config.updates_per_step,
+        per_device_train_batch_size=1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_scheduler,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        gradient_checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_every * config.updates_per_step,
+        eval_strategy="steps" if validates else "no",
+        eval_steps=config.validation_every * config.updates_per_step if validates else None,
+        eval_on_start=validates,
+        report_to=list(config.report_to) or "none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        seed=config.seed,
+        full_determinism=config.deterministic,
+        dataloader_num_workers=0,
+        ddp_find_unused_parameters=False,
+    )
+
+
+def _only(items: Sequence[int]) -> dict[str, int]:
+    return {"update": items[0]}
+
+
+def _engine_figures(engine: Engine, seconds: float) -> dict[str, float]:
+    statistics = getattr(engine, "statistics", None)
+    if statistics is None:
+        return {}
+    figures = statistics.reset()
+    made = {f"engine/{name}": float(value) for name, value in figures.items()}
+    made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
+    return made
