@@ -20,6 +20,7 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel, ValidationError
 
 from graph.errors import AgentFlowError, ContextLengthExceeded
+from graph.grounding import invented_value
 from graph.parsing import fenced_blocks, find_json, without_thinking
 from graph.prompts import FINISH, clip, executor_messages
 from graph.run import Run
@@ -86,7 +87,8 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     fence = (tool.metadata or {}).get("fence")
     if fence and argument:
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
-        return await run.ask_for("executor", executor_messages(tool, state, form), _reads_block(argument, fence))
+        messages = executor_messages(tool, state, form)
+        return await run.ask_for("executor", messages, _reads_block(argument, fence, str(messages[-1].content)))
     most = run.context.max_calls
     schema = calls_schema(one_call, most)
     shape = json.dumps(schema["properties"]["calls"]["items"])
@@ -109,11 +111,15 @@ def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:
     return whole | ({"$defs": definitions} if definitions else {})
 
 
-def _reads_block(name: str, language: str) -> Callable[[str], list[Arguments] | str]:
+def _reads_block(name: str, language: str, known: str) -> Callable[[str], list[Arguments] | str]:
     def read(reply: str) -> list[Arguments] | str:
         text = without_thinking(reply)
         code = "\n".join(fenced_blocks(text, language)) if "```" in text else text
-        return [{name: code}] if code.strip() else "the reply holds no code"
+        if not code.strip():
+            return "the reply holds no code"
+        if language == "python" and (invented := invented_value(code, [known])):
+            return f"`{invented}` is made up: that value stands neither in the question nor in a result"
+        return [{name: code}]
 
     return read
 

@@ -1,11 +1,12 @@
-"""Whether the numbers of a claim stand in the results it is made from.
+"""Checks of what models write against what is known, without a model.
 
-A small verifier does sums in its head, or names a figure that it believes, and calls the question answered. The figure
-is then neither found nor computed: it is a hallucination that happens to be written in the judgement.
+Small models do sums in their heads, name figures that they believe, put example values in place of facts, and overlook
+what stands in front of them. Numbers and words can be compared to the texts they must come from.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable
 from decimal import Decimal
@@ -39,3 +40,47 @@ def _is_known(value: Decimal, known: set[Decimal]) -> bool:
 def _exponent(value: Decimal) -> int:
     exponent = value.as_tuple().exponent
     return exponent if isinstance(exponent, int) else 0
+
+
+_CUSTOMARY = {Decimal(n) for n in (0, 1, 2, 7, 12, 24, 52, 60, 365, 366, 1000, 3600)}
+"""Values that programs set without having been told: beginnings, and units of time and measure."""
+
+
+def invented_value(code: str, sources: Iterable[str]) -> str | None:
+    """The first variable that a program sets to a number which no source holds, as `name = number`.
+
+    A model that lacks a fact writes a program about an example value in its place.
+    """
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # the interpreter explains it better
+    known = " ".join(sources)
+    for statement in body:
+        value = getattr(statement, "value", None)
+        if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(value, ast.Constant):
+            continue
+        if isinstance(value.value, bool) or not isinstance(value.value, int | float):
+            continue
+        written = ast.get_source_segment(code, value) or ""
+        plain = written.replace("_", "")
+        if not _NUMBER.fullmatch(plain) or _value(plain) in _CUSTOMARY or not unsupported_numbers(plain, [known]):
+            continue
+        return ast.get_source_segment(code, statement)
+    return None
+
+
+_WORD = re.compile(r"\w{3,}")
+_COMMON = frozenset(
+    ["about", "all", "amount", "and", "answer", "any", "are", "compute", "did", "does", "each", "find", "for", "from", "had", "has", "have", "how", "its", "many", "much", "name", "not", "number", "one", "out", "per", "text", "that", "the", "their", "they", "this", "total", "was", "were", "what", "when", "where", "which", "who", "why", "will", "with"]
+)
+
+
+def shared_words(question: str, text: str) -> float:
+    """The share of a question's telling words that occur in a text, 0 to 1; 0 if it has none."""
+    asked = _telling(question)
+    return len(asked & _telling(text)) / len(asked) if asked else 0.0
+
+
+def _telling(text: str) -> set[str]:
+    return {word.rstrip("s") for word in _WORD.findall(text.casefold())} - _COMMON

@@ -12,11 +12,15 @@ from typing import Any, cast
 from langgraph.types import Command
 
 from graph.errors import ContextLengthExceeded
-from graph.grounding import unsupported_numbers
+from graph.grounding import shared_words, unsupported_numbers
 from graph.parsing import parse_verdict
 from graph.prompts import FINISH, accepted_turns, conversation_text, observation, verifier_messages
 from graph.run import Run
 from graph.state import Failure, Plan, State, ToolCall, Turn, Verdict
+from tools.card import card_of
+
+_NEAR = 0.5
+"""Share of a question's words in passages that makes a rejection of them implausible."""
 
 VERDICT_SCHEMA = {
     "title": "verdict",
@@ -142,20 +146,25 @@ async def _judge(state: State, run: Run) -> Verdict:
     found = await run.ask_for("verifier", messages, _read_verdict, schema=VERDICT_SCHEMA)
     if isinstance(found, str):
         return Verdict(accepted=True, stop=False, reason=found, answer="", missing="", source="rules")
-    return grounded(found, state)
+    plan = cast(Plan, state["plan"])
+    tool = next((tool for tool in await run.tools() if tool.name == plan["tool_name"]), None)
+    return grounded(found, state, quotes_sources=tool is not None and card_of(tool).quotes_sources)
 
 
-def grounded(verdict: Verdict, state: State) -> Verdict:
-    """The verdict, held to the figures in the results.
+def grounded(verdict: Verdict, state: State, *, quotes_sources: bool) -> Verdict:
+    """The verdict, held to the words and figures of the results.
 
     A stop on an answer with a number that stands in no result goes on: that number was computed in the model's head, or
-    remembered, and tools are for that. A rejection of results whose own figures it quotes accepts: they told something.
+    remembered, and tools are for that. A rejection of results whose own figures it quotes accepts, and so does one of
+    passages that hold most words of the question: a part of the answer is in them, whatever else is missing.
     """
     calls = state.get("calls", [])
     new = [call["result"] for call in calls if call["error"] is None]
     old = [call["result"] for turn in accepted_turns(state) for call in turn["calls"] if call["error"] is None]
     if not verdict["accepted"]:
-        return {**verdict, "accepted": _quotes(verdict["reason"], new, [state["question"], *old])}
+        told = _quotes(verdict["reason"], new, [state["question"], *old])
+        near = quotes_sources and shared_words(state["question"], " ".join(new)) >= _NEAR
+        return {**verdict, "accepted": told or near}
     claim = verdict["answer"] or verdict["reason"]
     unsupported = unsupported_numbers(claim, [state["question"], *old, *new]) if verdict["stop"] else []
     if not unsupported:

@@ -42,6 +42,8 @@ class ToolCard:
     """When another tool is the better choice."""
     best_practices: tuple[str, ...] = ()
     """How to get good results."""
+    quotes_sources: bool = False
+    """Whether results are passages of texts that exist, found by their words, and not a model's own."""
 
 
 def card_of(tool: BaseTool) -> ToolCard:

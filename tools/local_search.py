@@ -93,6 +93,7 @@ class LocalSearchArguments(BaseModel):
 
 
 _CARD = ToolCard(
+    quotes_sources=True,
     input="key words or a short question",
     examples=(
         Example(

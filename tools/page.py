@@ -29,6 +29,7 @@ class ReadUrlArguments(BaseModel):
 
 
 _CARD = ToolCard(
+    quotes_sources=True,
     input="the address of a page, and what to look for on it",
     examples=(
         Example(

@@ -33,6 +33,7 @@ class WebSearchArguments(BaseModel):
 
 
 _CARD = ToolCard(
+    quotes_sources=True,
     input="key words, as typed into a search engine",
     examples=(
         Example(

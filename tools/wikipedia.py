@@ -39,6 +39,7 @@ class WikipediaArguments(BaseModel):
 
 
 _CARD = ToolCard(
+    quotes_sources=True,
     input="a name, with a word or two on what is asked",
     examples=(
         Example(

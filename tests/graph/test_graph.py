@@ -18,6 +18,7 @@ from evals.fake_server import ChatReply, ChatRequest, FakeModelServer
 from graph import Context, answer_directly, build_graph
 from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
 from tests.graph.conftest import calls_text, plan_text, verdict_text
+from tools.card import ToolCard
 
 Serve = Callable[..., FakeModelServer]
 
@@ -212,6 +213,36 @@ async def test_a_rejection_that_quotes_the_results_figures_accepts(serve: Serve,
     context = Context(model=server.spec, max_turns=2)
     state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
     assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [True, False]
+
+
+@pytest.mark.parametrize(("question", "accepted"), [("Who founded Port Ellery?", True), ("What is 3 * 7?", False)])
+async def test_passages_that_hold_the_questions_words_are_not_rejected(
+    serve: Serve, question: str, accepted: bool
+) -> None:
+    def look_up(name: str) -> str:
+        """Look something up."""
+        return "Port Ellery was founded by a shipwright."
+
+    card = ToolCard(input="a name", quotes_sources=True)
+    tool = StructuredTool.from_function(look_up, metadata={"card": card})
+    server = serve(
+        planner=plan_text("look_up"),
+        executor=calls_text({"name": "it"}),
+        verifier=verdict_text("reject", "continue", "does not answer directly"),
+    )
+    context = Context(model=server.spec, max_turns=1)
+    state = await build_graph(tools=[tool]).ainvoke({"question": question}, context=context)
+    assert state["memory"][0]["verdict"]["accepted"] == accepted
+
+
+async def test_a_program_about_made_up_values_is_not_run(serve: Serve) -> None:
+    server = serve(planner=plan_text("python"), executor="```python\nrate = 17\nprint(rate * 7)\n```")
+    context = Context(model=server.spec, max_turns=1)
+    state = await build_graph(tools=["python"]).ainvoke({"question": "Double 21."}, context=context)
+    [turn] = state["memory"]
+    assert turn["calls"] == []
+    assert "`rate = 17` is made up" in turn["observation"]
+    assert len(server.asked("executor")) == 2
 
 
 async def test_the_generator_reads_what_the_verifier_concluded(serve: Serve, tools: list[BaseTool]) -> None:

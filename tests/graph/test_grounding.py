@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.grounding import unsupported_numbers
+from graph.grounding import invented_value, shared_words, unsupported_numbers
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,32 @@ def test_what_stands_in_a_source_is_supported_and_nothing_else(known: list[int],
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_no_text_breaks_it(claim: str, source: str) -> None:
     assert unsupported_numbers(claim, [claim, source]) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "invented"),
+    [
+        ("distance = 100  # km\nprint(distance / 2)", "distance = 100"),
+        ("rate: float = 3.5\nprint(rate)", "rate: float = 3.5"),
+        ("width = 42\nprint(width * 7)", None),
+        ("count = 0\nfor n in range(100):\n    count += 1\nprint(count)", None),
+        ("days_in_week = 7\nprint(days_in_week * 42)", None),
+        ("big = 1_260\nprint(big)", None),
+        ("name = 'x'\nready = True\nprint(name)", None),
+        ("print(", None),
+    ],
+)
+def test_values_that_come_from_nowhere_are_found(code: str, invented: str | None) -> None:
+    assert invented_value(code, ["42 wide", "population 1,260"]) == invented
+
+
+@given(st.text(max_size=200))
+def test_no_program_breaks_it(code: str) -> None:
+    invented_value(code, [])
+
+
+def test_words_are_shared_whatever_their_number_or_case() -> None:
+    passage = "[1] Slate of Lisken: in 2021 the quarries produced 8,700 tonnes, of which 65 percent were exported."
+    assert shared_words("How many tonnes of slate were exported from Lisken in 2021?", passage) == 1.0
+    assert shared_words("How many times does the letter s occur in 'possessiveness'?", passage) == 0.0
+    assert shared_words("How many?", passage) == 0.0
