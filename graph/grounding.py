@@ -72,7 +72,52 @@ def invented_value(code: str, sources: Iterable[str]) -> str | None:
 
 _WORD = re.compile(r"\w{3,}")
 _COMMON = frozenset(
-    ["about", "all", "amount", "and", "answer", "any", "are", "compute", "did", "does", "each", "find", "for", "from", "had", "has", "have", "how", "its", "many", "much", "name", "not", "number", "one", "out", "per", "text", "that", "the", "their", "they", "this", "total", "was", "were", "what", "when", "where", "which", "who", "why", "will", "with"]
+    [
+        "about",
+        "all",
+        "amount",
+        "and",
+        "answer",
+        "any",
+        "are",
+        "compute",
+        "did",
+        "does",
+        "each",
+        "find",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "its",
+        "many",
+        "much",
+        "name",
+        "not",
+        "number",
+        "one",
+        "out",
+        "per",
+        "text",
+        "that",
+        "the",
+        "their",
+        "they",
+        "this",
+        "total",
+        "was",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "will",
+        "with",
+    ]
 )
 
 

@@ -54,6 +54,10 @@ class ChatTokens:
         """What follows the end of a reply: a user message, up to where the next reply begins."""
         return self._encode(self._before_content + self._neutral(content) + self._after_content)
 
+    def encoded(self, text: str) -> list[int]:
+        """A reply's text as ids, without the end of turn."""
+        return self._encode(self._neutral(text))
+
     def text(self, ids: Sequence[int]) -> str:
         """A completion in words, without the end of turn."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))

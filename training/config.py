@@ -69,6 +69,7 @@ class FlowGRPOConfig:
     steps: Positive = _option("Steps: rollouts, then updates.", 100)
     tasks_per_step: Positive = _option("Tasks of a step.", 8)
     group_size: Annotated[int, Field(ge=2)] = _option("G: runs of each task.", 8)
+    replay: str | None = _option("Folder of stored rollouts to train on, step by step, in place of new ones.", None)
     concurrency: Positive | None = _option("Runs at once; default: all of a step.", None)
     temperature: AboveZero = _option("Of the policy's sampling.", 1.0)
     max_tokens: Positive = _option("Most tokens of one of the policy's replies.", 512)

@@ -74,7 +74,7 @@ def train(config: FlowGRPOConfig) -> None:
     import torch
     import transformers
 
-    from training.assembly import make_trainer
+    from training.build import make_trainer
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()

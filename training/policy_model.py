@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,23 +26,46 @@ def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, Pr
     Raises:
         ConfigError: there is no such model, or it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    place, options = spec, {}
-    if spec.endswith(".gguf"):
-        path = Path(spec).expanduser()
-        if not path.is_file():
-            raise ConfigError(f"There is no GGUF file at {spec}; check `model`.")
-        place, options = str(path.parent), {"gguf_file": path.name}
+    with _explained(spec):
+        place, options = _place(spec)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
+    return model, load_tokenizer(spec)
+
+
+def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; see `load_policy`."""
+    from transformers import AutoTokenizer
+
+    with _explained(spec):
+        place, options = _place(spec)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **options)
+    return tokenizer
+
+
+def _place(spec: str) -> tuple[str, dict[str, str]]:
+    """What transformers' `from_pretrained` is given."""
+    if not spec.endswith(".gguf"):
+        return spec, {}
+    path = Path(spec).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"There is no GGUF file at {spec}; check `model`.")
+    return str(path.parent), {"gguf_file": path.name}
+
+
+@contextmanager
+def _explained(spec: str) -> Iterator[None]:
+    """Turns what a model's loading can raise into one sentence."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        yield
+    except ConfigError:
+        raise
     except ImportError as error:
         raise ConfigError(f"Loading {spec} needs a package that is not installed: {error}.") from error
     except (OSError, ValueError, KeyError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"The model {spec!r} cannot be loaded: {said}") from error
-    return model, tokenizer
 
 
 def with_adapter(model: PreTrainedModel, *, rank: int, alpha: int, targets: str, seed: int) -> nn.Module:

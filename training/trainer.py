@@ -40,6 +40,7 @@ from training.packing import MicroBatch, deal, pack, pad
 from training.packing_check import verify_packing
 from training.policy_model import without_adapter
 from training.records import Group, Rollout, groups_of, rollout_from_dict
+from training.replayed import Replayed
 from training.store import RolloutStore
 from training.tasks import Schedule
 from training.update import Update, UpdateSums
@@ -71,8 +72,8 @@ class Parts:
     """What a trainer is put together from."""
 
     engine: Engine
-    collector: Collector
-    schedule: Schedule
+    collector: Collector | Replayed
+    schedule: Schedule | Replayed
     validator: Collector | None = None
     """Collects validation rollouts: one run a task, at the validation's temperature."""
     validation: Sequence[Task] = ()
@@ -210,7 +211,7 @@ class FlowGRPOTrainer(Trainer):
             groups += groups_of(more)
         return rollouts, groups[:wanted] if self.config.refill else groups
 
-    def _collected(self, collector: Collector, step: int, tasks: Sequence[Task]) -> list[Rollout]:
+    def _collected(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> list[Rollout]:
         """The rollouts of all ranks, in order of the tasks; each rank runs its share of them."""
         progress = self.parts.progress
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index

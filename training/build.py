@@ -16,6 +16,7 @@ from training.collector import Collector, CollectorSettings
 from training.config import FlowGRPOConfig
 from training.engine import Engine, Sampling
 from training.policy import PolicyChat
+from training.replayed import Replayed
 from training.rewards import make_reward
 from training.store import RolloutStore
 from training.tasks import Schedule, load_tasks
@@ -67,12 +68,13 @@ def make_trainer(
     engine = engine or _engine(config, model, chat)
     out = Path(config.out)
     store = RolloutStore(out / ROLLOUTS)
-    schedule = Schedule(tasks, config.tasks_per_step, config.seed)
+    replayed = _replayed(config)
+    schedule = replayed or Schedule(tasks, config.tasks_per_step, config.seed)
     training = Sampling(config.temperature, config.max_tokens)
     validating = Sampling(config.validation_temperature, config.max_tokens)
     parts = Parts(
         engine=engine,
-        collector=_collector(config, agent, engine, chat, training, config.group_size, store),
+        collector=replayed or _collector(config, agent, engine, chat, training, config.group_size, store),
         schedule=schedule,
         validator=_collector(config, agent, engine, chat, validating, 1, RolloutStore(out / VALIDATIONS)),
         validation=held_out,
@@ -80,6 +82,15 @@ def make_trainer(
         progress=progress,
     )
     return FlowGRPOTrainer(model, config, parts, tokenizer), store
+
+
+def _replayed(config: FlowGRPOConfig) -> Replayed | None:
+    if config.replay is None:
+        return None
+    replayed = Replayed(Path(config.replay))
+    if replayed.steps < config.steps:
+        raise ConfigError(f"{config.replay} holds {replayed.steps} steps of rollouts, not {config.steps}; set steps.")
+    return replayed
 
 
 def _collector(
