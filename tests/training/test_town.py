@@ -1,0 +1,54 @@
+"""The small world: exact, solvable with its tools, and split without overlap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from langchain_core.tools import ToolException
+
+from training.config import FlowGRPOConfig
+from training.tasks import Schedule, load_tasks
+from training.town import is_held_out, main, parish_register, questions, ship_register, value_of
+
+
+def test_held_out_questions_share_no_name_and_no_wording(tmp_path: Path) -> None:
+    assert main(["--out", str(tmp_path)]) == 0
+    train, held = (load_tasks(str(tmp_path / f"{name}.jsonl")) for name in ("train", "heldout"))
+    assert (len(train), len(held)) == (512, 240)
+    assert not {task.prompt for task in train} & {task.prompt for task in held}
+    openings = [{" ".join(task.prompt.split()[:3]) for task in tasks} for tasks in (train, held)]
+    assert not openings[0] & openings[1] - {"How many are"}
+    assert {task.metadata["family"] for task in held} == {"ship", "person", "sum", "chain"}
+
+
+def test_the_registers_know_every_entry_and_nothing_else() -> None:
+    ships, people = ship_register(), parish_register()
+    assert ships.invoke({"entry": "Karomel / crew"}) == str(value_of("karomel", "crew"))
+    for tool, entry in ((ships, "Karomel / born"), (people, "Karomel / crew"), (ships, "the crew of Karomel")):
+        with pytest.raises(ToolException):
+            tool.invoke({"entry": entry})
+
+
+def test_names_are_split_by_themselves() -> None:
+    lines = questions(50, 3, held_out=True, chains=0.0)
+    names = [word.strip("?.,:") for line in lines if line["family"] != "sum" for word in line["question"].split()]
+    assert any(is_held_out(name) for name in names)
+
+
+@pytest.mark.parametrize("name", ["cpu", "one_gpu", "eight_gpus"])
+def test_the_recipes_are_valid(name: str) -> None:
+    path = Path(__file__).parents[2] / "training" / "recipes" / f"{name}.yaml"
+    values = {"model": "m", "out": "o", "tasks": "t", "validation": "v"} | yaml.safe_load(path.read_text())
+    assert FlowGRPOConfig(**values).steps > 0
+
+
+def test_a_schedule_gives_every_task_its_turn_and_none_twice_in_a_step(tmp_path: Path) -> None:
+    main(["--out", str(tmp_path), "--train", "10", "--held-out", "4"])
+    schedule = Schedule(load_tasks(str(tmp_path / "train.jsonl")), 5, seed=1)
+    steps = [[task.id for task in schedule.of_step(step)] for step in range(4)]
+    assert all(len(set(step)) == 5 for step in steps)
+    assert len({*steps[0], *steps[1]}) == 10
+    assert steps[:2] != steps[2:]
+    assert not {task.id for task in schedule.of_step(0, 1)} & set(steps[0])

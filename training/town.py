@@ -1,0 +1,187 @@
+"""A small world to train a planner in: exact questions, three tools whose cards overlap, no model but the policy.
+
+The answer to every question is the result of the right tool, so the graph needs no other model (`direct_arguments`,
+`verify: rules`, `answer: last_result`). Some questions take one step (a computation, a look-up), some two (a look-up,
+then a computation with what was found). Held-out questions are about other ships and people than the training
+questions, and in other words.
+
+    python -m training.town --out town      # writes train.jsonl and heldout.jsonl
+
+The world is a function of names alone; nothing has to be stored for the tools to know it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+
+from tools.card import Example, ToolCard
+
+SHIP_FACTS = {"crew": (12, 96), "masts": (1, 5), "length": (14, 88), "cargo": (40, 900)}
+PERSON_FACTS = {"born": (1610, 1790), "voyages": (2, 60), "children": (1, 9)}
+"""Attributes of ships and people with the range of their values."""
+
+_SYLLABLES = ("ka", "ro", "mel", "tis", "an", "dor", "vi", "lu", "sen", "bri", "hal", "ume", "gor", "ys", "pel", "nor")
+
+
+def value_of(name: str, attribute: str) -> int:
+    """What an entry has under an attribute; every name has an entry."""
+    low, high = {**SHIP_FACTS, **PERSON_FACTS}[attribute]
+    digest = hashlib.sha256(f"{name.casefold()}/{attribute}".encode()).digest()
+    return low + int.from_bytes(digest[:4]) % (high - low + 1)
+
+
+def is_held_out(name: str) -> bool:
+    """Whether questions about a name are kept for measuring."""
+    return hashlib.sha256(name.casefold().encode()).digest()[0] % 3 == 0
+
+
+def _names(chance: random.Random, count: int, *, held_out: bool) -> list[str]:
+    found: list[str] = []
+    while len(found) < count:
+        name = "".join(chance.choices(_SYLLABLES, k=3)).capitalize()
+        if is_held_out(name) == held_out and name not in found:
+            found.append(name)
+    return found
+
+
+def _register(facts: dict[str, tuple[int, int]], kind: str) -> Callable[[str], str]:
+    def look_up(entry: str) -> str:
+        match = re.fullmatch(r"\s*([A-Za-z]+)\s*/\s*([a-z]+)\s*", entry)
+        if match is None:
+            raise ToolException(f"Give a name and an attribute as NAME / ATTRIBUTE, not {entry[:60]!r}.")
+        name, attribute = match.groups()
+        if attribute not in facts:
+            raise ToolException(f"A {kind} has no {attribute!r} here; there are {', '.join(facts)}.")
+        return str(value_of(name, attribute))
+
+    return look_up
+
+
+def _tool(name: str, facts: dict[str, tuple[int, int]], kind: str, example: Example) -> BaseTool:
+    return StructuredTool.from_function(
+        _register(facts, kind),
+        name=name,
+        description=f"Looks up one attribute ({', '.join(facts)}) of one {kind}.",
+        metadata={"card": ToolCard(input="NAME / ATTRIBUTE", examples=(example,)), "time_limit": 5.0},
+    )
+
+
+def ship_register() -> BaseTool:
+    """The tool that knows ships."""
+    example = Example(
+        question="How many sailors serve on the Tolmen?",
+        reason="It is a fact about a ship.",
+        context="Tolmen",
+        sub_goal="Look up the crew of the Tolmen",
+        input="Tolmen / crew",
+    )
+    return _tool("ship_register", SHIP_FACTS, "ship", example)
+
+
+def parish_register() -> BaseTool:
+    """The tool that knows people."""
+    example = Example(
+        question="In which year was Odeka born?",
+        reason="It is a fact about a person.",
+        context="Odeka",
+        sub_goal="Look up the year of Odeka's birth",
+        input="Odeka / born",
+    )
+    return _tool("parish_register", PERSON_FACTS, "person", example)
+
+
+_TRAIN_SHIPS = {
+    "crew": "How large is the crew of the ship {n}?",
+    "masts": "How many masts does the ship {n} carry?",
+    "length": "How long is the ship {n}, in metres?",
+    "cargo": "How much cargo does the ship {n} hold, in tonnes?",
+}
+_HELD_SHIPS = {
+    "crew": "With how many hands does the {n} sail?",
+    "masts": "The vessel {n}: what is the number of its masts?",
+    "length": "Give the length of the vessel {n} in metres.",
+    "cargo": "How many tonnes can be loaded into the vessel {n}?",
+}
+_TRAIN_PEOPLE = {
+    "born": "In which year was {n} born?",
+    "voyages": "How many voyages did {n} make?",
+    "children": "How many children had {n}?",
+}
+_HELD_PEOPLE = {
+    "born": "What is the birth year of {n}?",
+    "voyages": "How often did {n} go to sea?",
+    "children": "Of how many children was {n} a parent?",
+}
+_TRAIN_SUMS = ("What is {a} * {b} + {c}?", "Compute {a} * {b} - {c}.")
+_HELD_SUMS = ("How much is {a} times {b}, and {c} more?", "Take {c} from the product of {a} and {b}.")
+_TRAIN_CHAINS = ("How many are {k} times the {attribute} of the ship {n}?",)
+_HELD_CHAINS = ("If the vessel {n} had {k} times its {attribute}, how much would that be?",)
+
+
+def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> list[dict[str, Any]]:
+    """Questions as lines of a file of tasks.
+
+    Args:
+        count: how many.
+        seed: of names, numbers and wording.
+        held_out: for measuring: other names and other words than for training.
+        chains: share of questions that take two steps.
+    """
+    chance = random.Random(f"{seed}/{held_out}")
+    names = _names(chance, count, held_out=held_out)
+    made: list[dict[str, Any]] = []
+    for number, name in enumerate(names):
+        family = "chain" if chance.random() < chains else chance.choice(["ship", "person", "sum"])
+        question, answer = _question(family, name, chance, held_out=held_out)
+        prefix = "held" if held_out else "train"
+        made.append({"id": f"{prefix}-{number:04}", "question": question, "answers": [str(answer)], "family": family})
+    return made
+
+
+def _question(family: str, name: str, chance: random.Random, *, held_out: bool) -> tuple[str, int]:
+    if family == "sum":
+        a, b, c = chance.randint(12, 99), chance.randint(12, 99), chance.randint(100, 999)
+        place = chance.randrange(2)
+        text = (_HELD_SUMS if held_out else _TRAIN_SUMS)[place].format(a=a, b=b, c=c)
+        return text, a * b - c if place else a * b + c
+    if family == "chain":
+        attribute = chance.choice(list(SHIP_FACTS))
+        k = chance.randint(3, 19)
+        text = (_HELD_CHAINS if held_out else _TRAIN_CHAINS)[0].format(k=k, attribute=attribute, n=name)
+        return text, k * value_of(name, attribute)
+    ships, people = (_HELD_SHIPS, _HELD_PEOPLE) if held_out else (_TRAIN_SHIPS, _TRAIN_PEOPLE)
+    words = ships if family == "ship" else people
+    attribute = chance.choice(list(words))
+    return words[attribute].format(n=name), value_of(name, attribute)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the two files of tasks."""
+    parser = argparse.ArgumentParser(prog="python -m training.town", description="Tasks of a small world.")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--train", type=int, default=512, metavar="N")
+    parser.add_argument("--held-out", type=int, default=240, metavar="N")
+    parser.add_argument("--chains", type=float, default=0.3, metavar="SHARE", help="share of two-step questions")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, count, held_out in (("train", options.train, False), ("heldout", options.held_out, True)):
+        lines = questions(count, options.seed, held_out=held_out, chains=options.chains)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (options.out / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{options.train} training and {options.held_out} held-out questions in {options.out}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
