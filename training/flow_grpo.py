@@ -77,7 +77,7 @@ def train(config: FlowGRPOConfig) -> None:
     from training.build import make_trainer
 
     if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     _claim(config)
     progress = ConsoleProgress(config)
     trainer, store = make_trainer(config, progress=progress)
