@@ -70,12 +70,11 @@ def train(config: FlowGRPOConfig) -> None:
         OSError: the disk is full.
     """
     import torch
-    import transformers
 
     from training.build import make_trainer
+    from training.policy_model import quiet
 
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    quiet()
     claim(Path(config.out), config.as_dict(), may_change=MAY_CHANGE)
     progress = ConsoleProgress(config)
     trainer, store = make_trainer(config, progress=progress)
