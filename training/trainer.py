@@ -317,6 +317,9 @@ class FlowGRPOTrainer(Trainer):
         figures["seconds"] = time.perf_counter() - began
         named = {f"eval/{name}": value for name, value in figures.items()}
         self.log(named)
+        # Told as transformers' own `evaluate` tells it: this takes back the wish to evaluate, which the end of an epoch
+        # would otherwise fulfil a second time.
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
         return named
 
     # Logs and checkpoints
