@@ -42,8 +42,11 @@ def _exponent(value: Decimal) -> int:
     return exponent if isinstance(exponent, int) else 0
 
 
-_CUSTOMARY = {Decimal(n) for n in (0, 1, 2, 7, 12, 24, 52, 60, 365, 366, 1000, 3600)}
-"""Values that programs set without having been told: beginnings, and units of time and measure."""
+_CUSTOMARY = {Decimal(n) for n in (*range(13), 24, 52, 60, 360, 365, 366, 1000, 3600)}
+"""Values that programs set without having been told: beginnings, number words, and units of time and measure."""
+
+_SCALES = tuple(Decimal(1).scaleb(power) for power in (-3, -2, 0, 2, 3, 6, 9))
+"""3.5 percent is 0.035 in a program, and 2 million is 2000000."""
 
 
 def invented_value(code: str, sources: Iterable[str]) -> str | None:
@@ -55,7 +58,7 @@ def invented_value(code: str, sources: Iterable[str]) -> str | None:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # the interpreter explains it better
-    known = " ".join(sources)
+    known = [_value(number) for source in sources for number in _NUMBER.findall(source) + _DIGITS.findall(source)]
     for statement in body:
         value = getattr(statement, "value", None)
         if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(value, ast.Constant):
@@ -64,10 +67,16 @@ def invented_value(code: str, sources: Iterable[str]) -> str | None:
             continue
         written = ast.get_source_segment(code, value) or ""
         plain = written.replace("_", "")
-        if not _NUMBER.fullmatch(plain) or _value(plain) in _CUSTOMARY or not unsupported_numbers(plain, [known]):
+        if not _NUMBER.fullmatch(plain) or _value(plain) in _CUSTOMARY or _is_scaled(_value(plain), known):
             continue
         return ast.get_source_segment(code, statement)
     return None
+
+
+def _is_scaled(value: Decimal, known: Iterable[Decimal]) -> bool:
+    """Whether a value is a known one in another unit, or the factor by which a known percentage grows or shrinks."""
+    forms = {value, value - 1, 1 - value}
+    return any(other * scale in forms for other in known for scale in _SCALES)
 
 
 _WORD = re.compile(r"\w{3,}")

@@ -174,6 +174,14 @@ async def test_a_planner_that_repeats_itself_in_vain_ends_in_an_answer(serve: Se
     assert (len(state["memory"]), state["ended_by"], state["answer"]) == (3, "stuck", "42")
 
 
+async def test_a_planner_that_goes_back_and_forth_in_vain_ends_in_an_answer(
+    serve: Serve, tools: list[BaseTool]
+) -> None:
+    server = serve(planner=[plan_text(name) for name in ("calculator", "lexicon")] * 3)  # neither is there
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert (len(state["memory"]), state["ended_by"]) == (4, "stuck")
+
+
 async def test_should_not_stop_goes_on(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve(
         executor=[calls_text({"number": 1}), calls_text({"number": 2})],

@@ -48,6 +48,11 @@ def test_no_text_breaks_it(claim: str, source: str) -> None:
         ("big = 1_260\nprint(big)", None),
         ("name = 'x'\nready = True\nprint(name)", None),
         ("print(", None),
+        ("share = 0.42\nprint(share)", None),
+        ("growth = 1.42\nprint(growth ** 6)", None),
+        ("people = 42_000_000\nprint(people)", None),
+        ("faces = 6\nprint(faces ** 2)", None),
+        ("share = 0.43\nprint(share)", "share = 0.43"),
     ],
 )
 def test_values_that_come_from_nowhere_are_found(code: str, invented: str | None) -> None:
