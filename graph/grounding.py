@@ -45,8 +45,11 @@ def _exponent(value: Decimal) -> int:
 _CUSTOMARY = {Decimal(n) for n in (*range(13), 24, 52, 60, 360, 365, 366, 1000, 3600)}
 """Values that programs set without having been told: beginnings, number words, and units of time and measure."""
 
-_SCALES = tuple(Decimal(1).scaleb(power) for power in (-3, -2, 0, 2, 3, 6, 9))
-"""3.5 percent is 0.035 in a program, and 2 million is 2000000."""
+_SCALES = {
+    "%": -2, "percent": -2, "per cent": -2, "cent": -2, "hundred": 2, "thousand": 3, "kilo": 3, "km": 3, "kg": 3,
+    "million": 6, "billion": 9,
+}  # fmt: skip
+"""Words that give a number another value in a program: 3.5 percent is 0.035 there, and 2 million is 2000000."""
 
 
 def invented_value(code: str, sources: Iterable[str]) -> str | None:
@@ -58,7 +61,8 @@ def invented_value(code: str, sources: Iterable[str]) -> str | None:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # the interpreter explains it better
-    known = [_value(number) for source in sources for number in _NUMBER.findall(source) + _DIGITS.findall(source)]
+    known = " ".join(sources)
+    scaled = _scaled(known)
     for statement in body:
         value = getattr(statement, "value", None)
         if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(value, ast.Constant):
@@ -67,16 +71,22 @@ def invented_value(code: str, sources: Iterable[str]) -> str | None:
             continue
         written = ast.get_source_segment(code, value) or ""
         plain = written.replace("_", "")
-        if not _NUMBER.fullmatch(plain) or _value(plain) in _CUSTOMARY or _is_scaled(_value(plain), known):
+        if (
+            not _NUMBER.fullmatch(plain)
+            or _value(plain) in _CUSTOMARY | scaled
+            or not unsupported_numbers(plain, [known])
+        ):
             continue
         return ast.get_source_segment(code, statement)
     return None
 
 
-def _is_scaled(value: Decimal, known: Iterable[Decimal]) -> bool:
-    """Whether a value is a known one in another unit, or the factor by which a known percentage grows or shrinks."""
-    forms = {value, value - 1, 1 - value}
-    return any(other * scale in forms for other in known for scale in _SCALES)
+def _scaled(text: str) -> set[Decimal]:
+    """The numbers of a text in the scales that its words name, and the factors of its percentages (1.035, 0.965)."""
+    words = text.casefold()
+    numbers = [_value(number) for number in _NUMBER.findall(text)]
+    found = {number.scaleb(power) for word, power in _SCALES.items() if word in words for number in numbers}
+    return found | {1 + value for value in found if value < 1} | {1 - value for value in found if value < 1}
 
 
 _WORD = re.compile(r"\w{3,}")

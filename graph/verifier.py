@@ -110,7 +110,8 @@ def is_stuck(memory: list[Turn]) -> bool:
     """Whether the planner goes round in circles: the same rejected step three times, or two of them in turn."""
     return any(
         len(last := memory[-count:]) == count
-        and len({(turn["plan"]["tool_name"], turn["plan"]["sub_goal"], turn["plan"]["input"]) for turn in last}) <= kinds
+        and len({(turn["plan"]["tool_name"], turn["plan"]["sub_goal"], turn["plan"]["input"]) for turn in last})
+        <= kinds
         and not any(turn["verdict"]["accepted"] for turn in last)
         for count, kinds in _STUCK
     )
