@@ -64,6 +64,8 @@ class Result:
     """Why tool results of this run are suspected to have given the answer away."""
     judge: dict[str, Any] | None = None
     """`correct` and `reason` of the model that judged as well, if one did."""
+    trace: dict[str, Any] = field(default_factory=dict)
+    """The prompts of every role to the letter, and the times of all calls (`graph.trace`)."""
 
     @property
     def key(self) -> Key:

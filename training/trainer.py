@@ -331,11 +331,12 @@ class FlowGRPOTrainer(Trainer):
         super().log(logs, start_time)
         if not self.is_world_process_zero():
             return
-        self._metrics.append({"update": self.state.global_step, "time": time.time(), **logs})
+        alarms = self._alarms.check(logs) if is_step else []
+        told = {"alarms": alarms} if alarms else {}
+        self._metrics.append({"update": self.state.global_step, "time": time.time(), **logs, **told})
         if self.parts.progress:
-            if is_step:
-                for text in self._alarms.check(logs):
-                    self.parts.progress.warned(text)
+            for text in alarms:
+                self.parts.progress.warned(text)
             self.parts.progress.logged(logs)
 
     def _get_output_dir(self, trial: object) -> str:
