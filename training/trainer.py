@@ -124,6 +124,7 @@ class FlowGRPOTrainer(Trainer):
         self._runner = asyncio.Runner()
         self._metrics = MetricsFile(self.run_folder / "metrics.jsonl")
         self._alarms = Alarms()
+        self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
 
     # What an update is made from
 
@@ -331,12 +332,13 @@ class FlowGRPOTrainer(Trainer):
         super().log(logs, start_time)
         if not self.is_world_process_zero():
             return
-        alarms = self._alarms.check(logs) if is_step else []
-        told = {"alarms": alarms} if alarms else {}
-        self._metrics.append({"update": self.state.global_step, "time": time.time(), **logs, **told})
-        if self.parts.progress:
-            for text in alarms:
+        when = {"update": self.state.global_step, "time": time.time()}
+        self._metrics.append({**when, **logs})
+        for text in self._alarms.check(logs) if is_step else ():
+            self._alarms_file.append({**when, "text": text})
+            if self.parts.progress:
                 self.parts.progress.warned(text)
+        if self.parts.progress:
             self.parts.progress.logged(logs)
 
     def _get_output_dir(self, trial: object) -> str:
@@ -377,6 +379,7 @@ class FlowGRPOTrainer(Trainer):
         done = checkpoints.update_of(kept[-1]) if kept else 0
         if self.is_world_process_zero():
             self._metrics.discard_after(done)
+            self._alarms_file.discard_after(done)
             store.discard_from(done // self.config.updates_per_step)
         self.accelerator.wait_for_everyone()
         random.seed(self.config.seed)
