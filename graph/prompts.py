@@ -15,10 +15,8 @@ from langchain_core.tools import BaseTool
 
 from graph.grounding import unsupported_numbers
 from graph.state import Failure, State, ToolCall, Turn, Verdict
+from graph.words import FINISH
 from tools.card import card_of
-
-FINISH = "finish"
-"""With `verify="rules"` no model says when to stop, so the planner can: this name ends the run."""
 
 
 def tool_card(tool: BaseTool) -> str:

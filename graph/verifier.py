@@ -14,9 +14,10 @@ from langgraph.types import Command
 from graph.errors import ContextLengthExceeded
 from graph.grounding import shared_words, unsupported_numbers
 from graph.parsing import parse_verdict
-from graph.prompts import FINISH, accepted_turns, conversation_text, observation, verifier_messages
+from graph.prompts import accepted_turns, conversation_text, observation, verifier_messages
 from graph.run import Run
 from graph.state import Failure, Plan, State, ToolCall, Turn, Verdict
+from graph.words import FINISH
 from tools.card import card_of
 
 _NEAR = 0.5

@@ -124,6 +124,7 @@ class FlowGRPOTrainer(Trainer):
         self._runner = asyncio.Runner()
         self._metrics = MetricsFile(self.run_folder / "metrics.jsonl")
         self._alarms = Alarms()
+        self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
 
     # What an update is made from
 
@@ -334,11 +335,13 @@ class FlowGRPOTrainer(Trainer):
         super().log(logs, start_time)
         if not self.is_world_process_zero():
             return
-        self._metrics.append({"update": self.state.global_step, "time": time.time(), **logs})
+        when = {"update": self.state.global_step, "time": time.time()}
+        self._metrics.append({**when, **logs})
+        for text in self._alarms.check(logs) if is_step else ():
+            self._alarms_file.append({**when, "text": text})
+            if self.parts.progress:
+                self.parts.progress.warned(text)
         if self.parts.progress:
-            if is_step:
-                for text in self._alarms.check(logs):
-                    self.parts.progress.warned(text)
             self.parts.progress.logged(logs)
 
     def _get_output_dir(self, trial: object) -> str:
@@ -379,6 +382,7 @@ class FlowGRPOTrainer(Trainer):
         done = checkpoints.update_of(kept[-1]) if kept else 0
         if self.is_world_process_zero():
             self._metrics.discard_after(done)
+            self._alarms_file.discard_after(done)
             store.discard_from(done // self.config.updates_per_step)
         self.accelerator.wait_for_everyone()
         random.seed(self.config.seed)
