@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -166,6 +166,29 @@ async def test_empty_results_and_repeats_are_rejected(serve: Serve) -> None:
     state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=3))
     assert [turn["error"] and turn["error"]["kind"] for turn in state["memory"]] == ["empty", None, "repeat"]
     assert state["ended_by"] == "turns"
+
+
+async def test_the_executor_is_told_what_failed(serve: Serve) -> None:
+    def fetch(name: str) -> str:
+        """Fetch something."""
+        if name == "x":
+            raise ToolException("there is no x")
+        return "something"
+
+    server = serve(planner=plan_text("fetch"), executor=[calls_text({"name": "x"}), calls_text({"name": "y"})])
+    graph = build_graph(tools=[StructuredTool.from_function(fetch)])
+    state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec))
+    first, second = (str(request.messages[-1]["content"]) for request in server.asked("executor"))
+    assert "failed" not in first
+    assert "This was tried and failed, so write it differently:\nx\nthere is no x" in second
+    assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [False, True]
+
+
+async def test_an_analysis_is_kept_short(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve()
+    await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec, max_tokens=400))
+    limits = {role: server.asked(role)[0].body["max_tokens"] for role in ("analyst", "planner")}
+    assert limits == {"analyst": 100, "planner": 400}
 
 
 async def test_a_planner_that_repeats_itself_in_vain_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
