@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals.data import sample
+from evals.task import Task
 from graph.errors import ConfigError
 from training.agents import Agent, GraphAgent
 from training.chat_tokens import ChatTokens
@@ -82,6 +84,36 @@ def make_trainer(
         progress=progress,
     )
     return FlowGRPOTrainer(model, config, parts, tokenizer), store
+
+
+def make_validator(
+    config: FlowGRPOConfig, weights: Path | None, *, samples: int = 1
+) -> tuple[Collector, Engine, RolloutStore, list[Task]]:
+    """What measures a policy on the held-out tasks: a collector, its engine, where rollouts go, and the tasks.
+
+    It samples in this process whatever the settings' engine is.
+
+    Args:
+        config: the settings; the rollouts go to its `out`.
+        weights: what training made of the policy; None measures it as it was.
+        samples: runs of each task.
+
+    Raises:
+        ConfigError, DataError: a setting names something that cannot be had.
+    """
+    if config.validation is None:
+        raise ConfigError("The setting `validation` is missing: held-out tasks to measure the policy on.")
+    tasks = sample(load_tasks(config.validation), config.validation_limit, config.seed)
+    agent = _agent(config)
+    from training.policy_model import load_trained
+
+    model, tokenizer = load_trained(config.model, weights, config.dtype)
+    chat = ChatTokens(tokenizer, _end_ids(model))
+    config = replace(config, engine="transformers", vllm_url=None)
+    engine = _engine(config, model, chat)
+    store = RolloutStore(Path(config.out) / ROLLOUTS)
+    sampling = Sampling(config.validation_temperature, config.max_tokens)
+    return _collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
 
 
 def _replayed(config: FlowGRPOConfig) -> Replayed | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,13 +18,12 @@ import yaml
 
 from graph.errors import AgentFlowError, ConfigError
 from training.config import FlowGRPOConfig, load_config
+from training.run_folder import claim, said
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from training.records import Rollout
-
-SETTINGS = "config.yaml"
 
 MAY_CHANGE = frozenset(
     {"steps", "keep", "save_every", "report_to", "max_batch", "memory_tokens", "token_budget", "validation_every",
@@ -56,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"error: {_said(error, options.config)}\n")
+        sys.stderr.write(f"error: {said(error, options.config)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from the last checkpoint\n")
@@ -78,7 +76,7 @@ def train(config: FlowGRPOConfig) -> None:
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    _claim(config)
+    claim(Path(config.out), config.as_dict(), may_change=MAY_CHANGE)
     progress = ConsoleProgress(config)
     trainer, store = make_trainer(config, progress=progress)
     with progress:
@@ -92,41 +90,6 @@ def train(config: FlowGRPOConfig) -> None:
             ) from error
         finally:
             trainer.close()
-
-
-def _claim(config: FlowGRPOConfig) -> None:
-    """Keeps the settings in the run's folder, and refuses a folder of another run.
-
-    Raises:
-        ConfigError: the folder belongs to other settings, or cannot be written.
-    """
-    folder = Path(config.out)
-    kept = folder / SETTINGS
-    text = yaml.safe_dump(config.as_dict(), sort_keys=False)
-    if kept.exists():
-        before = yaml.safe_load(kept.read_text(encoding="utf-8"))
-        for name, value in config.as_dict().items():
-            if name not in MAY_CHANGE and before.get(name, value) != value:
-                raise ConfigError(
-                    f"{folder} holds a run whose {name} is {before.get(name)!r}, not {value!r}; choose another --out."
-                )
-    elif folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty and holds no training run; choose another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(kept)
-
-
-def _said(error: OSError, config: Path | None) -> str:
-    import errno
-
-    if error.errno == errno.ENOSPC:
-        return (
-            "The disk is full. Make room, or choose another --out; the last checkpoint is whole, and the same command "
-            "goes on from it."
-        )
-    return f"{error.filename or config or 'A file'} cannot be used: {error.strerror or error}."
 
 
 class ConsoleProgress:

@@ -15,6 +15,9 @@ from graph.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+ADAPTER = "adapter_config.json"
+"""The file by which a folder shows that it holds an adapter."""
+
 
 def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer.
@@ -32,6 +35,34 @@ def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, Pr
         place, options = _place(spec)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
     return model, load_tokenizer(spec)
+
+
+def load_trained(spec: str, weights: Path | None, dtype: str = "bfloat16") -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    """A policy as training has left it, and its tokenizer.
+
+    Args:
+        spec: what was trained; see `load_policy`.
+        weights: a folder with an adapter, or with all weights; None: nothing was trained yet.
+        dtype: of the weights that are not an adapter's.
+
+    Raises:
+        ConfigError: the weights cannot be loaded, or the adapter does not fit the model.
+    """
+    if weights is None:
+        return load_policy(spec, dtype)
+    if not (weights / ADAPTER).is_file():
+        model, _ = load_policy(str(weights), dtype)
+        return model, load_tokenizer(spec)
+    from peft import PeftModel
+
+    base, tokenizer = load_policy(spec, dtype)
+    with _explained(str(weights)):
+        try:
+            return PeftModel.from_pretrained(base, str(weights)), tokenizer
+        except RuntimeError as error:  # shapes that differ
+            raise ConfigError(
+                f"The adapter {weights} does not fit the model {spec!r}; was it trained on it?"
+            ) from error
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:

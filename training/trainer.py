@@ -31,6 +31,7 @@ from graph.errors import ModelError
 from training import checkpoints
 from training.alarms import Alarms
 from training.assemble import Assembled, assemble
+from training.breakdown import breakdown
 from training.collector import Collector, failures_by_kind
 from training.config import FlowGRPOConfig
 from training.engine import Engine
@@ -313,8 +314,8 @@ class FlowGRPOTrainer(Trainer):
         version = self.state.global_step
         rollouts = self._collected(self.parts.validator, version, self.parts.validation)
         figures = step_metrics(rollouts, version=version)
-        right = [rollout.rewards.get("outcome", rollout.reward or 0.0) >= 1.0 for rollout in rollouts]
-        figures["pass_rate"] = sum(right) / max(1, len(rollouts))
+        figures |= breakdown(rollouts)
+        figures["pass_rate"] = figures.pop("solved", 0.0)
         figures["seconds"] = time.perf_counter() - began
         named = {f"eval/{name}": value for name, value in figures.items()}
         self.log(named)
