@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 from collections.abc import Sequence
@@ -50,10 +51,12 @@ def make_trainer(
     Raises:
         ConfigError, DataError: a setting names something that cannot be had.
     """
+    _refuse_unknown(config)
     tasks = load_tasks(config.tasks)
     held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
     _refuse_overlap(tasks, held_out, config)
-    agent = agent or _agent(config)
+    replayed = _replayed(config)
+    agent = agent or _agent(config, asks=replayed is None or bool(held_out))
     from training.policy_model import load_policy, with_adapter
     from training.trainer import FlowGRPOTrainer, Parts
 
@@ -70,7 +73,8 @@ def make_trainer(
     engine = engine or _engine(config, model, chat)
     out = Path(config.out)
     store = RolloutStore(out / ROLLOUTS)
-    replayed = _replayed(config)
+    if replayed is not None:
+        replayed.refuse_other_tokens(len(tokenizer))
     schedule = replayed or Schedule(tasks, config.tasks_per_step, config.seed)
     training = Sampling(config.temperature, config.max_tokens)
     validating = Sampling(config.validation_temperature, config.max_tokens)
@@ -116,6 +120,23 @@ def make_validator(
     return _collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
 
 
+def _refuse_unknown(config: FlowGRPOConfig) -> None:
+    """Names that only transformers knows are checked before anything is loaded."""
+    from transformers import SchedulerType
+    from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    schedules = [item.value for item in SchedulerType]
+    if config.lr_scheduler not in schedules:
+        raise ConfigError(f"There is no lr_scheduler {config.lr_scheduler!r}; choose one of {', '.join(schedules)}.")
+    for name in config.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ConfigError(f"report_to names {name!r}, which is not known; choose from {known}.")
+        if name not in get_available_reporting_integrations():
+            raise ConfigError(f"report_to names {name!r}, whose package is not installed; run `pip install {name}`.")
+
+
 def _replayed(config: FlowGRPOConfig) -> Replayed | None:
     if config.replay is None:
         return None
@@ -148,9 +169,13 @@ def _collector(
     return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
 
 
-def _agent(config: FlowGRPOConfig) -> Agent:
+def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
+    """The agent that the settings name; if it will be run, what it needs is asked for at once."""
     if config.agent is None:
-        return GraphAgent(config.context, role=config.role)
+        own = GraphAgent(config.context, role=config.role)
+        if asks:
+            asyncio.run(own.preflight())
+        return own
     module, _, attribute = config.agent.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -159,6 +184,8 @@ def _agent(config: FlowGRPOConfig) -> Agent:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"The agent {config.agent!r} cannot be imported: {error}.") from error
     agent: Agent = made(config) if callable(made) else made
+    if asks and isinstance(agent, GraphAgent):
+        asyncio.run(agent.preflight())
     if not all(hasattr(agent, name) for name in ("prepare", "run", "turns")):
         raise ConfigError(
             f"{config.agent!r} makes a {type(agent).__name__}; see training.agents.Agent for what it needs."

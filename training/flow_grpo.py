@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from graph.errors import AgentFlowError, ConfigError
-from training.config import FlowGRPOConfig, load_config
-from training.run_folder import claim, said
+from training.config import FlowGRPOConfig, described, load_config
+from training.run_folder import claim, held, said
+from training.secrecy import without_credentials
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -37,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(
         prog="python -m training.flow_grpo",
+        usage="%(prog)s [--config FILE] [--show] [--SETTING VALUE ...]",
         description="Flow-GRPO: train the planner inside the running graph.",
-        epilog="Any setting of training.config.FlowGRPOConfig can follow as --setting value.",
+        epilog=f"settings, in the YAML file or after it as --SETTING VALUE, which wins:\n\n{described()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         train(config)
     except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {without_credentials(str(error))}\n")
         return 2
     except OSError as error:
         sys.stderr.write(f"error: {said(error, options.config)}\n")
@@ -69,27 +72,39 @@ def train(config: FlowGRPOConfig) -> None:
         AgentFlowError: what ended it, in one sentence.
         OSError: the disk is full.
     """
-    import torch
     import transformers
 
     from training.build import make_trainer
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    claim(Path(config.out), config.as_dict(), may_change=MAY_CHANGE)
+    folder = Path(config.out)
+    # Another number of steps would change a schedule that ends with them.
+    fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
+    claim(folder, config.as_dict(), may_change=MAY_CHANGE - fixed)
     progress = ConsoleProgress(config)
-    trainer, store = make_trainer(config, progress=progress)
-    with progress:
-        try:
-            trainer.train_from_last_checkpoint(store)
-            trainer.save_model(str(Path(config.out) / "final"))
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(
-                f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, or "
-                "turn gradient_checkpointing on. The same command goes on from the last checkpoint."
-            ) from error
-        finally:
-            trainer.close()
+    with held(folder):
+        trainer, store = make_trainer(config, progress=progress)
+        with progress:
+            try:
+                trainer.train_from_last_checkpoint(store)
+                trainer.save_final()
+            except (MemoryError, RuntimeError) as error:
+                if not _is_about_memory(error):
+                    raise
+                raise ConfigError(
+                    f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, "
+                    "or turn gradient_checkpointing on. The same command goes on from the last checkpoint."
+                ) from error
+            finally:
+                trainer.close()
+
+
+def _is_about_memory(error: Exception) -> bool:
+    """torch has a class of its own for the memory of GPUs, and a plain RuntimeError for that of the machine."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 class ConsoleProgress:
