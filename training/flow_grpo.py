@@ -74,12 +74,14 @@ def train(config: FlowGRPOConfig) -> None:
     import torch
     import transformers
 
+    from training import ranks
     from training.build import make_trainer
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    _claim(config)
-    progress = ConsoleProgress(config)
+    if ranks.rank() == 0:  # the other processes of a run neither write its folder nor speak
+        _claim(config)
+    progress = ConsoleProgress(config, quiet=ranks.rank() > 0)
     trainer, store = make_trainer(config, progress=progress)
     with progress:
         try:
@@ -132,14 +134,14 @@ def _said(error: OSError, config: Path | None) -> str:
 class ConsoleProgress:
     """A progress bar of steps and rollouts, and a line for every step."""
 
-    def __init__(self, config: FlowGRPOConfig) -> None:
+    def __init__(self, config: FlowGRPOConfig, *, quiet: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._console = Console(stderr=True, soft_wrap=True)
+        self._console = Console(stderr=True, soft_wrap=True, quiet=quiet)
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
         self._progress = Progress(
-            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+            *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
         )
         self._config = config
         self._task: TaskID | None = None

@@ -117,6 +117,8 @@ class FlowGRPOTrainer(Trainer):
         super().__init__(
             model=model, args=arguments(config), train_dataset=[0], eval_dataset=[0], processing_class=tokenizer
         )
+        if parts.reference is not None:
+            parts.reference.to(self.args.device)
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` and `Progress` tell it better
         self._step: _Step | None = None
         self._figures: dict[str, float] = {}
@@ -185,7 +187,7 @@ class FlowGRPOTrainer(Trainer):
         )
         figures = step_metrics(rollouts, version=self.state.global_step) | self._group_figures(made, groups)
         figures |= {"seconds/sync": synced - began, "seconds/rollout": ended - synced}
-        figures |= _engine_figures(self.parts.engine, ended - synced)
+        figures |= self._engine_figures(ended - synced)
         if not made.rollouts:
             kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
             first = next((r.failure["message"] for r in rollouts if r.failure), "")
@@ -300,6 +302,13 @@ class FlowGRPOTrainer(Trainer):
         version = self.state.global_step
         if self.parts.engine.version != version:
             self._runner.run(self.parts.engine.sync(version))
+
+    def _engine_figures(self, seconds: float) -> dict[str, float]:
+        figures = self._runner.run(self.parts.engine.figures())
+        made = {f"engine/{name}": value for name, value in figures.items()}
+        if "sampled_tokens" in figures:
+            made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
+        return made
 
     # Validation
 
@@ -429,13 +438,3 @@ def arguments(config: FlowGRPOConfig) -> TrainingArguments:
 
 def _only(items: Sequence[int]) -> dict[str, int]:
     return {"update": items[0]}
-
-
-def _engine_figures(engine: Engine, seconds: float) -> dict[str, float]:
-    statistics = getattr(engine, "statistics", None)
-    if statistics is None:
-        return {}
-    figures = statistics.reset()
-    made = {f"engine/{name}": float(value) for name, value in figures.items()}
-    made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
-    return made
