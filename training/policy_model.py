@@ -29,10 +29,12 @@ def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, Pr
     Raises:
         ConfigError: there is no such model, or it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GgufConfig
 
     with _explained(spec):
         place, options = _place(spec)
+        if "gguf_file" in options:  # left packed it would be slow, and could be neither merged nor saved
+            options["quantization_config"] = GgufConfig(dequantize=True)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
     return model, load_tokenizer(spec)
 
@@ -75,7 +77,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _place(spec: str) -> tuple[str, dict[str, str]]:
+def _place(spec: str) -> tuple[str, dict[str, Any]]:
     """What transformers' `from_pretrained` is given."""
     if not spec.endswith(".gguf"):
         return spec, {}

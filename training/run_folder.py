@@ -13,15 +13,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from graph.errors import ConfigError, DataError
+from training import ranks
 from training.secrecy import without_credentials
 
 SETTINGS = "config.yaml"
 LOCK = ".lock"
-
-
-def is_first_rank() -> bool:
-    """Whether this process speaks for all that were launched together."""
-    return not int(os.environ.get("RANK") or 0)
 
 
 def claim(folder: Path, settings: Mapping[str, Any], *, may_change: Collection[str] = ()) -> None:
@@ -36,7 +32,7 @@ def claim(folder: Path, settings: Mapping[str, Any], *, may_change: Collection[s
         ConfigError: the folder belongs to other settings, or holds something else.
         OSError: it cannot be written.
     """
-    if not is_first_rank():
+    if ranks.rank() > 0:
         return
     kept = folder / SETTINGS
     shown = {name: _shown(value) for name, value in settings.items()}
@@ -64,7 +60,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another process holds it.
     """
-    if not is_first_rank():
+    if ranks.rank() > 0:
         yield
         return
     try:

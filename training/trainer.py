@@ -119,6 +119,8 @@ class FlowGRPOTrainer(Trainer):
         super().__init__(
             model=model, args=arguments(config), train_dataset=[0], eval_dataset=[0], processing_class=tokenizer
         )
+        if parts.reference is not None:
+            parts.reference.to(self.args.device)
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` and `Progress` tell it better
         self._step: _Step | None = None
         self._figures: dict[str, float] = {}
@@ -189,7 +191,7 @@ class FlowGRPOTrainer(Trainer):
         )
         figures = step_metrics(rollouts, version=self.state.global_step) | self._group_figures(made, groups)
         figures |= {"seconds/sync": synced - began, "seconds/rollout": ended - synced}
-        figures |= _engine_figures(self.parts.engine, ended - synced)
+        figures |= self._engine_figures(ended - synced)
         self._refuse_nothing(step, made, rollouts)
         batches = self._laid_out(made, model)
         figures["tokens/trained"] = sum(len(batch.terms) for batch in batches)
@@ -218,13 +220,13 @@ class FlowGRPOTrainer(Trainer):
             kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
             first = next((r.failure["message"] for r in rollouts if r.failure), "")
             raise ModelError(
-                f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first} Then give the same "
-                f"command again; {self._last_checkpoint()}."
+                f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first} Then give the "
+                f"same command again; {self._last_checkpoint()}."
             )
         if not any(rollout.turns for rollout in rollouts):
             raise ModelError(
-                f"The {self.config.role} was never asked in the {len(rollouts)} rollouts of step {step}, so nothing can "
-                "be learned; check `role` and the settings of the agent around it."
+                f"The {self.config.role} was never asked in the {len(rollouts)} rollouts of step {step}, so nothing "
+                "can be learned; check `role` and the settings of the agent around it."
             )
 
     def _collected(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> list[Rollout]:
@@ -319,6 +321,13 @@ class FlowGRPOTrainer(Trainer):
         if self.parts.engine.version != version:
             self._runner.run(self.parts.engine.sync(version))
 
+    def _engine_figures(self, seconds: float) -> dict[str, float]:
+        figures = self._runner.run(self.parts.engine.figures())
+        made = {f"engine/{name}": value for name, value in figures.items()}
+        if "sampled_tokens" in figures:
+            made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
+        return made
+
     # Validation
 
     def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
@@ -333,7 +342,7 @@ class FlowGRPOTrainer(Trainer):
         figures |= breakdown(rollouts)
         figures["pass_rate"] = figures.pop("solved", 0.0)
         figures["seconds"] = time.perf_counter() - began
-        figures |= _engine_figures(self.parts.engine, figures["seconds"])
+        figures |= self._engine_figures(figures["seconds"])
         named = {f"eval/{name}": value for name, value in figures.items()}
         self.log(named)
         # Told as transformers' own `evaluate` tells it: this takes back the wish to evaluate, which the end of an epoch
@@ -495,13 +504,3 @@ def _varies(group: Group) -> bool:
 
 def _only(items: Sequence[int]) -> dict[str, int]:
     return {"update": items[0]}
-
-
-def _engine_figures(engine: Engine, seconds: float) -> dict[str, float]:
-    statistics = getattr(engine, "statistics", None)
-    if statistics is None:
-        return {}
-    figures = statistics.reset()
-    made = {f"engine/{name}": float(value) for name, value in figures.items()}
-    made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
-    return made
