@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -119,6 +120,16 @@ def with_adapter(model: PreTrainedModel, *, rank: int, alpha: int, targets: str,
             return get_peft_model(model, settings)
         except ValueError as error:
             raise ConfigError(f"lora_targets {targets!r} does not fit this model: {error}") from error
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A second model with the same frozen weights (the very tensors, no copy) and a copy of those that are trained.
+
+    Its modules are its own: what is switched on one (training mode, checkpointing, hooks) does not reach the other.
+    """
+    frozen: list[torch.Tensor] = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    held: list[torch.Tensor] = [*frozen, *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in held})
 
 
 def without_adapter(model: nn.Module) -> AbstractContextManager[Any]:
