@@ -149,8 +149,6 @@ class FlowGRPOConfig:
             "deterministic needs concurrency to be left unset": self.deterministic and self.concurrency is not None,
             "validation_every needs validation, the held-out tasks": bool(self.validation_every)
             and not self.validation,
-            "validation is given, but validation_every is 0 and nothing would be validated": bool(self.validation)
-            and not self.validation_every,
             "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
             "replay takes the place of new rollouts, which refill would ask for": bool(self.replay)
             and bool(self.refill),
