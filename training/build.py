@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
 
 from evals.data import sample
 from evals.task import Task
 from graph.errors import ConfigError
+from training import ranks
 from training.agents import Agent, GraphAgent
 from training.chat_tokens import ChatTokens
 from training.collector import Collector, CollectorSettings
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 
 ROLLOUTS = "rollouts"
 VALIDATIONS = "validations"
+ADAPTERS = "adapters"
 
 
 def make_trainer(
@@ -50,10 +58,14 @@ def make_trainer(
     Raises:
         ConfigError, DataError: a setting names something that cannot be had.
     """
+    _refuse_unknown(config)
+    if engine is None:
+        ranks.refuse_unsuited_sharding(config.engine)
     tasks = load_tasks(config.tasks)
     held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
     _refuse_overlap(tasks, held_out, config)
-    agent = agent or _agent(config)
+    replayed = _replayed(config)
+    agent = agent or _agent(config, asks=replayed is None or bool(held_out))
     from training.policy_model import load_policy, with_adapter
     from training.trainer import FlowGRPOTrainer, Parts
 
@@ -70,7 +82,8 @@ def make_trainer(
     engine = engine or _engine(config, model, chat)
     out = Path(config.out)
     store = RolloutStore(out / ROLLOUTS)
-    replayed = _replayed(config)
+    if replayed is not None:
+        replayed.refuse_other_tokens(len(tokenizer))
     schedule = replayed or Schedule(tasks, config.tasks_per_step, config.seed)
     training = Sampling(config.temperature, config.max_tokens)
     validating = Sampling(config.validation_temperature, config.max_tokens)
@@ -104,7 +117,7 @@ def make_validator(
     if config.validation is None:
         raise ConfigError("The setting `validation` is missing: held-out tasks to measure the policy on.")
     tasks = sample(load_tasks(config.validation), config.validation_limit, config.seed)
-    agent = _agent(config)
+    agent = _agent(config, asks=True)
     from training.policy_model import load_trained, quiet
 
     quiet()
@@ -115,6 +128,23 @@ def make_validator(
     store = RolloutStore(Path(config.out) / ROLLOUTS)
     sampling = Sampling(config.validation_temperature, config.max_tokens)
     return _collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
+
+
+def _refuse_unknown(config: FlowGRPOConfig) -> None:
+    """Names that only transformers knows are checked before anything is loaded."""
+    from transformers import SchedulerType
+    from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    schedules = [item.value for item in SchedulerType]
+    if config.lr_scheduler not in schedules:
+        raise ConfigError(f"There is no lr_scheduler {config.lr_scheduler!r}; choose one of {', '.join(schedules)}.")
+    for name in config.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ConfigError(f"report_to names {name!r}, which is not known; choose from {known}.")
+        if name not in get_available_reporting_integrations():
+            raise ConfigError(f"report_to names {name!r}, whose package is not installed; run `pip install {name}`.")
 
 
 def _replayed(config: FlowGRPOConfig) -> Replayed | None:
@@ -149,9 +179,13 @@ def _collector(
     return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
 
 
-def _agent(config: FlowGRPOConfig) -> Agent:
+def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
+    """The agent that the settings name; if it will be run, what it needs is asked for at once."""
     if config.agent is None:
-        return GraphAgent(config.context, role=config.role)
+        own = GraphAgent(config.context, role=config.role)
+        if asks:
+            asyncio.run(own.preflight())
+        return own
     module, _, attribute = config.agent.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -160,6 +194,8 @@ def _agent(config: FlowGRPOConfig) -> Agent:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"The agent {config.agent!r} cannot be imported: {error}.") from error
     agent: Agent = made(config) if callable(made) else made
+    if asks and isinstance(agent, GraphAgent):
+        asyncio.run(agent.preflight())
     if not all(hasattr(agent, name) for name in ("prepare", "run", "turns")):
         raise ConfigError(
             f"{config.agent!r} makes a {type(agent).__name__}; see training.agents.Agent for what it needs."
@@ -168,6 +204,8 @@ def _agent(config: FlowGRPOConfig) -> Agent:
 
 
 def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+    if config.engine == "vllm":
+        return _vllm_engine(config, model, chat)
     from training.transformers_engine import TransformersEngine
 
     return TransformersEngine(
@@ -177,6 +215,28 @@ def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engin
         max_batch=config.max_batch,
         memory_tokens=config.memory_tokens,
         deterministic=config.deterministic,
+    )
+
+
+def _vllm_engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+    from training.logprobs import completion_logprobs
+    from training.vllm_checks import Probe
+    from training.vllm_engine import VllmEngine, server_urls
+    from training.weight_delivery import AdapterDelivery, Delivery, WeightDelivery
+
+    assert config.vllm_url is not None
+    folder = Path(config.vllm_adapters or Path(config.out) / ADAPTERS)
+    run = hashlib.sha256(str(Path(config.out).absolute()).encode()).hexdigest()[:8]
+    delivery: Delivery = AdapterDelivery(model, folder, run) if config.lora_rank else WeightDelivery(model)
+    prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
+    key = os.environ.get("AGENTFLOW_API_KEY")
+    return VllmEngine(
+        server_urls(config.vllm_url),
+        delivery,
+        chat.end_ids,
+        max_context=config.max_context,
+        probe=Probe(config.model, prompt, config.temperature, partial(completion_logprobs, model)),
+        api_key=SecretStr(key) if key else None,
     )
 
 

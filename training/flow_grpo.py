@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from graph.errors import AgentFlowError, ConfigError
-from training.config import FlowGRPOConfig, load_config
-from training.run_folder import claim, said
+from training.config import FlowGRPOConfig, described, load_config
+from training.run_folder import claim, held, said
+from training.secrecy import without_credentials
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -37,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(
         prog="python -m training.flow_grpo",
+        usage="%(prog)s [--config FILE] [--show] [--SETTING VALUE ...]",
         description="Flow-GRPO: train the planner inside the running graph.",
-        epilog="Any setting of training.config.FlowGRPOConfig can follow as --setting value.",
+        epilog=f"settings, in the YAML file or after it as --SETTING VALUE, which wins:\n\n{described()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         train(config)
     except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {without_credentials(str(error))}\n")
         return 2
     except OSError as error:
         sys.stderr.write(f"error: {said(error, options.config)}\n")
@@ -69,39 +72,51 @@ def train(config: FlowGRPOConfig) -> None:
         AgentFlowError: what ended it, in one sentence.
         OSError: the disk is full.
     """
-    import torch
-
+    from training import ranks
     from training.build import make_trainer
     from training.policy_model import quiet
 
     quiet()
-    claim(Path(config.out), config.as_dict(), may_change=MAY_CHANGE)
-    progress = ConsoleProgress(config)
-    trainer, store = make_trainer(config, progress=progress)
-    with progress:
-        try:
-            trainer.train_from_last_checkpoint(store)
-            trainer.save_model(str(Path(config.out) / "final"))
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(
-                f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, or "
-                "turn gradient_checkpointing on. The same command goes on from the last checkpoint."
-            ) from error
-        finally:
-            trainer.close()
+    folder = Path(config.out)
+    # Another number of steps would change a schedule that ends with them.
+    fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
+    claim(folder, config.as_dict(), may_change=MAY_CHANGE - fixed)
+    progress = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
+    with held(folder):
+        trainer, store = make_trainer(config, progress=progress)
+        with progress:
+            try:
+                trainer.train_from_last_checkpoint(store)
+                trainer.save_final()
+            except (MemoryError, RuntimeError) as error:
+                if not _is_about_memory(error):
+                    raise
+                raise ConfigError(
+                    f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, "
+                    "or turn gradient_checkpointing on. The same command goes on from the last checkpoint."
+                ) from error
+            finally:
+                trainer.close()
+
+
+def _is_about_memory(error: Exception) -> bool:
+    """torch has a class of its own for the memory of GPUs, and a plain RuntimeError for that of the machine."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 class ConsoleProgress:
     """A progress bar of steps and rollouts, and a line for every step."""
 
-    def __init__(self, config: FlowGRPOConfig) -> None:
+    def __init__(self, config: FlowGRPOConfig, *, quiet: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._console = Console(stderr=True, soft_wrap=True)
+        self._console = Console(stderr=True, soft_wrap=True, quiet=quiet)
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
         self._progress = Progress(
-            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+            *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
         )
         self._config = config
         self._task: TaskID | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -38,10 +39,12 @@ def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, Pr
     Raises:
         ConfigError: there is no such model, or it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GgufConfig
 
     with _explained(spec):
         place, options = _place(spec)
+        if "gguf_file" in options:  # left packed it would be slow, and could be neither merged nor saved
+            options["quantization_config"] = GgufConfig(dequantize=True)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
     return model, load_tokenizer(spec)
 
@@ -84,7 +87,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _place(spec: str) -> tuple[str, dict[str, str]]:
+def _place(spec: str) -> tuple[str, dict[str, Any]]:
     """What transformers' `from_pretrained` is given."""
     if not spec.endswith(".gguf"):
         return spec, {}
@@ -126,6 +129,16 @@ def with_adapter(model: PreTrainedModel, *, rank: int, alpha: int, targets: str,
             return get_peft_model(model, settings)
         except ValueError as error:
             raise ConfigError(f"lora_targets {targets!r} does not fit this model: {error}") from error
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A second model with the same frozen weights (the very tensors, no copy) and a copy of those that are trained.
+
+    Its modules are its own: what is switched on one (training mode, checkpointing, hooks) does not reach the other.
+    """
+    frozen: list[torch.Tensor] = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    held: list[torch.Tensor] = [*frozen, *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in held})
 
 
 def without_adapter(model: nn.Module) -> AbstractContextManager[Any]:
