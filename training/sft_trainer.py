@@ -49,6 +49,9 @@ class PlannerSFTTrainer(SFTTrainer):  # type: ignore[misc]
         if self.is_world_process_zero():
             self._file.append({"update": self.state.global_step, "time": time.time(), **logs})
 
+    def create_model_card(self, *args: object, **kwargs: object) -> None:
+        """None here: `training.export` writes one, with what was really measured."""
+
     def _get_output_dir(self, trial: object) -> str:
         return str(self._staged or super()._get_output_dir(trial))
 
