@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from graph.errors import AgentFlowError, ConfigError
 from training import checkpoints
 from training.metrics import read_metrics
-from training.model_card import base_name, graph_options, model_card
-from training.run_folder import read_settings, said
+from training.model_card import AGENT, base_name, graph_options, model_card
+from training.run_folder import SETTINGS, read_settings, said
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         gguf = export(options.run, out, checkpoint=options.checkpoint, gguf=options.gguf, base=options.base)
         sys.stdout.write(f"exported to {out}\n")
         if gguf:
-            words = " ".join(graph_options(read_settings(options.run)))
+            words = " ".join(graph_options(_settings_of(options.run)))
             sys.stdout.write(f'use it: python -m graph "QUESTION" --planner-model {_spec(out)} {words}\n')
     except AgentFlowError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -96,7 +96,7 @@ def export(
         ConfigError, DataError: there is no such run, checkpoint or base; or `out` is taken.
         OSError: the disk is full.
     """
-    settings = read_settings(run)
+    settings = _settings_of(run)
     weights = checkpoints.weights_of(run, checkpoint)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already; remove it or choose another --out.")
@@ -114,7 +114,7 @@ def export(
             merged = merge(model)
             if gguf and base:
                 _add_gguf(merged, base, staged / f"{out.name}-{gguf}.gguf", gguf, told)
-            merged = merged.to(_dtype(settings))  # type: ignore[arg-type]
+            merged = merged.to(_dtype(settings))
             merged.save_pretrained(staged)
             tokenizer.save_pretrained(staged)
         _add_adapter(weights, staged, settings)
@@ -125,6 +125,16 @@ def export(
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return out / f"{out.name}-{gguf}.gguf" if gguf else None
+
+
+def _settings_of(run: Path) -> dict[str, Any]:
+    """A run's settings; of a supervised one with those of the agent whose rollouts it learned from."""
+    settings = read_settings(run)
+    source = Path(str(settings.get("rollouts", "")).split("+")[0].strip()).expanduser()
+    if "rollouts" not in settings or not (source / SETTINGS).is_file():
+        return settings
+    agent = read_settings(source)
+    return {**{name: agent[name] for name in AGENT if name in agent}, **settings}
 
 
 def merge(model: nn.Module) -> PreTrainedModel:
@@ -138,7 +148,7 @@ def merge(model: nn.Module) -> PreTrainedModel:
     with torch.no_grad():
         model = model.float().eval()
         if isinstance(model, PeftModel):
-            model = model.merge_and_unload()  # type: ignore[operator]
+            model = model.merge_and_unload()
     made: PreTrainedModel = model  # type: ignore[assignment]
     return made
 

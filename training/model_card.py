@@ -27,11 +27,13 @@ _FIGURES = {
     "eval/right_input": "held-out runs with the right tools and inputs",
     "loss": "loss",
 }
+AGENT = ("tools", "max_turns", "direct_arguments", "analyse", "verify", "answer", "agent_model")
+"""Settings of the agent that the planner was trained in."""
+
 _TOLD = (
     "tasks", "rollouts", "role", "steps", "tasks_per_step", "group_size", "temperature", "max_tokens", "reward",
     "estimator", "objective", "reduction", "beta", "epochs", "batch_size", "min_reward", "learning_rate", "lora_rank",
-    "lora_alpha", "lora_targets", "dtype", "seed", "tools", "max_turns", "direct_arguments", "analyse", "verify",
-    "answer", "agent_model",
+    "lora_alpha", "lora_targets", "dtype", "seed", *AGENT,
 )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from graph.errors import AgentFlowError, ConfigError, DataError
-from training import checkpoints
 from training.assemble import rows_of
 from training.config import (
     AboveZero,
@@ -37,7 +36,7 @@ from training.secrecy import without_credentials
 from training.store import read_rollouts
 
 if TYPE_CHECKING:
-    from trl import SFTTrainer
+    from training.sft_trainer import PlannerSFTTrainer
 
 COMMAND = "training.sft"
 MAY_CHANGE = frozenset({"keep", "save_every", "report_to", "micro_batch"})
@@ -199,9 +198,8 @@ def train(settings: SFTSettings) -> None:
     claim(folder, {**plain_values(settings), "command": COMMAND}, may_change=MAY_CHANGE)
     with held(folder):
         trainer = make_trainer(settings, found)
-        kept = checkpoints.checkpoints(folder)
         try:
-            trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
+            trainer.train_from_last_checkpoint()
         except torch.OutOfMemoryError as error:
             raise ConfigError(
                 f"There is not enough memory for {settings.micro_batch} transcripts; lower micro_batch, or turn "
@@ -215,7 +213,7 @@ def _rollouts(spec: str) -> Iterator[Rollout]:
         yield from read_rollouts(path / "rollouts" if (path / "rollouts").is_dir() else path)
 
 
-def make_trainer(settings: SFTSettings, found: Examples) -> SFTTrainer:
+def make_trainer(settings: SFTSettings, found: Examples) -> PlannerSFTTrainer:
     """TRL's trainer, with our checkpoints and metrics.
 
     Raises:

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
 from transformers import PrinterCallback
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from training import checkpoints
 from training.metrics import MetricsFile
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from training.sft import SFTSettings
 
 
-class PlannerSFTTrainer(SFTTrainer):  # type: ignore[misc]
+class PlannerSFTTrainer(SFTTrainer):
     """Learns transcripts whose ids and labels are given; nothing is tokenized or cut.
 
     Args:
@@ -27,7 +27,7 @@ class PlannerSFTTrainer(SFTTrainer):  # type: ignore[misc]
         tokenizer: saved with every checkpoint.
     """
 
-    def __init__(self, model: nn.Module, settings: SFTSettings, data: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, settings: SFTSettings, data: Any, tokenizer: Any) -> None:
         self.run_folder = Path(settings.out)
         self._keep = settings.keep
         self._staged: Path | None = None
@@ -35,11 +35,12 @@ class PlannerSFTTrainer(SFTTrainer):  # type: ignore[misc]
         super().__init__(model=model, args=_arguments(settings), train_dataset=data, processing_class=tokenizer)
         self.remove_callback(PrinterCallback)
 
-    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
-        """Trains to the end; lines of `metrics.jsonl` after the checkpoint are written anew."""
-        done = checkpoints.update_of(Path(resume_from_checkpoint)) if resume_from_checkpoint else -1
-        self._file.discard_after(done)
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+    def train_from_last_checkpoint(self) -> None:
+        """Trains to the end, from the newest whole checkpoint if there is one; later lines of the metrics go first."""
+        kept = checkpoints.checkpoints(self.run_folder)
+        if self.is_world_process_zero():
+            self._file.discard_after(checkpoints.update_of(kept[-1]) if kept else -1)
+        self.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Writes the figures of an update to `metrics.jsonl`."""
@@ -55,14 +56,14 @@ class PlannerSFTTrainer(SFTTrainer):  # type: ignore[misc]
     def _get_output_dir(self, trial: object) -> str:
         return str(self._staged or super()._get_output_dir(trial))
 
-    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+    def _save_checkpoint(self, model: Any, trial: object) -> None:
         update = self.state.global_step
         if self.is_world_process_zero():
             checkpoints.staging_folder(self.run_folder)
         self._staged = self.run_folder / "staging"
         self.accelerator.wait_for_everyone()
         try:
-            super()._save_checkpoint(model, trial)
+            super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
                 checkpoints.publish(self._staged / f"checkpoint-{update}", self.run_folder, update, keep=self._keep)

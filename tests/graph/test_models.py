@@ -79,6 +79,13 @@ def test_embedded_specs(spec: str, model: str) -> None:
     assert made.model == model
 
 
+@pytest.mark.parametrize("spec", ["./planner", "runs/town/export", "own.gguf", "embedded:./planner"])
+def test_a_path_is_an_embedded_model(spec: str) -> None:
+    made = make_model(spec)
+    assert isinstance(made, EmbeddedChat)
+    assert made.model == str(Path(spec.removeprefix("embedded:")).absolute())
+
+
 def test_an_embedded_file_is_looked_for_only_when_it_is_used(tmp_path: Path) -> None:
     made = make_model(f"embedded:{tmp_path / 'own.gguf'}")
     with pytest.raises(ConfigError, match=r"no model file .*own\.gguf"):

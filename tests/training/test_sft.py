@@ -11,6 +11,7 @@ import torch
 from graph.errors import DataError
 from training import checkpoints
 from training.chat_tokens import ChatTokens
+from training.export import export
 from training.metrics import read_metrics
 from training.policy_model import load_trained
 from training.records import PlannerTurn, Rollout
@@ -96,6 +97,12 @@ def test_it_learns_what_succeeded_and_resumes_to_the_same_end(
     assert [line["update"] for line in lines] == [1, 2, 3, 4]
     assert [line["loss"] for line in lines] == pytest.approx(losses, abs=1e-5)
     assert negative_log_likelihood(stored, policy_folder, out / "checkpoint-4") == pytest.approx(learned, abs=1e-5)
+
+    (stored / "config.yaml").write_text("direct_arguments: true\ntools: [python]\nmodel: other\n")
+    assert export(out, tmp_path / "planner") is None
+    card = (tmp_path / "planner" / "README.md").read_text()
+    assert "--direct-arguments --tools python" in card
+    assert "successful rollouts (supervised), checkpoint 4" in card
 
 
 def negative_log_likelihood(stored: Path, policy: Path, weights: Path | None) -> float:
