@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -119,7 +119,7 @@ class FlowGRPOConfig:
     validation_every: Count = _option("Steps between validations; 0: none.", 0)
     validation_limit: Positive | None = _option("Tasks of a validation, drawn by seed.", None)
     validation_temperature: NotNegative = _option("0 takes the likeliest tokens.", 0.0)
-    save_every: Positive = _option("Steps between checkpoints.", 10)
+    save_every: Positive = _option("Steps between checkpoints: what is done since the last one is done again.", 1)
     keep: Positive = _option("Checkpoints that are kept.", 3)
     report_to: tuple[str, ...] = _option("tensorboard, wandb, trackio, ...", ())
 
@@ -149,6 +149,11 @@ class FlowGRPOConfig:
             "deterministic needs concurrency to be left unset": self.deterministic and self.concurrency is not None,
             "validation_every needs validation, the held-out tasks": bool(self.validation_every)
             and not self.validation,
+            "validation is given, but validation_every is 0 and nothing would be validated": bool(self.validation)
+            and not self.validation_every,
+            "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
+            "replay takes the place of new rollouts, which refill would ask for": bool(self.replay)
+            and bool(self.refill),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
             "with lora_rank 0 the servers of vllm_url change at every step; the frozen roles need another server": (
                 self.engine == "vllm" and not self.lora_rank and self._frozen_roles_share_the_policys_server()
@@ -188,6 +193,43 @@ def _adapters() -> dict[str, TypeAdapter[Any]]:
     return {name: TypeAdapter(hint) for name, hint in get_type_hints(FlowGRPOConfig, include_extras=True).items()}
 
 
+GROUPS = {
+    "model": "What is trained",
+    "agent_model": "The agent around it",
+    "steps": "Rollouts",
+    "reward": "Reward",
+    "estimator": "Objective",
+    "learning_rate": "Update",
+    "engine": "Engine",
+    "validation": "Validation, checkpoints, logs",
+}
+"""Headings of the settings, by the first setting under each."""
+
+
+def described() -> str:
+    """All settings with what they mean and their defaults, as text."""
+    hints = get_type_hints(FlowGRPOConfig)
+    lines: list[str] = []
+    for item in fields(FlowGRPOConfig):
+        if item.name in GROUPS:
+            lines += ["", f"{GROUPS[item.name]}:"]
+        default = "required" if item.default is MISSING else f"default: {_written(item.default)}"
+        choices = _choices(hints[item.name])
+        lines.append(f"  --{item.name:<22} {item.metadata['description']} ({choices}{default})")
+    return "\n".join(lines[1:])
+
+
+def _choices(hint: Any) -> str:
+    return f"{' or '.join(get_args(hint))}; " if get_origin(hint) is Literal else ""
+
+
+def _written(value: Any) -> str:
+    """A value as YAML has it."""
+    if isinstance(value, tuple):
+        value = list(value)
+    return "null" if value is None else str(yaml.safe_dump(value, default_flow_style=True)).split("\n")[0]
+
+
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FlowGRPOConfig:
     """A configuration from a YAML file and `--key value` pairs, which win.
 
@@ -199,7 +241,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FlowGRPOCon
     known = {item.name: item for item in fields(FlowGRPOConfig)}
     unknown = next((name for name in values if name not in known), None)
     if unknown is not None:
-        raise ConfigError(f"There is no setting {unknown!r}{_meant(unknown, known)}; the README lists them all.")
+        raise ConfigError(f"There is no setting {unknown!r}{_meant(unknown, known)}; --help lists them all.")
     missing = [name for name, item in known.items() if item.default is MISSING and name not in values]
     if missing:
         raise ConfigError(f"The setting `{missing[0]}` is missing: {known[missing[0]].metadata['description']}")

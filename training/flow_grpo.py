@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +17,14 @@ from typing import TYPE_CHECKING
 import yaml
 
 from graph.errors import AgentFlowError, ConfigError
-from training.config import FlowGRPOConfig, load_config
+from training.config import FlowGRPOConfig, described, load_config
+from training.run_folder import claim, held, said
+from training.secrecy import without_credentials
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from training.records import Rollout
-
-SETTINGS = "config.yaml"
 
 MAY_CHANGE = frozenset(
     {"steps", "keep", "save_every", "report_to", "max_batch", "memory_tokens", "token_budget", "validation_every",
@@ -39,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(
         prog="python -m training.flow_grpo",
+        usage="%(prog)s [--config FILE] [--show] [--SETTING VALUE ...]",
         description="Flow-GRPO: train the planner inside the running graph.",
-        epilog="Any setting of training.config.FlowGRPOConfig can follow as --setting value.",
+        epilog=f"settings, in the YAML file or after it as --SETTING VALUE, which wins:\n\n{described()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
@@ -53,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         train(config)
     except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {without_credentials(str(error))}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"error: {_said(error, options.config)}\n")
+        sys.stderr.write(f"error: {said(error, options.config)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from the last checkpoint\n")
@@ -71,7 +72,6 @@ def train(config: FlowGRPOConfig) -> None:
         AgentFlowError: what ended it, in one sentence.
         OSError: the disk is full.
     """
-    import torch
     import transformers
 
     from training import ranks
@@ -79,56 +79,33 @@ def train(config: FlowGRPOConfig) -> None:
 
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    if ranks.rank() == 0:  # the other processes of a run neither write its folder nor speak
-        _claim(config)
-    progress = ConsoleProgress(config, quiet=ranks.rank() > 0)
-    trainer, store = make_trainer(config, progress=progress)
-    with progress:
-        try:
-            trainer.train_from_last_checkpoint(store)
-            trainer.save_model(str(Path(config.out) / "final"))
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(
-                f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, or "
-                "turn gradient_checkpointing on. The same command goes on from the last checkpoint."
-            ) from error
-        finally:
-            trainer.close()
-
-
-def _claim(config: FlowGRPOConfig) -> None:
-    """Keeps the settings in the run's folder, and refuses a folder of another run.
-
-    Raises:
-        ConfigError: the folder belongs to other settings, or cannot be written.
-    """
     folder = Path(config.out)
-    kept = folder / SETTINGS
-    text = yaml.safe_dump(config.as_dict(), sort_keys=False)
-    if kept.exists():
-        before = yaml.safe_load(kept.read_text(encoding="utf-8"))
-        for name, value in config.as_dict().items():
-            if name not in MAY_CHANGE and before.get(name, value) != value:
+    # Another number of steps would change a schedule that ends with them.
+    fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
+    claim(folder, config.as_dict(), may_change=MAY_CHANGE - fixed)
+    progress = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
+    with held(folder):
+        trainer, store = make_trainer(config, progress=progress)
+        with progress:
+            try:
+                trainer.train_from_last_checkpoint(store)
+                trainer.save_final()
+            except (MemoryError, RuntimeError) as error:
+                if not _is_about_memory(error):
+                    raise
                 raise ConfigError(
-                    f"{folder} holds a run whose {name} is {before.get(name)!r}, not {value!r}; choose another --out."
-                )
-    elif folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty and holds no training run; choose another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(kept)
+                    f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, "
+                    "or turn gradient_checkpointing on. The same command goes on from the last checkpoint."
+                ) from error
+            finally:
+                trainer.close()
 
 
-def _said(error: OSError, config: Path | None) -> str:
-    import errno
+def _is_about_memory(error: Exception) -> bool:
+    """torch has a class of its own for the memory of GPUs, and a plain RuntimeError for that of the machine."""
+    import torch
 
-    if error.errno == errno.ENOSPC:
-        return (
-            "The disk is full. Make room, or choose another --out; the last checkpoint is whole, and the same command "
-            "goes on from it."
-        )
-    return f"{error.filename or config or 'A file'} cannot be used: {error.strerror or error}."
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 class ConsoleProgress:

@@ -43,6 +43,13 @@ class RolloutStore:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
                 os.fsync(file.fileno())
 
+    def mend(self, step: int) -> None:
+        """Cut off the half line that an interruption may have left, so that further rollouts can follow."""
+        for number, path in _files(self.folder):
+            if number == step:
+                whole = path.read_bytes().rfind(b"\n") + 1
+                os.truncate(path, whole)
+
     def discard_from(self, step: int) -> None:
         """Forget the rollouts of a step and of all later ones: a resumed run makes them anew."""
         for number, path in _files(self.folder):

@@ -1,51 +1,28 @@
-"""Whole training runs of a tiny model in the real graph: they learn, repeat, resume, accumulate and fail well."""
+"""Whole training runs of a tiny model in the real graph: they learn, repeat, validate and accumulate."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from graph.errors import AgentFlowError, ModelError
 from training import checkpoints
 from training.flow_grpo import main, train
 from training.metrics import read_metrics
-from training.objectives import LossParts
-from training.store import RolloutStore, read_rollouts
+from training.store import read_rollouts
 
+from .runs import figures, same, weights
 from .toy import toy_config
 
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[2]
-_OF_TIME = ("time", "seconds", "tokens_per_second")
-
-
-def figures(run: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics without what depends on the clock."""
-    lines = read_metrics(run / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if not any(word in k for word in _OF_TIME)} for line in lines]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    [file] = folder.glob("*.safetensors")
-    return load_file(file)
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(value, other[name], rtol=tolerance, atol=tolerance)
-
 
 def launched(folder: Path, model: Path, *words: str, settings: dict[str, Any] | None = None, ranks: int = 1) -> int:
     """The toy run as a command; its exit code."""
@@ -108,21 +85,6 @@ def test_every_rollout_is_kept_with_its_turns(undisturbed: Path) -> None:
     assert {turn.policy_version for rollout in kept for turn in rollout.turns if rollout.step == 2} == {2}
 
 
-@pytest.mark.parametrize("phase", ["rolling out", "updating", "checkpointing", "syncing"])
-def test_a_killed_run_resumes_as_if_nothing_had_happened(
-    phase: str, undisturbed: Path, tmp_path: Path, policy_folder: Path
-) -> None:
-    assert launched(tmp_path, policy_folder, "--phase", phase) == -9
-    kept = [path.name for path in checkpoints.checkpoints(tmp_path / "run")]
-    assert kept == (["checkpoint-1", "checkpoint-2"] if phase == "syncing" else ["checkpoint-1"])
-    train(toy_config(tmp_path, policy_folder))
-    for found, expected in zip(figures(tmp_path / "run"), figures(undisturbed), strict=True):
-        assert found == pytest.approx(expected, abs=1e-6)
-    same(weights(tmp_path / "run" / "final"), weights(undisturbed / "final"), 1e-6)
-    ids = [rollout.id for rollout in read_rollouts(tmp_path / "run" / "rollouts")]
-    assert len(ids) == len(set(ids)) == 48
-
-
 def test_two_processes_make_the_update_of_one(tmp_path: Path, policy_folder: Path) -> None:
     settings = {"steps": 1, "tasks_per_step": 4, "beta": 0.05, "learning_rate": 1e-3}
     alone, together = tmp_path / "alone", tmp_path / "together"
@@ -164,53 +126,6 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
     found = [line for line in figures(tmp_path / "run") if "eval/pass_rate" in line]
     assert [line["update"] for line in found] == [0, 2]
     assert all(line["eval/rollouts"] == 6 for line in found)
-
-
-def test_what_goes_wrong_is_told_and_the_last_checkpoint_stands(
-    tmp_path: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = tmp_path / "settings.yaml"
-    config = toy_config(tmp_path, policy_folder)
-    settings.write_text(json.dumps(config.as_dict()))
-
-    def run(*words: str) -> str:
-        assert main(["--config", str(settings), *words]) == 2
-        assert [path.name for path in checkpoints.checkpoints(Path(config.out))] == ["checkpoint-1"]
-        return capsys.readouterr().err
-
-    assert main(["--config", str(settings), "--steps", "1"]) == 0
-
-    def not_a_number(*arguments: object) -> LossParts:
-        return LossParts(torch.tensor(float("nan"), requires_grad=True), {"terms": 1.0}, 0.0)
-
-    def full(self: RolloutStore, rollout: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def memory(*arguments: object) -> LossParts:
-        raise torch.OutOfMemoryError
-
-    def crash(*arguments: object, **more: object) -> Path:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    cases: list[tuple[str, Callable[..., Any], str]] = [
-        ("training.update.policy_loss", not_a_number, "The loss is nan"),
-        ("training.store.RolloutStore.append", full, "The disk is full"),
-        ("training.update.policy_loss", memory, "not enough memory"),
-        ("training.checkpoints.publish", crash, "The disk is full"),
-    ]
-    for place, fault, words in cases:
-        with monkeypatch.context() as patch:
-            patch.setattr(place, fault)
-            said = run()
-        assert words in said
-        assert "Traceback" not in said
-    assert main(["--config", str(settings), "--steps", "2"]) == 0
-
-
-def test_an_exploding_policy_ends_the_run_with_a_sentence(tmp_path: Path, policy_folder: Path) -> None:
-    with pytest.raises(AgentFlowError, match=r"not finite|is nan|is inf") as caught:
-        train(toy_config(tmp_path, policy_folder, learning_rate=1e30, max_grad_norm=1e9, lora_rank=0))
-    assert isinstance(caught.value, ModelError)
 
 
 @pytest.mark.parametrize(
