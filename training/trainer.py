@@ -46,6 +46,7 @@ from training.replayed import Replayed
 from training.store import RolloutStore
 from training.tasks import Schedule
 from training.update import Update, UpdateSums
+from training.weight_delivery import gathered
 
 logger = logging.getLogger(__name__)
 
@@ -390,6 +391,15 @@ class FlowGRPOTrainer(Trainer):
                 checkpoints.publish(staged, self.run_folder, update, keep=self.config.keep)
         self.accelerator.wait_for_everyone()
         self._checkpointing = time.perf_counter() - began
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Sharded weights are gathered here, of an adapter only its own; all else is as transformers does it."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        state = gathered(self.model)
+        if self.args.should_save:
+            self._save(output_dir, state_dict=state)
 
     @contextmanager
     def _staging(self, what: str) -> Iterator[None]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +18,6 @@ from .runs import figures, same, weights
 from .toy import toy_config
 
 torch.set_num_threads(1)
-
-ROOT = Path(__file__).parents[2]
-
-def launched(folder: Path, model: Path, *words: str, settings: dict[str, Any] | None = None, ranks: int = 1) -> int:
-    """The toy run as a command; its exit code."""
-    launcher = [sys.executable, "-m"]
-    if ranks > 1:
-        launcher += ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
-    command = [*launcher, "tests.training.run_toy", str(folder), str(model), "--settings", json.dumps(settings or {})]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run([*command, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
-    if done.returncode not in (0, -9):
-        sys.stderr.write(done.stderr[-3000:])
-    return done.returncode
 
 
 def test_reward_rises_on_a_task_that_a_tiny_model_can_learn(tmp_path: Path, policy_folder: Path) -> None:
@@ -83,19 +66,6 @@ def test_every_rollout_is_kept_with_its_turns(undisturbed: Path) -> None:
     kept = list(read_rollouts(undisturbed / "rollouts"))
     assert len(kept) == 3 * 4 * 4
     assert {turn.policy_version for rollout in kept for turn in rollout.turns if rollout.step == 2} == {2}
-
-
-def test_two_processes_make_the_update_of_one(tmp_path: Path, policy_folder: Path) -> None:
-    settings = {"steps": 1, "tasks_per_step": 4, "beta": 0.05, "learning_rate": 1e-3}
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    alone.mkdir()
-    together.mkdir()
-    train(toy_config(alone, policy_folder, **settings))
-    assert launched(together, policy_folder, settings=settings, ranks=2) == 0
-    same(weights(alone / "run" / "final"), weights(together / "run" / "final"), 1e-5)
-    one, two = figures(alone / "run")[0], figures(together / "run")[0]
-    for name in ("reward", "loss", "kl", "entropy", "grad_norm", "tokens/trained"):
-        assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize("other", [{"token_budget": 300}, {"packing": "off"}, {"gradient_checkpointing": True}])
