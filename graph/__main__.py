@@ -43,7 +43,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("question", help="the question; '-' reads it from standard input")
     parser.add_argument("--model", metavar="SPEC", help="model of every role: embedded, embedded:0.5b, "
-                        "embedded:/path/file.gguf, provider:model, MODEL@http://host:port/v1, ollama:NAME")  # fmt: skip
+                        "./planner (a GGUF file or a folder with one), provider:model, "
+                        "MODEL@http://host:port/v1, ollama:NAME")  # fmt: skip
     for role in _MODELS:
         parser.add_argument(f"--{role}-model", metavar="SPEC", help=f"model of the {role}, if another")
     parser.add_argument("--tools", metavar="A,B", help="tools by name or import path (package.module:attribute)")

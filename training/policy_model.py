@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter_config.json"
 """The file by which a folder shows that it holds an adapter."""
+
+
+def quiet() -> None:
+    """No progress bars of transformers' own where nobody watches: a log would be full of them."""
+    import transformers
+
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
