@@ -149,7 +149,7 @@ class FlowGRPOConfig:
             "validation is given, but validation_every is 0 and nothing would be validated": bool(self.validation)
             and not self.validation_every,
             "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
-            "replay takes the place of new rollouts, which refill would ask for": bool(self.replay) and bool(self.refill),
+            "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
             "vllm with lora_rank 0 (all weights) is not served by adapter loading; give a lora_rank": (
                 self.engine == "vllm" and not self.lora_rank

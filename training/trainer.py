@@ -216,13 +216,13 @@ class FlowGRPOTrainer(Trainer):
             kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
             first = next((r.failure["message"] for r in rollouts if r.failure), "")
             raise ModelError(
-                f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first} Then give the same "
-                f"command again; {self._last_checkpoint()}."
+                f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first} The same command "
+                f"goes on when that is mended; {self._last_checkpoint()}."
             )
         if not any(rollout.turns for rollout in rollouts):
             raise ModelError(
-                f"The {self.config.role} was never asked in the {len(rollouts)} rollouts of step {step}, so nothing can "
-                "be learned; check `role` and the settings of the agent around it."
+                f"The {self.config.role} was never asked in the {len(rollouts)} rollouts of step {step}, so nothing "
+                "can be learned; check `role` and the settings of the agent around it."
             )
 
     def _collected(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> list[Rollout]:

@@ -24,6 +24,7 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[2]
 
+
 def launched(folder: Path, model: Path, *words: str, settings: dict[str, Any] | None = None, ranks: int = 1) -> int:
     """The toy run as a command; its exit code."""
     launcher = [sys.executable, "-m"]
