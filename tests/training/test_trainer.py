@@ -6,15 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file  # type: ignore[import-untyped]
 
 from training import checkpoints
+from training.config import GROUPS, FlowGRPOConfig, load_config
 from training.flow_grpo import main, train
 from training.metrics import read_metrics
+from training.rewards import make_reward
 from training.store import read_rollouts
 
 from .runs import figures, same, weights
@@ -23,6 +27,7 @@ from .toy import toy_config
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "training" / "recipes"
 
 
 def launched(folder: Path, model: Path, *words: str, settings: dict[str, Any] | None = None, ranks: int = 1) -> int:
@@ -149,10 +154,40 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--role", "boss", "--agent", "null"], "no role 'boss'"),
         (["--tasks_per_step", "99"], "only 16"),
         (["--lora_targets", "nothing"], "does not fit"),
-        (["--validation", "TASKS"], "keep them apart"),
+        (["--validation", "TASKS", "--validation_every", "1"], "keep them apart"),
         (["--seed", "5"], "holds a run whose seed"),
         (["--config", "nowhere.yaml"], "cannot be read"),
         (["--out", "TASKS_FOLDER"], "is not empty"),
+        (["--out", "TASKS"], "cannot be used"),
+        (["--config", "TASKS_FOLDER"], "cannot be read"),
+        (["--config", "TASKS"], "must be a list of"),
+        (["--tasks", "benchmark:trivia"], "choose one of bamboogle"),
+        (["--tasks", "hub:someone"], "names no file"),
+        (["--steps", "many"], "`steps` is 'many'"),
+        (["--dtype", "float16"], "'float32' or 'bfloat16'"),
+        (["--group_size", "1"], "`group_size`"),
+        (["--max_tokens", "9000"], "max_tokens must be less than max_context"),
+        (["--max_seconds", "0.5"], "`max_seconds`"),
+        (["--tools", ""], "names no tool"),
+        (["--beta", "-1"], "`beta`"),
+        (["--clip_low", "2"], "clip_low must be within 0..1"),
+        (["--lr_scheduler", "sometimes"], "choose one of linear"),
+        (["--report_to", "tensorbord"], "not known; choose from"),
+        (["--report_to", "wandb"], "pip install wandb"),
+        (["--validation", "TASKS", "--validation_every", "0"], "nothing would be validated"),
+        (["--validation_limit", "5"], "without validation"),
+        (["--replay", "nowhere"], "holds no rollouts"),
+        (["--replay", "nowhere", "--refill", "2"], "whose place replay takes"),
+        (["--reward", "judge:"], "no reward 'judge:'"),
+        (["--reward", "tests.training.toy:nothing"], "cannot be imported"),
+        (["--reward", "tests.training.toy:toy_tools"], "must take two arguments"),
+        (["--reward", "tests.training.toy:NAMES"], "must be a function"),
+        (["--agent", "null", "--tools", "pyhton"], "pyhton"),
+        (["--agent", "null", "--tools", "local_search"], "corpus"),
+        (["--agent", "null", "--tools", "python", "--agent_model", "one of them"], "names no model"),
+        (["--agent", "null", "--tools", "python", "--agent_model", "m@http://127.0.0.1:9/v1"], "127.0.0.1:9"),
+        (["--agent", "null", "--role", "verifier", "--verify", "rules"], "leaves it without work"),
+        (["--agent", "tests.training.toy:toy_tools"], "makes a list"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(
@@ -178,6 +213,43 @@ def test_mistakes_are_told_in_a_sentence(
     assert told.startswith("error: ")
     assert said in told
     assert told.count("\n") == 1
+
+
+def test_a_mistake_can_be_mended_in_the_same_folder(
+    tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps(toy_config(tmp_path, policy_folder, steps=1).as_dict()))
+    assert main(["--config", str(settings), "--lora_targets", "nothing"]) == 2
+    assert main(["--config", str(settings)]) == 0
+    said = capsys.readouterr().out
+    assert "1 updates" in said
+    assert "seconds: " in said
+    assert main(["--config", str(settings), "--lora_targets", "nothing"]) == 2
+    assert "holds a run whose lora_targets is 'all-linear'" in capsys.readouterr().err
+
+
+def test_every_setting_is_told_by_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    for item in fields(FlowGRPOConfig):
+        assert f"--{item.name} " in told
+        assert item.metadata["description"] in told
+    assert set(GROUPS) <= {item.name for item in fields(FlowGRPOConfig)}
+    assert "(float32 or bfloat16; default: bfloat16)" in told
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_can_be_loaded(recipe: Path) -> None:
+    if "distributed_type" in recipe.read_text():  # accelerate's own
+        loaded = load_config_from_file(str(recipe))
+        assert loaded.distributed_type in ("FSDP", "DEEPSPEED")
+    else:
+        config = load_config(recipe, ["--model", "m", "--out", "o", "--agent_model", "m@http://127.0.0.1:9/v1"])
+        assert config.validation_every
+        make_reward(config.reward)
 
 
 def test_settings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
