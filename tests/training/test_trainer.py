@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,20 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file  # type: ignore[import-untyped]
 
+from evals.task import Task
+from graph.errors import ModelError, ModelUnavailable
 from training import checkpoints
+from training.agents import GraphAgent
+from training.build import make_trainer
 from training.config import GROUPS, FlowGRPOConfig, load_config
 from training.flow_grpo import main, train
 from training.metrics import read_metrics
+from training.policy import PolicyChat
 from training.rewards import make_reward
 from training.store import read_rollouts
 
 from .runs import figures, same, weights
-from .toy import toy_config
+from .toy import toy_agent, toy_config, toy_tasks
 
 torch.set_num_threads(1)
 
@@ -122,6 +128,86 @@ def test_several_updates_with_the_same_rollouts_and_refilled_groups(tmp_path: Pa
     assert lines[1]["ratio"] != pytest.approx(1.0, abs=1e-4)
     assert lines[0]["zero_variance"] == 0
     assert [path.name for path in checkpoints.checkpoints(tmp_path / "run")] == ["checkpoint-2", "checkpoint-4"]
+
+
+def always_right(task: Task, state: Any) -> float:
+    return 1.0
+
+
+def test_a_step_that_is_all_right_goes_on_and_is_told(
+    tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings: dict[str, Any] = {"refill": 1, "reward": f"{__name__}:always_right"}
+    train(toy_config(tmp_path, policy_folder, steps=1, beta=0.0, **settings))
+    [line] = figures(tmp_path / "run")
+    assert (line["zero_variance"], line["rollouts"], line["loss"]) == (1.0, 32, 0.0)
+    assert "warning: 100% of the groups have rewards without variance" in capsys.readouterr().err
+
+
+class Troubled(GraphAgent):
+    """Of one task all runs but one meet a dead service; of another, the service is dead for all."""
+
+    async def run(self, task: Task, start: Any, policy: PolicyChat, seed: int) -> Any:
+        if task.id == "t0" or (task.id == "t1" and not policy.run.endswith("/2")):
+            raise ModelUnavailable("The service is gone.")
+        return await super().run(task, start, policy, seed)
+
+
+class Unasked(GraphAgent):
+    """Its runs go by without a word from the policy."""
+
+    def turns(self, state: Any, policy: PolicyChat) -> Any:
+        return ()
+
+
+def trained_with(agent: GraphAgent, config: FlowGRPOConfig) -> None:
+    trainer, store = make_trainer(config, agent=agent)
+    try:
+        trainer.train_from_last_checkpoint(store)
+    finally:
+        trainer.close()
+
+
+def test_groups_that_have_lost_their_runs_are_skipped_and_counted(tmp_path: Path, policy_folder: Path) -> None:
+    toy_tasks(tmp_path / "tasks.jsonl", 4)
+    config = toy_config(tmp_path, policy_folder, steps=1, attempts=1)
+    agent = toy_agent()
+    trained_with(Troubled(agent.context, tools=agent.tools), config)
+    [line] = figures(tmp_path / "run")
+    assert (line["rollouts"], line["failed"], line["failed/unavailable"], line["skipped_groups"]) == (16, 7, 7, 1)
+    assert line["loss"] == pytest.approx(line["loss"])
+    kept = list(read_rollouts(tmp_path / "run" / "rollouts"))
+    assert Counter(rollout.task.id for rollout in kept if rollout.failure) == {"t0": 4, "t1": 3}
+
+
+def test_a_step_without_a_turn_is_refused(tmp_path: Path, policy_folder: Path) -> None:
+    agent = toy_agent()
+    with pytest.raises(ModelError, match="The planner was never asked in the 16 rollouts of step 0"):
+        trained_with(Unasked(agent.context, tools=agent.tools), toy_config(tmp_path, policy_folder, steps=1))
+
+
+WANTED = (
+    "reward", "reward_std", "reward/outcome", "reward/format", "reward/length", "pass_rate", "turns",
+    "completion_tokens", "tool/shout", "rejected_turns", "failed", "entropy", "kl", "clipped_low", "clipped_high",
+    "zero_variance", "skipped_groups", "logprob_gap", "importance_truncated", "staleness", "tokens_per_second",
+    "seconds/rollout", "seconds/sync", "seconds/update",
+)  # fmt: skip
+
+
+def test_every_figure_goes_to_metrics_and_tensorboard(tmp_path: Path, policy_folder: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings: dict[str, Any] = {"format_weight": 0.1, "length_weight": 0.1, "report_to": ("tensorboard",)}
+    train(toy_config(tmp_path, policy_folder, steps=2, **settings))
+    first, second = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [name for name in WANTED if name not in first] == []
+    assert second["seconds/checkpoint"] > 0
+    terms = sum(first[name] for name in ("reward/outcome", "reward/format", "reward/length"))
+    assert first["reward"] == pytest.approx(terms)
+    [events] = (tmp_path / "run" / "runs").rglob("events.*")
+    known = EventAccumulator(str(events)).Reload()
+    assert set(WANTED) <= {tag.removeprefix("train/") for tag in known.Tags()["scalars"]}
+    assert [event.step for event in known.Scalars("train/reward")] == [1, 2]
 
 
 def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_folder: Path) -> None:
