@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 
 from langchain_core.tools import BaseTool, StructuredTool
 
@@ -43,6 +44,8 @@ class SpeedReport:
     """User and system seconds of the processes that ran the graph."""
     cpu_ms_per_call: float
     cpu_seconds_per_rollout: float
+    server_cpu_seconds: float
+    """What the fake server took of the same cores, its start included."""
 
 
 def bench_tools() -> list[BaseTool]:
@@ -71,8 +74,8 @@ def fake_server(turns: int, latency_ms: float) -> Iterator[str]:
             process.terminate()
 
 
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
+def _cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
+    used = resource.getrusage(who)
     return used.ru_utime + used.ru_stime
 
 
@@ -97,21 +100,39 @@ def roll_out(rollouts: int, turns: int, url: str) -> tuple[int, float]:
     return asyncio.run(everything()), _cpu_seconds() - before
 
 
+def _warm_up(turns: int, url: str, everyone: Barrier) -> None:
+    """Import and connect, which is not what is measured, and wait until every process has."""
+    roll_out(1, turns, url)
+    everyone.wait()
+
+
+def _in_processes(shares: list[int], turns: int, url: str) -> tuple[list[tuple[int, float]], float]:
+    """Each share of the rollouts in a process of its own; what `roll_out` returns for each, and the wall seconds."""
+    count = len(shares)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(
+        count, mp_context=context, initializer=_warm_up, initargs=(turns, url, context.Barrier(count))
+    ) as pool:
+        list(
+            pool.map(_cpu_seconds, [resource.RUSAGE_SELF] * count)
+        )  # the pool starts its processes when asked for work
+        began = time.perf_counter()
+        results = list(pool.map(roll_out, shares, [turns] * count, [url] * count))
+        return results, time.perf_counter() - began
+
+
 def measure(rollouts: int, turns: int, latency_ms: float, processes: int = 1) -> SpeedReport:
     """Measure `rollouts` runs of `turns` turns, spread over `processes`."""
     with fake_server(turns, latency_ms) as url:
         if processes == 1:
-            roll_out(1, turns, url)  # imports and first connections are not what is measured
+            roll_out(1, turns, url)
             began = time.perf_counter()
             results = [roll_out(rollouts, turns, url)]
             seconds = time.perf_counter() - began
         else:
             shares = [rollouts // processes + (rank < rollouts % processes) for rank in range(processes)]
-            with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-                list(pool.map(roll_out, [1] * processes, [turns] * processes, [url] * processes))
-                began = time.perf_counter()
-                results = list(pool.map(roll_out, shares, [turns] * processes, [url] * processes))
-                seconds = time.perf_counter() - began
+            results, seconds = _in_processes(shares, turns, url)
+        before = _cpu_seconds(resource.RUSAGE_CHILDREN)
     calls = sum(count for count, _ in results)
     cpu = sum(spent for _, spent in results)
     return SpeedReport(
@@ -125,6 +146,7 @@ def measure(rollouts: int, turns: int, latency_ms: float, processes: int = 1) ->
         cpu_seconds=round(cpu, 3),
         cpu_ms_per_call=round(1000 * cpu / calls, 3),
         cpu_seconds_per_rollout=round(cpu / rollouts, 4),
+        server_cpu_seconds=round(_cpu_seconds(resource.RUSAGE_CHILDREN) - before, 3),
     )
 
 

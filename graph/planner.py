@@ -9,9 +9,10 @@ from langgraph.types import Command, Overwrite
 
 from graph.errors import ContextLengthExceeded, DataError
 from graph.parsing import parse_plan, without_thinking
-from graph.prompts import FINISH, analyst_messages, conversation_text, planner_messages, planner_system
+from graph.prompts import analyst_messages, conversation_text, planner_messages, planner_system
 from graph.run import Run
 from graph.state import RunMark, State
+from graph.words import FINISH
 
 
 async def plan(state: State, run: Run) -> Command[str]:

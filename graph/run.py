@@ -26,6 +26,7 @@ from graph.context import Context
 from graph.roles import model_for
 from graph.state import Role, State, Usage, add_usage
 from graph.toolbox import Toolbox
+from graph.trace import note_reply
 
 T = TypeVar("T")
 
@@ -106,6 +107,7 @@ class Run:
         model = self.model(role)
         began = time.perf_counter()
         reply = await call_model(model, list(messages), self.config, schema)
+        note_reply(role, messages, reply, began)
         cost = reply.usage_metadata
         self.count(
             role,

@@ -24,11 +24,12 @@ from graph.models import preflight
 from graph.roles import model_for
 from graph.state import ROLES, Role
 from graph.toolbox import Toolbox
+from graph.trace import traced
 from training.policy import PolicyChat
 from training.records import PlannerTurn
 
 State = Mapping[str, Any]
-"""A finished run: `answer`, and where there are any `memory`, `usage`, `ended_by`, `analysis`, `seconds`."""
+"""A finished run: `answer`, and where there are any `memory`, `usage`, `ended_by`, `analysis`, `seconds`, `trace`."""
 
 
 class Agent(Protocol):
@@ -122,18 +123,21 @@ class GraphAgent:
 
     async def prepare(self, task: Task, seed: int) -> State:
         """The question, and its analysis by the frozen analyst if the settings want one."""
-        start = {"question": task.prompt}
-        if self._shares_analysis:
-            start["analysis"] = await analyse(task.prompt, self.context, self.models, {"configurable": {"seed": seed}})
-        return start
+        if not self._shares_analysis:
+            return {"question": task.prompt}
+        with traced() as trace:
+            analysis = await analyse(task.prompt, self.context, self.models, {"configurable": {"seed": seed}})
+        return {"question": task.prompt, "analysis": analysis, "trace": trace.as_dict()}
 
     async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
         """One run of the graph."""
         graph = build_graph(tools=self.tools, models={**self.models, self.role: policy})
         context = replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
         config = {"configurable": {"seed": seed}, "run_name": policy.run}
-        state: State = await graph.ainvoke(start, context=context, config=config)  # type: ignore[call-overload]
-        return state
+        given = {name: value for name, value in start.items() if name != "trace"}
+        with traced(start.get("trace")) as trace:
+            state: State = await graph.ainvoke(given, context=context, config=config)  # type: ignore[call-overload]
+        return {**state, "trace": trace.as_dict()}
 
     def turns(self, state: State, policy: PolicyChat) -> Sequence[PlannerTurn]:
         """For the planner those in the graph's state: a call that a node repeated after a failure is not among them."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from evals.data import sample
+from evals.task import Task
 from graph.errors import ConfigError
+from training import ranks
 from training.agents import Agent, GraphAgent
 from training.chat_tokens import ChatTokens
 from training.collector import Collector, CollectorSettings
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
 
 ROLLOUTS = "rollouts"
 VALIDATIONS = "validations"
+ADAPTERS = "adapters"
 
 
 def make_trainer(
@@ -50,6 +59,8 @@ def make_trainer(
         ConfigError, DataError: a setting names something that cannot be had.
     """
     _refuse_unknown(config)
+    if engine is None:
+        ranks.refuse_unsuited_sharding(config.engine)
     tasks = load_tasks(config.tasks)
     held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
     _refuse_overlap(tasks, held_out, config)
@@ -86,6 +97,36 @@ def make_trainer(
         progress=progress,
     )
     return FlowGRPOTrainer(model, config, parts, tokenizer), store
+
+
+def make_validator(
+    config: FlowGRPOConfig, weights: Path | None, *, samples: int = 1
+) -> tuple[Collector, Engine, RolloutStore, list[Task]]:
+    """What measures a policy on the held-out tasks: a collector, its engine, where rollouts go, and the tasks.
+
+    It samples in this process whatever the settings' engine is.
+
+    Args:
+        config: the settings; the rollouts go to its `out`.
+        weights: what training made of the policy; None measures it as it was.
+        samples: runs of each task.
+
+    Raises:
+        ConfigError, DataError: a setting names something that cannot be had.
+    """
+    if config.validation is None:
+        raise ConfigError("The setting `validation` is missing: held-out tasks to measure the policy on.")
+    tasks = sample(load_tasks(config.validation), config.validation_limit, config.seed)
+    agent = _agent(config, asks=True)
+    from training.policy_model import load_trained
+
+    model, tokenizer = load_trained(config.model, weights, config.dtype)
+    chat = ChatTokens(tokenizer, _end_ids(model))
+    config = replace(config, engine="transformers", vllm_url=None)
+    engine = _engine(config, model, chat)
+    store = RolloutStore(Path(config.out) / ROLLOUTS)
+    sampling = Sampling(config.validation_temperature, config.max_tokens)
+    return _collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
 
 
 def _refuse_unknown(config: FlowGRPOConfig) -> None:
@@ -162,6 +203,8 @@ def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
 
 
 def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+    if config.engine == "vllm":
+        return _vllm_engine(config, model, chat)
     from training.transformers_engine import TransformersEngine
 
     return TransformersEngine(
@@ -171,6 +214,28 @@ def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engin
         max_batch=config.max_batch,
         memory_tokens=config.memory_tokens,
         deterministic=config.deterministic,
+    )
+
+
+def _vllm_engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+    from training.logprobs import completion_logprobs
+    from training.vllm_checks import Probe
+    from training.vllm_engine import VllmEngine, server_urls
+    from training.weight_delivery import AdapterDelivery, Delivery, WeightDelivery
+
+    assert config.vllm_url is not None
+    folder = Path(config.vllm_adapters or Path(config.out) / ADAPTERS)
+    run = hashlib.sha256(str(Path(config.out).absolute()).encode()).hexdigest()[:8]
+    delivery: Delivery = AdapterDelivery(model, folder, run) if config.lora_rank else WeightDelivery(model)
+    prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
+    key = os.environ.get("AGENTFLOW_API_KEY")
+    return VllmEngine(
+        server_urls(config.vllm_url),
+        delivery,
+        chat.end_ids,
+        max_context=config.max_context,
+        probe=Probe(config.model, prompt, config.temperature, partial(completion_logprobs, model)),
+        api_key=SecretStr(key) if key else None,
     )
 
 

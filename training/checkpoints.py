@@ -9,6 +9,8 @@ import re
 import shutil
 from pathlib import Path
 
+from graph.errors import DataError
+
 MARKER = "complete.json"
 """Written last; a folder without it is no checkpoint."""
 
@@ -81,6 +83,32 @@ def checkpoints(run: Path) -> list[Path]:
         return []
     found = [(int(match[1]), path) for path in run.iterdir() if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found) if (path / MARKER).is_file()]
+
+
+def weights_of(place: Path, number: int | None = None) -> Path:
+    """The folder that holds the weights of a run, or of one of its checkpoints.
+
+    Args:
+        place: a run's folder, or a folder with a model or an adapter in it, which is taken as it is.
+        number: which checkpoint of the run; default: the newest.
+
+    Raises:
+        DataError: there are no whole weights.
+    """
+    if number is None and any(place.glob("*.safetensors")):
+        if _NAME.fullmatch(place.name) and not (place / MARKER).is_file():
+            raise DataError(f"The checkpoint {place} is not whole; name another one.")
+        return place
+    whole = checkpoints(place)
+    if not whole:
+        raise DataError(f"{place} holds no whole checkpoint; name the folder of a training run that has saved one.")
+    if number is None:
+        return whole[-1]
+    found = place / f"checkpoint-{number}"
+    if found not in whole:
+        known = ", ".join(str(update_of(path)) for path in whole)
+        raise DataError(f"{place} holds no whole checkpoint {number}; there are {known}.")
+    return found
 
 
 def update_of(checkpoint: Path) -> int:

@@ -180,6 +180,7 @@ class Collector:
             "analysis": str(state.get("analysis") or ""),
             "memory": [dict(turn) for turn in state.get("memory") or ()],
             "usage": {role: dict(cost) for role, cost in (state.get("usage") or {}).items()},
+            "trace": dict(state.get("trace") or {}),
         }
 
     async def _tried(

@@ -107,6 +107,9 @@ class FlowGRPOConfig:
     vllm_url: str | None = _option(
         "Address of the vLLM server, e.g. http://localhost:8000/v1; several by commas.", None
     )
+    vllm_adapters: str | None = _option(
+        "Folder for adapter versions, which trainer and vLLM servers see under this path; default: in `out`.", None
+    )
     max_context: Positive = _option("Most tokens of a transcript.", 8192)
     max_batch: Positive = _option("Most completions drawn together (transformers).", 64)
     memory_tokens: Positive = _option("Tokens whose keys and values are kept between turns (transformers).", 200_000)
@@ -146,18 +149,24 @@ class FlowGRPOConfig:
             "deterministic needs concurrency to be left unset": self.deterministic and self.concurrency is not None,
             "validation_every needs validation, the held-out tasks": bool(self.validation_every)
             and not self.validation,
-            "validation is given, but validation_every is 0 and nothing would be validated": bool(self.validation)
-            and not self.validation_every,
             "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
             "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
-            "vllm with lora_rank 0 (all weights) is not served by adapter loading; give a lora_rank": (
-                self.engine == "vllm" and not self.lora_rank
+            "with lora_rank 0 the servers of vllm_url change at every step; the frozen roles need another server": (
+                self.engine == "vllm" and not self.lora_rank and self._frozen_roles_share_the_policys_server()
+            ),
+            "vllm_adapters is the folder of adapter versions, which engine: vllm with a lora_rank alone has": (
+                bool(self.vllm_adapters) and not (self.engine == "vllm" and self.lora_rank)
             ),
         }
         found = next((problem for problem, is_there in problems.items() if is_there), None)
         if found:
             raise ConfigError(f"The settings do not go together: {found}.")
+
+    def _frozen_roles_share_the_policys_server(self) -> bool:
+        served = {url.strip().rstrip("/").removesuffix("/v1") for url in (self.vllm_url or "").split(",")}
+        specs = (self.agent_model, self.analyst, self.executor, self.verifier, self.generator)
+        return any(spec and spec.partition("@")[2].rstrip("/").removesuffix("/v1") in served for spec in specs)
 
     @property
     def objective_settings(self) -> ObjectiveSettings:

@@ -79,6 +79,7 @@ def train(config: FlowGRPOConfig) -> None:
     """
     import transformers
 
+    from training import ranks
     from training.build import make_trainer
 
     if not sys.stderr.isatty():
@@ -87,7 +88,7 @@ def train(config: FlowGRPOConfig) -> None:
     # Another number of steps would change a schedule that ends with them.
     fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
     claim(folder, config.as_dict(), may_change=MAY_CHANGE - fixed)
-    progress = ConsoleProgress(config)
+    progress = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
     with held(folder):
         trainer, store = make_trainer(config, progress=progress)
         with progress:
@@ -115,14 +116,14 @@ def _is_about_memory(error: Exception) -> bool:
 class ConsoleProgress:
     """A progress bar of steps and rollouts, and a line for every step."""
 
-    def __init__(self, config: FlowGRPOConfig) -> None:
+    def __init__(self, config: FlowGRPOConfig, *, quiet: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._console = Console(stderr=True, soft_wrap=True)
+        self._console = Console(stderr=True, soft_wrap=True, quiet=quiet)
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
         self._progress = Progress(
-            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+            *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
         )
         self._config = config
         self._task: TaskID | None = None

@@ -13,15 +13,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from graph.errors import ConfigError, DataError
+from training import ranks
 from training.secrecy import without_credentials
 
 SETTINGS = "config.yaml"
 LOCK = ".lock"
-
-
-def is_first_rank() -> bool:
-    """Whether this process speaks for all that were launched together."""
-    return not int(os.environ.get("RANK") or 0)
 
 
 def claim(folder: Path, settings: Mapping[str, Any], *, may_change: Collection[str] = ()) -> None:
@@ -29,20 +25,22 @@ def claim(folder: Path, settings: Mapping[str, Any], *, may_change: Collection[s
 
     Args:
         folder: made if it is not there.
-        settings: plain values.
+        settings: plain values; `command` tells runs of different commands apart.
         may_change: settings that a resumed run may be given anew; any other would make it another run.
 
     Raises:
         ConfigError: the folder belongs to other settings, or holds something else.
         OSError: it cannot be written.
     """
-    if not is_first_rank():
+    if ranks.rank() > 0:
         return
     kept = folder / SETTINGS
     shown = {name: _shown(value) for name, value in settings.items()}
     begun = folder.exists() and any(path.name not in (SETTINGS, LOCK) for path in folder.iterdir())
     if kept.exists() and begun:  # a run that was refused at once leaves settings that may be mended
         before = read_settings(folder)
+        if before.get("command") != shown.get("command"):
+            raise ConfigError(f"{folder} holds a run of another command; choose another --out.")
         for name, value in shown.items():
             if name not in may_change and before.get(name, value) != value:
                 raise ConfigError(
@@ -63,7 +61,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another process holds it.
     """
-    if not is_first_rank():
+    if ranks.rank() > 0:
         yield
         return
     try:

@@ -15,7 +15,7 @@ _BEARERS = re.compile(r"(?:_KEY|_TOKEN|_SECRET|_PASSWORD|^PGPASSWORD)$")
 _SHORTEST = 8
 """Characters of a value that is taken for a key: shorter ones are ordinary words."""
 _ADDRESS = re.compile(
-    r"""(?P<scheme>\b[a-z][a-z0-9+.-]*://) (?:[^\s/'"]*@)? (?P<place>[^\s?'",]*) (?:\?[^\s'",]*)?""", re.I | re.X
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/'\"]*@)?(?P<place>[^\s?'\",]*)(?:\?[^\s'\",]*)?", re.I
 )
 
 

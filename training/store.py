@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,7 +18,7 @@ _NAME = re.compile(r"step-(\d+)\.jsonl")
 
 
 class RolloutStore:
-    """Appends to a folder of rollouts. Safe to use from several threads of one process.
+    """Appends to a folder of rollouts. Safe to use from several threads and processes of one machine.
 
     Args:
         folder: made when it is first written to.
@@ -37,10 +38,18 @@ class RolloutStore:
         line = text.encode("utf-8", errors="replace") + b"\n"  # model output can hold half a surrogate pair
         with self._lock:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / f"step-{rollout.step:06d}.jsonl").open("ab") as file:
-                file.write(line)
-                file.flush()
+            # One unbuffered write, so that the lines of several processes do not mix.
+            with (self.folder / f"step-{rollout.step:06d}.jsonl").open("ab", buffering=0) as file:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
                 os.fsync(file.fileno())
+
+    def mend(self, step: int) -> None:
+        """Cut off the half line that an interruption may have left, so that further rollouts can follow."""
+        for number, path in _files(self.folder):
+            if number == step:
+                whole = path.read_bytes().rfind(b"\n") + 1
+                os.truncate(path, whole)
 
     def discard_from(self, step: int) -> None:
         """Forget the rollouts of a step and of all later ones: a resumed run makes them anew."""

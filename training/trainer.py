@@ -32,6 +32,7 @@ from graph.errors import DataError, ModelError
 from training import checkpoints
 from training.alarms import Alarms
 from training.assemble import Assembled, assemble
+from training.breakdown import breakdown
 from training.collector import Collector, failures_by_kind
 from training.config import FlowGRPOConfig
 from training.engine import Engine
@@ -118,6 +119,8 @@ class FlowGRPOTrainer(Trainer):
         super().__init__(
             model=model, args=arguments(config), train_dataset=[0], eval_dataset=[0], processing_class=tokenizer
         )
+        if parts.reference is not None:
+            parts.reference.to(self.args.device)
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` and `Progress` tell it better
         self._step: _Step | None = None
         self._figures: dict[str, float] = {}
@@ -126,6 +129,7 @@ class FlowGRPOTrainer(Trainer):
         self._runner = asyncio.Runner()
         self._metrics = MetricsFile(self.run_folder / "metrics.jsonl")
         self._alarms = Alarms()
+        self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
 
     # What an update is made from
 
@@ -188,7 +192,7 @@ class FlowGRPOTrainer(Trainer):
         )
         figures = step_metrics(rollouts, version=self.state.global_step) | self._group_figures(made, groups)
         figures |= {"seconds/sync": synced - began, "seconds/rollout": ended - synced}
-        figures |= _engine_figures(self.parts.engine, ended - synced)
+        figures |= self._engine_figures(ended - synced)
         self._refuse_nothing(step, made, rollouts)
         batches = self._laid_out(made, model)
         figures["tokens/trained"] = sum(len(batch.terms) for batch in batches)
@@ -217,8 +221,8 @@ class FlowGRPOTrainer(Trainer):
             kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
             first = next((r.failure["message"] for r in rollouts if r.failure), "")
             raise ModelError(
-                f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first} The same command "
-                f"goes on when that is mended; {self._last_checkpoint()}."
+                f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first} Then give the "
+                f"same command again; {self._last_checkpoint()}."
             )
         if not any(rollout.turns for rollout in rollouts):
             raise ModelError(
@@ -318,6 +322,13 @@ class FlowGRPOTrainer(Trainer):
         if self.parts.engine.version != version:
             self._runner.run(self.parts.engine.sync(version))
 
+    def _engine_figures(self, seconds: float) -> dict[str, float]:
+        figures = self._runner.run(self.parts.engine.figures())
+        made = {f"engine/{name}": value for name, value in figures.items()}
+        if "sampled_tokens" in figures:
+            made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
+        return made
+
     # Validation
 
     def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
@@ -329,10 +340,10 @@ class FlowGRPOTrainer(Trainer):
         version = self.state.global_step
         rollouts = self._collected(self.parts.validator, version, self.parts.validation)
         figures = step_metrics(rollouts, version=version)
-        right = [rollout.rewards.get("outcome", rollout.reward or 0.0) >= 1.0 for rollout in rollouts]
-        figures["pass_rate"] = sum(right) / max(1, len(rollouts))
+        figures |= breakdown(rollouts)
+        figures["pass_rate"] = figures.pop("solved", 0.0)
         figures["seconds"] = time.perf_counter() - began
-        figures |= _engine_figures(self.parts.engine, figures["seconds"])
+        figures |= self._engine_figures(figures["seconds"])
         named = {f"eval/{name}": value for name, value in figures.items()}
         self.log(named)
         # Told as transformers' own `evaluate` tells it: this takes back the wish to evaluate, which the end of an epoch
@@ -354,11 +365,13 @@ class FlowGRPOTrainer(Trainer):
         super().log(logs, start_time)
         if not self.is_world_process_zero():
             return
-        self._metrics.append({"update": self.state.global_step, "time": time.time(), **logs})
+        when = {"update": self.state.global_step, "time": time.time()}
+        self._metrics.append({**when, **logs})
+        for text in self._alarms.check(logs) if is_step else ():
+            self._alarms_file.append({**when, "text": text})
+            if self.parts.progress:
+                self.parts.progress.warned(text)
         if self.parts.progress:
-            if is_step:
-                for text in self._alarms.check(logs):
-                    self.parts.progress.warned(text)
             self.parts.progress.logged(logs)
 
     def _get_output_dir(self, trial: object) -> str:
@@ -428,6 +441,7 @@ class FlowGRPOTrainer(Trainer):
         done = checkpoints.update_of(kept[-1]) if kept else 0
         if self.is_world_process_zero():
             self._metrics.discard_after(done if kept else -1)
+            self._alarms_file.discard_after(done if kept else -1)
             store.discard_from(done // self.config.updates_per_step)
             validations = self.parts.validator.store if self.parts.validator else None
             if validations is not None:
@@ -491,13 +505,3 @@ def _varies(group: Group) -> bool:
 
 def _only(items: Sequence[int]) -> dict[str, int]:
     return {"update": items[0]}
-
-
-def _engine_figures(engine: Engine, seconds: float) -> dict[str, float]:
-    statistics = getattr(engine, "statistics", None)
-    if statistics is None:
-        return {}
-    figures = statistics.reset()
-    made = {f"engine/{name}": float(value) for name, value in figures.items()}
-    made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
-    return made

@@ -143,6 +143,10 @@ class TransformersEngine:
             self._memories.clear()
             self._version = version
 
+    async def figures(self) -> dict[str, float]:
+        """The statistics since this was last called."""
+        return {name: float(value) for name, value in self.statistics.reset().items()}
+
     async def aclose(self) -> None:
         """Stop sampling and free the memories."""
         if self._worker is not None:
