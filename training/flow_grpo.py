@@ -19,7 +19,7 @@ import yaml
 
 from graph.errors import AgentFlowError, ConfigError
 from training.config import FlowGRPOConfig, described, load_config
-from training.run_folder import claim, held, is_first_rank, said
+from training.run_folder import claim, held, said
 from training.secrecy import without_credentials
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(without_credentials(yaml.safe_dump(config.as_dict(), sort_keys=False)))
             return 0
         train(config)
-        if is_first_rank():
+        from training import ranks
+
+        if ranks.rank() == 0:
             from training.summary import summary
 
             sys.stdout.write(summary(Path(config.out)) + "\n")
