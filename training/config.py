@@ -150,8 +150,7 @@ class FlowGRPOConfig:
             "validation_every needs validation, the held-out tasks": bool(self.validation_every)
             and not self.validation,
             "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
-            "replay takes the place of new rollouts, which refill would ask for": bool(self.replay)
-            and bool(self.refill),
+            "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
             "with lora_rank 0 the servers of vllm_url change at every step; the frozen roles need another server": (
                 self.engine == "vllm" and not self.lora_rank and self._frozen_roles_share_the_policys_server()

@@ -159,8 +159,9 @@ class FlowGRPOTrainer(Trainer):
                 sync=self._sync_context(model),
             )
         sums = self._over_ranks(sums)
+        told_before = "seconds/" if repeat else ()  # what the rollouts took is told once a step
         self._figures = (
-            self._step.figures
+            {name: value for name, value in self._step.figures.items() if not name.startswith(told_before)}
             | sums.means()
             | {
                 "largest_logprob_gap": sums.largest_gap,

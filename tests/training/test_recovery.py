@@ -21,7 +21,7 @@ from training import checkpoints
 from training.flow_grpo import main, train
 from training.objectives import LossParts
 from training.run_folder import held
-from training.store import RolloutStore, read_rollouts
+from training.store import read_rollouts
 
 from .run_toy import PHASES, run
 from .runs import figures, same, weights
