@@ -133,7 +133,7 @@ class GraphAgent:
         """One run of the graph."""
         graph = build_graph(tools=self.tools, models={**self.models, self.role: policy})
         context = replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
-        config = {"configurable": {"seed": seed}, "run_name": policy.run}
+        config = {"configurable": {"seed": seed, "seconds_left": policy.seconds_left}, "run_name": policy.run}
         given = {name: value for name, value in start.items() if name != "trace"}
         with traced(start.get("trace")) as trace:
             state: State = await graph.ainvoke(given, context=context, config=config)  # type: ignore[call-overload]

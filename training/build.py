@@ -175,7 +175,13 @@ def _collector(
         max_tokens=config.max_tokens,
         cache=Path(config.out) / "judged",
     )
-    settings = CollectorSettings(group_size=group_size, concurrency=config.concurrency, attempts=config.attempts)
+    settings = CollectorSettings(
+        group_size=group_size,
+        concurrency=config.concurrency,
+        attempts=config.attempts,
+        tail_fraction=config.tail_fraction if group_size > 1 else None,  # a validation is of all its tasks
+        tail_seconds=config.tail_seconds,
+    )
     return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
 
 
@@ -215,6 +221,7 @@ def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engin
         max_batch=config.max_batch,
         memory_tokens=config.memory_tokens,
         deterministic=config.deterministic,
+        apart=config.overlap,
     )
 
 
