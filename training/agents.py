@@ -63,7 +63,7 @@ class GraphAgent:
         role: which role is trained.
 
     Raises:
-        ConfigError: there is no such role, or the settings give it a model of its own.
+        ConfigError: there is no such role, or the settings give it a model of its own, or plan ahead.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class GraphAgent:
             raise ConfigError(f"There is no role {role!r} to train; the roles are {', '.join(ROLES)}.")
         if getattr(context, role, None):
             raise ConfigError(f"The role {role} is trained and cannot have the model {getattr(context, role)!r} too.")
+        if context.speculate:
+            raise ConfigError("A run that is trained on cannot plan ahead: leave the setting `speculate` off.")
         self.context = context
         self.tools = tools
         self.models = dict(models or {})
