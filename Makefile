@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 QUESTION ?= How many days lie between 14 July 1789 and 20 July 1969?
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check screenshots clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m graph "$(QUESTION)" --tools python
@@ -20,6 +20,10 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 check: test lint types
+
+# The pictures of README: a toy training and two evaluations, then a headless browser (Debian: chromium chromium-driver).
+screenshots: $(VENV)/.dev
+	$(BIN)/python -m tests.evals.view.pictures --out docs
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set it with: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'

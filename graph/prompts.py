@@ -147,8 +147,11 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     assert plan is not None
     advice = "".join(f"\n{practice}" for practice in card.best_practices)
     goal = f"Sub-goal: {plan['sub_goal']}"
-    if (tool.metadata or {}).get("fence"):  # a program may serve the whole question; a search would only copy it
+    shown = ""
+    if fence := (tool.metadata or {}).get("fence"):  # a program may serve the whole question; a search would copy it
         goal = f"Question (for reference): {state['question']}\n\n{goal}"
+        programs = [f"Sub-goal: {one.sub_goal}\n```{fence}\n{one.input}\n```" for one in card.examples]
+        shown = "\n\n".join(["\n\nExamples:", *programs]) if programs else ""
     facts = results_text(accepted_turns(state))
     # A figure that was neither asked about nor found is made up, and must not reach a tool.
     if plan["context"] and not unsupported_numbers(plan["context"], [state["question"], facts]):
@@ -160,7 +163,7 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     return [
         SystemMessage(
             f"You prepare the input of the tool {tool.name}.\n{' '.join(tool.description.split())}\n"
-            f"Input: {card.input}{advice}\n\n{form}\nServe the sub-goal alone, with the facts given."
+            f"Input: {card.input}{advice}\n\n{form}\nServe the sub-goal alone, with the facts given.{shown}"
         ),
         HumanMessage(goal),
     ]
@@ -181,7 +184,7 @@ comes next.
 
 First say what the results tell about the question, in a few words.
 Accept the last turn if its result helps with the answer. Reject it only if it does not help at all.
-Then give the answer to the question, as one name, number or date. It is unknown as long as a fact is missing or a \
+Then give the answer to the question, in the form it asks for: one name, number, date or expression. It is unknown as long as a fact is missing or a \
 number is not computed yet: a sum, a difference or a product must be computed by a tool, never by you.
 Then name what is missing. Stop if nothing is missing. Continue if anything is.
 
@@ -248,7 +251,7 @@ def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
 _GENERATOR = """You write the final answer to a question from the results that a team has found and checked.
 
 Trust the results more than your memory. Give the answer in the form the question asks for: a name, a number, a date, \
-yes or no, the letter of an option. No explanation, no sentence around it, no unit unless asked for.
+an expression, yes or no, the letter of an option. No explanation, no sentence around it, no unit unless asked for.
 
 Reply with one line:
 Answer: the answer"""
