@@ -184,8 +184,9 @@ comes next.
 
 First say what the results tell about the question, in a few words.
 Accept the last turn if its result helps with the answer. Reject it only if it does not help at all.
-Then give the answer to the question, in the form it asks for: one name, number, date or expression. It is unknown as long as a fact is missing or a \
-number is not computed yet: a sum, a difference or a product must be computed by a tool, never by you.
+Then give the answer to the question, in the form it asks for: one name, number, date or expression. It is unknown as \
+long as a fact is missing or a number is not computed yet: a sum, a difference or a product must be computed by a \
+tool, never by you.
 Then name what is missing. Stop if nothing is missing. Continue if anything is.
 
 Reply with a JSON object: "reason" is what the results tell, "result" is accept or reject, "answer" is the answer or \

@@ -33,7 +33,7 @@ def first():
         for o, p in product("+-*/", repeat=2):
             for text in (f"({x} {o} {y}) {p} {z}", f"{x} {o} ({y} {p} {z})"):
                 try:
-                    if abs(eval(text) - 17) < 1e-9:
+                    if abs(eval(text) - 13) < 1e-9:
                         return text
                 except ZeroDivisionError:
                     pass
@@ -65,10 +65,10 @@ CARD = ToolCard(
             input="print(1927 - 1889)",
         ),
         Example(
-            question="How can 2, 5 and 9 be combined by + - * / into 17?",
+            question="How can 2, 5 and 9 be combined by + - * / into 13?",
             reason="A program can try all combinations.",
-            context="2, 5, 9 and the value 17",
-            sub_goal="Find an expression of 2, 5 and 9 whose value is 17",
+            context="2, 5, 9 and the value 13",
+            sub_goal="Find an expression of 2, 5 and 9 whose value is 13",
             input=_SEARCH,
         ),
     ),
