@@ -223,6 +223,11 @@ Turn 1 (the last, to be judged): python: Compute 17 * 3 + 2
 Result: 53
 {"reason": "17 * 3 + 2 is 53", "result": "accept", "answer": "53", "missing": "nothing", "next": "stop"}
 
+Question: How can 2, 5 and 9 be combined by + - * / into 13?
+Turn 1 (the last, to be judged): python: Find an expression of 2, 5 and 9 whose value is 13
+Result: (2 * 9) - 5
+{"reason": "(2 * 9) - 5 is 13", "result": "accept", "answer": "(2 * 9) - 5", "missing": "nothing", "next": "stop"}
+
 Question: Who designed the Forth Bridge?
 Turn 1 (the last, to be judged): search: Forth Bridge designer
 Result: [1] Forth Bridge: It was built in 1890. The designers were John Fowler and Benjamin Baker. [2] Forth: A river.
@@ -252,7 +257,8 @@ def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
 _GENERATOR = """You write the final answer to a question from the results that a team has found and checked.
 
 Trust the results more than your memory. Give the answer in the form the question asks for: a name, a number, a date, \
-an expression, yes or no, the letter of an option. No explanation, no sentence around it, no unit unless asked for.
+an expression, yes or no, the letter of an option. Where an expression with a given value is asked for, the answer is \
+the expression, not the value. No explanation, no sentence around it, no unit unless asked for.
 
 Reply with one line:
 Answer: the answer"""
