@@ -339,6 +339,8 @@ class FlowGRPOTrainer(Trainer):
         self._publish_policy()
         version = self.state.global_step
         rollouts = self._collected(self.parts.validator, version, self.parts.validation)
+        if self.config.deterministic:  # a run that resumes after the validation has none of its memory either
+            self._runner.run(self.parts.engine.sync(version))
         figures = step_metrics(rollouts, version=version)
         figures |= breakdown(rollouts)
         figures["pass_rate"] = figures.pop("solved", 0.0)
