@@ -138,11 +138,12 @@ def _refuse_unknown(config: FlowGRPOConfig) -> None:
     schedules = [item.value for item in SchedulerType]
     if config.lr_scheduler not in schedules:
         raise ConfigError(f"There is no lr_scheduler {config.lr_scheduler!r}; choose one of {', '.join(schedules)}.")
+    installed = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
     for name in config.report_to:
         if name not in INTEGRATION_TO_CALLBACK:
             known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
             raise ConfigError(f"report_to names {name!r}, which is not known; choose from {known}.")
-        if name not in get_available_reporting_integrations():
+        if name not in installed:
             raise ConfigError(f"report_to names {name!r}, whose package is not installed; run `pip install {name}`.")
 
 
