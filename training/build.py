@@ -118,8 +118,9 @@ def make_validator(
         raise ConfigError("The setting `validation` is missing: held-out tasks to measure the policy on.")
     tasks = sample(load_tasks(config.validation), config.validation_limit, config.seed)
     agent = _agent(config, asks=True)
-    from training.policy_model import load_trained
+    from training.policy_model import load_trained, quiet
 
+    quiet()
     model, tokenizer = load_trained(config.model, weights, config.dtype)
     chat = ChatTokens(tokenizer, _end_ids(model))
     config = replace(config, engine="transformers", vllm_url=None)
@@ -175,7 +176,13 @@ def _collector(
         max_tokens=config.max_tokens,
         cache=Path(config.out) / "judged",
     )
-    settings = CollectorSettings(group_size=group_size, concurrency=config.concurrency, attempts=config.attempts)
+    settings = CollectorSettings(
+        group_size=group_size,
+        concurrency=config.concurrency,
+        attempts=config.attempts,
+        tail_fraction=config.tail_fraction if group_size > 1 else None,  # a validation is of all its tasks
+        tail_seconds=config.tail_seconds,
+    )
     return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
 
 
@@ -215,6 +222,7 @@ def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engin
         max_batch=config.max_batch,
         memory_tokens=config.memory_tokens,
         deterministic=config.deterministic,
+        apart=config.overlap,
     )
 
 

@@ -119,9 +119,7 @@ def operations(
     return Operations(forward, forward + backward, forward + backward + again)
 
 
-def operations_of(
-    shape: Shape, batches: Sequence[MicroBatch], *, lora_rank: int, checkpointing: bool
-) -> Operations:
+def operations_of(shape: Shape, batches: Sequence[MicroBatch], *, lora_rank: int, checkpointing: bool) -> Operations:
     """The arithmetic of an update over packed micro-batches."""
     return operations(
         shape,

@@ -79,13 +79,11 @@ def train(config: FlowGRPOConfig) -> None:
         AgentFlowError: what ended it, in one sentence.
         OSError: the disk is full.
     """
-    import transformers
-
     from training import ranks
     from training.build import make_trainer
+    from training.policy_model import quiet
 
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    quiet()
     folder = Path(config.out)
     # Another number of steps would change a schedule that ends with them.
     fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter_config.json"
 """The file by which a folder shows that it holds an adapter."""
+
+
+def quiet() -> None:
+    """No progress bars of transformers' own where nobody watches: a log would be full of them."""
+    import transformers
+
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -130,6 +139,14 @@ def twin(model: nn.Module) -> nn.Module:
     frozen: list[torch.Tensor] = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     held: list[torch.Tensor] = [*frozen, *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in held})
+
+
+def copy_trained(source: nn.Module, target: nn.Module) -> None:
+    """Gives a model's `twin` the values of the trained weights."""
+    with torch.no_grad():
+        for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
+            if theirs.requires_grad:
+                mine.copy_(theirs)
 
 
 def without_adapter(model: nn.Module) -> AbstractContextManager[Any]:

@@ -1,6 +1,6 @@
 """What one update costs: ours, packed and unpacked, against stock TRL, on planner turns as the graph makes them.
 
-    python -m training.speed [--model 135m] [--groups 2 --group-size 8 --turns 3 --prompt 1000 --completion 100] [--json]
+    python -m training.speed [--groups 2 --group-size 8 --turns 3 --prompt 1000 --completion 100] [--json]
     python -m training.speed --device cuda --model 7b --phases
 
 Four variants compute the gradient of the same step with the same weights (LoRA of rank 16 on all linear layers,
@@ -13,8 +13,8 @@ gradient checkpointing):
 
 They run in turn, each repeat beginning with another one. (c) and (d) get the fastest micro-batch of 1, 2 or 4 samples,
 never mix lengths, and score completion positions alone; TRL as it is off Triton scores all (`stock_head`). Nobody's
-micro-batch exceeds the token budget, which is four whole rollouts. Of (b), (c) and (d) a sample of micro-batches of each
-shape is timed and stands for the rest. Peak memory is that of fresh processes with one micro-batch of the whole budget.
+micro-batch exceeds the token budget, which is four whole rollouts. Of (b), (c) and (d) a sample of micro-batches of
+each shape is timed and stands for the rest. Peak memory is that of fresh processes with one micro-batch of the budget.
 """
 
 from __future__ import annotations
@@ -221,9 +221,7 @@ class _Benchmark:
         return {
             "tokens": {name: sum(work.tokens for work in works) for name, works in self.works.items()},
             "unique_tokens": sum(batch.tokens for batch in pack(self.rows, sum(map(len, self.rows)))),
-            "seconds": {
-                name: asdict(Spread.of([timing.seconds for timing in of])) for name, of in timings.items()
-            },
+            "seconds": {name: asdict(Spread.of([timing.seconds for timing in of])) for name, of in timings.items()},
             "micro_batches_timed": {name: f"{of[0].timed} of {of[0].of}" for name, of in timings.items()},
             **{name: spread.median for name, spread in ratios.items()},
             "spread": {name: [spread.low, spread.high] for name, spread in ratios.items()},
@@ -257,7 +255,10 @@ class _Benchmark:
 
         batches = pack(self.rows, self.budget)
         counted = operations_of(
-            shape_of(self.model.config), batches, lora_rank=LORA_RANK, checkpointing=True  # type: ignore[arg-type]
+            shape_of(self.model.config),
+            batches,
+            lora_rank=LORA_RANK,
+            checkpointing=True,  # type: ignore[arg-type]
         )
         made: dict[str, Any] = {
             "model_operations": counted.model,
@@ -345,9 +346,7 @@ def _device_name(device: str) -> str:
 def _as_arguments(options: Options) -> list[str]:
     names = ("model", "device", "groups", "group_size", "turns", "prompt", "completion", "observation", "seed")
     pairs = [(name, getattr(options, name)) for name in names]
-    return [
-        word for name, value in pairs if value is not None for word in (f"--{name.replace('_', '-')}", str(value))
-    ]
+    return [word for name, value in pairs if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -392,7 +391,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.speed", description="Time one update: ours, packed and unpacked, against stock TRL."
     )
-    parser.add_argument("--model", default=default.model, metavar="PATH_OR_CONFIG", help="shape by name (tiny, 135m, 0.5b, 1.5b, 3b, 7b) or config.json with random weights, or a model with its own")  # fmt: skip
+    shapes = "a shape by name (tiny, 135m, 0.5b, 1.5b, 3b, 7b) or config.json with random weights, or a model"
+    sampled = "micro-batches of each shape that are timed of (b), (c), (d); 0: all"
+    whole = "also time a whole step: sampling, reference, update, optimizer"
+    parser.add_argument("--model", default=default.model, metavar="PATH_OR_CONFIG", help=shapes)
     parser.add_argument("--device", choices=("cpu", "cuda"), default=default.device)
     parser.add_argument("--groups", type=count, default=default.groups, help="tasks of the step")
     parser.add_argument("--group-size", type=count, default=default.group_size, help="rollouts of each task")
@@ -402,10 +404,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--observation", type=count, help="tokens between replies (default: as a reply)")
     parser.add_argument("--token-budget", type=count, help="most tokens of a micro-batch (default: four rollouts)")
     parser.add_argument("--repeats", type=count, default=default.repeats, help="at most, as --minutes allows")
-    parser.add_argument("--sample", type=int, default=default.sample, help="micro-batches of each shape that are timed of (b), (c), (d); 0: all")  # fmt: skip
-    parser.add_argument("--minutes", type=float, default=default.minutes, help="no further repeat is begun that would end later")  # fmt: skip
+    parser.add_argument("--sample", type=int, default=default.sample, help=sampled)
+    parser.add_argument("--minutes", type=float, default=default.minutes, help="no repeat is begun that ends later")
     parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--phases", action="store_true", help="also time a whole step: sampling, reference, update, optimizer, sync")  # fmt: skip
+    parser.add_argument("--phases", action="store_true", help=whole)
     parser.add_argument("--peak-of", choices=("packed", "trl"), help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser

@@ -144,4 +144,3 @@ def in_fresh_process(arguments: Sequence[str]) -> dict[str, float]:
 def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-

@@ -9,12 +9,12 @@ Versions: the policy's version is the number of updates it has seen, which is th
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +36,10 @@ from training.breakdown import breakdown
 from training.collector import Collector, failures_by_kind
 from training.config import FlowGRPOConfig
 from training.engine import Engine
+from training.event_loop import LoopThread
 from training.logprobs import attach_scoring, forward_terms
 from training.metrics import MetricsFile, read_metrics, step_metrics
+from training.overlap import Underway
 from training.packing import MicroBatch, deal, pack, pad
 from training.packing_check import verify_packing
 from training.policy_model import without_adapter
@@ -46,6 +48,7 @@ from training.replayed import Replayed
 from training.store import RolloutStore
 from training.tasks import Schedule
 from training.update import Update, UpdateSums
+from training.weight_delivery import gathered
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +127,11 @@ class FlowGRPOTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` and `Progress` tell it better
         self._step: _Step | None = None
         self._figures: dict[str, float] = {}
+        self._rollout_seconds = 0.0
         self._staged: Path | None = None
         self._checkpointing: float | None = None
-        self._runner = asyncio.Runner()
+        self._runner = LoopThread()
+        self._ahead: Underway | None = None
         self._metrics = MetricsFile(self.run_folder / "metrics.jsonl")
         self._alarms = Alarms()
         self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
@@ -177,10 +182,17 @@ class FlowGRPOTrainer(Trainer):
 
     def _new_step(self, step: int, model: nn.Module) -> _Step:
         began = time.perf_counter()
-        self._publish_policy()
+        if self._ahead is None:
+            self._publish_policy()
         synced = time.perf_counter()
+        self._rollout_seconds = 0.0
         rollouts, groups = self._roll_out(step)
         ended = time.perf_counter()
+        spent = self._rollout_seconds
+        measured = self._engine_figures(spent)
+        if self.config.overlap:
+            measured |= {"seconds/waited": ended - synced}
+            self._roll_out_ahead(step + 1)
         beta = self.config.beta
         made = assemble(
             groups,
@@ -191,8 +203,7 @@ class FlowGRPOTrainer(Trainer):
             keep_zero_variance=beta > 0,
         )
         figures = step_metrics(rollouts, version=self.state.global_step) | self._group_figures(made, groups)
-        figures |= {"seconds/sync": synced - began, "seconds/rollout": ended - synced}
-        figures |= self._engine_figures(ended - synced)
+        figures |= {"seconds/sync": synced - began, "seconds/rollout": spent} | measured
         self._refuse_nothing(step, made, rollouts)
         batches = self._laid_out(made, model)
         figures["tokens/trained"] = sum(len(batch.terms) for batch in batches)
@@ -234,18 +245,27 @@ class FlowGRPOTrainer(Trainer):
 
     def _collected(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> list[Rollout]:
         """The rollouts of all ranks, in order of the tasks; each rank runs its share of them."""
-        progress = self.parts.progress
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
-        mine = list(tasks)[rank::ranks]
-        if progress:
-            progress.rolling_out(step, len(mine) * collector.settings.group_size)
-        work = collector.collect(step, mine, on_rollout=progress.rolled_out if progress else None)
-        found = self._runner.run(work)
-        if ranks == 1:
+        begun, self._ahead = self._ahead or self._begun(collector, step, tasks), None
+        if self.parts.progress:
+            begun.show(self.parts.progress)
+        found, seconds = self._runner.wait(begun.work)
+        self._rollout_seconds += seconds
+        if self.accelerator.num_processes == 1:
             return found
         every = [rollout_from_dict(plain) for plain in gather_object([rollout.as_dict() for rollout in found])]
         place = {task.id: number for number, task in enumerate(tasks)}
         return sorted(every, key=lambda rollout: (place[rollout.task.id], rollout.index))
+
+    def _begun(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> Underway:
+        """This rank's share of some rollouts, under way."""
+        mine = list(tasks)[self.accelerator.process_index :: self.accelerator.num_processes]
+        return Underway(self._runner, collector, step, mine)
+
+    def _roll_out_ahead(self, step: int) -> None:
+        """Begins the next step's rollouts with the policy of now: one step older than the one they will train."""
+        if step < self.config.steps:
+            self._publish_policy()
+            self._ahead = self._begun(self.parts.collector, step, self.parts.schedule.of_step(step))
 
     def _laid_out(self, made: Assembled, model: nn.Module) -> list[MicroBatch]:
         rows = [row for row in made.rows if len(row.terms)]
@@ -338,9 +358,13 @@ class FlowGRPOTrainer(Trainer):
         if self.parts.validator is None:
             return {}
         began = time.perf_counter()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:  # these rollouts are of one policy: the validation's has to wait for them
+            futures.wait([ahead.work])
         self._publish_policy()
         version = self.state.global_step
         rollouts = self._collected(self.parts.validator, version, self.parts.validation)
+        self._ahead = ahead
         if self.config.deterministic:  # a run that resumes after the validation has none of its memory either
             self._runner.run(self.parts.engine.sync(version))
         figures = step_metrics(rollouts, version=version)
@@ -395,6 +419,15 @@ class FlowGRPOTrainer(Trainer):
                 checkpoints.publish(staged, self.run_folder, update, keep=self.config.keep)
         self.accelerator.wait_for_everyone()
         self._checkpointing = time.perf_counter() - began
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Sharded weights are gathered here, of an adapter only its own; all else is as transformers does it."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        state = gathered(self.model)
+        if self.args.should_save:
+            self._save(output_dir, state_dict=state)
 
     @contextmanager
     def _staging(self, what: str) -> Iterator[None]:
@@ -459,7 +492,9 @@ class FlowGRPOTrainer(Trainer):
         self.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
 
     def close(self) -> None:
-        """Stops the engine."""
+        """Stops rollouts that are under way, and the engine."""
+        if self._ahead is not None:
+            self._ahead.work.cancel()
         self._runner.run(self.parts.engine.aclose())
         self._runner.close()
 

@@ -70,7 +70,7 @@ class AdapterDelivery:
         """See `Delivery`."""
         ranks.barrier()  # nobody's turns are in flight any more
         name = ranks.shared(f"{self._run}{self._process}-{version}")
-        weights = {key: whole(value) for key, value in self._model.named_parameters() if value.requires_grad}
+        weights = gathered(self._model)
         error: AgentFlowError | None = None
         if ranks.rank() == 0:
             try:
@@ -221,6 +221,17 @@ def whole(weight: Tensor) -> Tensor:
     """A parameter's value, gathered where it is sharded (FSDP 2): every process must ask for it."""
     value = weight.detach()
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def gathered(model: nn.Module) -> dict[str, Tensor]:
+    """What is trained of a model, by name, on the CPU of the first process; nothing elsewhere."""
+    found: dict[str, Tensor] = {}
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            full = whole(value)
+            if ranks.rank() == 0:
+                found[name] = full.cpu()
+    return found
 
 
 def _one_name(servers: Sequence[VllmServer], offers: Sequence[Served]) -> str:

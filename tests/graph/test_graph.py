@@ -369,6 +369,26 @@ async def test_a_new_question_after_an_interrupted_one_starts_clean(serve: Serve
     assert (state["question"], len(state["memory"])) == ("second?", 1)
 
 
+@pytest.mark.parametrize("change", [{"analysis": "a better one"}, {"question": "another?"}])
+async def test_a_run_goes_on_with_what_a_human_changed_at_a_pause(
+    serve: Serve, tools: list[BaseTool], change: dict[str, str]
+) -> None:
+    server = serve(executor=[calls_text({"number": n}) for n in (1, 2, 3)], verifier=verdict_text(then="continue"))
+    graph = build_graph(tools=tools, checkpointer=InMemorySaver(), interrupt_after=["verifier"])
+    config: Any = {"configurable": {"thread_id": "t"}}
+    context = Context(model=server.spec, max_turns=2)
+    await graph.ainvoke({"question": "q"}, config, context=context)
+    await graph.aupdate_state(config, change)
+    state = await graph.ainvoke(None, config, context=context)
+    opening = prompts(server, "planner")[-1][1][1]
+    if "question" in change:
+        assert (state["question"], len(state["memory"])) == ("another?", 1), "another question is another run"
+        return
+    assert len(state["memory"]) == 2
+    assert "Analysis: a better one" in opening
+    assert len(server.asked("analyst")) == 1
+
+
 async def test_a_human_is_asked_before_a_call(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve()
     graph = build_graph(tools=tools, checkpointer=InMemorySaver())

@@ -97,19 +97,6 @@ def test_every_rollout_is_kept_with_its_turns(undisturbed: Path) -> None:
     assert {turn.policy_version for rollout in kept for turn in rollout.turns if rollout.step == 2} == {2}
 
 
-def test_two_processes_make_the_update_of_one(tmp_path: Path, policy_folder: Path) -> None:
-    settings = {"steps": 1, "tasks_per_step": 4, "beta": 0.05, "learning_rate": 1e-3}
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    alone.mkdir()
-    together.mkdir()
-    train(toy_config(alone, policy_folder, **settings))
-    assert launched(together, policy_folder, settings=settings, ranks=2) == 0
-    same(weights(alone / "run" / "final"), weights(together / "run" / "final"), 1e-5)
-    one, two = figures(alone / "run")[0], figures(together / "run")[0]
-    for name in ("reward", "loss", "kl", "entropy", "grad_norm", "tokens/trained"):
-        assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5)
-
-
 @pytest.mark.parametrize("other", [{"token_budget": 300}, {"packing": "off"}, {"gradient_checkpointing": True}])
 def test_batches_do_not_change_the_update(other: dict[str, Any], tmp_path: Path, policy_folder: Path) -> None:
     for name, settings in (("one", {}), ("two", other)):
