@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -200,6 +201,11 @@ def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
         made = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"The agent {config.agent!r} cannot be imported: {error}.") from error
+    if callable(made):
+        try:
+            inspect.signature(made).bind(config)
+        except TypeError:
+            raise ConfigError(f"The agent {config.agent!r} must be a function of one argument, the settings.") from None
     agent: Agent = made(config) if callable(made) else made
     if asks and isinstance(agent, GraphAgent):
         asyncio.run(agent.preflight())
