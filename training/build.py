@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
+import inspect
 import os
 import platform
 import sys
@@ -140,11 +141,12 @@ def _refuse_unknown(config: FlowGRPOConfig) -> None:
     schedules = [item.value for item in SchedulerType]
     if config.lr_scheduler not in schedules:
         raise ConfigError(f"There is no lr_scheduler {config.lr_scheduler!r}; choose one of {', '.join(schedules)}.")
+    installed = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
     for name in config.report_to:
         if name not in INTEGRATION_TO_CALLBACK:
             known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
             raise ConfigError(f"report_to names {name!r}, which is not known; choose from {known}.")
-        if name not in get_available_reporting_integrations():
+        if name not in installed:
             raise ConfigError(f"report_to names {name!r}, whose package is not installed; run `pip install {name}`.")
 
 
@@ -200,6 +202,11 @@ def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
         made = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"The agent {config.agent!r} cannot be imported: {error}.") from error
+    if callable(made):
+        try:
+            inspect.signature(made).bind(config)
+        except TypeError:
+            raise ConfigError(f"The agent {config.agent!r} must be a function of one argument, the settings.") from None
     agent: Agent = made(config) if callable(made) else made
     if asks and isinstance(agent, GraphAgent):
         asyncio.run(agent.preflight())

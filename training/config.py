@@ -318,6 +318,8 @@ def _from_pairs(pairs: Sequence[str]) -> dict[str, Any]:
             if not rest:
                 raise ConfigError(f"The setting --{name} has no value; write --{name} value.")
             text = rest.pop(0)
+        if not text:
+            raise ConfigError(f"The setting --{name} has an empty value; write null to leave it unset.")
         values[name.replace("-", "_")] = _value(text)
     return values
 
@@ -326,6 +328,8 @@ def _value(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
+        return text
+    if isinstance(value, dict):  # "judge:" is a text here; no setting is a mapping
         return text
     if isinstance(value, str):  # YAML 1.1 takes 1e-6 for a text
         try:
