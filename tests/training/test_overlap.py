@@ -176,7 +176,8 @@ async def test_an_engine_apart_samples_from_the_last_version_while_weights_chang
             if "lora" in name:
                 parameter.mul_(3.0)
     during = await ask()
-    assert (during.token_ids, during.logprobs, during.policy_version) == (before.token_ids, before.logprobs, 0)
+    assert (during.token_ids, during.policy_version) == (before.token_ids, 0)
+    assert list(during.logprobs) == pytest.approx(list(before.logprobs), abs=1e-4)
     await engine.sync(1)
     after = await ask()
     assert after.policy_version == 1
