@@ -179,6 +179,8 @@ class FakeModelServer:
         reply = made if isinstance(made, ChatReply) else ChatReply(made)
         if self._latency + reply.delay:
             await asyncio.sleep(self._latency + reply.delay)
+            if writer.is_closing():
+                raise ConnectionAbortedError  # the client gave up meanwhile
         if reply.raw is not None or reply.status != 200:
             _send(
                 writer,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph._internal._runnable import RunnableCallable  # the public RunnableLambda adds a traced run per node
-from langgraph.graph import START, StateGraph
+from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
-from langgraph.types import Command, RetryPolicy
+from langgraph.types import RetryPolicy
 
 from graph.connections import run_sync
 from graph.context import Context
@@ -33,13 +33,7 @@ if TYPE_CHECKING:
 
 AgentGraph = CompiledStateGraph[State, Context, AgentInput, State]
 
-NODES: dict[str, tuple[Node, tuple[str, ...]]] = {
-    "planner": (plan, ("executor", "generator")),
-    "executor": (execute, ("verifier",)),
-    "verifier": (verify, ("planner", "generator")),
-    "generator": (generate, ()),
-}
-"""Each module's function, and where it may route."""
+NODES: dict[str, Node] = {"planner": plan, "executor": execute, "verifier": verify, "generator": generate}
 
 NODES_PER_TURN = 3
 
@@ -80,10 +74,14 @@ def build_graph(
     by_role = _models_by_role(models)
     builder: StateGraph[State, Context, AgentInput, State] = StateGraph(State, Context, input_schema=AgentInput)
     retry = RetryPolicy(max_attempts=2, initial_interval=1.0, retry_on=ModelUnavailable)
-    for name, (module, destinations) in NODES.items():
-        action = _as_runnable(name, module, toolbox, by_role)
-        builder.add_node(name, action, destinations=destinations, retry_policy=retry)
+    for name, module in NODES.items():
+        builder.add_node(name, _as_runnable(name, module, toolbox, by_role), retry_policy=retry)
+    # Edges that read the state, and not commands of the nodes: so a state that was edited at a pause is routed as well.
     builder.add_edge(START, "planner")
+    builder.add_conditional_edges("planner", _unless_ended("executor"), ["executor", "generator"])
+    builder.add_edge("executor", "verifier")
+    builder.add_conditional_edges("verifier", _unless_ended("planner"), ["planner", "generator"])
+    builder.add_edge("generator", END)
     compiled = builder.compile(
         checkpointer=checkpointer,
         store=store,
@@ -93,6 +91,13 @@ def build_graph(
         name="agentflow",
     )
     return compiled.with_config(recursion_limit=NODES_PER_TURN * max_turns + 2)
+
+
+def _unless_ended(following: str) -> Callable[[State], str]:
+    def route(state: State) -> str:
+        return "generator" if state.get("ended_by") else following
+
+    return route
 
 
 def _models_by_role(
@@ -113,7 +118,7 @@ def _as_runnable(
 ) -> RunnableCallable:
     """A module as a node that serves `invoke` and `ainvoke` alike."""
 
-    async def work(sync: bool, state: State, config: RunnableConfig, runtime: Runtime[Context]) -> Command[str]:
+    async def work(sync: bool, state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
         run = Run(
             context=runtime.context or Context(),
             toolbox=toolbox,
@@ -122,13 +127,12 @@ def _as_runnable(
             sync=sync,
             seconds_before=state.get("seconds", 0.0),
         )
-        result: Command[str] = await module(state, run)
-        return result
+        return await module(state, run)
 
-    def on_thread(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> Command[str]:
+    def on_thread(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
         return run_sync(work(True, state, config, runtime))
 
-    async def on_loop(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> Command[str]:
+    async def on_loop(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
         return await work(False, state, config, runtime)
 
     return RunnableCallable(on_thread, on_loop, name=name)
@@ -155,9 +159,8 @@ async def answer_now(
     run = Run(
         context, Toolbox(tools), _models_by_role(models), {}, sync=False, seconds_before=state.get("seconds", 0.0)
     )
-    update = (await generate(state, run)).update
-    assert isinstance(update, dict)
+    update = await generate(state, run)
     usage = add_usage(state.get("usage", {}), update.pop("usage"))
     seconds = state.get("seconds", 0.0) + update.pop("seconds")
-    ended: State = {**state, **update, "usage": usage, "seconds": seconds, "ended_by": "interrupt"}
-    return ended
+    ended = {**state, **update, "usage": usage, "seconds": seconds, "ended_by": "interrupt"}
+    return cast(State, ended)

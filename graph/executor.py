@@ -15,7 +15,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig, patch_config
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.errors import GraphBubbleUp
-from langgraph.types import Command, interrupt
+from langgraph.types import interrupt
 from pydantic import BaseModel, ValidationError
 
 from graph.errors import AgentFlowError, ContextLengthExceeded
@@ -32,7 +32,7 @@ from tools.errors import ToolUnavailable
 Arguments = dict[str, Any]
 
 
-async def execute(state: State, run: Run) -> Command[str]:
+async def execute(state: State, run: Run) -> dict[str, Any]:
     """Carry out the planned step.
 
     Raises:
@@ -48,7 +48,7 @@ async def execute(state: State, run: Run) -> Command[str]:
         else:
             arguments, refusal = _ask_human(tool, arguments, plan, run)
             update["calls"] = [refusal] if refusal else await _call_all(tool, arguments, run)
-    return Command(goto="verifier", update={**update, "usage": run.usage, "seconds": run.seconds})
+    return {**update, "usage": run.usage, "seconds": run.seconds}
 
 
 def text_argument(schema: Mapping[str, Any]) -> str | None:

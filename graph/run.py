@@ -174,4 +174,4 @@ class Run:
             yield
 
 
-Node = Callable[[State, Run], Awaitable[Any]]
+Node = Callable[[State, Run], Awaitable[dict[str, Any]]]

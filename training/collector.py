@@ -24,6 +24,7 @@ from training.engine import Engine
 from training.policy import PolicyChat
 from training.records import Rollout, rollout_id, seed_from
 from training.rewards import RewardFunction
+from training.secrecy import without_credentials
 from training.store import RolloutStore
 from training.tail import Late, Tail
 
@@ -221,7 +222,8 @@ class Collector:
                 raise
             except Exception as error:  # a defect in one run must not end a night's training
                 logger.warning("A run failed with %s.", type(error).__name__, exc_info=True)
-                return None, {"kind": "defect", "message": f"{type(error).__name__}: {error}"[:1000]}, number
+                said = without_credentials(f"{type(error).__name__}: {error}"[:1000])
+                return None, {"kind": "defect", "message": said}, number
             if number < self.settings.attempts:
                 await asyncio.sleep(self.settings.backoff * 2 ** (number - 1))
         return None, failure, self.settings.attempts

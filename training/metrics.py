@@ -75,7 +75,7 @@ def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
 
 
 class MetricsFile:
-    """`metrics.jsonl` of a run: one line for each logged step, readable while the run goes on; `alarms.jsonl` likewise."""
+    """`metrics.jsonl` of a run: one line for each logged step, readable while it goes on; `alarms.jsonl` likewise."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -154,6 +154,10 @@ class TransformersEngine:
                 copy_trained(self.model, self._copy)
             self._version = version
 
+    async def figures(self) -> dict[str, float]:
+        """The statistics since this was last called."""
+        return {name: float(value) for name, value in self.statistics.reset().items()}
+
     @property
     def _sampled(self) -> nn.Module:
         """What is sampled from. A copy is made when it is first needed: the trainer has then placed the model."""

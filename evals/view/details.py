@@ -1,4 +1,4 @@
-"""A run as the page shows it: everything of its document, in the words of the terminal, with token texts where known."""
+"""A run as the page shows it: all of its document, in the words of the terminal, with token texts where known."""
 
 from __future__ import annotations
 

@@ -55,9 +55,7 @@ def export(library: Library, path: Path, on_run: Callable[[], None] | None = Non
     return len(text)
 
 
-def _blocks(
-    library: Library, number: int, on_run: Callable[[], None] | None
-) -> Iterator[tuple[int, list[bytes]]]:
+def _blocks(library: Library, number: int, on_run: Callable[[], None] | None) -> Iterator[tuple[int, list[bytes]]]:
     """Runs in order, in blocks, each with the number of its first run."""
     index = library.sources[number].index
     runs: list[bytes] = []

@@ -124,7 +124,9 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
     found: list[tuple[Kind, Path]] = []
     for path in paths:
         if not path.exists():
-            raise ConfigError(f"There is nothing at {path}; name a saved run, or the folder of an evaluation or training.")
+            raise ConfigError(
+                f"There is nothing at {path}; name a saved run, or the folder of an evaluation or training."
+            )
         try:
             inside = list(_inside(path, _DEPTH))
         except OSError as error:
