@@ -12,9 +12,10 @@ gradient checkpointing):
 (d) trl_merged   the same, one sample for each rollout
 
 They run in turn, each repeat beginning with another one. (c) and (d) get the fastest micro-batch of 1, 2 or 4 samples,
-never mix lengths, and score completion positions alone; TRL as it is off Triton scores all (`stock_head`). Nobody's
-micro-batch exceeds the token budget, which is four whole rollouts. Of (b), (c) and (d) a sample of micro-batches of
-each shape is timed and stands for the rest. Peak memory is that of fresh processes with one micro-batch of the budget.
+by the forward pass, do not mix lengths, and score completion positions alone; TRL as it is off Triton scores all, which
+is timed once with a sample a micro-batch (`stock_head`). Nobody's micro-batch exceeds the token budget, which is four
+whole rollouts. Of (b), (c) and (d) micro-batches of middling size are timed and stand for the rest. Peak memory is that
+of fresh processes with one micro-batch of the budget each.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ class _Benchmark:
         }
         self.samples = {"trl": turn_samples(groups), "trl_merged": merged_samples(groups)}
         self.chosen: dict[str, int] = {}
+        self.packed_seconds = 0.0
         self.threads = torch.get_num_threads()
 
     def report(self) -> dict[str, Any]:
@@ -135,7 +137,7 @@ class _Benchmark:
     # The parts of the report
 
     def _warm_up(self) -> None:
-        """First calls, and TRL's best micro-batch by its time for one sample of middling length."""
+        """First calls, and TRL's best micro-batch by the time of a forward pass over one of its shortest samples."""
         from training.speed_measure import clocked
         from training.speed_variants import head_on_completions, packed
 
@@ -151,11 +153,10 @@ class _Benchmark:
                 works = self.stock.works(samples, min(rows, len(samples)))
                 if works[0].tokens > self.budget and rows > 1:
                     continue
-                middle = works[len(works) // 2]
                 with head_on_completions():
                     if not seconds:
-                        clocked(middle.gradient)
-                    seconds[rows] = clocked(middle.gradient) / middle.shape[0]
+                        clocked(works[-1].reference)
+                    seconds[rows] = clocked(works[-1].reference) / works[-1].rows
             self.chosen[name] = min(seconds, key=lambda rows: seconds[rows])
             self.works[name] = self.stock.works(samples, self.chosen[name])
             self.say(f"{name}: {self.chosen[name]} samples a micro-batch")
@@ -163,9 +164,8 @@ class _Benchmark:
     def _repeats(self) -> tuple[dict[str, list[Timing]], int]:
         from training.speed_measure import alternate
 
-        until = self.began + 60 * self.options.minutes - self._reserve()
         names = ("packed", "unpacked", "trl", "trl_merged", "packed_unshared", "unpacked_unshared")
-        return alternate({name: partial(self._timed, name) for name in names}, self.options.repeats, until)
+        return alternate({name: partial(self._timed, name) for name in names}, self.options.repeats, self._until)
 
     def _timed(self, name: str, *, stock_head: bool = False, of_reference: bool = False) -> Timing:
         from contextlib import nullcontext
@@ -174,19 +174,23 @@ class _Benchmark:
         from training.speed_variants import head_on_completions
 
         self.say(f"{name}{' with the stock head' * stock_head}{', reference pass' * of_reference}")
-        ours = name.startswith("packed")
+        whole = name.startswith("packed")
         model = self.stock.model if name.startswith("trl") else self.model
+        works = self.stock.works(self.samples[name], 1) if stock_head else self.works[name]
         with nullcontext() if stock_head else head_on_completions():
-            return time_step(
-                self.works[name],
+            timing = time_step(
+                works,
                 model,
-                sample=None if ours else self.options.sample or None,
+                sample=None if whole else self.options.sample or None,
                 run=reference if of_reference else gradient,
             )
+        if name == "packed" and not of_reference:
+            self.packed_seconds = timing.seconds
+        return timing
 
-    def _reserve(self) -> float:
-        """Seconds that what follows the repeats will take, from what has been timed up to now; a rough guess."""
-        return 0.3 * (time.perf_counter() - self.began) + 60
+    def _until(self) -> float:
+        """When the repeats must have ended: what follows them takes about three times as long as a packed update."""
+        return self.began + 60 * self.options.minutes - 3 * self.packed_seconds - 60
 
     def _about(self, repeats: int) -> dict[str, Any]:
         import torch
@@ -243,7 +247,9 @@ class _Benchmark:
         from training.speed_variants import gradients_of, packed, unpacked
 
         self.say("gradients of packed and unpacked")
-        rows = self.rows[: max(ROWS)]
+        right = max(self.rows, key=lambda row: row.terms.advantages[0])
+        wrong = min((row for row in self.rows if row.group == right.group), key=lambda row: row.terms.advantages[0])
+        rows = [right, wrong]
         found = []
         for works in (packed(self.model, rows, self.budget), unpacked(self.model, rows, self.budget)):
             self.model.zero_grad(set_to_none=True)
@@ -396,7 +402,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training.speed", description="Time one update: ours, packed and unpacked, against stock TRL."
     )
     shapes = "a shape by name (tiny, 135m, 0.5b, 1.5b, 3b, 7b) or config.json with random weights, or a model"
-    sampled = "micro-batches of each shape that are timed of (b), (c), (d); 0: all"
+    sampled = "micro-batches that are timed of (b), (c), (d) in each repeat; 0: all"
     whole = "also time a whole step: sampling, reference, update, optimizer"
     parser.add_argument("--model", default=default.model, metavar="PATH_OR_CONFIG", help=shapes)
     parser.add_argument("--device", choices=("cpu", "cuda"), default=default.device)

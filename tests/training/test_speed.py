@@ -58,7 +58,7 @@ def test_the_step_is_made_of_append_only_transcripts_that_share_what_the_graph_s
     assert sum(map(len, rows)) == 8 * SMALL.longest == 8 * 44
     assert batch.tokens == pytest.approx(21 + 2 * 9 + 8 * 14, abs=8)  # chance lets a few replies begin alike
     apart = rows_of(step_of(unshared(SMALL, 3), 512))
-    assert pack(apart, 10_000)[0].tokens == pytest.approx(3 * SMALL.longest, abs=3)
+    assert pack(apart, 10_000)[0].tokens == pytest.approx(3 * 35, abs=3)
     assert len(turn_samples(groups)) == 16
     assert [sample.shape for sample in merged_samples(groups)] == [(30, 14)] * 8
     assert all(sum(sample.trained) == 10 for sample in merged_samples(groups))
@@ -115,21 +115,23 @@ def test_the_reference_pass_leaves_gradients_and_adapter_as_they_are() -> None:
     torch.testing.assert_close(gradients_of(model), before)
 
 
-def test_a_sample_of_micro_batches_stands_for_those_of_its_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[str] = []
+def test_micro_batches_of_middling_size_stand_for_all_by_their_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
 
-    def work(name: str, shape: tuple[int, ...]) -> Work:
-        return Work(shape, 10, lambda: ran.append(name), lambda: None)
+    def work(tokens: int) -> Work:
+        return Work(1, tokens, lambda: ran.append(tokens), lambda: None)
 
-    def one_second(action: Any) -> float:
+    def a_second_for_ten(action: Any) -> float:
         action()
-        return 1.0 if ran[-1].startswith("a") else 3.0
+        return ran[-1] / 10
 
-    monkeypatch.setattr(speed_measure, "clocked", one_second)
-    works = [work(f"a{n}", (1, 7)) for n in range(6)] + [work(f"b{n}", (1, 9)) for n in range(4)]
-    assert time_step(works, nn.Linear(1, 1), sample=2) == Timing(6 * 1.0 + 4 * 3.0, timed=4, of=10)
-    assert ran == ["a0", "a3", "b0", "b2"]
-    assert time_step(works, nn.Linear(1, 1), sample=None).timed == 10
+    monkeypatch.setattr(speed_measure, "clocked", a_second_for_ten)
+    works = [work(tokens) for tokens in (50, 10, 40, 20, 30)]
+    assert time_step(works, nn.Linear(1, 1), sample=1) == Timing(15.0, timed=1, of=5)
+    assert ran == [30]
+    assert time_step(works, nn.Linear(1, 1), sample=2).timed == 2
+    assert ran[1:] == [20, 30]
+    assert time_step(works, nn.Linear(1, 1), sample=None) == Timing(15.0, timed=5, of=5)
 
 
 def test_variants_take_turns_and_stop_in_time() -> None:
@@ -144,10 +146,10 @@ def test_variants_take_turns_and_stop_in_time() -> None:
         return run
 
     variants = {name: variant(name) for name in "abc"}
-    found, repeats = alternate(variants, 3, until=time.perf_counter() + 100)
+    found, repeats = alternate(variants, 3, until=lambda: time.perf_counter() + 100)
     assert "".join(order) == "abcbcacab"
     assert repeats == 3
-    found, repeats = alternate(variants, 9, until=time.perf_counter())
+    found, repeats = alternate(variants, 9, until=time.perf_counter)
     assert repeats == 1
     assert all(len(timings) == 1 for timings in found.values())
 
