@@ -62,8 +62,8 @@ def tokens_of(lengths: Lengths, tasks: int, group_size: int, budget: int) -> Ste
     runs = tasks * group_size
     later = max(0.0, lengths.turns - 1)
     prompts = lengths.turns * (lengths.prompt + later / 2 * (lengths.completion + lengths.observation))
-    room = max(1.0, budget - lengths.prompt)
-    parts = min(group_size, math.ceil(group_size * lengths.tail / room))
+    together = max(1, int((budget - lengths.prompt) // lengths.tail))
+    parts = math.ceil(group_size / together)
     return StepTokens(
         sampled=runs * lengths.turns * lengths.completion,
         prompt=runs * prompts,

@@ -127,7 +127,7 @@ def test_rates_come_from_a_benchmark_or_a_run(tmp_path: Path) -> None:
     file.write_text(json.dumps(report))
     with pytest.raises(DataError, match="--phases"):
         plan(config(), Request(gpus=1), rates=file)
-    assert plan(config(), Request(gpus=1), rates=a_run(tmp_path))["rates"]["sampled"] == 1000
+    assert plan(config(), Request(gpus=1), rates=a_run(tmp_path))["rates"]["sampled"] == 800
 
 
 @pytest.mark.parametrize("recipe", ["cpu", "one_gpu", "eight_gpus"])
