@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from evals.speed import main, measure
+from evals.speed import main, measure, measure_ahead
 
 
 def test_runs_are_measured_and_right() -> None:
@@ -31,6 +31,14 @@ def test_the_command_prints_json_alone() -> None:
     report = json.loads(done.stdout)
     assert {"seconds", "ideal_seconds", "model_calls_per_rollout", "cpu_ms_per_call"} <= set(report)
     assert report["model_calls_per_rollout"] == 5
+
+
+def test_runs_that_plan_ahead_are_compared_with_plain_ones() -> None:
+    report = measure_ahead(rollouts=3, turns=3, latency_ms=5)
+    assert report.same == report.questions == 3
+    assert (report.plain_calls, report.ahead_calls, report.discarded_calls) == (11, 12, 1)
+    assert report.turns == 3
+    assert report.plain_seconds > 11 * 0.005
 
 
 def test_senseless_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
