@@ -2,6 +2,7 @@
 
     python -m evals.speed --rollouts 256 --turns 3 --latency-ms 50 [--processes 2] [--json]
     python -m evals.speed --rollouts 4 --speculate [--model embedded] [--seed S] [--json]
+    python -m evals.speed --questions 200 [--json]      # the evaluation's own cost: runner, scorer, results on disk
 
 The server runs in a process of its own and answers every request with a valid reply after the latency. `ideal_seconds`
 is the latency of one run's calls, one after the other: what all runs would take if nothing else cost anything.
@@ -32,7 +33,9 @@ from pathlib import Path
 from langchain_core.tools import BaseTool, StructuredTool
 
 from evals.collector import collect_less_often
+from evals.overhead import QuestionsReport, measure_questions
 from evals.speculation import AheadReport, compare_ahead
+from graph import Context
 from graph.errors import AgentFlowError
 
 
@@ -89,7 +92,7 @@ def _cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
 
 def roll_out(rollouts: int, turns: int, url: str) -> tuple[int, float]:
     """Run the graph on one event loop; returns the number of model calls and the CPU seconds of this process."""
-    from graph import Context, build_graph
+    from graph import build_graph
 
     context = Context(model=f"fake@{url}", max_turns=turns)
     graph = build_graph(tools=bench_tools())
@@ -164,7 +167,6 @@ def measure_ahead(rollouts: int, turns: int, latency_ms: float, model: str | Non
     Raises:
         AgentFlowError: the model cannot be used.
     """
-    from graph import Context
 
     if model is None:
         questions = [f"Question {number}: which item comes last?" for number in range(rollouts)]
@@ -191,15 +193,20 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--speculate", action="store_true", help="compare plain runs with runs that plan ahead")
+    parser.add_argument("--questions", type=int, default=0, metavar="N", help="time an evaluation of N questions")
     parser.add_argument("--seed", type=int, default=0, help="with --model: draws the questions")
     parser.add_argument("--model", metavar="SPEC", help="with --speculate: a real model instead of the fake server")
     options = parser.parse_args()
     if options.model and not options.speculate:
         parser.error("--model goes with --speculate; without a model's own time only the fake server measures the rest")
-    if min(options.rollouts, options.turns, options.processes) < 1 or options.latency_ms < 0:
-        parser.error("rollouts, turns and processes must be at least 1, the latency at least 0")
-    report: SpeedReport | AheadReport
-    if options.speculate:
+    if min(options.rollouts, options.turns, options.processes) < 1 or min(options.latency_ms, options.questions) < 0:
+        parser.error("rollouts, turns and processes must be at least 1, latency and questions at least 0")
+    report: SpeedReport | AheadReport | QuestionsReport
+    if options.questions:
+        with fake_server(options.turns, options.latency_ms) as url:
+            context = Context(model=f"fake@{url}", max_turns=options.turns)
+            report = measure_questions(options.questions, bench_tools(), context)
+    elif options.speculate:
         try:
             report = measure_ahead(options.rollouts, options.turns, options.latency_ms, options.model, options.seed)
         except AgentFlowError as error:
