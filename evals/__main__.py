@@ -1,4 +1,4 @@
-"""Measure an agent: `python -m evals run gameof24`, then `report` and `compare`; `list` names the benchmarks."""
+"""Measure an agent: `python -m evals run gameof24`, then `report`, `compare`, `view`; `list` names the benchmarks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evals.view.command import add_options as add_view_options
+from evals.view.command import view
 from graph.errors import AgentFlowError, ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     comparison.add_argument("b", type=Path, metavar="B")
     comparison.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     comparison.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    add_view_options(commands.add_parser("view", help="look at runs, evaluations and training in a browser"))
     commands.add_parser("list", help="the benchmarks, their scorers and tools")
     return top
 
@@ -236,6 +239,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run_command,
     "report": report_command,
     "compare": compare_command,
+    "view": view,
     "list": list_command,
 }
 

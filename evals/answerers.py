@@ -28,11 +28,12 @@ def _config(task: Task, sample_seed: int) -> RunnableConfig:
 def agent(graph: CompiledStateGraph[Any, Any, Any, Any], context: Context) -> Answerer:
     """The agent, or any LangGraph graph with `question` in and `answer` out."""
 
+    from graph.trace import traced
+
     async def answer(task: Task, seed: int) -> Mapping[str, Any]:
-        state: Mapping[str, Any] = await graph.ainvoke(
-            {"question": task.prompt}, context=context, config=_config(task, seed)
-        )
-        return state
+        with traced() as trace:
+            state = await graph.ainvoke({"question": task.prompt}, context=context, config=_config(task, seed))
+        return {**state, "trace": trace.as_dict()}
 
     return answer
 
@@ -40,9 +41,12 @@ def agent(graph: CompiledStateGraph[Any, Any, Any, Any], context: Context) -> An
 def bare_model(context: Context) -> Answerer:
     """The generator's model alone: no tools, no turns."""
     from graph import answer_directly
+    from graph.trace import traced
 
     async def answer(task: Task, seed: int) -> Mapping[str, Any]:
-        return await answer_directly(task.prompt, context, _config(task, seed))
+        with traced() as trace:
+            state = await answer_directly(task.prompt, context, _config(task, seed))
+        return {**state, "trace": trace.as_dict()}
 
     return answer
 

@@ -55,6 +55,8 @@ class Result:
     choices: list[str] | None = None
     turns: list[dict[str, Any]] = field(default_factory=list)
     """The run's memory, as the graph recorded it."""
+    trace: dict[str, Any] = field(default_factory=dict)
+    """The prompts of every role to the letter, and the times of all calls (`graph.trace`)."""
     usage: dict[str, dict[str, float]] = field(default_factory=dict)
     """Calls, tokens and seconds of each role."""
     ended_by: str = ""

@@ -203,6 +203,7 @@ class _Runner:
             failure=failure,
             leaks=leaks_in(task, memory, self.plan.pages),
             judge=opinion,
+            trace=dict(state.get("trace") or {}),
         )
 
     async def opinion(self, task: Task, prediction: str) -> dict[str, Any]:

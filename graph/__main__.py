@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,8 +19,13 @@ from graph.errors import AgentFlowError, ConfigError
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
+    from graph.console import RunView
     from graph.context import Context
     from graph.state import Role, State
+    from graph.trace import Trace
+
+SCHEMA = 1
+"""Version of the document that `--save` writes."""
 
 SHOWN = ("question", "analysis", "memory", "answer", "report", "ended_by", "usage", "seconds")
 """The parts of the final state that `--json` and `--save` hold."""
@@ -37,7 +43,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("question", help="the question; '-' reads it from standard input")
     parser.add_argument("--model", metavar="SPEC", help="model of every role: embedded, embedded:0.5b, "
-                        "embedded:/path/file.gguf, provider:model, MODEL@http://host:port/v1, ollama:NAME")  # fmt: skip
+                        "./planner (a GGUF file or a folder with one), provider:model, "
+                        "MODEL@http://host:port/v1, ollama:NAME")  # fmt: skip
     for role in _MODELS:
         parser.add_argument(f"--{role}-model", metavar="SPEC", help=f"model of the {role}, if another")
     parser.add_argument("--tools", metavar="A,B", help="tools by name or import path (package.module:attribute)")
@@ -64,7 +71,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--json", action="store_true", help="print the final state as one JSON document and nothing else"
     )
-    parser.add_argument("--save", metavar="FILE", type=Path, help="write the final state to a JSON file")
+    parser.add_argument(
+        "--save",
+        metavar="FILE",
+        type=Path,
+        help="write the state and the prompts of every role to a JSON file, step by step; "
+        "`python -m evals view FILE` shows it",
+    )
     return parser.parse_args(argv)
 
 
@@ -109,20 +122,29 @@ async def answer(options: argparse.Namespace) -> State:
     context = context_from(options)
     await _ready(context)  # before anything is drawn: the first use of the embedded model downloads it
     console = Console()
-    if options.mode == "direct":
-        from graph.direct import answer_directly
+    from graph.trace import traced
 
-        state = await answer_directly(question, context)
-        if not options.json:
-            RunView(console).finish(state)
-        return state
-    tools = await _mcp_tools(options.mcp) if options.mcp else []
-    if options.json:
-        return await _run(question, context, tools, None)
-    with RunView(console) as view:
-        state = await _run(question, context, tools, view)
-        view.finish(state)
+    with traced() as trace:
+        if options.mode == "direct":
+            from graph.direct import answer_directly
+
+            state = await answer_directly(question, context)
+            if not options.json:
+                RunView(console).finish(state)
+        else:
+            tools = await _mcp_tools(options.mcp) if options.mcp else []
+            with RunView(console) if not options.json else nullcontext() as view:
+                state = await _run(question, context, tools, view, _keeper(options.save, trace))
+                if view:
+                    view.finish(state)
+        if options.save:
+            save(as_document(state, trace, finished=True), options.save)
     return state
+
+
+def _keeper(path: Path | None, trace: Trace) -> Callable[[State], None] | None:
+    """Writes the state of a run that goes on, for those who look on."""
+    return (lambda state: save(as_document(state, trace, finished=False), path)) if path else None
 
 
 async def _ready(context: Context) -> None:
@@ -148,7 +170,13 @@ async def _mcp_tools(path: str) -> list[BaseTool]:
         raise ConfigError(str(error)) from error
 
 
-async def _run(question: str, context: Context, more_tools: list[BaseTool], view: Any) -> State:
+async def _run(
+    question: str,
+    context: Context,
+    more_tools: list[BaseTool],
+    view: RunView | None,
+    keep: Callable[[State], None] | None,
+) -> State:
     """One run of the graph; Ctrl-C ends it with an answer from what is known so far."""
     from langgraph.checkpoint.memory import InMemorySaver
     from langgraph.types import Command
@@ -169,8 +197,12 @@ async def _run(question: str, context: Context, more_tools: list[BaseTool], view
         nonlocal given
         while given is not None:
             coming: Command[str] | None = None
-            async for update in graph.astream(given, config, context=context, stream_mode="updates"):
-                for module, written in update.items():
+            async for mode, part in graph.astream(given, config, context=context, stream_mode=["updates", "values"]):
+                if mode == "values":
+                    if keep:
+                        keep(cast("State", part))
+                    continue
+                for module, written in cast("dict[str, Any]", part).items():
                     if module == "__interrupt__":
                         coming = Command(resume=await asyncio.to_thread(_ask, written[0].value))
                     elif view and module in ("planner", "executor", "verifier", "generator"):
@@ -209,7 +241,17 @@ def _ask(request: dict[str, Any]) -> Any:
 
 def as_json(state: State) -> str:
     """The final state as a JSON document."""
-    return json.dumps({key: state[key] for key in SHOWN if key in state}, ensure_ascii=False, indent=2)  # type: ignore[literal-required]
+    return json.dumps(_shown(state), ensure_ascii=False, indent=2)
+
+
+def as_document(state: State, trace: Trace, *, finished: bool) -> str:
+    """What `--save` writes: the state, and the trace of what the models were asked."""
+    whole = {"schema": SCHEMA, "finished": finished, **_shown(state), "trace": trace.as_dict()}
+    return json.dumps(whole, ensure_ascii=False, indent=2)
+
+
+def _shown(state: State) -> dict[str, Any]:
+    return {key: state[key] for key in SHOWN if key in state}  # type: ignore[literal-required]
 
 
 def save(text: str, path: Path) -> None:
@@ -219,7 +261,9 @@ def save(text: str, path: Path) -> None:
         ConfigError: the file cannot be written.
     """
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", errors="replace", dir=path.parent, suffix=".tmp", delete=False
+        ) as file:
             file.write(text)
         Path(file.name).replace(path)
     except OSError as error:
@@ -233,8 +277,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     try:
         state = asyncio.run(answer(options))
-        if options.save:
-            save(as_json(state), options.save)
         if options.json:
             print(as_json(state))
     except AgentFlowError as error:

@@ -12,8 +12,9 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from graph.prompts import FINISH, given_text
+from graph.prompts import given_text
 from graph.state import Plan, State, Turn, Usage
+from graph.words import FINISH, USAGE_COLUMNS, ended_words, judged_words, planned_words
 
 NEXT = {"planner": "executor", "executor": "verifier", "verifier": "planner", "generator": ""}
 _LINES = 12
@@ -73,14 +74,9 @@ class RunView:
             return
         self._console.rule(f"turn {self._turn}", align="left", style="dim")
         self._turn += 1
-        if plan["error"]:
-            self._line("planner", f"no usable step: {plan['error']['message']}", "red")
-        elif plan["tool_name"] == FINISH:
-            self._line("planner", "the last result answers the question", "cyan")
-        else:
-            self._line("planner", f"{plan['tool_name']}: {plan['sub_goal'] or plan['input']}", "cyan")
-            if plan["justification"]:
-                self._line("", plan["justification"], "dim")
+        self._line("planner", planned_words(plan), "red" if plan["error"] else "cyan")
+        if plan["justification"] and not plan["error"] and plan["tool_name"] != FINISH:
+            self._line("", plan["justification"], "dim")
 
     def _executed(self, update: Mapping[str, Any]) -> None:
         if (plan := update.get("plan")) and plan["error"]:
@@ -92,12 +88,7 @@ class RunView:
 
     def _judged(self, turn: Turn) -> None:
         verdict = turn["verdict"]
-        reason = verdict["reason"] or (turn["error"] or {"message": "the rules found nothing wrong"})["message"]
-        if verdict["missing"]:
-            reason += f" (missing: {verdict['missing']})"
-        word = "accepted" if verdict["accepted"] else "rejected"
-        then = ", stop" if verdict["stop"] else ""
-        self._line("verifier", f"{word}{then}: {reason}", "green" if verdict["accepted"] else "red")
+        self._line("verifier", judged_words(verdict, turn["error"]), "green" if verdict["accepted"] else "red")
 
     def _line(self, module: str, text: str, style: str) -> None:
         lines = text.strip().splitlines() or [""]
@@ -119,17 +110,15 @@ class RunView:
         answer = state.get("answer") or "(no answer)"
         self._console.print(Panel(Text(answer, style="bold"), title="answer", title_align="left", border_style="green"))
         self._console.print(usage_table(state.get("usage", {})))
-        ended = state.get("ended_by")
-        turns = len(state.get("memory", []))
-        said = f"{turns} turn{'s' if turns != 1 else ''}, {state.get('seconds', 0.0):.1f} s"
-        self._console.print(escape(said + (f", ended by {ended}" if ended else "")), style="dim")
+        said = ended_words(len(state.get("memory", [])), state.get("seconds", 0.0), state.get("ended_by", ""))
+        self._console.print(escape(said), style="dim")
 
 
 def usage_table(usage: Mapping[str, Usage]) -> Table:
     """Calls, tokens and seconds of each role."""
     table = Table(box=None, pad_edge=False, header_style="dim", style="dim")
-    table.add_column("role")
-    for name in ("calls", "tokens in", "tokens out", "seconds"):
+    table.add_column(USAGE_COLUMNS[0])
+    for name in USAGE_COLUMNS[1:]:
         table.add_column(name, justify="right")
     for role, cost in usage.items():
         table.add_row(

@@ -48,7 +48,7 @@ class Context:
     corpus: str | None = _option("File or folder that `local_search` searches.", None)
     max_turns: Count = _option("Turns after which the run ends with an answer.", 10)
     max_seconds: Seconds = _option("Seconds of work after which the run ends with an answer.", 300.0)
-    max_tokens: Count = _option("Longest reply of a model, in tokens.", 1024)
+    max_tokens: Count = _option("Longest reply of a model, in tokens; an analysis gets a quarter of it.", 1024)
     max_result_chars: Count = _option("Longest tool result that is kept in the memory, in characters.", 2000)
     max_calls: Count = _option("Most calls of a tool in one turn.", 4)
     temperature: Temperature = _option("Sampling temperature of every role.", 0.0)

@@ -15,6 +15,7 @@ from graph.parsing import parse_answer, without_thinking
 from graph.prompts import analyst_messages, direct_messages
 from graph.roles import model_for
 from graph.state import State, Usage
+from graph.trace import note_reply
 
 
 async def answer_directly(question: str, context: Context | None = None, config: RunnableConfig | None = None) -> State:
@@ -28,7 +29,9 @@ async def answer_directly(question: str, context: Context | None = None, config:
     """
     began = time.perf_counter()
     model = model_for("generator", context or Context(), {})
-    reply = await call_model(model, direct_messages(question), config or {}, None)
+    messages = direct_messages(question)
+    reply = await call_model(model, messages, config or {}, None)
+    note_reply("generator", messages, reply, began)
     cost = reply.usage_metadata
     seconds = time.perf_counter() - began
     usage = Usage(
@@ -68,6 +71,9 @@ async def analyse(
     Raises:
         ModelError: the analyst did not answer.
     """
+    began = time.perf_counter()
     model = model_for("analyst", context, models or {})
-    reply = await call_model(model, analyst_messages(question, ""), config or {}, None)
+    messages = analyst_messages(question, "")
+    reply = await call_model(model, messages, config or {}, None)
+    note_reply("analyst", messages, reply, began)
     return without_thinking(str(reply.text))

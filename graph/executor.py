@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.runnables import RunnableConfig, patch_config
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.errors import GraphBubbleUp
@@ -22,9 +21,11 @@ from pydantic import BaseModel, ValidationError
 from graph.errors import AgentFlowError, ContextLengthExceeded
 from graph.grounding import invented_value
 from graph.parsing import fenced_blocks, find_json, without_thinking
-from graph.prompts import FINISH, clip, executor_messages
+from graph.prompts import clip, executor_messages
 from graph.run import Run
 from graph.state import Failure, Plan, State, ToolCall, Usage
+from graph.trace import ToolModel, note_call
+from graph.words import FINISH
 from tools.card import time_limit_of
 from tools.errors import ToolUnavailable
 
@@ -185,7 +186,7 @@ def _ask_human(
 
 async def _call_all(tool: BaseTool, arguments: list[Arguments], run: Run) -> list[ToolCall]:
     async def call(given: Arguments) -> tuple[ToolCall, dict[str, Usage]]:
-        handler = UsageMetadataCallbackHandler() if tool.name == "generalist" else None
+        handler = ToolModel("generalist") if tool.name == "generalist" else None
         done = await call_tool(tool, given, run, handler)
         return done, _bill(handler, done["seconds"])
 
@@ -197,7 +198,7 @@ async def _call_all(tool: BaseTool, arguments: list[Arguments], run: Run) -> lis
     return [done for done, _ in results]
 
 
-def _bill(handler: UsageMetadataCallbackHandler | None, seconds: float) -> dict[str, Usage]:
+def _bill(handler: ToolModel | None, seconds: float) -> dict[str, Usage]:
     if handler is None:
         return {}
     spent = handler.usage_metadata.values()
@@ -205,9 +206,7 @@ def _bill(handler: UsageMetadataCallbackHandler | None, seconds: float) -> dict[
     return {"generalist": Usage(calls=1, input_tokens=tokens_in, output_tokens=tokens_out, seconds=seconds)}
 
 
-async def call_tool(
-    tool: BaseTool, arguments: Arguments, run: Run, handler: UsageMetadataCallbackHandler | None = None
-) -> ToolCall:
+async def call_tool(tool: BaseTool, arguments: Arguments, run: Run, handler: ToolModel | None = None) -> ToolCall:
     """Call a tool once, within its own time limit and the run's; whatever it raises becomes the call's error.
 
     Raises:
@@ -233,6 +232,7 @@ async def call_tool(
         raise
     except Exception as problem:  # noqa: BLE001 - a user's tool may raise anything, and the planner can act on it
         error = Failure(kind="tool", message=f"{type(problem).__name__}: {problem}")
+    note_call(tool.name, began)
     if error is not None:
         error["message"] = clip(error["message"], run.context.max_result_chars)
     return ToolCall(
@@ -243,7 +243,7 @@ async def call_tool(
     )
 
 
-def _with_handler(callbacks: Any, handler: UsageMetadataCallbackHandler) -> Any:
+def _with_handler(callbacks: Any, handler: ToolModel) -> Any:
     if callbacks is None:
         return [handler]
     if isinstance(callbacks, list):

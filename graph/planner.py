@@ -9,11 +9,12 @@ from langgraph.types import Overwrite
 
 from graph.errors import ContextLengthExceeded, DataError
 from graph.parsing import parse_plan, without_thinking
-from graph.prompts import FINISH, analyst_messages, conversation_text
+from graph.prompts import analyst_messages, conversation_text
 from graph.run import Run
 from graph.speculation import reply_of
 from graph.state import RunMark, State
 from graph.transcript import can_finish, transcript_of
+from graph.words import FINISH
 
 
 async def plan(state: State, run: Run) -> dict[str, Any]:

@@ -15,10 +15,8 @@ from langchain_core.tools import BaseTool
 
 from graph.grounding import unsupported_numbers
 from graph.state import Failure, State, ToolCall, Turn, Verdict
+from graph.words import FINISH
 from tools.card import card_of
-
-FINISH = "finish"
-"""With `verify="rules"` no model says when to stop, so the planner can: this name ends the run."""
 
 
 def tool_card(tool: BaseTool) -> str:
@@ -43,7 +41,13 @@ def analyst_messages(question: str, conversation: str) -> list[BaseMessage]:
         SystemMessage(
             "You analyse a question before a team of agents solves it. In one or two short sentences say exactly what "
             "is asked, and which facts or computations are needed in which order. Do not answer the question, and name "
-            "no fact that it does not contain."
+            "no fact that it does not contain.\n\n"
+            "Examples:\n\n"
+            "Question: How old was the designer of the Forth Bridge when it was opened?\n"
+            "An age in years is asked. Needed are the designer, his year of birth, the year of the opening, and then "
+            "the difference.\n\n"
+            "Question: What is the smallest number above 500 that 8 and 12 both divide?\n"
+            "A whole number is asked. One computation is needed: going up from 501 to the first that both divide."
         ),
         HumanMessage(f"{conversation}Question: {question}"),
     ]
@@ -151,6 +155,8 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
         goal += f"\nContext: {plan['context']}"
     if facts:
         goal += f"\n\nResults so far:\n{facts}"
+    if failed := _failed_attempt(tool, state):
+        goal += f"\n\nThis was tried and failed, so write it differently:\n{failed}"
     return [
         SystemMessage(
             f"You prepare the input of the tool {tool.name}.\n{' '.join(tool.description.split())}\n"
@@ -158,6 +164,16 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
         ),
         HumanMessage(goal),
     ]
+
+
+def _failed_attempt(tool: BaseTool, state: State) -> str:
+    """The last call of the tool, if it failed, with its error: a model that is not told writes the same again."""
+    calls = [
+        call for turn in state.get("memory", []) if turn["plan"]["tool_name"] == tool.name for call in turn["calls"]
+    ]
+    if not calls or calls[-1]["error"] is None:
+        return ""
+    return f"{clip(given_text(calls[-1]), 600)}\n{clip(calls[-1]['error']['message'], 400)}"
 
 
 _VERIFIER = """You check the work of a team that answers a question with tools. Judge the last turn and decide what \

@@ -26,6 +26,7 @@ from graph.context import Context
 from graph.roles import model_for
 from graph.state import Role, State, Usage, add_usage
 from graph.toolbox import Toolbox
+from graph.trace import note_reply
 
 T = TypeVar("T")
 
@@ -71,8 +72,10 @@ class Run:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the run's time budget."""
-        return self.context.max_seconds - self.seconds_before - self.seconds
+        """What is left of the run's time budget; whoever started the run may have shortened it meanwhile."""
+        own = self.context.max_seconds - self.seconds_before - self.seconds
+        given: Callable[[], float] | None = self.config.get("configurable", {}).get("seconds_left")
+        return own if given is None else min(own, given())
 
     async def tools(self) -> list[BaseTool]:
         """The tools of this run, in the order in which the planner reads them.
@@ -106,6 +109,7 @@ class Run:
         model = self.model(role)
         began = time.perf_counter()
         reply = await call_model(model, list(messages), self.config, schema)
+        note_reply(role, messages, reply, began)
         cost = reply.usage_metadata
         self.count(
             role,

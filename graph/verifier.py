@@ -12,10 +12,11 @@ from typing import Any, cast
 from graph.errors import ContextLengthExceeded
 from graph.grounding import shared_words, unsupported_numbers
 from graph.parsing import parse_verdict
-from graph.prompts import FINISH, accepted_turns, conversation_text, observation, verifier_messages
+from graph.prompts import accepted_turns, conversation_text, observation, verifier_messages
 from graph.run import Run
 from graph.speculation import FORESEEN, planned_ahead, told
 from graph.state import Failure, Plan, Speculation, State, ToolCall, Turn, Verdict
+from graph.words import FINISH
 from tools.card import card_of
 
 _NEAR = 0.5
@@ -95,13 +96,18 @@ async def _others(plan: Plan, run: Run) -> list[str]:
     return [name for name in names if name != plan["tool_name"]] if plan["tool_name"] in names else []
 
 
+_STUCK = ((3, 1), (4, 2))
+"""Rejected steps in a row, and how few different ones among them show that the planner will not find another."""
+
+
 def is_stuck(memory: list[Turn]) -> bool:
-    """Whether the planner has written the same rejected step three times in a row: it will not find another."""
-    last = memory[-3:]
-    return (
-        len(last) == 3
-        and len({turn["reply"] for turn in last}) == 1
-        and not any(t["verdict"]["accepted"] for t in last)
+    """Whether the planner goes round in circles: the same rejected step three times, or two of them in turn."""
+    return any(
+        len(last := memory[-count:]) == count
+        and len({(turn["plan"]["tool_name"], turn["plan"]["sub_goal"], turn["plan"]["input"]) for turn in last})
+        <= kinds
+        and not any(turn["verdict"]["accepted"] for turn in last)
+        for count, kinds in _STUCK
     )
 
 

@@ -83,7 +83,11 @@ class Rollout:
     memory: Sequence[Mapping[str, Any]] = ()
     """The run's turns as the graph kept them (`graph.state.Turn`)."""
     usage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    trace: Mapping[str, Any] = field(default_factory=dict)
+    """The prompts of every role to the letter, and the times of all calls (`graph.trace`)."""
     seconds: float = 0.0
+    hurried: bool = False
+    """Whether its time budget was ended early because most of its step's rollouts had ended (`training.tail`)."""
     attempts: int = 1
     """Tries it took while the surroundings failed."""
     captured: bool = True

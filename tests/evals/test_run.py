@@ -91,6 +91,8 @@ def stable(out: Path) -> list[dict[str, Any]]:
     for line in lines(out):
         for call in [call for turn in line["turns"] for call in turn["calls"]] + list(line["usage"].values()):
             call["seconds"] = 0
+        for step in line["trace"]["steps"]:
+            step["seconds"] = step["started"] = 0
         kept.append(line | {"seconds": 0})
     return kept
 

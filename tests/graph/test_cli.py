@@ -47,7 +47,15 @@ def test_json_is_the_only_output(serve: Serve, capsys: pytest.CaptureFixture[str
     assert (state["answer"], state["memory"][0]["calls"][0]["result"]) == ("42", "42")
     assert "planner_turns" not in state
     assert captured.err == ""
-    assert json.loads(saved.read_text()) == state
+    document = json.loads(saved.read_text())
+    trace = document.pop("trace")
+    assert document == {"schema": 1, "finished": True, **state}
+    assert [step.get("role") or step["tool"] for step in trace["steps"]][:4] == [
+        "analyst",
+        "planner",
+        "executor",
+        "double",
+    ]
 
 
 def test_the_bare_model_is_asked_directly(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

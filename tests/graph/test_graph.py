@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -168,10 +168,34 @@ async def test_empty_results_and_repeats_are_rejected(serve: Serve) -> None:
     assert state["ended_by"] == "turns"
 
 
+async def test_the_executor_is_told_what_failed(serve: Serve) -> None:
+    def fetch(name: str) -> str:
+        """Fetch something."""
+        if name == "x":
+            raise ToolException("there is no x")
+        return "something"
+
+    server = serve(planner=plan_text("fetch"), executor=[calls_text({"name": "x"}), calls_text({"name": "y"})])
+    graph = build_graph(tools=[StructuredTool.from_function(fetch)])
+    state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec))
+    first, second = (str(request.messages[-1]["content"]) for request in server.asked("executor"))
+    assert "failed" not in first
+    assert "This was tried and failed, so write it differently:\nx\nthere is no x" in second
+    assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [False, True]
+
+
 async def test_a_planner_that_repeats_itself_in_vain_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve(planner=plan_text("calculator"))
     state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
     assert (len(state["memory"]), state["ended_by"], state["answer"]) == (3, "stuck", "42")
+
+
+async def test_a_planner_that_goes_back_and_forth_in_vain_ends_in_an_answer(
+    serve: Serve, tools: list[BaseTool]
+) -> None:
+    server = serve(planner=[plan_text(name) for name in ("calculator", "lexicon")] * 3)  # neither is there
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert (len(state["memory"]), state["ended_by"]) == (4, "stuck")
 
 
 async def test_should_not_stop_goes_on(serve: Serve, tools: list[BaseTool]) -> None:
@@ -393,7 +417,7 @@ async def test_models_and_temperatures_reach_the_server(serve: Serve, tools: lis
     assert two.requests[0].body["temperature"] == 0.75
     assert {request.body["temperature"] for request in one.requests} == {0.25}
     for request in one.requests + two.requests:
-        assert request.body["max_tokens"] == 77
+        assert request.body["max_tokens"] == (77 // 4 if request.role == "analyst" else 77)
         assert not {"top_p", "top_k", "frequency_penalty", "presence_penalty"} & set(request.body)
 
 

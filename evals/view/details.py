@@ -1,0 +1,132 @@
+"""A run as the page shows it: all of its document, in the words of the terminal, with token texts where known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from evals.view.documents import key_of, tool_of
+from evals.view.tokens import TokenTexts
+from evals.view.values import listing, mapping, number, text
+from graph.words import USAGE_COLUMNS, ended_words, judged_words, planned_words
+
+
+def details(run: dict[str, Any], tokens: TokenTexts) -> dict[str, Any]:
+    """What the page gets when a run is opened.
+
+    Args:
+        run: as `documents.plain` makes it.
+        tokens: of the run's folder.
+    """
+    memory, trace = run["memory"], _trace(run["trace"])
+    kept = ("task", "sample", "step", "benchmark", "question", "answer", "references", "outcome", "value",
+            "reason", "reward", "rewards", "report", "leaks", "judge", "failure", "seed", "attempts", "captured",
+            "ended_by", "seconds")  # fmt: skip
+    return {name: run[name] for name in kept if name in run} | {
+        "analysis": run["analysis"] or _said_by("analyst", trace),
+        "key": key_of(run),
+        "turns": [_turn(turn) for turn in memory],
+        "ended": ended_words(len(memory), run["seconds"], run["ended_by"]),
+        "usage": {"columns": USAGE_COLUMNS, "rows": [_cost(role, cost) for role, cost in run["usage"].items()]},
+        "trace": trace,
+        "drawn": [_drawn(turn, tokens) for turn in run.get("drawn", ())],
+    }
+
+
+def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
+    plan, verdict, error = mapping(turn.get("plan")), mapping(turn.get("verdict")), mapping(turn.get("error"))
+    fault = mapping(plan.get("error"))
+    named = {name: text(value) for name, value in plan.items()}
+    judged = {name: value if isinstance(value, bool) else text(value) for name, value in verdict.items()}
+    said = {"message": text(error.get("message"))} if error else None
+    return {
+        "tool": tool_of(dict(turn)),
+        "planned": planned_words({**named, "error": {"message": text(fault.get("message"))} if fault else None}),
+        "plan_failed": bool(fault),
+        **{name: named.get(name, "") for name in ("justification", "context", "sub_goal", "input")},
+        "reply": text(turn.get("reply")) or named.get("reply", ""),
+        "calls": [_call(mapping(call)) for call in listing(turn.get("calls"))],
+        "accepted": bool(verdict.get("accepted")),
+        "stop": bool(verdict.get("stop")),
+        "judged": judged_words(judged, said) if verdict else "",
+        "verdict_by": text(verdict.get("source")),
+        "verdict_answer": text(verdict.get("answer")),
+        "error": {"kind": text(error.get("kind")), "message": text(error.get("message"))} if error else None,
+        "observation": text(turn.get("observation")),
+    }
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    error = mapping(call.get("error"))
+    return {
+        "given": _given(mapping(call.get("arguments"))),
+        "result": text(call.get("result")),
+        "error": {"kind": text(error.get("kind")), "message": text(error.get("message"))} if error else None,
+        "seconds": number(call.get("seconds")) or 0.0,
+    }
+
+
+def _given(arguments: dict[str, Any]) -> str:
+    """As `graph.prompts.given_text`: one text as it is, several as JSON."""
+    values = list(arguments.values())
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return json.dumps(arguments, ensure_ascii=False, default=str)
+
+
+def _cost(role: str, cost: dict[str, Any]) -> list[Any]:
+    return [role, *(number(cost.get(name)) or 0 for name in ("calls", "input_tokens", "output_tokens", "seconds"))]
+
+
+def _trace(trace: dict[str, Any]) -> dict[str, Any]:
+    """The trace with every field of its type, so that the page need not ask."""
+    texts = [text(each) for each in listing(trace.get("texts"))]
+
+    def words(place: Any) -> int:
+        return place if isinstance(place, int) and 0 <= place < len(texts) else -1
+
+    steps = []
+    for step in map(mapping, listing(trace.get("steps"))):
+        made = {
+            "turn": int(number(step.get("turn")) or 0),
+            "started": number(step.get("started")) or 0.0,
+            "seconds": number(step.get("seconds")) or 0.0,
+        }
+        if "tool" in step:
+            steps.append(made | {"tool": text(step["tool"])})
+            continue
+        pairs = [pair for pair in listing(step.get("prompt")) if isinstance(pair, list) and len(pair) == 2]
+        steps.append(
+            made
+            | {
+                "role": text(step.get("role")),
+                "prompt": [[text(kind), words(place)] for kind, place in pairs],
+                "reply": words(step.get("reply")),
+                "input_tokens": number(step.get("input_tokens")) or 0,
+                "output_tokens": number(step.get("output_tokens")) or 0,
+            }
+        )
+    return {"texts": texts, "steps": steps}
+
+
+def _said_by(role: str, trace: dict[str, Any]) -> str:
+    """The last reply of a role that is asked once a run; empty without one."""
+    said = [step["reply"] for step in trace["steps"] if step.get("role") == role and step["reply"] >= 0]
+    return trace["texts"][said[-1]] if said else ""
+
+
+def _drawn(turn: dict[str, Any], tokens: TokenTexts) -> dict[str, Any]:
+    """A captured call of the trained model: ids, log-probs and, with a tokenizer, texts."""
+    prompt = [each for each in listing(turn.get("prompt_ids")) if isinstance(each, int)]
+    ids = [each for each in listing(turn.get("completion_ids")) if isinstance(each, int)]
+    return {
+        "ids": ids,
+        "logprobs": [number(each) for each in listing(turn.get("logprobs"))],
+        "pieces": tokens.pieces(ids),
+        "prompt_ids": prompt,
+        "prompt": tokens.text(prompt),
+        "policy_version": turn.get("policy_version"),
+        "temperature": number(turn.get("temperature")),
+        "finish_reason": text(turn.get("finish_reason")),
+    }

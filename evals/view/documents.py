@@ -1,0 +1,225 @@
+"""The three documents that hold a run (saved by `python -m graph`, a line of an evaluation, a rollout), read as one.
+
+`plain` turns any of them into one shape; `row_of` and `searchable` are what the index keeps of it. Nothing here trusts
+a field to be there or to be of its type: files may be old, hand-written or damaged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from string import ascii_uppercase
+from typing import Any, Literal, get_args
+
+from evals.view.values import listing, mapping, number, read, text
+from graph.words import FINISH
+
+Kind = Literal["run", "evaluation", "training"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+SCHEMAS = {"run": (1, None), "evaluation": (1,), "training": (1,)}
+"""Versions that are read, see `graph.__main__`, `evals.results` and `training.records`; older saved runs have none."""
+
+CLIPPED = 200
+"""Characters of a text in a row; the whole is read when the run is opened."""
+
+FIELDS = (
+    "key", "task", "sample", "step", "benchmark", "question", "answer", "outcome", "value", "reward", "turns", "tools",
+    "rejected", "errors", "ended_by", "seconds", "usage", "leaks",
+)  # fmt: skip
+"""A row's values by name: `outcome` is right, wrong, failed, running or empty; `tools` one name a turn; `errors` their
+kinds; `usage` by role calls, tokens in, tokens out and seconds."""
+
+
+class Unreadable(ValueError):
+    """A document that is none, or of another schema; the message says which."""
+
+
+def plain(data: bytes, kind: Kind) -> dict[str, Any]:
+    """A document in one shape, whichever kind it is.
+
+    Raises:
+        Unreadable: it is no such document.
+    """
+    try:
+        whole = read(data)
+    except ValueError:
+        raise Unreadable("is not JSON") from None
+    if not isinstance(whole, dict):
+        raise Unreadable("is no JSON object")
+    if whole.get("schema") not in SCHEMAS[kind]:
+        raise Unreadable(f"has schema {text(whole.get('schema'))[:20]}, this version reads {SCHEMAS[kind][0]}")
+    if kind == "run":
+        return _saved(whole)
+    return _result(whole) if kind == "evaluation" else _rollout(whole)
+
+
+def _common(whole: dict[str, Any], memory: Any) -> dict[str, Any]:
+    return {
+        "analysis": text(whole.get("analysis")),
+        "memory": [mapping(turn) for turn in listing(memory)],
+        "usage": {str(role): mapping(cost) for role, cost in mapping(whole.get("usage")).items()},
+        "ended_by": text(whole.get("ended_by")),
+        "seconds": number(whole.get("seconds")) or 0.0,
+        "trace": mapping(whole.get("trace")),
+        "failure": mapping(whole.get("failure")) or None,
+        "seed": whole.get("seed"),
+        "attempts": whole.get("attempts", 1),
+    }
+
+
+def _saved(whole: dict[str, Any]) -> dict[str, Any]:
+    running = whole.get("finished") is False
+    return _common(whole, whole.get("memory")) | {
+        "question": text(whole.get("question")),
+        "answer": text(whole.get("answer")),
+        "report": text(whole.get("report")),
+        "outcome": "running" if running else "",
+    }
+
+
+def _result(whole: dict[str, Any]) -> dict[str, Any]:
+    failure = mapping(whole.get("failure"))
+    return _common(whole, whole.get("turns")) | {
+        "task": text(whole.get("task")),
+        "sample": whole.get("sample", 0),
+        "benchmark": text(whole.get("benchmark")),
+        "question": text(whole.get("question")),
+        "answer": text(whole.get("prediction")),
+        "references": [text(answer) for answer in listing(whole.get("gold"))],
+        "outcome": "failed" if failure else "right" if whole.get("correct") else "wrong",
+        "value": number(whole.get("value")),
+        "reason": text(whole.get("reason")),
+        "leaks": [text(leak) for leak in listing(whole.get("leaks"))],
+        "judge": mapping(whole.get("judge")) or None,
+    }
+
+
+def _rollout(whole: dict[str, Any]) -> dict[str, Any]:
+    task = mapping(whole.get("task"))
+    reward, rewards = number(whole.get("reward")), mapping(whole.get("rewards"))
+    outcome = number(rewards.get("outcome")) if "outcome" in rewards else reward
+    return _common(whole, whole.get("memory")) | {
+        "id": text(whole.get("id")),
+        "task": text(task.get("id")),
+        "sample": whole.get("index", 0),
+        "step": whole.get("step", 0),
+        "benchmark": text(task.get("benchmark")),
+        "question": _asked(task),
+        "answer": text(whole.get("answer")),
+        "references": [text(answer) for answer in listing(task.get("answers"))],
+        "outcome": "failed" if reward is None else "right" if (outcome or 0.0) >= 1.0 else "wrong",
+        "reward": reward,
+        "rewards": rewards,
+        "captured": whole.get("captured", True),
+        "drawn": [mapping(turn) for turn in listing(whole.get("turns"))],
+    }
+
+
+def _asked(task: dict[str, Any]) -> str:
+    """The question as `evals.task.Task.prompt` puts it."""
+    choices = listing(task.get("choices"))
+    question = text(task.get("question"))
+    if not choices:
+        return question
+    options = "\n".join(f"{letter}. {text(choice)}" for letter, choice in zip(ascii_uppercase, choices, strict=False))
+    return f"{question}\n\n{options}\n\nAnswer with the letter of the right option."
+
+
+def key_of(run: dict[str, Any]) -> str:
+    """What names a run within its set."""
+    if "task" not in run:
+        return "run"
+    return run.get("id") or f"{run['task']}/{run['sample']}"
+
+
+def tool_of(turn: dict[str, Any]) -> str:
+    """The tool that a turn chose; `none` where its plan named none (as in `evals.metrics`)."""
+    return text(mapping(turn.get("plan")).get("tool_name")) or "none"
+
+
+def row_of(run: dict[str, Any]) -> list[Any]:
+    """What the index keeps of a run, in the order of `FIELDS`."""
+    memory = run["memory"]
+    verdicts = [mapping(turn.get("verdict")) for turn in memory]
+    return [
+        key_of(run),
+        _clipped(run.get("task", "")),
+        run.get("sample", 0),
+        run.get("step"),
+        _clipped(run.get("benchmark", "")),
+        _clipped(run["question"]),
+        _clipped(run["answer"]),
+        run["outcome"],
+        run.get("value"),
+        run.get("reward"),
+        len(memory),
+        [_clipped(tool_of(turn)) for turn in memory],
+        sum(not verdict.get("accepted") for verdict in verdicts),
+        sorted({kind for turn in memory for kind in _error_kinds(turn)} | _failure_kind(run)),
+        run["ended_by"],
+        round(run["seconds"], 3),
+        {role: _figures(cost) for role, cost in run["usage"].items()},
+        len(run.get("leaks", ())),
+    ]
+
+
+def _error_kinds(turn: dict[str, Any]) -> Iterator[str]:
+    for holder in (turn, *listing(turn.get("calls"))):
+        error = mapping(mapping(holder).get("error"))
+        if error:
+            yield _clipped(text(error.get("kind")) or "unknown")
+
+
+def _failure_kind(run: dict[str, Any]) -> set[str]:
+    return {f"failed: {_clipped(text(run['failure'].get('kind')))}"} if run["failure"] else set()
+
+
+def _figures(cost: dict[str, Any]) -> list[float]:
+    return [number(cost.get(name)) or 0 for name in ("calls", "input_tokens", "output_tokens", "seconds")]
+
+
+def _clipped(words: str) -> str:
+    return words if len(words) <= CLIPPED else words[:CLIPPED] + " …"
+
+
+def searchable(run: dict[str, Any]) -> str:
+    """Every text of a run that a reader may look for, in small letters: all but the standing parts of prompts."""
+    parts: list[str] = [key_of(run), run["question"], run["analysis"], run["answer"], run.get("report", "")]
+    parts += [*run.get("references", ()), run.get("reason", ""), run["ended_by"]]
+    if run["failure"]:
+        parts += [text(value) for value in run["failure"].values()]
+    for turn in run["memory"]:
+        plan, verdict = mapping(turn.get("plan")), mapping(turn.get("verdict"))
+        if tool_of(turn) != FINISH:
+            parts.append(tool_of(turn))
+        parts += [text(turn.get("reply")) or text(plan.get("reply")), text(plan.get("context"))]
+        parts += [text(plan.get("sub_goal")), text(plan.get("input"))]
+        parts += [text(verdict.get(name)) for name in ("reason", "answer", "missing")]
+        for call in map(mapping, listing(turn.get("calls"))):
+            parts += [text(value) for value in mapping(call.get("arguments")).values()]
+            parts += [text(call.get("result")), text(mapping(call.get("error")).get("message"))]
+    return "\n".join(parts).lower()
+
+
+_DRAWN = re.compile(rb', "turns": \[')
+_TRACE = re.compile(rb', "trace": \{')
+_AFTER_TRACE = {"run": b']}, "', "evaluation": b']}, "usage": ', "training": b']}, "seconds": '}
+
+
+def without_bulk(line: bytes, kind: Kind) -> bytes:
+    """A line without token ids and trace, which are most of it and which no row needs.
+
+    In a JSON string every quote is escaped, so the marks can only be real keys. Should they be keys of an inner
+    object, the rest is no JSON, and whoever reads it must read the whole line instead.
+    """
+    if kind == "training" and (found := _DRAWN.search(line)):
+        end = line.find(b'], "reward": ', found.start())
+        if end >= 0:
+            line = line[: found.end()] + line[end:]
+    if found := _TRACE.search(line):
+        end = line.find(_AFTER_TRACE[kind], found.start())
+        if end >= 0:
+            line = line[: found.end()] + line[end + 1 :]
+    return line

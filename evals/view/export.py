@@ -1,0 +1,84 @@
+"""The page and all its data in one file, to send, to keep, to open without a server and without a network.
+
+Runs are compressed in blocks, so that the file stays small and opening a run unpacks one block; the browser does that
+itself (`DecompressionStream`).
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from evals.view.documents import Unreadable
+from evals.view.library import Library, Unknown
+from evals.view.page import whole_page
+from evals.view.values import write
+from graph.errors import ConfigError
+
+_BLOCK = 2 << 20
+"""Bytes of JSON in a block, about."""
+
+
+def export(library: Library, path: Path, on_run: Callable[[], None] | None = None) -> int:
+    """Write the file whole or not at all; returns its size in bytes.
+
+    Args:
+        library: what it is to hold.
+        path: where it goes.
+        on_run: called after each run.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    elements = [_element("overview", library.overview())]
+    for number, source in enumerate(library.sources):
+        elements.append(_element(f"facts-{number}", library.facts(number)))
+        elements.append(_element(f"rows-{number}", library.rows(number)))
+        elements.append(_element(f"words-{number}", [source.index.words(n) for n in range(len(source.index.rows))]))
+        starts = []
+        for block, (start, runs) in enumerate(_blocks(library, number, on_run)):
+            starts.append(start)
+            elements.append(_packed(f"runs-{number}-{block}", b"[" + b",".join(runs) + b"]"))
+        elements.append(_element(f"starts-{number}", starts))
+    text = whole_page("\n".join(elements)).encode("utf-8", errors="replace")
+    try:
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, suffix=".tmp", delete=False) as file:
+            file.write(text)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); choose another file for --export.") from None
+    return len(text)
+
+
+def _blocks(library: Library, number: int, on_run: Callable[[], None] | None) -> Iterator[tuple[int, list[bytes]]]:
+    """Runs in order, in blocks, each with the number of its first run."""
+    index = library.sources[number].index
+    runs: list[bytes] = []
+    start, size = 0, 0
+    for run in range(len(index.rows)):
+        try:
+            runs.append(write(library.run(number, run, index.generation)))
+        except (Unknown, Unreadable, OSError):
+            runs.append(b"null")  # its file has changed meanwhile; the page says so
+        size += len(runs[-1])
+        if on_run:
+            on_run()
+        if size >= _BLOCK:
+            yield start, runs
+            runs, start, size = [], run + 1, 0
+    if runs:
+        yield start, runs
+
+
+def _element(name: str, value: Any) -> str:
+    return _packed(name, write(value))
+
+
+def _packed(name: str, data: bytes) -> str:
+    packed = base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode("ascii")
+    return f'<script type="application/octet-stream" id="{name}">{packed}</script>'

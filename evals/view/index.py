@@ -1,0 +1,203 @@
+"""A set of runs that may still be growing: a row for each, the place of its line, and its text to search in.
+
+Each line is read once. What stays in memory is a short row; the text goes into a temporary file that is read block by
+block when somebody searches. A file that has grown is read from where it ended; when one was replaced, shortened or
+removed (an evaluation that is put in order, a training run that goes on from a checkpoint) the set is made anew and
+its `generation` rises, which tells a page that its rows are no longer these.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evals.view.documents import Kind, Unreadable, plain, row_of, searchable, without_bulk
+
+_BLOCK = 8 << 20
+"""Bytes of text that a search looks at together."""
+
+_PROBLEMS = 5
+"""Unreadable lines that are named; the rest is counted."""
+
+
+@dataclass
+class _File:
+    """How far a file has been read, and what told it from others then."""
+
+    path: Path
+    identity: int = 0
+    end: int = 0
+    lines: int = 0
+    changed: int = 0
+
+
+class RunIndex:
+    """The runs of one set. Safe to use from several threads.
+
+    Args:
+        kind: which documents the files hold.
+        root: the path that was given; files that lead out of it are not read.
+    """
+
+    def __init__(self, kind: Kind, root: Path) -> None:
+        self.kind = kind
+        self.root = root.resolve()
+        self.lock = threading.RLock()
+        self.generation = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.generation += 1
+        self.rows: list[list[Any]] = []
+        self.problems: list[str] = []
+        self._unreadable = 0
+        self._files: dict[Path, _File] = {}
+        self._order: list[Path] = []
+        self._file_of = array("q")
+        self._offsets = array("q")
+        self._lengths = array("q")
+        self._text = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the index, and has no name
+        self._text_ends = array("q")
+
+    def refresh(self, files: Sequence[Path]) -> None:
+        """Read what is new in the set's files, in their order.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        with self.lock:
+            inside = [path for path in files if path.resolve().is_relative_to(self.root)]
+            if any(self._was_replaced(known, inside) for known in self._files.values()):
+                self._text.close()
+                self._reset()
+            for path in inside:
+                self._read_on(path)
+
+    def _was_replaced(self, known: _File, files: Sequence[Path]) -> bool:
+        if known.path not in files:
+            return True
+        found = known.path.stat()
+        whole = self.kind == "run" and known.end and found.st_mtime_ns != known.changed
+        return bool(whole) or found.st_ino != known.identity or found.st_size < known.end
+
+    def _read_on(self, path: Path) -> None:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            known = self._files.get(path)
+            if known is None:
+                known = self._files[path] = _File(path, identity=status.st_ino)
+                self._order.append(path)
+            if status.st_size <= known.end:
+                return
+            known.changed = status.st_mtime_ns
+            number = self._order.index(path)
+            for offset, line in self._documents(file, known):
+                self._add(number, offset, line, known)
+
+    def _documents(self, file: Any, known: _File) -> Iterator[tuple[int, bytes]]:
+        """Whole documents with their places: the file, or its complete new lines."""
+        file.seek(known.end)
+        if self.kind == "run":
+            data = file.read()
+            known.end = len(data)
+            yield 0, data
+            return
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # still being written
+            start, known.end = known.end, known.end + len(line)
+            known.lines += 1
+            if line.strip():
+                yield start, line[:-1]
+
+    def _add(self, file: int, offset: int, line: bytes, known: _File) -> None:
+        try:
+            run = self._short(line)
+            row, words = row_of(run), searchable(run).encode("utf-8", errors="replace")
+        except Unreadable as error:
+            self._unreadable += 1
+            if self._unreadable <= _PROBLEMS:
+                where = f", line {known.lines}," if self.kind != "run" else ""
+                self.problems.append(f"{known.path.name}{where} {error}")
+            return
+        if self.kind == "run":
+            row[0] = known.path.name
+        self.rows.append(row)
+        self._file_of.append(file)
+        self._offsets.append(offset)
+        self._lengths.append(len(line))
+        self._text.seek(0, os.SEEK_END)
+        self._text.write(words + b"\n")
+        self._text_ends.append((self._text_ends[-1] if self._text_ends else 0) + len(words) + 1)
+
+    def _short(self, line: bytes) -> dict[str, Any]:
+        try:
+            return plain(without_bulk(line, self.kind), self.kind)
+        except Unreadable:
+            return plain(line, self.kind)
+
+    @property
+    def unread(self) -> int:
+        """Lines that could not be read."""
+        return self._unreadable
+
+    def document(self, number: int) -> dict[str, Any]:
+        """A run as `documents.plain` makes it, read from its file now.
+
+        Raises:
+            IndexError: there is no such run.
+            Unreadable: the file has changed under our hands.
+            OSError: the file cannot be read.
+        """
+        with self.lock:
+            if not 0 <= number < len(self.rows):
+                raise IndexError(number)
+            path = self._order[self._file_of[number]]
+            offset, length = self._offsets[number], self._lengths[number]
+        with path.open("rb") as file:
+            file.seek(offset)
+            return plain(file.read(length), self.kind)
+
+    def search(self, query: str) -> list[int]:
+        """Numbers of the runs whose text holds every word of the query; words in "quotes" must stand together."""
+        with self.lock:
+            hits = [self._holding(words.encode("utf-8", errors="replace")) for words in words_of(query)]
+        return sorted(set.intersection(*hits)) if hits else list(range(len(self.rows)))
+
+    def _holding(self, words: bytes) -> set[int]:
+        found: set[int] = set()
+        ends = self._text_ends
+        first = 0
+        while first < len(ends):
+            start = ends[first - 1] if first else 0
+            last = max(first + 1, bisect_right(ends, start + _BLOCK))
+            self._text.seek(start)
+            block = self._text.read(ends[last - 1] - start)
+            place = block.find(words)
+            while place >= 0:
+                run = bisect_right(ends, start + place, first, last)
+                found.add(run)
+                place = block.find(words, ends[run] - start)
+            first = last
+        return found
+
+    def words(self, number: int) -> str:
+        """The searchable text of a run."""
+        with self.lock:
+            start = self._text_ends[number - 1] if number else 0
+            self._text.seek(start)
+            return self._text.read(self._text_ends[number] - start).decode("utf-8").rstrip("\n")
+
+
+def words_of(query: str) -> list[str]:
+    """A query's words in small letters; those in double quotes stay together."""
+    parts = query.lower().split('"')
+    quoted = [part.strip() for part in parts[1::2] if part.strip()]
+    return quoted + [word for part in parts[::2] for word in part.split()]

@@ -1,0 +1,83 @@
+"""What the page may ask for, whether a server answers or all is in one file: sets, rows, runs, figures, search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evals.view.details import details
+from evals.view.documents import FIELDS, KINDS
+from evals.view.sources import Source, find_sources
+from evals.view.words import WORDS
+
+
+class Unknown(LookupError):
+    """There is no such set or run, or it has been made anew since the page read its rows."""
+
+
+class Library:
+    """The sets of runs of some paths.
+
+    Args:
+        paths: what to show.
+
+    Raises:
+        ConfigError, DataError: see `sources.find_sources`.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.sources = find_sources(paths)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what has been written since the last time."""
+        for source in self.sources:
+            source.refresh()
+
+    def overview(self) -> dict[str, Any]:
+        """All sets, without their runs."""
+        return {
+            "fields": FIELDS,
+            "kinds": KINDS,
+            "words": WORDS,
+            "sources": [source.described() for source in self.sources],
+        }
+
+    def rows(self, source: int, start: int = 0) -> dict[str, Any]:
+        """The rows of a set from number `start` on."""
+        index = self._source(source).index
+        with index.lock:
+            return {"generation": index.generation, "start": start, "rows": index.rows[start:]}
+
+    def run(self, source: int, number: int, generation: int) -> dict[str, Any]:
+        """A run in full.
+
+        Raises:
+            Unknown: there is none, or the set is no longer of this generation.
+            Unreadable, OSError: its file has changed under our hands.
+        """
+        held = self._source(source)
+        if held.index.generation != generation:
+            raise Unknown
+        try:
+            found = details(held.index.document(number), held.tokens)
+        except IndexError:
+            raise Unknown from None
+        return found | {"key": held.index.rows[number][0]}
+
+    def search(self, source: int, query: str) -> dict[str, Any]:
+        """Numbers of the runs that hold the words of a query."""
+        index = self._source(source).index
+        with index.lock:
+            return {"generation": index.generation, "found": index.search(query)}
+
+    def facts(self, source: int) -> dict[str, Any]:
+        """A set's settings and, for a training run, its figures and alarms."""
+        held = self._source(source)
+        return {"settings": held.settings(), **held.metrics()}
+
+    def _source(self, number: int) -> Source:
+        if not 0 <= number < len(self.sources):
+            raise Unknown
+        return self.sources[number]

@@ -1,0 +1,146 @@
+"""Serves the page to this machine and nobody else.
+
+It listens on 127.0.0.1, answers GET alone, and only under its own name: a page of somebody else's that has its name
+resolved to this address (DNS rebinding) is refused. A request names a set and a run by number, never a path, so there
+is no path to escape with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import web
+
+from evals.view.documents import Unreadable
+from evals.view.library import Library, Unknown
+from evals.view.page import SERVED_POLICY, asset, served_page
+from evals.view.values import write
+from graph.errors import ConfigError
+
+_LIVE_SECONDS = 1.0
+"""Seconds between two looks at the files."""
+
+_HEADERS = {
+    "Content-Security-Policy": SERVED_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """The page's server; an async context manager.
+
+    Args:
+        library: what it shows.
+        port: where it listens; 0 takes a free port.
+
+    Raises:
+        ConfigError: on entry, the port cannot be had.
+    """
+
+    def __init__(self, library: Library, port: int = 0) -> None:
+        self._library = library
+        self.port = port
+        app = web.Application(middlewares=[self._guard])
+        for path, handler in {
+            "/": self._page,
+            "/static/{name}": self._static,
+            "/api/overview": self._answers(lambda _: library.overview()),
+            "/api/rows": self._answers(lambda ask: library.rows(ask("source"), ask("start"))),
+            "/api/run": self._answers(lambda ask: library.run(ask("source"), ask("run"), ask("generation"))),
+            "/api/facts": self._answers(lambda ask: library.facts(ask("source"))),
+            "/api/search": self._search,
+        }.items():
+            app.router.add_get(path, handler, allow_head=False)
+        self._runner = web.AppRunner(app, access_log=None)
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    async def __aenter__(self) -> Server:
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise ConfigError(
+                f"The port {self.port} cannot be had ({error.strerror}); choose another --port."
+            ) from None
+        self.port = self._runner.addresses[0][1]
+        self._looking = asyncio.create_task(self._look())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._looking:
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
+        await self._runner.cleanup()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(_LIVE_SECONDS)
+            await asyncio.to_thread(self._library.refresh)
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        response: web.StreamResponse
+        if request.host not in (f"127.0.0.1:{self.port}", f"localhost:{self.port}"):
+            response = web.Response(status=403, text="This page is served under its own address only.")
+        elif request.method != "GET":
+            response = web.Response(status=405, text="Only GET is answered.", headers={"Allow": "GET"})
+        else:
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                response = web.Response(status=error.status, text=f"{error.status} {error.reason}")
+        response.headers.update(_HEADERS)
+        return response
+
+    async def _page(self, _: web.Request) -> web.Response:
+        return web.Response(text=served_page(), content_type="text/html", charset="utf-8")
+
+    async def _static(self, request: web.Request) -> web.Response:
+        try:
+            data, media_type = asset(request.match_info["name"])
+        except KeyError:
+            raise web.HTTPNotFound from None
+        return web.Response(body=data, headers={"Content-Type": media_type})
+
+    async def _search(self, request: web.Request) -> web.Response:
+        source, query = _number(request, "source"), request.query.get("query", "")
+        return await _json(lambda: self._library.search(source, query))
+
+    def _answers(self, answer: Callable[[Callable[[str], int]], Any]) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            return await _json(lambda: answer(lambda name: _number(request, name)))
+
+        return handle
+
+
+def _number(request: web.Request, name: str) -> int:
+    """A number of the query, 0 where it is not given."""
+    given = request.query.get(name, "0")
+    if not given.isascii() or not given.isdigit() or len(given) > 12:
+        raise web.HTTPBadRequest
+    return int(given)
+
+
+async def _json(answer: Callable[[], Any]) -> web.Response:
+    """An answer that is made on a thread, because it reads files."""
+    try:
+        body = await asyncio.to_thread(lambda: write(answer()))
+    except (Unknown, Unreadable, OSError):
+        raise web.HTTPNotFound from None
+    return web.Response(body=body, content_type="application/json", charset="utf-8")

@@ -1,0 +1,189 @@
+"""What the given paths hold: saved runs, evaluations, training runs; and what is new in them since the last look."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evals.view.documents import Kind
+from evals.view.index import RunIndex
+from evals.view.tokens import TokenTexts
+from evals.view.values import mapping, read
+from graph.errors import ConfigError, DataError
+
+RESULTS, EVALUATION = "results.jsonl", "run.json"
+METRICS, ALARMS, SETTINGS, ROLLOUTS = "metrics.jsonl", "alarms.jsonl", "config.yaml", "rollouts"
+
+_STEP = re.compile(r"step-\d+\.jsonl")
+
+_DEPTH = 3
+"""Levels of folders below a path in which runs are looked for."""
+
+_MOST = 200
+"""Sets of runs that are shown at once."""
+
+
+class Source:
+    """One set of runs: a saved run, an evaluation, or a training run.
+
+    Args:
+        kind: what it is.
+        path: the file or folder.
+        name: what it is called on the page.
+    """
+
+    def __init__(self, kind: Kind, path: Path, name: str) -> None:
+        self.kind = kind
+        self.path = path
+        self.name = name
+        self.index = RunIndex(kind, path)
+        self.tokens = TokenTexts(path if path.is_dir() else path.parent)
+        self._guard = threading.Lock()
+
+    def refresh(self) -> None:
+        """Read what has been written since the last time. What cannot be read now is read next time."""
+        with self._guard:
+            try:
+                self.index.refresh(self._files())
+            except OSError as error:
+                self.index.problems = [f"{Path(str(error.filename)).name} cannot be read ({error.strerror})"]
+
+    def _files(self) -> list[Path]:
+        if self.path.is_file():
+            return [self.path]
+        if self.kind == "evaluation":
+            path = self.path / RESULTS
+            return [path] if path.is_file() else []
+        folder = self.path / ROLLOUTS if (self.path / ROLLOUTS).is_dir() else self.path
+        return sorted(path for path in folder.iterdir() if _STEP.fullmatch(path.name))
+
+    def settings(self) -> dict[str, Any]:
+        """What the run was started with, as far as its folder tells."""
+        if self.kind == "evaluation":
+            return mapping(mapping(_loaded(self.path / EVALUATION)).get("settings"))
+        if self.kind == "training" and (path := self.path / SETTINGS).is_file() and self._holds(path):
+            import yaml
+
+            try:
+                return mapping(yaml.safe_load(path.read_text(encoding="utf-8", errors="replace")))
+            except (yaml.YAMLError, OSError):
+                return {}
+        return {}
+
+    def metrics(self) -> dict[str, list[dict[str, Any]]]:
+        """A training run's `lines` of figures and its `alarms`."""
+        return {"lines": self._lines(METRICS), "alarms": self._lines(ALARMS)}
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a file; damaged and unfinished lines are left out."""
+        path = self.path / name
+        if self.kind != "training" or not path.is_file() or not self._holds(path):
+            return []
+        lines = []
+        for line in path.read_bytes().split(b"\n"):
+            try:
+                value = read(line) if line.strip() else None
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                lines.append(value)
+        return lines
+
+    def described(self) -> dict[str, Any]:
+        """What the page's list of sets tells of it."""
+        index = self.index
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "path": str(self.path),
+            "runs": len(index.rows),
+            "generation": index.generation,
+            "unread": index.unread,
+            "problems": index.problems,
+            "measured": self._size(METRICS),
+        }
+
+    def _size(self, name: str) -> int:
+        path = self.path / name
+        return path.stat().st_size if self.kind == "training" and path.is_file() else 0
+
+    def _holds(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self.path.resolve())
+
+
+def find_sources(paths: Sequence[Path]) -> list[Source]:
+    """The sets of runs that the paths hold, in order.
+
+    Raises:
+        ConfigError: a path does not exist, or there are too many sets.
+        DataError: a path holds nothing that can be shown.
+    """
+    found: list[tuple[Kind, Path]] = []
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(
+                f"There is nothing at {path}; name a saved run, or the folder of an evaluation or training."
+            )
+        try:
+            inside = list(_inside(path, _DEPTH))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read ({error.strerror}).") from None
+        if not inside:
+            raise DataError(
+                f"{path} holds no run; name a file that `python -m graph --save` wrote, or a folder of `python -m "
+                "evals run` or `python -m training.flow_grpo`."
+            )
+        found += [each for each in inside if each not in found]
+    if len(found) > _MOST:
+        raise ConfigError(f"The paths hold {len(found)} sets of runs; at most {_MOST} are shown, name fewer.")
+    names = _names([path for _, path in found])
+    return [Source(kind, path, name) for (kind, path), name in zip(found, names, strict=True)]
+
+
+def _inside(path: Path, depth: int) -> Iterator[tuple[Kind, Path]]:
+    if kind := _kind(path):
+        yield kind, path
+    elif path.is_dir() and depth:
+        for inner in sorted(path.iterdir()):
+            if not inner.is_symlink() and not inner.name.startswith("."):
+                yield from _inside(inner, depth - 1)
+
+
+def _kind(path: Path) -> Kind | None:
+    if path.is_file():
+        if path.suffix == ".jsonl":
+            return "training" if _STEP.fullmatch(path.name) else "evaluation" if path.name == RESULTS else None
+        return "run" if path.suffix == ".json" and _is_saved_run(path) else None
+    if (path / EVALUATION).is_file() and (
+        (path / RESULTS).exists() or "settings" in mapping(_loaded(path / EVALUATION))
+    ):
+        return "evaluation"
+    if (path / ROLLOUTS).is_dir() or (path / METRICS).is_file():
+        return "training"
+    return "training" if any(_STEP.fullmatch(inner.name) for inner in path.iterdir()) else None
+
+
+def _is_saved_run(path: Path) -> bool:
+    """Whether a file is what `python -m graph --save` writes; other JSON files lie about in folders of runs."""
+    known = mapping(_loaded(path))
+    return "question" in known and ("memory" in known or "answer" in known)
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return read(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, and more of it where several end alike."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max((len(each) for each in parts), default=1) + 1):
+        names = ["/".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return names

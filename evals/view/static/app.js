@@ -1,0 +1,168 @@
+"use strict";
+
+// The page: its header, which view is open, keys, and what happens when files grow.
+const App = (() => {
+  const { h } = Dom;
+  const top = document.getElementById("top");
+  const main = document.getElementById("main");
+  let view = null;
+  let opened = 0;
+
+  const THEMES = ["auto", "light", "dark"];
+
+  function theme(next) {
+    let chosen = next;
+    try {
+      if (next) localStorage.setItem("theme", next);
+      else chosen = localStorage.getItem("theme");
+    } catch (error) {
+      // A browser may keep nothing for files; the choice then lasts as long as the page.
+    }
+    if (THEMES.includes(chosen)) document.documentElement.dataset.theme = chosen;
+    return document.documentElement.dataset.theme || "auto";
+  }
+
+  function tabs(place, number) {
+    const set = Data.sets[number];
+    const inSet = set ? [
+      set.kind === "training" && ["training", "training", { set: number }],
+      ["set", set.kind === "training" ? "rollouts" : "runs", { set: number }],
+      set.kind === "training" && ["group", "groups", { set: number }],
+    ] : [];
+    const every = [...inSet, (Data.sets.length > 1 || (set && set.kind === "training")) && ["compare", "compare", set && set.kind === "training" ? { a: number, b: number } : {}]].filter(Boolean);
+    return h("nav", { "aria-label": "views" }, every.map(([name, title, query]) =>
+      h("a", { href: Route.link(name, query), "aria-current": name === place ? "page" : null }, title)));
+  }
+
+  function header(place, number) {
+    const many = Data.sets.length > 1;
+    const button = h("button", { type: "button", class: "plain theme", "aria-label": "light or dark", on: { click: () => {
+      button.textContent = theme(THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length]);
+      Plots.redraw();
+    } } }, theme());
+    Dom.fill(top,
+      h("a", { class: "home", href: "#/" }, "AgentFlow"),
+      many && h("select", { "aria-label": "set of runs", class: "sets", on: { change: (event) => event.target.value && (location.hash = home(Data.sets[Number(event.target.value)])) } },
+        h("option", { value: "" }, "all sets"), Data.sets.map((set) => h("option", { value: String(set.number), selected: set.number === number }, set.name))),
+      !many && Data.sets[0] && h("span", { class: "name" }, Data.sets[0].name),
+      tabs(place, number),
+      h("span", { class: "state", role: "status" }, Data.embedded ? "exported" : h("span", { class: "live" }, "live")), button);
+  }
+
+  const home = (set) => (set.kind === "training" ? Route.link("training", { set: set.number }) : Route.link("set", { set: set.number }));
+
+  function overview() {
+    const box = h("div", { class: "overview" });
+    const ready = () => {
+      Dom.fill(box, h("ul", {}, Data.sets.map((set) => {
+        const scored = set.rows.filter((row) => row.outcome && row.outcome !== "running");
+        const right = scored.filter((row) => row.outcome === "right").length;
+        const facts = [{ run: "graph run", evaluation: "evaluation", training: "training run" }[set.kind], Format.many(set.rows.length, set.kind === "training" ? "rollout" : "run"), scored.length > 0 && `${Format.percent(right / scored.length)} right`].filter(Boolean);
+        return h("li", {}, h("a", { href: home(set) }, h("b", {}, set.name), h("span", { class: "quiet" }, facts.join(" · ")), h("small", { class: "quiet" }, set.path)));
+      })));
+    };
+    return { element: box, ready, update: ready };
+  }
+
+  function runView(number, query) {
+    const box = h("div", {});
+    let drawn = "";
+    async function ready() {
+      const row = Data.sets[number].byKey.get(query.run);
+      if (!row) {
+        Dom.fill(box, h("p", { class: "notice" }, "There is no such run (any more)."));
+        return;
+      }
+      const set = Data.sets[number];
+      const facts = await Data.facts(number);
+      const detail = await Data.run(row);
+      const print = JSON.stringify(detail);
+      if (print === drawn) return;
+      drawn = print;
+      const beside = (step, title) => {
+        const other = SetView.neighbour(row, step);
+        return other ? h("a", { href: Route.run(other), "data-step": step }, title) : h("span", { class: "quiet" }, title);
+      };
+      Dom.fill(box, set.rows.length > 1 && h("nav", { class: "beside", "aria-label": "other runs" }, beside(-1, "← previous"), h("a", { href: Route.link("set", { set: number }) }, "all"), beside(1, "next →")), Run.draw(detail, row, (facts.settings || {}).estimator));
+    }
+    return { element: box, ready, update: ready };
+  }
+
+  function chosen() {
+    const { view: name, query } = Route.current();
+    const number = Number(query.set || 0);
+    if (name === "compare") return ["compare", -1, Compare.open(query)];
+    if (name === "pair") return ["compare", -1, Compare.pair(query)];
+    const known = Data.sets[number];
+    if (!known || !name) {
+      const only = Data.sets.length === 1 ? Data.sets[0] : null;
+      if (!only) return ["", -1, overview()];
+      if (only.kind === "training") return ["training", 0, Training.open(0)];
+      if (only.kind === "run" && only.rows.length === 1) return ["run", 0, runView(0, { run: only.rows[0].key })];
+      return ["set", 0, SetView.open(0, query)];
+    }
+    if (name === "run") return ["run", number, runView(number, query)];
+    if (name === "training") return ["training", number, Training.open(number)];
+    if (name === "group") return ["group", number, Group.open(number, query)];
+    const { set, ...rest } = query;
+    return ["set", number, SetView.open(number, rest)];
+  }
+
+  async function show() {
+    const mine = opened += 1;
+    const [place, number, next] = chosen();
+    view = next;
+    header(place, number);
+    document.title = number >= 0 ? `${Data.sets[number].name} · AgentFlow runs` : "AgentFlow runs";
+    Dom.fill(main, next.element);
+    scrollTo(0, 0);
+    try {
+      await next.ready();
+    } catch (error) {
+      if (mine === opened) Dom.fill(main, h("p", { class: "notice bad" }, `This cannot be shown: ${error.message}`));
+    }
+    main.dataset.ready = String(mine);
+  }
+
+  function keys(event) {
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+    if (event.key === "Escape" && typing) event.target.blur();
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "/") {
+      const search = document.querySelector("input.search");
+      if (search) {
+        event.preventDefault();
+        search.focus();
+      }
+    }
+    const step = { n: "1", p: "-1" }[event.key];
+    const link = step && document.querySelector(`nav.beside a[data-step="${step}"]`);
+    if (link) link.click();
+    if (event.key === "Escape" && Route.current().view === "run") history.back();
+  }
+
+  function changed(problem) {
+    const state = top.querySelector(".state");
+    if (state && problem) Dom.fill(state, h("span", { class: "bad" }, problem));
+    else if (state) Dom.fill(state, h("span", { class: "live" }, "live"));
+    if (!problem && view) view.update();
+  }
+
+  async function start() {
+    theme();
+    addEventListener("hashchange", show);
+    addEventListener("keydown", keys);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", Plots.redraw);
+    Data.onChange(changed);
+    try {
+      await Data.load();
+    } catch (error) {
+      Dom.fill(main, h("p", { class: "notice bad" }, `The runs cannot be read: ${error.message}`));
+      return;
+    }
+    await show();
+  }
+
+  start();
+  return { show };
+})();

@@ -1,0 +1,118 @@
+"use strict";
+
+// Two sets side by side: what changed from A to B, and on which questions (the words of `python -m evals compare`).
+const Compare = (() => {
+  const { h } = Dom;
+
+  // What can be compared: every set, and each step of a training run. A name is `set` or `set@step`.
+  function choices() {
+    return Data.sets.flatMap((set) => {
+      const steps = set.kind === "training" ? [...new Set(set.rows.map((row) => row.step))].sort((a, b) => a - b) : [];
+      return [{ value: String(set.number), title: set.name }, ...(steps.length > 1 ? steps.map((step) => ({ value: `${set.number}@${step}`, title: `${set.name}, step ${step}` })) : [])];
+    });
+  }
+
+  function rowsOf(name) {
+    const [number, step] = name.split("@");
+    const set = Data.sets[Number(number)];
+    if (!set) return [];
+    return step === undefined ? set.rows : set.rows.filter((row) => String(row.step) === step);
+  }
+
+  function byTask(rows) {
+    const tasks = new Map();
+    for (const row of rows) {
+      const name = row.task || row.question;
+      if (!tasks.has(name)) tasks.set(name, []);
+      tasks.get(name).push(row);
+    }
+    return tasks;
+  }
+
+  const score = (rows) => Format.mean(rows.map((row) => Number(row.outcome === "right")));
+
+  function table(a, b) {
+    const turns = (rows) => rows.reduce((sum, row) => sum + row.turns, 0);
+    const lines = [
+      ["runs", (rows) => rows.length, Format.count],
+      ["accuracy", score, Format.percent],
+      ["turns a run", (rows) => turns(rows) / rows.length, (value) => value.toFixed(2)],
+      ["rejected turns", (rows) => rows.reduce((sum, row) => sum + row.rejected, 0) / Math.max(1, turns(rows)), Format.percent],
+      ["runs with errors", (rows) => Format.mean(rows.map((row) => Number(row.errors.length > 0))), Format.percent],
+      ["tokens a run", (rows) => Format.mean(rows.map((row) => row.tokens_in + row.tokens_out)), Format.count],
+      ["seconds a run", (rows) => Format.mean(rows.map((row) => row.seconds)), (value) => value.toFixed(1)],
+    ];
+    return h("table", { class: "usage compared" }, h("thead", {}, h("tr", {}, ["", "A", "B", "B − A"].map((name) => h("th", { scope: "col", class: "number" }, name)))),
+      h("tbody", {}, lines.map(([name, value, show]) => {
+        const [one, other] = [value(a), value(b)];
+        return h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "number" }, show(one)), h("td", { class: "number" }, show(other)),
+          h("td", { class: "number" }, `${other > one ? "+" : ""}${show(other - one)}`));
+      })));
+  }
+
+  function tools(a, b) {
+    const [one, other] = [a, b].map((rows) => rows.flatMap((row) => row.tools));
+    const share = (list, name) => list.filter((tool) => tool === name).length / Math.max(1, list.length);
+    const names = Format.counted([...one, ...other]).map(({ name }) => name);
+    return Bars.draw("tools, share of turns (A above B)", names.map((name) => ({ name, number: share(one, name), other: share(other, name) })), { format: Format.percent });
+  }
+
+  function questions(title, kind, list) {
+    return h("section", { class: `questions ${kind}`, "data-kind": kind }, h("h3", {}, title, " ", h("span", { class: "count" }, Format.count(list.length))),
+      Dom.disclosure("show", () => h("ol", {}, list.slice(0, 500).map(({ a, b }) => h("li", {},
+        h("a", { href: Route.link("pair", { a: `${a[0].set}:${a[0].key}`, b: `${b[0].set}:${b[0].key}` }) }, h("bdi", {}, a[0].question.slice(0, 160))),
+        h("p", { class: "small" }, h("span", { class: "quiet" }, "A "), h("bdi", {}, a[0].answer || "–"), h("span", { class: "quiet" }, "  B "), h("bdi", {}, b[0].answer || "–")))),
+      list.length > 500 && h("p", { class: "quiet" }, "… the first 500")), { open: kind === "won" || kind === "lost" }));
+  }
+
+  function result(a, b) {
+    const [tasksA, tasksB] = [byTask(a), byTask(b)];
+    const shared = [...tasksA.keys()].filter((task) => tasksB.has(task));
+    if (!shared.length) return h("p", { class: "notice" }, "The two have no question in common.");
+    const pairs = shared.map((task) => ({ a: tasksA.get(task), b: tasksB.get(task) })).map((pair) => ({ ...pair, difference: score(pair.b) - score(pair.a) }));
+    const [bothA, bothB] = [pairs.flatMap((pair) => pair.a), pairs.flatMap((pair) => pair.b)];
+    const left = [tasksA.size - shared.length, tasksB.size - shared.length];
+    return [
+      h("p", { class: "quiet" }, `${Format.many(shared.length, "question")} in common; only A has ${left[0]}, only B ${left[1]}, which are left out.`),
+      h("div", { class: "sides" }, h("section", { class: "side" }, table(bothA, bothB)), h("section", { class: "side" }, tools(bothA, bothB))),
+      h("div", { class: "sides" },
+        questions("won by B", "won", pairs.filter((pair) => pair.difference > 0)), questions("lost by B", "lost", pairs.filter((pair) => pair.difference < 0)),
+        questions("both right", "right", pairs.filter((pair) => pair.difference === 0 && score(pair.a) > 0)), questions("neither right", "wrong", pairs.filter((pair) => pair.difference === 0 && score(pair.a) === 0))),
+    ];
+  }
+
+  function open(query) {
+    const known = choices();
+    const box = h("div", { class: "compare" });
+    const chosen = (name, otherwise) => (known.some(({ value }) => value === query[name]) ? query[name] : otherwise);
+    const a = chosen("a", (known[0] || { value: "" }).value);
+    const b = chosen("b", (known[1] || known[0] || { value: "" }).value);
+    const select = (name, value, go) => h("label", {}, name, h("select", { "data-choice": name, on: { change: (event) => go(event.target.value) } },
+      known.map((each) => h("option", { value: each.value, selected: each.value === value }, each.title))));
+
+    function ready() {
+      Dom.fill(box, h("form", { class: "filters", on: { submit: (event) => event.preventDefault() } },
+        select("A", a, (value) => Route.go("compare", { a: value, b })), select("B", b, (value) => Route.go("compare", { a, b: value })),
+        h("a", { href: Route.link("compare", { a: b, b: a }) }, "swap")), result(rowsOf(a), rowsOf(b)));
+    }
+    return { element: box, ready, update: ready };
+  }
+
+  // Two runs next to each other.
+  function pair(query) {
+    const box = h("div", { class: "sides pair" });
+    async function ready() {
+      const sides = await Promise.all(["a", "b"].map(async (name) => {
+        const [, number, key] = /^(\d+):([^]*)$/.exec(query[name] || "") || [];
+        const row = number !== undefined && Data.sets[number] ? Data.sets[number].byKey.get(key) : null;
+        if (!row) return h("p", { class: "notice" }, "There is no such run.");
+        const facts = await Data.facts(row.set);
+        return h("section", { class: "side" }, h("p", { class: "quiet" }, name.toUpperCase(), " · ", h("a", { href: Route.run(row) }, `${Data.sets[row.set].name}: ${row.key}`)), Run.draw(await Data.run(row), row, (facts.settings || {}).estimator));
+      }));
+      Dom.fill(box, sides);
+    }
+    return { element: box, ready, update: () => {} };
+  }
+
+  return { open, pair };
+})();

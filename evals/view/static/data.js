@@ -1,0 +1,171 @@
+"use strict";
+
+// The sets and their runs, from the server or from this file itself. A row is small and always here; a run's details are
+// fetched when it is opened.
+const Data = (() => {
+  const embedded = document.getElementById("overview") !== null;
+  const LIVE_MS = 1500;
+  const sets = [];
+  const listeners = new Set();
+  let fields = [];
+  let words = { roles: [], nodes: [] };
+
+  async function unpacked(name) {
+    const element = document.getElementById(name);
+    if (!element) throw new Error(`The page holds no ${name}.`);
+    const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+
+  async function asked(path, query = {}) {
+    const text = new URLSearchParams(query).toString();
+    const response = await fetch(`api/${path}${text ? `?${text}` : ""}`);
+    if (!response.ok) throw new Error(response.status === 404 ? "gone" : `status ${response.status}`);
+    return response.json();
+  }
+
+  function rowOf(values, set, number) {
+    const row = { set: set.number, number };
+    fields.forEach((name, place) => { row[name] = values[place]; });
+    const costs = Object.values(row.usage);
+    [row.calls, row.tokens_in, row.tokens_out] = [0, 1, 2].map((place) => costs.reduce((sum, cost) => sum + cost[place], 0));
+    return row;
+  }
+
+  async function readRows(set, about) {
+    const fresh = about.generation !== set.generation;
+    const start = fresh ? 0 : set.rows.length;
+    const found = embedded ? await unpacked(`rows-${set.number}`) : await asked("rows", { source: set.number, start });
+    if (found.generation !== about.generation && start > 0) return readRows(set, { ...about, generation: found.generation });
+    if (fresh) {
+      set.rows = [];
+      set.byKey = new Map();
+    }
+    found.rows.forEach((values) => {
+      const row = rowOf(values, set, set.rows.length);
+      set.rows.push(row);
+      set.byKey.set(row.key, row);
+    });
+    set.generation = found.generation;
+    set.groups = null;
+    return undefined;
+  }
+
+  async function refresh() {
+    const overview = embedded ? await unpacked("overview") : await asked("overview");
+    fields = overview.fields;
+    words = overview.words;
+    let changed = false;
+    for (const [number, about] of overview.sources.entries()) {
+      const set = sets[number] || (sets[number] = { number, rows: [], byKey: new Map(), generation: -1, measured: -1 });
+      const grew = about.generation !== set.generation || about.runs !== set.rows.length || about.measured !== set.measured;
+      Object.assign(set, { kind: about.kind, name: about.name, path: about.path, unread: about.unread, problems: about.problems });
+      if (!grew) continue;
+      await readRows(set, about);
+      set.measured = about.measured;
+      set.facts = null;
+      changed = true;
+    }
+    return changed;
+  }
+
+  function live() {
+    let lost = false;
+    setInterval(async () => {
+      if (document.hidden) return;
+      try {
+        const changed = await refresh();
+        if (lost || changed) listeners.forEach((listen) => listen(""));
+        lost = false;
+      } catch (error) {
+        if (!lost) listeners.forEach((listen) => listen("The server has ended; what is shown is the last it told."));
+        lost = true;
+      }
+    }, LIVE_MS);
+  }
+
+  async function load() {
+    await refresh();
+    if (!embedded) live();
+  }
+
+  // A run in full; `null` when its file has changed since.
+  async function run(row) {
+    const set = sets[row.set];
+    if (!embedded) {
+      try {
+        return await asked("run", { source: row.set, run: row.number, generation: set.generation });
+      } catch (error) {
+        if (error.message === "gone") return null;
+        throw error;
+      }
+    }
+    set.starts = set.starts || await unpacked(`starts-${row.set}`);
+    let block = set.starts.length - 1;
+    while (set.starts[block] > row.number) block -= 1;
+    if (set.block !== block) {
+      set.unpacked = await unpacked(`runs-${row.set}-${block}`);
+      set.block = block;
+    }
+    return set.unpacked[row.number - set.starts[block]];
+  }
+
+  async function facts(number) {
+    const set = sets[number];
+    set.facts = set.facts || (embedded ? await unpacked(`facts-${number}`) : await asked("facts", { source: number }));
+    return set.facts;
+  }
+
+  // A query's words in small letters; those in double quotes stay together (as in evals/view/index.py).
+  function wordsOf(query) {
+    const parts = query.toLowerCase().split('"');
+    const quoted = parts.filter((_, place) => place % 2).map((part) => part.trim()).filter(Boolean);
+    return [...quoted, ...parts.filter((_, place) => place % 2 === 0).flatMap((part) => part.split(/\s+/).filter(Boolean))];
+  }
+
+  // Numbers of the set's runs that hold all words.
+  async function search(number, query) {
+    if (!wordsOf(query).length) return null;
+    const set = sets[number];
+    if (!embedded) return new Set((await asked("search", { source: number, query })).found);
+    set.words = set.words || await unpacked(`words-${number}`);
+    const wanted = wordsOf(query);
+    return new Set(set.words.flatMap((text, run) => (wanted.every((word) => text.includes(word)) ? [run] : [])));
+  }
+
+  // The rollouts of each task and step: what advantages are normalised over.
+  function groups(number) {
+    const set = sets[number];
+    if (set.groups) return set.groups;
+    set.groups = new Map();
+    for (const row of set.rows) {
+      if (row.step === null) continue;
+      const name = `${row.step}/${row.task}`;
+      if (!set.groups.has(name)) set.groups.set(name, []);
+      set.groups.get(name).push(row);
+    }
+    return set.groups;
+  }
+
+  const groupOf = (row) => groups(row.set).get(`${row.step}/${row.task}`) || [];
+
+  // (R - mean R) / std R over the rollouts of a group that have a reward, and the other estimators of training/credit.py.
+  function advantage(row, estimator = "grpo") {
+    const rewards = groupOf(row).map((other) => other.reward).filter((reward) => reward !== null);
+    if (row.reward === null || rewards.length < 2) return null;
+    const centre = Format.mean(rewards);
+    const spread = rewards.some((reward) => reward !== rewards[0]);
+    if (!spread) return 0;
+    if (estimator === "no_std") return row.reward - centre;
+    if (estimator === "rloo") return (row.reward - centre) * rewards.length / (rewards.length - 1);
+    const variance = rewards.reduce((sum, reward) => sum + (reward - centre) ** 2, 0) / (rewards.length - 1);
+    return (row.reward - centre) / Math.sqrt(variance);
+  }
+
+  return {
+    advantage, embedded, facts, groupOf, groups, load, run, search, sets,
+    onChange: (listen) => listeners.add(listen),
+    get words() { return words; },
+  };
+})();

@@ -1,0 +1,153 @@
+"use strict";
+
+// One run: the question, the analysis, a card for each turn, the answer and what it is worth.
+const Run = (() => {
+  const { h } = Dom;
+
+  const mark = (outcome) => (outcome ? h("span", { class: `mark ${outcome}` }, outcome) : null);
+
+  // A line as the terminal prints it: who did it, what, how long it took.
+  function line(who, content, given = {}) {
+    return h("div", { class: `line ${given.class || ""}` },
+      h("span", { class: `who ${who}` }, who), h("div", { class: "what" }, content), h("span", { class: "took" }, given.took || ""));
+  }
+
+  function took(run, turn, role) {
+    const steps = run.trace.steps.filter((step) => step.turn === turn && step.role === role);
+    if (!steps.length) return "";
+    return Format.seconds(steps.reduce((sum, step) => sum + step.seconds, 0));
+  }
+
+  function small(name, text) {
+    return text ? h("p", { class: "small" }, h("span", { class: "quiet" }, `${name}: `), h("bdi", {}, clipped(text))) : null;
+  }
+
+  const clipped = (text) => (text.length > 2000 ? `${text.slice(0, 2000)} … (${Format.count(text.length - 2000)} more characters, see the reply)` : text);
+
+  function call(made) {
+    const failed = made.error !== null;
+    return [
+      line("executor", Dom.long(made.given, { class: "code" }), { took: Format.seconds(made.seconds) }),
+      line("", failed ? [h("span", { class: "kind" }, made.error.kind), Dom.long(made.error.message, { class: "bad" })] : Dom.long(made.result || "(nothing)", { class: "result" })),
+    ];
+  }
+
+  function planned(run, turn, number) {
+    const tokens = run.drawn[number - 1];
+    const advantage = run.row ? Data.advantage(run.row, run.estimator) : null;
+    return [
+      line("planner", [
+        h("p", { class: turn.plan_failed ? "bad" : "goal" }, h("bdi", {}, clipped(turn.planned))),
+        small("justification", turn.justification), small("context", turn.context),
+        turn.sub_goal && turn.input ? small("input", turn.input) : null,
+      ], { took: took(run, number, "planner") }),
+      tokens ? line("", Tokens.draw(tokens, advantage, run.captured)) : null,
+      turn.reply && line("", Dom.disclosure("reply", () => Dom.long(turn.reply))),
+    ];
+  }
+
+  function judged(run, turn, number) {
+    return line("verifier", [
+      h("p", { class: turn.accepted ? "good" : "bad" }, h("bdi", {}, clipped(turn.judged || "no verdict"))),
+      small("answer so far", turn.verdict_answer),
+      h("p", { class: "small quiet" }, `by ${turn.verdict_by || "nobody"}`),
+    ], { took: took(run, number, "verifier") });
+  }
+
+  function card(run, turn, number) {
+    const steps = run.trace.steps.filter((step) => step.turn === number && step.role !== "generator");
+    const seconds = steps.reduce((sum, step) => sum + step.seconds, 0) || turn.calls.reduce((sum, made) => sum + made.seconds, 0);
+    const tokens = steps.reduce((sum, step) => sum + (step.input_tokens || 0) + (step.output_tokens || 0), 0);
+    return h("article", { class: `turn ${turn.accepted ? "accepted" : "rejected"}`, id: `turn-${number}`, tabindex: "-1" },
+      h("header", {},
+        h("h3", {}, `turn ${number}`), h("bdi", { class: "tool" }, turn.tool),
+        h("span", { class: `mark ${turn.accepted ? "accepted" : "rejected"}` }, turn.accepted ? "accepted" : "rejected", turn.stop && ", stop"),
+        turn.error && h("span", { class: "kind" }, turn.error.kind),
+        h("span", { class: "took" }, seconds ? Format.seconds(seconds) : "", tokens ? ` · ${Format.count(tokens)} tokens` : "")),
+      planned(run, turn, number),
+      turn.calls.length ? turn.calls.map(call) : turn.error && !turn.plan_failed ? line("executor", h("p", { class: "bad" }, turn.error.message)) : null,
+      judged(run, turn, number),
+      turn.observation && line("", Dom.disclosure("what the planner was told", () => Dom.long(turn.observation))),
+      Prompts.draw(run, (step) => step.turn === number && !["generator", "analyst"].includes(step.role)));
+  }
+
+  function answer(run) {
+    const worth = [
+      run.references && ["reference", h("bdi", {}, run.references.join(" | ") || "–")],
+      run.outcome && ["verdict", [mark(run.outcome), run.reason && h("span", {}, ` ${clipped(run.reason)}`)]],
+      run.value !== undefined && run.value !== null && ["partial score", Format.figure(run.value)],
+      run.reward !== undefined && run.reward !== null && ["reward", [Format.figure(run.reward), terms(run.rewards)]],
+      run.row && run.reward !== undefined && run.reward !== null && ["advantage", advantage(run)],
+      run.failure && ["failure", h("span", { class: "bad" }, `${run.failure.kind}: ${run.failure.message}`)],
+      run.judge && ["judge", `${run.judge.correct === null ? "no opinion" : run.judge.correct ? "right" : "wrong"}: ${run.judge.reason}`],
+      run.leaks && run.leaks.length > 0 && ["leaks", run.leaks.join("; ")],
+    ].filter(Boolean);
+    return h("section", { class: "answer", id: "answer", tabindex: "-1" },
+      line("generator", [h("h3", {}, "answer"), Dom.long(run.answer || "(no answer)", { class: "final" })], { took: generatorTook(run) }),
+      worth.length > 0 && h("dl", {}, worth.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+      run.report && [h("h3", {}, "report"), Dom.long(run.report, { lines: 40, chars: 6000 })],
+      Prompts.draw(run, (step) => step.role === "generator"));
+  }
+
+  function generatorTook(run) {
+    const steps = run.trace.steps.filter((step) => step.role === "generator");
+    return steps.length ? Format.seconds(steps.reduce((sum, step) => sum + step.seconds, 0)) : "";
+  }
+
+  const terms = (rewards) => {
+    const parts = Object.entries(rewards || {}).map(([name, value]) => `${name} ${Format.figure(value)}`);
+    return parts.length > 1 ? h("span", { class: "quiet" }, ` (${parts.join(", ")})`) : null;
+  };
+
+  function advantage(run) {
+    const value = Data.advantage(run.row, run.estimator);
+    const size = Data.groupOf(run.row).length;
+    if (value === null) return "–";
+    return [h("span", { class: "advantage" }, value.toFixed(2)), h("span", { class: "quiet" }, ` among ${size} rollouts of this task in step ${run.step} (${run.estimator}) `),
+      h("a", { href: Route.link("group", { set: run.row.set, task: run.task, i: run.step, j: run.step }) }, "show the group")];
+  }
+
+  function usage(run) {
+    if (!run.usage.rows.length) return null;
+    const [role, ...rest] = run.usage.columns;
+    return h("table", { class: "usage" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, role), rest.map((name) => h("th", { scope: "col", class: "number" }, name)))),
+      h("tbody", {}, run.usage.rows.map(([name, calls, tokensIn, tokensOut, seconds]) => h("tr", {}, h("th", { scope: "row" }, name),
+        [calls, tokensIn, tokensOut].map((value) => h("td", { class: "number" }, Format.count(value))), h("td", { class: "number" }, seconds.toFixed(1))))));
+  }
+
+  function head(run) {
+    const facts = [run.benchmark, run.task && `task ${run.task}`, run.step !== undefined && run.step !== null && `step ${run.step}`,
+      run.sample !== undefined && `${run.step !== undefined && run.step !== null ? "rollout" : "sample"} ${run.sample}`, run.seed !== undefined && run.seed !== null && `seed ${run.seed}`,
+      run.attempts > 1 && `${run.attempts} attempts`].filter(Boolean);
+    return h("header", { class: "question" },
+      h("p", { class: "quiet" }, mark(run.outcome), " ", facts.join(" · ")),
+      h("h2", {}, Dom.long(run.question || "(no question)", { lines: 8, chars: 700 })),
+      run.analysis && h("div", { class: "analysis" }, h("h4", {}, "analysis"), Dom.long(run.analysis, { lines: 8, chars: 900 })),
+      Prompts.draw(run, (step) => step.role === "analyst"));
+  }
+
+  // detail: from Data.run; `row` and `estimator` belong to training runs.
+  function draw(detail, row, estimator) {
+    if (detail === null) return h("p", { class: "notice bad" }, "This run's file has changed since the page read it; the list will be read again.");
+    const run = { ...detail, row: row && row.step !== null ? row : null, estimator: estimator || "grpo" };
+    const box = h("div", { class: "run" });
+    const goTo = (step) => {
+      const place = step.role === "generator" ? "answer" : step.turn ? `turn-${step.turn}` : null;
+      const target = place && box.querySelector(`[id="${place}"]`);
+      if (!target) return;
+      target.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth", block: "start" });
+      target.focus({ preventScroll: true });
+    };
+    const spare = run.drawn.slice(run.turns.length);
+    return Dom.add(box, [
+      head(run),
+      Timeline.draw(run, goTo),
+      h("div", { class: "turns" }, run.turns.map((turn, place) => card(run, turn, place + 1))),
+      spare.length > 0 && h("section", {}, h("h3", {}, "further calls of the trained model"), spare.map((drawn) => Tokens.draw(drawn, run.row ? Data.advantage(run.row, run.estimator) : null, run.captured))),
+      run.outcome === "running" ? h("p", { class: "notice" }, "The run goes on; this page follows it.") : answer(run),
+      h("footer", {}, usage(run), h("p", { class: "quiet" }, run.ended)),
+    ]);
+  }
+
+  return { draw, mark };
+})();

@@ -1,0 +1,117 @@
+"use strict";
+
+// A training run over its updates: figures, tool mix, failures, phases, alarms.
+const Training = (() => {
+  const { h } = Dom;
+
+  // Each chart: its title, and its lines by name of the figure in `metrics.jsonl`.
+  const CHARTS = [
+    { title: "reward", lines: { reward: "reward", "eval/reward": "validation" } },
+    { title: "pass rate", lines: { pass_rate: "training", "eval/pass_rate": "validation", solved_once: "solved once in a group" } },
+    { title: "turns", lines: { turns: "turns a run" } },
+    { title: "tokens a reply", lines: { completion_tokens: "tokens a reply" } },
+    { title: "entropy, nats a token", lines: { entropy: "entropy" } },
+    { title: "KL to the reference", lines: { kl: "kl" } },
+    { title: "clip fraction", lines: { clipped_low: "low", clipped_high: "high", importance_truncated: "importance truncated" } },
+    { title: "log-prob gap of sampler and trainer", lines: { logprob_gap: "mean", largest_logprob_gap: "largest" } },
+    { title: "groups without variance", lines: { zero_variance: "share" } },
+    { title: "rejected turns", lines: { rejected_turns: "rejected", unreadable_plans: "unreadable plans", repeated_plans: "repeated plans" } },
+    { title: "seconds by phase", prefix: "seconds/" },
+    { title: "failures by kind", prefix: "failed/" },
+    { title: "ended by", prefix: "ended_by/" },
+    { title: "gradient norm", lines: { grad_norm: "norm" } },
+    { title: "tokens per second", lines: { tokens_per_second: "sampled" } },
+  ];
+
+  // Lines of one update belong together: a step's figures and a validation's.
+  function merged(lines) {
+    const byUpdate = new Map();
+    for (const line of lines) {
+      if (typeof line.update === "number") byUpdate.set(line.update, { ...byUpdate.get(line.update), ...line });
+    }
+    return [...byUpdate.values()].sort((a, b) => a.update - b.update);
+  }
+
+  // Figures made from the rollouts themselves, where a run has no metrics (yet).
+  function fromRows(rows) {
+    const steps = new Map();
+    for (const row of rows) {
+      if (!steps.has(row.step)) steps.set(row.step, []);
+      steps.get(row.step).push(row);
+    }
+    return [...steps].sort(([a], [b]) => a - b).map(([step, members]) => {
+      const finished = members.filter((row) => row.reward !== null);
+      const line = { update: step + 1, rollouts: members.length, failed: members.length - finished.length };
+      if (!finished.length) return line;
+      line.reward = Format.mean(finished.map((row) => row.reward));
+      line.pass_rate = Format.mean(finished.map((row) => Number(row.outcome === "right")));
+      line.turns = Format.mean(finished.map((row) => row.turns));
+      const tools = finished.flatMap((row) => row.tools);
+      for (const { name, number } of Format.counted(tools)) line[`tool/${name}`] = number / tools.length;
+      return line;
+    });
+  }
+
+  const named = (lines, prefix) => [...new Set(lines.flatMap((line) => Object.keys(line).filter((name) => name.startsWith(prefix))))].sort();
+  const column = (lines, name) => lines.map((line) => (typeof line[name] === "number" && Number.isFinite(line[name]) ? line[name] : null));
+
+  function chart(lines, xs, spec, open) {
+    const names = spec.prefix ? named(lines, spec.prefix) : Object.keys(spec.lines);
+    const series = names.map((name) => ({ name: spec.prefix ? name.slice(spec.prefix.length) : spec.lines[name], values: column(lines, name) }))
+      .filter((each) => each.values.some((value) => value !== null));
+    return series.length ? Plots.lines(spec.title, xs, series, { open }) : null;
+  }
+
+  function tools(lines, xs, open) {
+    const steps = lines.map((line, place) => ({ line, place })).filter(({ line }) => named([line], "tool/").length);
+    const names = named(lines, "tool/");
+    if (!names.length) return null;
+    const known = steps.map(({ line }) => line);
+    return Plots.lines("tool mix, share of turns", steps.map(({ place }) => xs[place]), names.map((name) => ({ name: name.slice(5), values: column(known, name).map((value) => value || 0) })), { stacked: true, open });
+  }
+
+  function stats(lines, rows) {
+    const steps = lines.filter((line) => "reward" in line);
+    const [first, last] = [steps[0], steps[steps.length - 1]];
+    const change = (name, show) => (first && name in last ? `${show(first[name])} → ${show(last[name])}` : "–");
+    const validated = lines.filter((line) => "eval/pass_rate" in line);
+    return h("dl", { class: "stats" },
+      SetView.stat("updates", Format.count(last ? last.update : 0)), SetView.stat("rollouts", Format.count(rows.length)),
+      steps.length > 0 && [SetView.stat("reward", change("reward", Format.figure)), SetView.stat("pass rate", change("pass_rate", Format.percent)), SetView.stat("turns", change("turns", Format.figure))],
+      validated.length > 0 && SetView.stat("validation", `${Format.percent(validated[0]["eval/pass_rate"])} → ${Format.percent(validated[validated.length - 1]["eval/pass_rate"])}`));
+  }
+
+  function alarms(list) {
+    if (!list.length) return null;
+    return h("section", { class: "alarms", "aria-label": "alarms" }, h("h3", {}, "alarms"), h("ul", {}, list.map((alarm) =>
+      h("li", {}, h("b", {}, `update ${Format.figure(alarm.update)}`), " ", h("bdi", {}, String(alarm.text || ""))))));
+  }
+
+  function open(number) {
+    const set = Data.sets[number];
+    const box = h("div", { class: "training" });
+
+    async function ready() {
+      const facts = await Data.facts(number);
+      const lines = facts.lines.length ? merged(facts.lines) : fromRows(set.rows);
+      const perStep = Number((facts.settings || {}).updates_per_step) || 1;
+      const xs = lines.map((line) => line.update);
+      const toStep = (update) => Route.go("set", { set: number, step: Math.max(0, Math.ceil(update / perStep) - 1) });
+      Dom.fill(box, stats(lines, set.rows), alarms(facts.alarms), SetView.settings(facts),
+        xs.length ? h("div", { class: "charts wide" }, chart(lines, xs, CHARTS[0], toStep), chart(lines, xs, CHARTS[1], toStep), tools(lines, xs, toStep), CHARTS.slice(2).map((spec) => chart(lines, xs, spec, toStep)))
+          : h("p", { class: "quiet" }, "No step has ended yet."),
+        failures(set, number),
+        h("p", { class: "quiet" }, "Drag in a chart to look closer, double-click a step to see its rollouts."));
+    }
+    return { element: box, ready, update: ready };
+  }
+
+  function failures(set, number) {
+    const failed = set.rows.filter((row) => row.outcome === "failed");
+    if (!failed.length) return null;
+    return h("section", {}, Bars.draw("rollouts that failed with their surroundings", Format.counted(failed.flatMap((row) => row.errors.filter((kind) => kind.startsWith("failed: ")))), { tone: "warm" }),
+      h("p", {}, h("a", { href: Route.link("set", { set: number, outcome: "failed" }) }, "show them")));
+  }
+
+  return { fromRows, merged, open };
+})();

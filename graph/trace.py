@@ -1,0 +1,128 @@
+"""What was said to the models of a run, to the letter, and when: for people who look at the run afterwards.
+
+A run is traced when somebody has opened a trace around it, as `python -m graph --save`, the evals and training do;
+otherwise nothing is kept. The trace is no part of the state, so that checkpoints and prompts stay what they are:
+
+    with traced() as trace:
+        state = await graph.ainvoke({"question": "..."})
+    trace.as_dict()
+
+Prompts of one run repeat each other, so each text is kept once and named by its number.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+
+
+class Trace:
+    """The model calls and tool calls of one run, in the order in which they ended. Safe to write from several threads.
+
+    Args:
+        before: what a trace of an earlier part of the run holds, e.g. of an analysis that several runs share.
+    """
+
+    def __init__(self, before: Mapping[str, Any] | None = None) -> None:
+        self._texts: dict[str, int] = {text: number for number, text in enumerate((before or {}).get("texts", ()))}
+        self._steps: list[dict[str, Any]] = list((before or {}).get("steps", ()))
+        self._offset = max((step["started"] + step["seconds"] for step in self._steps), default=0.0)
+        self._began = time.perf_counter()
+        self._turn = sum(step.get("role") == "planner" for step in self._steps)
+        self._lock = threading.Lock()
+
+    def asked(self, role: str, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
+        """Note a call of a role's model; `began` is a `time.perf_counter` reading."""
+        cost = reply.usage_metadata
+        with self._lock:
+            if role == "planner":  # it is asked once a turn
+                self._turn += 1
+            self._steps.append(
+                {
+                    "role": role,
+                    **self._when(began),
+                    "prompt": [[message.type, self._number(str(message.text))] for message in messages],
+                    "reply": self._number(str(reply.text)),
+                    "input_tokens": cost["input_tokens"] if cost else 0,
+                    "output_tokens": cost["output_tokens"] if cost else 0,
+                }
+            )
+
+    def called(self, tool: str, began: float) -> None:
+        """Note a call of a tool that has just ended."""
+        with self._lock:
+            self._steps.append({"tool": tool, **self._when(began)})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values: `texts`, and `steps` with the role or the tool, the turn (0 before the first), seconds from
+        the run's beginning, and for roles the prompt (pairs of message type and text number), reply and tokens."""
+        return {"texts": list(self._texts), "steps": list(self._steps)}
+
+    def _when(self, began: float) -> dict[str, Any]:
+        started = self._offset + began - self._began
+        return {"turn": self._turn, "started": round(started, 4), "seconds": round(time.perf_counter() - began, 4)}
+
+    def _number(self, text: str) -> int:
+        return self._texts.setdefault(text, len(self._texts))
+
+
+_open: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+@contextmanager
+def traced(before: Mapping[str, Any] | None = None) -> Iterator[Trace]:
+    """Trace what is asked inside the block, by whatever tasks and threads are started there."""
+    token = _open.set(Trace(before))
+    try:
+        trace = _open.get()
+        assert trace is not None
+        yield trace
+    finally:
+        _open.reset(token)
+
+
+def note_reply(role: str, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
+    """Note a call of a role's model, if the run is traced."""
+    if (trace := _open.get()) is not None:
+        trace.asked(role, messages, reply, began)
+
+
+def note_call(tool: str, began: float) -> None:
+    """Note a call of a tool, if the run is traced."""
+    if (trace := _open.get()) is not None:
+        trace.called(tool, began)
+
+
+class ToolModel(UsageMetadataCallbackHandler):
+    """Bills and traces the model that a tool asks by itself.
+
+    Args:
+        role: whose model it is.
+    """
+
+    run_inline = True
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+        self._asked: dict[Any, tuple[list[BaseMessage], float]] = {}
+
+    def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: Any, **_: Any) -> None:
+        """Keep the prompt until its reply comes."""
+        self._asked[run_id] = (messages[0], time.perf_counter())
+
+    def on_llm_end(self, response: LLMResult, *, run_id: Any = None, **kwargs: Any) -> None:
+        """Count the tokens and note the reply."""
+        super().on_llm_end(response, run_id=run_id, **kwargs)
+        messages, began = self._asked.pop(run_id, ([], time.perf_counter()))
+        generation = response.generations[0][0]
+        if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
+            note_reply(self._role, messages, generation.message, began)
