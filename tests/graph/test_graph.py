@@ -524,6 +524,16 @@ async def test_no_question_is_said(serve: Serve, tools: list[BaseTool]) -> None:
         await build_graph(tools=tools).ainvoke({"question": "  "}, context=Context(model=serve().spec))
 
 
+async def test_more_turns_than_the_graph_was_built_for_are_refused_at_the_start(
+    serve: Serve, tools: list[BaseTool]
+) -> None:
+    server = serve()
+    graph = build_graph(tools=tools, max_turns=3)
+    with pytest.raises(ConfigError, match="built for 3 turns"):
+        await graph.ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=4))
+    assert not server.requests
+
+
 def test_wrong_settings_are_refused(tools: list[BaseTool]) -> None:
     for wrong in (
         {"max_turns": 0},
