@@ -158,8 +158,10 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
         goal += f"\nContext: {plan['context']}"
     if facts:
         goal += f"\n\nResults so far:\n{facts}"
-    if failed := _failed_attempt(tool, state):
-        goal += f"\n\nThis was tried and failed, so write it differently:\n{failed}"
+    failed = failed_call(tool, state)
+    if failed and failed["error"]:  # a model that is not told writes the same again
+        tried, problem = clip(given_text(failed), 600), clip(failed["error"]["message"], 400)
+        goal += f"\n\nThis was tried and failed, so write it differently:\n{tried}\n{problem}"
     return [
         SystemMessage(
             f"You prepare the input of the tool {tool.name}.\n{' '.join(tool.description.split())}\n"
@@ -169,14 +171,13 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     ]
 
 
-def _failed_attempt(tool: BaseTool, state: State) -> str:
-    """The last call of the tool, if it failed, with its error: a model that is not told writes the same again."""
+def failed_call(tool: BaseTool, state: State) -> ToolCall | None:
+    """The last call of the tool, if it failed by its own fault and not by a service that was down."""
     calls = [
         call for turn in state.get("memory", []) if turn["plan"]["tool_name"] == tool.name for call in turn["calls"]
     ]
-    if not calls or calls[-1]["error"] is None:
-        return ""
-    return f"{clip(given_text(calls[-1]), 600)}\n{clip(calls[-1]['error']['message'], 400)}"
+    error = calls[-1]["error"] if calls else None
+    return calls[-1] if error is not None and error["kind"] not in ("unavailable", "timeout") else None
 
 
 _VERIFIER = """You check the work of a team that answers a question with tools. Judge the last turn and decide what \

@@ -18,7 +18,7 @@ from accelerate.commands.config.config_args import load_config_from_file  # type
 from evals.task import Task
 from evals.view.details import details
 from evals.view.library import Library
-from graph.errors import AgentFlowError, ModelError, ModelUnavailable
+from graph.errors import ModelError, ModelUnavailable
 from training import checkpoints
 from training.agents import GraphAgent
 from training.build import make_trainer
