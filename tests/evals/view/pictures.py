@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder / "planner" if (folder / "planner").is_dir() else training(folder),
         ]
         places = {
-            "view-run": "#/run?set=0&run=jars-12/0",
+            "view-run": "#/run?set=0&run=jars-03/0",
             "view-runs": "#/set?set=0",
             "view-training": "#/training?set=2",
         }
