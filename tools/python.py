@@ -26,19 +26,26 @@ _FENCE = re.compile(
 )
 
 _SEARCH = """\
-from itertools import permutations, product
+from itertools import permutations
 
-def first():
-    for x, y, z in permutations([2, 5, 9]):
-        for o, p in product("+-*/", repeat=2):
-            for text in (f"({x} {o} {y}) {p} {z}", f"{x} {o} ({y} {p} {z})"):
-                try:
-                    if abs(eval(text) - 13) < 1e-9:
-                        return text
-                except ZeroDivisionError:
-                    pass
+def expressions(numbers):
+    if len(numbers) == 1:
+        yield str(numbers[0])
+    for i in range(1, len(numbers)):
+        for left in expressions(numbers[:i]):
+            for right in expressions(numbers[i:]):
+                yield from (f"({left} {sign} {right})" for sign in "+-*/")
 
-print(first())"""
+def search(numbers, target):
+    for order in permutations(numbers):
+        for text in expressions(order):
+            try:
+                if abs(eval(text) - target) < 1e-9:
+                    return text
+            except ZeroDivisionError:
+                pass
+
+print(search([2, 5, 9], 13))"""
 
 CARD = ToolCard(
     input="Python code that prints its result",
