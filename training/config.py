@@ -207,7 +207,7 @@ def check_types(settings: Any, lists: Sequence[str] = ()) -> None:
         if isinstance(value, str | list):
             parts = value.split(",") if isinstance(value, str) else value
             object.__setattr__(settings, name, tuple(part.strip() for part in parts if str(part).strip()))
-    for name, adapter in _adapters(type(settings)).items():
+    for name, adapter in _adapters(type(settings)).items():  # type: ignore[arg-type]
         try:
             object.__setattr__(settings, name, adapter.validate_python(getattr(settings, name)))
         except ValidationError as error:

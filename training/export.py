@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from graph.errors import AgentFlowError, ConfigError
 from training import checkpoints
@@ -114,7 +114,7 @@ def export(
             merged = merge(model)
             if gguf and base:
                 _add_gguf(merged, base, staged / f"{out.name}-{gguf}.gguf", gguf, told)
-            merged = merged.to(_dtype(settings))  # type: ignore[arg-type]
+            merged = merged.to(_dtype(settings))
             merged.save_pretrained(staged)
             tokenizer.save_pretrained(staged)
         _add_adapter(weights, staged, settings)
@@ -138,9 +138,8 @@ def merge(model: nn.Module) -> PreTrainedModel:
     with torch.no_grad():
         model = model.float().eval()
         if isinstance(model, PeftModel):
-            model = model.merge_and_unload()  # type: ignore[operator]
-    made: PreTrainedModel = model  # type: ignore[assignment]
-    return made
+            model = model.merge_and_unload()
+    return cast("PreTrainedModel", model)
 
 
 def _dtype(settings: Mapping[str, Any]) -> Any:

@@ -61,10 +61,10 @@ def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0) -> nn.
 
         torch.manual_seed(seed)
         with torch.device(device):
-            base = AutoModelForCausalLM.from_config(config_of(spec), dtype=dtype)
+            base = AutoModelForCausalLM.from_config(config_of(spec), dtype=dtype)  # type: ignore[no-untyped-call]
     else:
         base, _ = load_policy(spec, str(dtype).removeprefix("torch."))
-        base.to(device)
+        base.to(device)  # type: ignore[arg-type]
     model = with_adapter(base, rank=LORA_RANK, alpha=2 * LORA_RANK, targets="all-linear", seed=seed)
     generator = torch.Generator(device).manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -209,7 +209,8 @@ def _tokenizer() -> Any:
 
     words = {"<pad>": 0, "<eos>": 1, "x": 2, "y": 3}
     made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))  # noqa: S106
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="<eos>")  # noqa: S106
+    names = {"pad_token": "<pad>", "eos_token": "<eos>"}
+    return PreTrainedTokenizerFast(tokenizer_object=made, **names)  # type: ignore[no-untyped-call]
 
 
 def gradients_of(model: nn.Module) -> Tensor:

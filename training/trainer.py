@@ -427,6 +427,7 @@ class FlowGRPOTrainer(Trainer):
         if not self.is_fsdp_enabled:
             super().save_model(output_dir, _internal_call)
             return
+        assert self.model is not None
         state = gathered(self.model)
         if self.args.should_save:
             self._save(output_dir, state_dict=state)
