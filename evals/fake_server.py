@@ -14,9 +14,15 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+import orjson
+
+from evals.collector import collect_less_often
 
 OPENINGS = {
     "You analyse": "analyst",
@@ -38,9 +44,10 @@ class ChatRequest:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The prompt, as sent."""
-        return list(self.body["messages"])
+        messages: list[dict[str, Any]] = self.body["messages"]
+        return messages
 
-    @property
+    @cached_property
     def role(self) -> str:
         """The module that asks: analyst, planner, executor, verifier, generator, report, or other."""
         opening = str(self.messages[0]["content"])
@@ -85,7 +92,7 @@ def scripted_run(turns: int, tools: tuple[str, ...] = ("compute", "lookup")) -> 
             return json.dumps({"calls": [{"query": str(hash(str(request.messages[-1]["content"])) % 10**6)}]})
         if request.role == "verifier":
             last = "stop" if turn >= turns else "continue"
-            return json.dumps({"reason": f"{turn} of {turns} are known", "result": "accept", "next": last})
+            return json.dumps({"reason": "one more item is known", "result": "accept", "next": last})
         return "Answer: 42" if request.role == "generator" else "The question asks for some items, one after the other."
 
     return reply
@@ -97,15 +104,16 @@ class FakeModelServer:
     Args:
         reply: Makes the reply to a request.
         latency: Seconds before each reply.
+        keep: How many requests are remembered; None for all.
 
     Attributes:
-        requests: All requests so far, in order of arrival.
+        requests: The requests so far, in order of arrival.
     """
 
-    def __init__(self, reply: Replier, latency: float = 0.0) -> None:
+    def __init__(self, reply: Replier, latency: float = 0.0, keep: int | None = None) -> None:
         self._reply = reply
         self._latency = latency
-        self.requests: list[ChatRequest] = []
+        self.requests: MutableSequence[ChatRequest] = [] if keep is None else deque(maxlen=keep)
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -165,12 +173,14 @@ class FakeModelServer:
         if path.endswith("/models"):
             _send(writer, 200, json.dumps({"object": "list", "data": [{"id": "fake", "object": "model"}]}).encode())
             return
-        request = ChatRequest(json.loads(body), headers)
+        request = ChatRequest(orjson.loads(body), headers)
         self.requests.append(request)
         made = self._reply(request)
         reply = made if isinstance(made, ChatReply) else ChatReply(made)
         if self._latency + reply.delay:
             await asyncio.sleep(self._latency + reply.delay)
+            if writer.is_closing():
+                raise ConnectionAbortedError  # the client gave up meanwhile
         if reply.raw is not None or reply.status != 200:
             _send(
                 writer,
@@ -181,7 +191,7 @@ class FakeModelServer:
         elif request.body.get("stream"):
             _stream(writer, reply)
         else:
-            _send(writer, 200, json.dumps(_completion(request, reply)).encode(), cut=reply.cut)
+            _send(writer, 200, orjson.dumps(_completion(request, reply)), cut=reply.cut)
         await writer.drain()
         if reply.cut:
             raise ConnectionAbortedError
@@ -228,7 +238,8 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=50.0)
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
-    with FakeModelServer(scripted_run(options.turns), options.latency_ms / 1000) as server:
+    collect_less_often()
+    with FakeModelServer(scripted_run(options.turns), options.latency_ms / 1000, keep=0) as server:
         sys.stdout.write(server.url + "\n")
         sys.stdout.flush()
         sys.stdin.read()

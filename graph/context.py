@@ -48,7 +48,7 @@ class Context:
     corpus: str | None = _option("File or folder that `local_search` searches.", None)
     max_turns: Count = _option("Turns after which the run ends with an answer.", 10)
     max_seconds: Seconds = _option("Seconds of work after which the run ends with an answer.", 300.0)
-    max_tokens: Count = _option("Longest reply of a model, in tokens.", 1024)
+    max_tokens: Count = _option("Longest reply of a model, in tokens; an analysis gets a quarter of it.", 1024)
     max_result_chars: Count = _option("Longest tool result that is kept in the memory, in characters.", 2000)
     max_calls: Count = _option("Most calls of a tool in one turn.", 4)
     temperature: Temperature = _option("Sampling temperature of every role.", 0.0)
@@ -62,6 +62,15 @@ class Context:
     verify: Literal["model", "rules"] = _option("Whether a model judges each turn, or the rules alone.", "model")
     answer: Literal["model", "last_result"] = _option(
         "Whether a model writes the answer, or the last accepted result is the answer.", "model"
+    )
+    brief_verdicts: bool = _option(
+        "Whether the planner is told of an accepted step only that it was accepted, not what the verifier says of it.",
+        False,
+    )
+    speculate: bool = _option(
+        "Whether the next step is planned while the last is judged, in the hope that it is accepted without a word: "
+        "sooner with `brief_verdicts`, the same answer in any case, and a model call in vain at each stop.",
+        False,
     )
     report: bool = _option("Whether a long report is written as well.", False)
     ask_before: tuple[str, ...] = _option("Tools before whose calls a human is asked (by an interrupt).", ())

@@ -61,7 +61,9 @@ class ServerSettings:
 
 
 def model_path_or_name(given: str) -> str:
-    """What follows `embedded:` in a spec: a known model's name, or the path of a GGUF file; empty for the default.
+    """What follows `embedded:` in a spec: a known model's name, or the path of a GGUF file or of a folder with one.
+
+    Nothing is looked for on the disk yet; empty stands for the default.
 
     Raises:
         ConfigError: it is neither.
@@ -71,9 +73,8 @@ def model_path_or_name(given: str) -> str:
     name = given.strip().lower() or DEFAULT_MODEL
     if name in MODEL_FILES:
         return name
-    path = Path(given).expanduser()
-    if path.suffix.lower() == ".gguf":
-        return str(path.absolute())
+    if "/" in given or given.lower().endswith(".gguf"):
+        return str(Path(given).expanduser().absolute())
     known = ", ".join(f"`embedded:{known}`" for known in MODEL_FILES)
     raise ConfigError(f"`embedded:{given}` names no model; write {known} or `embedded:/path/to/model.gguf`.")
 
@@ -88,7 +89,7 @@ class EmbeddedChat(OpenAICompatibleChat):
     provider: ClassVar[str] = "embedded"
 
     model: str = DEFAULT_MODEL
-    """`0.5b`, `1.5b` or the path of a GGUF file."""
+    """`0.5b`, `1.5b`, or the path of a GGUF file or of a folder that holds one."""
     base_url: str = ""
     """Not used: the server's address is known once it runs."""
     settings: ServerSettings = Field(default_factory=ServerSettings.from_environment)
@@ -167,13 +168,28 @@ def _file_of(model: str) -> Path:
 
     if model in MODEL_FILES:
         return fetch(MODEL_FILES[model])
-    path = Path(model)
+    path = _only_gguf(Path(model)) if Path(model).is_dir() else Path(model)
     if not path.is_file():
-        raise ConfigError(f"There is no model file {path}; correct the path or use `embedded`.")
+        raise ConfigError(
+            f"There is no model file {path}; correct the path, use `embedded`, or name a server as "
+            "MODEL@http://host:port/v1."
+        )
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ConfigError(f"{path} is not a GGUF file; the embedded model needs one.")
     return path
+
+
+def _only_gguf(folder: Path) -> Path:
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf")
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"{folder} holds {len(found)} GGUF files; name one, e.g. {found[0]}.")
+    raise ConfigError(
+        f"{folder} holds no GGUF file: export the run with `python -m training.export RUN --gguf`, or serve the folder "
+        f"(`vllm serve {folder}`) and name it as MODEL@http://host:port/v1."
+    )
 
 
 def usable_cores() -> int:

@@ -42,8 +42,14 @@ def _exponent(value: Decimal) -> int:
     return exponent if isinstance(exponent, int) else 0
 
 
-_CUSTOMARY = {Decimal(n) for n in (0, 1, 2, 7, 12, 24, 52, 60, 365, 366, 1000, 3600)}
-"""Values that programs set without having been told: beginnings, and units of time and measure."""
+_CUSTOMARY = {Decimal(n) for n in (*range(13), 24, 52, 60, 360, 365, 366, 1000, 3600)}
+"""Values that programs set without having been told: beginnings, number words, and units of time and measure."""
+
+_SCALES = {
+    "%": -2, "percent": -2, "per cent": -2, "cent": -2, "hundred": 2, "thousand": 3, "kilo": 3, "km": 3, "kg": 3,
+    "million": 6, "billion": 9,
+}  # fmt: skip
+"""Words that give a number another value in a program: 3.5 percent is 0.035 there, and 2 million is 2000000."""
 
 
 def invented_value(code: str, sources: Iterable[str]) -> str | None:
@@ -56,6 +62,7 @@ def invented_value(code: str, sources: Iterable[str]) -> str | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # the interpreter explains it better
     known = " ".join(sources)
+    scaled = _scaled(known)
     for statement in body:
         value = getattr(statement, "value", None)
         if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(value, ast.Constant):
@@ -64,10 +71,22 @@ def invented_value(code: str, sources: Iterable[str]) -> str | None:
             continue
         written = ast.get_source_segment(code, value) or ""
         plain = written.replace("_", "")
-        if not _NUMBER.fullmatch(plain) or _value(plain) in _CUSTOMARY or not unsupported_numbers(plain, [known]):
+        if (
+            not _NUMBER.fullmatch(plain)
+            or _value(plain) in _CUSTOMARY | scaled
+            or not unsupported_numbers(plain, [known])
+        ):
             continue
         return ast.get_source_segment(code, statement)
     return None
+
+
+def _scaled(text: str) -> set[Decimal]:
+    """The numbers of a text in the scales that its words name, and the factors of its percentages (1.035, 0.965)."""
+    words = text.casefold()
+    numbers = [_value(number) for number in _NUMBER.findall(text)]
+    found = {number.scaleb(power) for word, power in _SCALES.items() if word in words for number in numbers}
+    return found | {1 + value for value in found if value < 1} | {1 - value for value in found if value < 1}
 
 
 _WORD = re.compile(r"\w{3,}")

@@ -98,9 +98,14 @@ async def post_json(endpoint: Endpoint, path: str, body: dict[str, Any]) -> dict
     return await _fetch_json(endpoint, "POST", path, orjson.dumps(body))
 
 
+async def get_json(endpoint: Endpoint, path: str) -> dict[str, Any]:
+    """The JSON object at a path of the server. Errors are those of `post_json`."""
+    return await _fetch_json(endpoint, "GET", path, None)
+
+
 async def list_models(endpoint: Endpoint) -> list[str]:
     """The names of the models that the server offers (`GET /models`). Errors are those of `post_json`."""
-    reply = await _fetch_json(endpoint, "GET", "/models", None)
+    reply = await get_json(endpoint, "/models")
     entries = reply.get("data")
     if not isinstance(entries, list):
         raise ModelUnavailable(f"The server at {endpoint.shown} sent no list of models; is it a model server?")
@@ -128,6 +133,16 @@ async def post_stream(endpoint: Endpoint, path: str, body: dict[str, Any]) -> As
                 raise _failure(endpoint, _error_status(event), data)
             yield event
     raise _cut(endpoint)
+
+
+async def fetch_bytes(endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+    """The body of a reply that need not be JSON (metrics, acknowledgements). Errors are those of `post_json`."""
+
+    async def once() -> bytes:
+        async with await _open(endpoint, method, path, None if body is None else orjson.dumps(body)) as response:
+            return await _in_our_words(endpoint, response.read())
+
+    return await _with_retries(endpoint, once)
 
 
 async def _fetch_json(endpoint: Endpoint, method: str, path: str, payload: bytes | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One string names a model: `embedded`, `ollama:NAME`, `MODEL@http://host:8000/v1`, `openai:gpt-4o-mini`, ...
+"""One string names a model: `embedded`, `./planner`, `ollama:NAME`, `MODEL@http://host:8000/v1`, `openai:...`.
 
 `make_model` only reads the string. Nothing is downloaded, started or contacted before the first call (or `preflight`),
 so a graph can be built, drawn and type-checked on a machine that has no model at all.
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 FORMS: Final = (
-    "`embedded`, `embedded:0.5b`, `embedded:1.5b`, `embedded:/path/to/model.gguf`, `ollama:NAME`, "
+    "`embedded`, `embedded:0.5b`, `embedded:1.5b`, `/path/to/model.gguf` (or `./folder` with one), `ollama:NAME`, "
     "`MODEL@http://host:port/v1` (or `vllm:MODEL@...`), `http://host:port/v1` (the only model there), "
     "or `provider:model` such as `openai:gpt-4o-mini`"
 )
 OLLAMA_ADDRESS: Final = "http://127.0.0.1:11434"
 
 _BY_ADDRESS = re.compile(r"(?:(?:vllm|openai-compatible|ollama):)?(?:(?P<model>\S+?)@)?(?P<url>https?://[^\s/@?#]\S*)")
+_PATH = re.compile(r"[^:@\s]*/[^:@\s]*|[^:@\s]+\.gguf", re.IGNORECASE)
+"""A path whose form leaves no doubt; any other can be given as `embedded:PATH`."""
 _BY_PROVIDER = re.compile(r"(?P<provider>[a-z][a-z0-9_-]*):(?P<model>\S+)")
 _KEYS: Final = {
     "openai": ("OPENAI_API_KEY",),
@@ -94,10 +96,11 @@ def _made(
 
     settings: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "timeout": timeout}
     kind, _, rest = spec.partition(":")
-    if kind == "embedded" and (rest or spec == "embedded"):
+    is_path = _PATH.fullmatch(spec) is not None
+    if is_path or (kind == "embedded" and (rest or spec == "embedded")):
         from graph.embedded import EmbeddedChat, model_path_or_name
 
-        return EmbeddedChat(model=model_path_or_name(rest), **settings)
+        return EmbeddedChat(model=model_path_or_name(spec if is_path else rest), **settings)
     if match := _BY_ADDRESS.fullmatch(spec):
         url, model = match["url"].rstrip("/"), match["model"] or ""
         return OpenAICompatibleChat(model=model, base_url=url, api_key=_secret(api_key), **settings)

@@ -19,6 +19,9 @@ DEFAULT_MODEL = "embedded"
 _LEAST_TIMEOUT = 120.0
 """Seconds that a model call may take at least: the generator works after the run's time is over."""
 
+_ANALYSIS_SHARE = 4
+"""An analysis gets this part of a reply's tokens: small models go on to solve the question, at length and wrongly."""
+
 ANY_ROLE = "*"
 """The key under which `build_graph(models=...)` keeps a model that is meant for every role."""
 
@@ -50,4 +53,7 @@ def model_for(role: Role, context: Context, models: Mapping[str, BaseChatModel |
         temperature = context.planner_temperature
     # The run's own budget ends a call that takes too long; a shorter limit here would only cut slow machines off.
     timeout = max(_LEAST_TIMEOUT, context.max_seconds)
-    return make_model(choice, temperature=temperature, max_tokens=context.max_tokens, timeout=timeout)
+    max_tokens = context.max_tokens
+    if role == "analyst":
+        max_tokens = max(1, max_tokens // _ANALYSIS_SHARE)
+    return make_model(choice, temperature=temperature, max_tokens=max_tokens, timeout=timeout)

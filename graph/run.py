@@ -72,8 +72,10 @@ class Run:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the run's time budget."""
-        return self.context.max_seconds - self.seconds_before - self.seconds
+        """What is left of the run's time budget; whoever started the run may have shortened it meanwhile."""
+        own = self.context.max_seconds - self.seconds_before - self.seconds
+        given: Callable[[], float] | None = self.config.get("configurable", {}).get("seconds_left")
+        return own if given is None else min(own, given())
 
     async def tools(self) -> list[BaseTool]:
         """The tools of this run, in the order in which the planner reads them.
@@ -172,4 +174,4 @@ class Run:
             yield
 
 
-Node = Callable[[State, Run], Awaitable[Any]]
+Node = Callable[[State, Run], Awaitable[dict[str, Any]]]

@@ -6,6 +6,7 @@ LangGraph application, fits behind the same protocol; credit, loss, packing and 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -18,7 +19,11 @@ from graph.build import build_graph
 from graph.context import Context
 from graph.direct import analyse
 from graph.errors import ConfigError
-from graph.state import ROLES
+from graph.executor import text_argument
+from graph.models import preflight
+from graph.roles import model_for
+from graph.state import ROLES, Role
+from graph.toolbox import Toolbox
 from graph.trace import traced
 from training.policy import PolicyChat
 from training.records import PlannerTurn
@@ -58,7 +63,7 @@ class GraphAgent:
         role: which role is trained.
 
     Raises:
-        ConfigError: there is no such role, or the settings give it a model of its own.
+        ConfigError: there is no such role, or the settings give it a model of its own, or plan ahead.
     """
 
     def __init__(
@@ -73,11 +78,50 @@ class GraphAgent:
             raise ConfigError(f"There is no role {role!r} to train; the roles are {', '.join(ROLES)}.")
         if getattr(context, role, None):
             raise ConfigError(f"The role {role} is trained and cannot have the model {getattr(context, role)!r} too.")
+        if context.speculate:
+            raise ConfigError("A run that is trained on cannot plan ahead: leave the setting `speculate` off.")
         self.context = context
         self.tools = tools
         self.models = dict(models or {})
         self.role = role
         self._shares_analysis = context.analyse and role != "analyst"
+        idle = {
+            "analyst": (not context.analyse, "analyse: false"),
+            "verifier": (context.verify == "rules", "verify: rules"),
+            "generator": (context.answer == "last_result", "answer: last_result"),
+        }
+        never, because = idle.get(role, (False, ""))
+        if never:
+            raise ConfigError(f"The role {role} is to be trained, but {because} leaves it without work; set it anew.")
+
+    async def preflight(self) -> None:
+        """Fail now, in one sentence, rather than in every run: makes the tools, and asks each frozen model's server.
+
+        Raises:
+            ConfigError, DataError: a tool, its corpus or a model cannot be had.
+            ModelUnavailable, ModelRejected: a server is not there, or does not know the model.
+        """
+        toolbox = Toolbox(self.tools)
+        any_model = model_for("generalist", self.context, self.models)
+        tools = await asyncio.to_thread(toolbox.select, self.context, any_model)
+        frozen = [role for role in self._asked(toolbox, tools) if role != self.role]
+        models = [model_for(role, self.context, self.models) for role in frozen]
+        for model in {id(model): model for model in models}.values():
+            await preflight(model)
+
+    def _asked(self, toolbox: Toolbox, tools: Sequence[BaseTool]) -> list[Role]:
+        """The roles that ask a model under these settings."""
+        context = self.context
+        written = context.direct_arguments and all(text_argument(toolbox.schema(tool)) for tool in tools)
+        work: dict[Role, bool] = {
+            "planner": True,
+            "analyst": context.analyse,
+            "executor": not written,
+            "verifier": context.verify == "model",
+            "generator": context.answer == "model",
+            "generalist": any(tool.name == "generalist" for tool in tools),
+        }
+        return [role for role, asks in work.items() if asks]
 
     async def prepare(self, task: Task, seed: int) -> State:
         """The question, and its analysis by the frozen analyst if the settings want one."""
@@ -91,7 +135,7 @@ class GraphAgent:
         """One run of the graph."""
         graph = build_graph(tools=self.tools, models={**self.models, self.role: policy})
         context = replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
-        config = {"configurable": {"seed": seed}, "run_name": policy.run}
+        config = {"configurable": {"seed": seed, "seconds_left": policy.seconds_left}, "run_name": policy.run}
         given = {name: value for name, value in start.items() if name != "trace"}
         with traced(start.get("trace")) as trace:
             state: State = await graph.ainvoke(given, context=context, config=config)  # type: ignore[call-overload]

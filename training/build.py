@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import importlib
+import inspect
+import os
+import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from evals.data import sample
+from evals.task import Task
 from graph.errors import ConfigError
+from training import ranks
 from training.agents import Agent, GraphAgent
 from training.chat_tokens import ChatTokens
 from training.collector import Collector, CollectorSettings
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
 
 ROLLOUTS = "rollouts"
 VALIDATIONS = "validations"
+ADAPTERS = "adapters"
 
 
 def make_trainer(
@@ -48,10 +60,14 @@ def make_trainer(
     Raises:
         ConfigError, DataError: a setting names something that cannot be had.
     """
+    _refuse_unknown(config)
+    if engine is None:
+        ranks.refuse_unsuited_sharding(config.engine)
     tasks = load_tasks(config.tasks)
     held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
     _refuse_overlap(tasks, held_out, config)
-    agent = agent or _agent(config)
+    replayed = _replayed(config)
+    agent = agent or _agent(config, asks=replayed is None or bool(held_out))
     from training.policy_model import load_policy, with_adapter
     from training.trainer import FlowGRPOTrainer, Parts
 
@@ -68,7 +84,8 @@ def make_trainer(
     engine = engine or _engine(config, model, chat)
     out = Path(config.out)
     store = RolloutStore(out / ROLLOUTS)
-    replayed = _replayed(config)
+    if replayed is not None:
+        replayed.refuse_other_tokens(len(tokenizer))
     schedule = replayed or Schedule(tasks, config.tasks_per_step, config.seed)
     training = Sampling(config.temperature, config.max_tokens)
     validating = Sampling(config.validation_temperature, config.max_tokens)
@@ -82,6 +99,55 @@ def make_trainer(
         progress=progress,
     )
     return FlowGRPOTrainer(model, config, parts, tokenizer), store
+
+
+def make_validator(
+    config: FlowGRPOConfig, weights: Path | None, *, samples: int = 1
+) -> tuple[Collector, Engine, RolloutStore, list[Task]]:
+    """What measures a policy on the held-out tasks: a collector, its engine, where rollouts go, and the tasks.
+
+    It samples in this process whatever the settings' engine is.
+
+    Args:
+        config: the settings; the rollouts go to its `out`.
+        weights: what training made of the policy; None measures it as it was.
+        samples: runs of each task.
+
+    Raises:
+        ConfigError, DataError: a setting names something that cannot be had.
+    """
+    if config.validation is None:
+        raise ConfigError("The setting `validation` is missing: held-out tasks to measure the policy on.")
+    tasks = sample(load_tasks(config.validation), config.validation_limit, config.seed)
+    agent = _agent(config, asks=True)
+    from training.policy_model import load_trained, quiet
+
+    quiet()
+    model, tokenizer = load_trained(config.model, weights, config.dtype)
+    chat = ChatTokens(tokenizer, _end_ids(model))
+    config = replace(config, engine="transformers", vllm_url=None)
+    engine = _engine(config, model, chat)
+    store = RolloutStore(Path(config.out) / ROLLOUTS)
+    sampling = Sampling(config.validation_temperature, config.max_tokens)
+    return _collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
+
+
+def _refuse_unknown(config: FlowGRPOConfig) -> None:
+    """Names that only transformers knows are checked before anything is loaded."""
+    from transformers import SchedulerType
+    from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    schedules = [item.value for item in SchedulerType]
+    if config.lr_scheduler not in schedules:
+        raise ConfigError(f"There is no lr_scheduler {config.lr_scheduler!r}; choose one of {', '.join(schedules)}.")
+    installed = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
+    for name in config.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ConfigError(f"report_to names {name!r}, which is not known; choose from {known}.")
+        if name not in installed:
+            raise ConfigError(f"report_to names {name!r}, whose package is not installed; run `pip install {name}`.")
 
 
 def _replayed(config: FlowGRPOConfig) -> Replayed | None:
@@ -112,13 +178,23 @@ def _collector(
         max_tokens=config.max_tokens,
         cache=Path(config.out) / "judged",
     )
-    settings = CollectorSettings(group_size=group_size, concurrency=config.concurrency, attempts=config.attempts)
+    settings = CollectorSettings(
+        group_size=group_size,
+        concurrency=config.concurrency,
+        attempts=config.attempts,
+        tail_fraction=config.tail_fraction if group_size > 1 else None,  # a validation is of all its tasks
+        tail_seconds=config.tail_seconds,
+    )
     return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
 
 
-def _agent(config: FlowGRPOConfig) -> Agent:
+def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
+    """The agent that the settings name; if it will be run, what it needs is asked for at once."""
     if config.agent is None:
-        return GraphAgent(config.context, role=config.role)
+        own = GraphAgent(config.context, role=config.role)
+        if asks:
+            asyncio.run(own.preflight())
+        return own
     module, _, attribute = config.agent.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -126,7 +202,14 @@ def _agent(config: FlowGRPOConfig) -> Agent:
         made = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"The agent {config.agent!r} cannot be imported: {error}.") from error
+    if callable(made):
+        try:
+            inspect.signature(made).bind(config)
+        except TypeError:
+            raise ConfigError(f"The agent {config.agent!r} must be a function of one argument, the settings.") from None
     agent: Agent = made(config) if callable(made) else made
+    if asks and isinstance(agent, GraphAgent):
+        asyncio.run(agent.preflight())
     if not all(hasattr(agent, name) for name in ("prepare", "run", "turns")):
         raise ConfigError(
             f"{config.agent!r} makes a {type(agent).__name__}; see training.agents.Agent for what it needs."
@@ -135,6 +218,8 @@ def _agent(config: FlowGRPOConfig) -> Agent:
 
 
 def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+    if config.engine == "vllm":
+        return _vllm_engine(config, model, chat)
     from training.transformers_engine import TransformersEngine
 
     return TransformersEngine(
@@ -144,6 +229,29 @@ def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engin
         max_batch=config.max_batch,
         memory_tokens=config.memory_tokens,
         deterministic=config.deterministic,
+        apart=config.overlap,
+    )
+
+
+def _vllm_engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+    from training.logprobs import completion_logprobs
+    from training.vllm_checks import Probe
+    from training.vllm_engine import VllmEngine, server_urls
+    from training.weight_delivery import AdapterDelivery, Delivery, WeightDelivery
+
+    assert config.vllm_url is not None
+    folder = Path(config.vllm_adapters or Path(config.out) / ADAPTERS)
+    run = hashlib.sha256(f"{platform.node()}:{Path(config.out).absolute()}".encode()).hexdigest()[:8]
+    delivery: Delivery = AdapterDelivery(model, folder, run) if config.lora_rank else WeightDelivery(model)
+    prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
+    key = os.environ.get("AGENTFLOW_API_KEY")
+    return VllmEngine(
+        server_urls(config.vllm_url),
+        delivery,
+        chat.end_ids,
+        max_context=config.max_context,
+        probe=Probe(config.model, prompt, config.temperature, partial(completion_logprobs, model)),
+        api_key=SecretStr(key) if key else None,
     )
 
 

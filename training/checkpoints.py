@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 from pathlib import Path
+
+from graph.errors import DataError
 
 MARKER = "complete.json"
 """Written last; a folder without it is no checkpoint."""
@@ -35,19 +38,43 @@ def publish(staged: Path, run: Path, update: int, *, keep: int) -> Path:
     Raises:
         OSError: the disk is full, or cannot be written; earlier checkpoints are as they were.
     """
-    for path in sorted(staged.rglob("*")):
-        _sync(path)
+    _settle(staged)
     marker = staged / MARKER
     marker.write_text(json.dumps({"update": update}), encoding="utf-8")
     _sync(marker)
-    _sync(staged)
     final = run / f"checkpoint-{update}"
-    shutil.rmtree(final, ignore_errors=True)
-    staged.rename(final)
-    _sync(run)
+    _move(staged, final)
     for old in checkpoints(run)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def put(staged: Path, final: Path) -> None:
+    """Moves a folder to its place when all of it is on the disk; what stood there before goes.
+
+    Raises:
+        OSError: the disk is full, or cannot be written.
+    """
+    _settle(staged)
+    _move(staged, final)
+
+
+def drop_staging(run: Path) -> None:
+    """Removes what a checkpoint that failed has left: it takes room, where room may be what is missing."""
+    shutil.rmtree(run / _STAGING, ignore_errors=True)
+
+
+def why_not_written(error: Exception, run: Path) -> str:
+    """The reason of a failed save, in words."""
+    text = str(error)
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "StorageFull" in text:
+        return "the disk is full"
+    if getattr(error, "errno", None) == errno.EFBIG or "File too large" in text or "FileTooLarge" in text:
+        return "a file would be larger than this system allows"
+    if "inline_container" in text or "PytorchStreamWriter" in text:  # torch keeps the reason to itself
+        free = shutil.disk_usage(run).free if run.is_dir() else 0
+        return f"a file could not be written to its end, the disk may be full ({free / 2**20:.1f} MB are free)"
+    return getattr(error, "strerror", None) or (text.splitlines() or [type(error).__name__])[0]
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -58,11 +85,49 @@ def checkpoints(run: Path) -> list[Path]:
     return [path for _, path in sorted(found) if (path / MARKER).is_file()]
 
 
+def weights_of(place: Path, number: int | None = None) -> Path:
+    """The folder that holds the weights of a run, or of one of its checkpoints.
+
+    Args:
+        place: a run's folder, or a folder with a model or an adapter in it, which is taken as it is.
+        number: which checkpoint of the run; default: the newest.
+
+    Raises:
+        DataError: there are no whole weights.
+    """
+    if number is None and any(place.glob("*.safetensors")):
+        if _NAME.fullmatch(place.name) and not (place / MARKER).is_file():
+            raise DataError(f"The checkpoint {place} is not whole; name another one.")
+        return place
+    whole = checkpoints(place)
+    if not whole:
+        raise DataError(f"{place} holds no whole checkpoint; name the folder of a training run that has saved one.")
+    if number is None:
+        return whole[-1]
+    found = place / f"checkpoint-{number}"
+    if found not in whole:
+        known = ", ".join(str(update_of(path)) for path in whole)
+        raise DataError(f"{place} holds no whole checkpoint {number}; there are {known}.")
+    return found
+
+
 def update_of(checkpoint: Path) -> int:
     """How many updates a checkpoint's policy has seen."""
     match = _NAME.fullmatch(checkpoint.name)
     assert match is not None
     return int(match[1])
+
+
+def _settle(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        _sync(path)
+
+
+def _move(staged: Path, final: Path) -> None:
+    _sync(staged)
+    shutil.rmtree(final, ignore_errors=True)
+    staged.rename(final)
+    _sync(final.parent)
 
 
 def _sync(path: Path) -> None:

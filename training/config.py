@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -19,7 +19,10 @@ from training.objectives import ObjectiveSettings
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+S = TypeVar("S")
 
 
 def _option(description: str, default: Any = MISSING) -> Any:
@@ -75,6 +78,13 @@ class FlowGRPOConfig:
     max_tokens: Positive = _option("Most tokens of one of the policy's replies.", 512)
     refill: Count = _option("Further rounds of tasks in place of groups without variance (DAPO).", 0)
     attempts: Positive = _option("Tries of a run while its surroundings fail.", 3)
+    tail_fraction: Share | None = _option(
+        "Share of a step's runs after whose end the others are hurried (training.tail); null: never.", None
+    )
+    tail_seconds: AboveZero = _option("Seconds that these then have, and again as many before they are cut off.", 60.0)
+    overlap: bool = _option(
+        "Whether a step is rolled out, with the policy before it, while the last one updates.", False
+    )
     seed: Count = _option("Of everything that is drawn.", 0)
     deterministic: bool = _option("Whether a run can be repeated to the bit on one machine (CPU).", False)
 
@@ -107,6 +117,9 @@ class FlowGRPOConfig:
     vllm_url: str | None = _option(
         "Address of the vLLM server, e.g. http://localhost:8000/v1; several by commas.", None
     )
+    vllm_adapters: str | None = _option(
+        "Folder for adapter versions, which trainer and vLLM servers see under this path; default: in `out`.", None
+    )
     max_context: Positive = _option("Most tokens of a transcript.", 8192)
     max_batch: Positive = _option("Most completions drawn together (transformers).", 64)
     memory_tokens: Positive = _option("Tokens whose keys and values are kept between turns (transformers).", 200_000)
@@ -116,22 +129,12 @@ class FlowGRPOConfig:
     validation_every: Count = _option("Steps between validations; 0: none.", 0)
     validation_limit: Positive | None = _option("Tasks of a validation, drawn by seed.", None)
     validation_temperature: NotNegative = _option("0 takes the likeliest tokens.", 0.0)
-    save_every: Positive = _option("Steps between checkpoints.", 10)
+    save_every: Positive = _option("Steps between checkpoints: what is done since the last one is done again.", 1)
     keep: Positive = _option("Checkpoints that are kept.", 3)
     report_to: tuple[str, ...] = _option("tensorboard, wandb, trackio, ...", ())
 
     def __post_init__(self) -> None:
-        for name in ("tools", "report_to"):
-            value = getattr(self, name)
-            if isinstance(value, str | list):
-                parts = value.split(",") if isinstance(value, str) else value
-                object.__setattr__(self, name, tuple(part.strip() for part in parts if str(part).strip()))
-        for name, adapter in _adapters().items():
-            try:
-                object.__setattr__(self, name, adapter.validate_python(getattr(self, name)))
-            except ValidationError as error:
-                said = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value ")
-                raise ConfigError(f"The setting `{name}` is {getattr(self, name)!r}; it {said}.") from None
+        check_types(self, lists=("tools", "report_to"))
         self._check()
 
     def _check(self) -> None:
@@ -144,16 +147,33 @@ class FlowGRPOConfig:
             "vllm_url is given, but engine is not vllm": self.engine != "vllm" and bool(self.vllm_url),
             "deterministic needs engine: transformers": self.deterministic and self.engine != "transformers",
             "deterministic needs concurrency to be left unset": self.deterministic and self.concurrency is not None,
+            "deterministic needs tail_fraction to be left unset: the clock would decide": (
+                self.deterministic and self.tail_fraction is not None
+            ),
+            "deterministic cannot be kept with overlap: after a resume the first step would have another policy": (
+                self.deterministic and self.overlap
+            ),
+            "replay makes no rollouts that could overlap with updates": bool(self.replay) and self.overlap,
             "validation_every needs validation, the held-out tasks": bool(self.validation_every)
             and not self.validation,
+            "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
+            "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
-            "vllm with lora_rank 0 (all weights) is not served by adapter loading; give a lora_rank": (
-                self.engine == "vllm" and not self.lora_rank
+            "with lora_rank 0 the servers of vllm_url change at every step; the frozen roles need another server": (
+                self.engine == "vllm" and not self.lora_rank and self._frozen_roles_share_the_policys_server()
+            ),
+            "vllm_adapters is the folder of adapter versions, which engine: vllm with a lora_rank alone has": (
+                bool(self.vllm_adapters) and not (self.engine == "vllm" and self.lora_rank)
             ),
         }
         found = next((problem for problem, is_there in problems.items() if is_there), None)
         if found:
             raise ConfigError(f"The settings do not go together: {found}.")
+
+    def _frozen_roles_share_the_policys_server(self) -> bool:
+        served = {url.strip().rstrip("/").removesuffix("/v1") for url in (self.vllm_url or "").split(",")}
+        specs = (self.agent_model, self.analyst, self.executor, self.verifier, self.generator)
+        return any(spec and spec.partition("@")[2].rstrip("/").removesuffix("/v1") in served for spec in specs)
 
     @property
     def objective_settings(self) -> ObjectiveSettings:
@@ -169,30 +189,100 @@ class FlowGRPOConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return plain_values(self)
+
+
+def check_types(settings: Any, lists: Sequence[str] = ()) -> None:
+    """Brings each value of a frozen dataclass of settings to the type of its field.
+
+    Args:
+        settings: the object in the making.
+        lists: fields that may be written as one text, separated by commas.
+
+    Raises:
+        ConfigError: a value cannot be of its type, or is out of range.
+    """
+    for name in lists:
+        value = getattr(settings, name)
+        if isinstance(value, str | list):
+            parts = value.split(",") if isinstance(value, str) else value
+            object.__setattr__(settings, name, tuple(part.strip() for part in parts if str(part).strip()))
+    for name, adapter in _adapters(type(settings)).items():
+        try:
+            object.__setattr__(settings, name, adapter.validate_python(getattr(settings, name)))
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value ")
+            raise ConfigError(f"The setting `{name}` is {getattr(settings, name)!r}; it {said}.") from None
+
+
+def plain_values(settings: Any) -> dict[str, Any]:
+    """A dataclass of settings as plain values, for YAML."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 
 @functools.cache
-def _adapters() -> dict[str, TypeAdapter[Any]]:
-    return {name: TypeAdapter(hint) for name, hint in get_type_hints(FlowGRPOConfig, include_extras=True).items()}
+def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+
+
+GROUPS = {
+    "model": "What is trained",
+    "agent_model": "The agent around it",
+    "steps": "Rollouts",
+    "reward": "Reward",
+    "estimator": "Objective",
+    "learning_rate": "Update",
+    "engine": "Engine",
+    "validation": "Validation, checkpoints, logs",
+}
+"""Headings of the settings, by the first setting under each."""
+
+
+def described(kind: type = FlowGRPOConfig, groups: Mapping[str, str] = GROUPS) -> str:
+    """All settings with what they mean and their defaults, as text."""
+    hints = get_type_hints(kind)
+    lines: list[str] = []
+    for item in fields(kind):
+        if item.name in groups:
+            lines += ["", f"{groups[item.name]}:"]
+        default = "required" if item.default is MISSING else f"default: {_written(item.default)}"
+        choices = _choices(hints[item.name])
+        lines.append(f"  --{item.name:<22} {item.metadata['description']} ({choices}{default})")
+    return "\n".join(lines[1:])
+
+
+def _choices(hint: Any) -> str:
+    return f"{' or '.join(get_args(hint))}; " if get_origin(hint) is Literal else ""
+
+
+def _written(value: Any) -> str:
+    """A value as YAML has it."""
+    if isinstance(value, tuple):
+        value = list(value)
+    return "null" if value is None else str(yaml.safe_dump(value, default_flow_style=True)).split("\n")[0]
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FlowGRPOConfig:
-    """A configuration from a YAML file and `--key value` pairs, which win.
+    """The configuration of a run of Flow-GRPO; see `load_settings`."""
+    return load_settings(FlowGRPOConfig, path, overrides)
+
+
+def load_settings(kind: type[S], path: Path | None, overrides: Sequence[str] = ()) -> S:
+    """A dataclass of settings from a YAML file and `--key value` pairs, which win.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value is wrong.
     """
     values = dict(_from_file(path)) if path else {}
     values |= _from_pairs(overrides)
-    known = {item.name: item for item in fields(FlowGRPOConfig)}
+    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     unknown = next((name for name in values if name not in known), None)
     if unknown is not None:
-        raise ConfigError(f"There is no setting {unknown!r}{_meant(unknown, known)}; the README lists them all.")
+        raise ConfigError(f"There is no setting {unknown!r}{_meant(unknown, known)}; --help lists them all.")
     missing = [name for name, item in known.items() if item.default is MISSING and name not in values]
     if missing:
         raise ConfigError(f"The setting `{missing[0]}` is missing: {known[missing[0]].metadata['description']}")
-    return FlowGRPOConfig(**values)
+    return kind(**values)
 
 
 def _meant(name: str, known: Mapping[str, Any]) -> str:
@@ -228,6 +318,8 @@ def _from_pairs(pairs: Sequence[str]) -> dict[str, Any]:
             if not rest:
                 raise ConfigError(f"The setting --{name} has no value; write --{name} value.")
             text = rest.pop(0)
+        if not text:
+            raise ConfigError(f"The setting --{name} has an empty value; write null to leave it unset.")
         values[name.replace("-", "_")] = _value(text)
     return values
 
@@ -236,6 +328,8 @@ def _value(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
+        return text
+    if isinstance(value, dict):  # "judge:" is a text here; no setting is a mapping
         return text
     if isinstance(value, str):  # YAML 1.1 takes 1e-6 for a text
         try:

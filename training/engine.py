@@ -39,7 +39,7 @@ class Engine(Protocol):
 
     @property
     def version(self) -> int:
-        """The policy's version: 0 before the first update."""
+        """The policy's version: 0 before the first update; -1 while the engine has not been given the policy."""
 
     @property
     def max_context(self) -> int:
@@ -68,6 +68,9 @@ class Engine(Protocol):
         Raises:
             ModelUnavailable: the engine is gone or refused the weights.
         """
+
+    async def figures(self) -> dict[str, float]:
+        """What it has done since it was last asked: `prompt_tokens`, `sampled_tokens`, and what else it knows."""
 
     async def aclose(self) -> None:
         """Free what the engine holds."""

@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import yaml
 
 from graph.errors import AgentFlowError, ConfigError
-from training.config import FlowGRPOConfig, load_config
+from training.config import FlowGRPOConfig, described, load_config
+from training.run_folder import claim, held, said
+from training.secrecy import without_credentials
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from training.records import Rollout
 
-SETTINGS = "config.yaml"
-
 MAY_CHANGE = frozenset(
     {"steps", "keep", "save_every", "report_to", "max_batch", "memory_tokens", "token_budget", "validation_every",
-     "vllm_url", "concurrency", "attempts"}
+     "vllm_url", "vllm_adapters", "concurrency", "attempts"}
 )  # fmt: skip
 """Settings that a resumed run may be given anew; any other would make it another run."""
 
@@ -39,8 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(
         prog="python -m training.flow_grpo",
+        usage="%(prog)s [--config FILE] [--show] [--SETTING VALUE ...]",
         description="Flow-GRPO: train the planner inside the running graph.",
-        epilog="Any setting of training.config.FlowGRPOConfig can follow as --setting value.",
+        epilog=f"settings, in the YAML file or after it as --SETTING VALUE, which wins:\n\n{described()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
@@ -49,14 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load_config(options.config, pairs)
         if options.show:
-            sys.stdout.write(yaml.safe_dump(config.as_dict(), sort_keys=False))
+            sys.stdout.write(without_credentials(yaml.safe_dump(config.as_dict(), sort_keys=False)))
             return 0
         train(config)
+        from training import ranks
+
+        if ranks.rank() == 0:
+            from training.summary import summary
+
+            sys.stdout.write(summary(Path(config.out)) + "\n")
     except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {without_credentials(str(error))}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"error: {_said(error, options.config)}\n")
+        sys.stderr.write(f"error: {said(error, options.config)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from the last checkpoint\n")
@@ -71,79 +79,57 @@ def train(config: FlowGRPOConfig) -> None:
         AgentFlowError: what ended it, in one sentence.
         OSError: the disk is full.
     """
-    import torch
-    import transformers
-
+    from training import ranks
     from training.build import make_trainer
+    from training.policy_model import quiet
 
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    _claim(config)
-    progress = ConsoleProgress(config)
-    trainer, store = make_trainer(config, progress=progress)
-    with progress:
-        try:
-            trainer.train_from_last_checkpoint(store)
-            trainer.save_model(str(Path(config.out) / "final"))
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(
-                f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, or "
-                "turn gradient_checkpointing on. The same command goes on from the last checkpoint."
-            ) from error
-        finally:
-            trainer.close()
-
-
-def _claim(config: FlowGRPOConfig) -> None:
-    """Keeps the settings in the run's folder, and refuses a folder of another run.
-
-    Raises:
-        ConfigError: the folder belongs to other settings, or cannot be written.
-    """
+    quiet()
     folder = Path(config.out)
-    kept = folder / SETTINGS
-    text = yaml.safe_dump(config.as_dict(), sort_keys=False)
-    if kept.exists():
-        before = yaml.safe_load(kept.read_text(encoding="utf-8"))
-        for name, value in config.as_dict().items():
-            if name not in MAY_CHANGE and before.get(name, value) != value:
+    # Another number of steps would change a schedule that ends with them.
+    fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
+    claim(folder, config.as_dict(), may_change=MAY_CHANGE - fixed)
+    progress = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
+    with held(folder):
+        trainer, store = make_trainer(config, progress=progress)
+        with progress:
+            try:
+                trainer.train_from_last_checkpoint(store)
+                trainer.save_final()
+            except (MemoryError, RuntimeError) as error:
+                if not _is_about_memory(error):
+                    raise
                 raise ConfigError(
-                    f"{folder} holds a run whose {name} is {before.get(name)!r}, not {value!r}; choose another --out."
-                )
-    elif folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty and holds no training run; choose another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(kept)
+                    f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, "
+                    "or turn gradient_checkpointing on. The same command goes on from the last checkpoint."
+                ) from error
+            finally:
+                trainer.close()
 
 
-def _said(error: OSError, config: Path | None) -> str:
-    import errno
+def _is_about_memory(error: Exception) -> bool:
+    """torch has a class of its own for the memory of GPUs, and a plain RuntimeError for that of the machine."""
+    import torch
 
-    if error.errno == errno.ENOSPC:
-        return (
-            "The disk is full. Make room, or choose another --out; the last checkpoint is whole, and the same command "
-            "goes on from it."
-        )
-    return f"{error.filename or config or 'A file'} cannot be used: {error.strerror or error}."
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 class ConsoleProgress:
     """A progress bar of steps and rollouts, and a line for every step."""
 
-    def __init__(self, config: FlowGRPOConfig) -> None:
+    def __init__(self, config: FlowGRPOConfig, *, quiet: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._console = Console(stderr=True, soft_wrap=True)
+        self._console = Console(stderr=True, soft_wrap=True, quiet=quiet)
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
         self._progress = Progress(
-            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+            *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
         )
         self._config = config
         self._task: TaskID | None = None
+        self._words = ""
         self._rewards: list[float] = []
+        self._turns: list[int] = []
 
     def __enter__(self) -> ConsoleProgress:
         self._progress.start()
@@ -154,18 +140,16 @@ class ConsoleProgress:
 
     def rolling_out(self, step: int, total: int) -> None:
         """A step's rollouts begin."""
-        self._rewards = []
+        self._rewards, self._turns = [], []
         self._show(f"step {step + 1} of {self._config.steps}: rollouts", total)
 
     def rolled_out(self, rollout: Rollout) -> None:
         """A rollout has ended."""
         if rollout.reward is not None:
             self._rewards.append(rollout.reward)
+            self._turns.append(len(rollout.memory))
         if self._task is not None:
-            mean = sum(self._rewards) / max(1, len(self._rewards))
-            self._progress.update(self._task, advance=1)
-            words = self._progress.tasks[0].description.split(", reward")[0]
-            self._progress.update(self._task, description=f"{words}, reward {mean:.2f}")
+            self._progress.update(self._task, advance=1, description=f"{self._words}{self._so_far()}")
 
     def updating(self, batches: int) -> None:
         """An update begins."""
@@ -185,7 +169,14 @@ class ConsoleProgress:
         """An alarm."""
         self._console.print(f"[yellow]warning:[/] {text}", highlight=False)
 
+    def _so_far(self) -> str:
+        """What the finished rollouts of the step earned and took; the bar has the seconds."""
+        if not self._rewards:
+            return ""
+        return f", reward {fmean(self._rewards):.2f}, {fmean(self._turns):.1f} turns"
+
     def _show(self, words: str, total: int | None) -> None:
+        self._words = words
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(words, total=total)

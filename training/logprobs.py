@@ -16,7 +16,7 @@ Usage under DDP: it averages gradients over ranks, so the plain sum needs the lo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, NamedTuple
@@ -125,6 +125,28 @@ def forward_terms(
             f"{type(model).__name__} cannot score terms yet: call attach_scoring(model) before wrapping it."
         )
     return scores
+
+
+@torch.no_grad()
+def completion_logprobs(
+    model: nn.Module, prompt: Sequence[int], completion: Sequence[int], temperature: float
+) -> list[float]:
+    """Log-probabilities of one completion's tokens by an ordinary forward pass.
+
+    Args:
+        model: a causal language model, wrapped or not; with sharded weights every process must call it.
+        prompt, completion: token ids.
+        temperature: of the sampling, above 0; logits are divided by it.
+    """
+    training = model.training
+    model.eval()
+    ids = torch.tensor([[*prompt, *completion]], device=next(model.parameters()).device)
+    try:
+        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float()
+    finally:
+        model.train(training)
+    chosen = (logits / temperature).log_softmax(-1).gather(1, ids[0, len(prompt) :, None])
+    return chosen[:, 0].tolist()  # type: ignore[no-any-return]
 
 
 def _scoring_forward(model_class: type[nn.Module]) -> Callable[..., Any]:

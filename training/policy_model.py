@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -15,6 +17,17 @@ from graph.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+ADAPTER = "adapter_config.json"
+"""The file by which a folder shows that it holds an adapter."""
+
+
+def quiet() -> None:
+    """No progress bars of transformers' own where nobody watches: a log would be full of them."""
+    import transformers
+
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
 
 def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer.
@@ -26,12 +39,42 @@ def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, Pr
     Raises:
         ConfigError: there is no such model, or it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GgufConfig
 
     with _explained(spec):
         place, options = _place(spec)
+        if "gguf_file" in options:  # left packed it would be slow, and could be neither merged nor saved
+            options["quantization_config"] = GgufConfig(dequantize=True)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
     return model, load_tokenizer(spec)
+
+
+def load_trained(spec: str, weights: Path | None, dtype: str = "bfloat16") -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    """A policy as training has left it, and its tokenizer.
+
+    Args:
+        spec: what was trained; see `load_policy`.
+        weights: a folder with an adapter, or with all weights; None: nothing was trained yet.
+        dtype: of the weights that are not an adapter's.
+
+    Raises:
+        ConfigError: the weights cannot be loaded, or the adapter does not fit the model.
+    """
+    if weights is None:
+        return load_policy(spec, dtype)
+    if not (weights / ADAPTER).is_file():
+        model, _ = load_policy(str(weights), dtype)
+        return model, load_tokenizer(spec)
+    from peft import PeftModel
+
+    base, tokenizer = load_policy(spec, dtype)
+    with _explained(str(weights)):
+        try:
+            return PeftModel.from_pretrained(base, str(weights)), tokenizer
+        except RuntimeError as error:  # shapes that differ
+            raise ConfigError(
+                f"The adapter {weights} does not fit the model {spec!r}; was it trained on it?"
+            ) from error
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
@@ -44,7 +87,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _place(spec: str) -> tuple[str, dict[str, str]]:
+def _place(spec: str) -> tuple[str, dict[str, Any]]:
     """What transformers' `from_pretrained` is given."""
     if not spec.endswith(".gguf"):
         return spec, {}
@@ -86,6 +129,24 @@ def with_adapter(model: PreTrainedModel, *, rank: int, alpha: int, targets: str,
             return get_peft_model(model, settings)
         except ValueError as error:
             raise ConfigError(f"lora_targets {targets!r} does not fit this model: {error}") from error
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A second model with the same frozen weights (the very tensors, no copy) and a copy of those that are trained.
+
+    Its modules are its own: what is switched on one (training mode, checkpointing, hooks) does not reach the other.
+    """
+    frozen: list[torch.Tensor] = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    held: list[torch.Tensor] = [*frozen, *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in held})
+
+
+def copy_trained(source: nn.Module, target: nn.Module) -> None:
+    """Gives a model's `twin` the values of the trained weights."""
+    with torch.no_grad():
+        for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
+            if theirs.requires_grad:
+                mine.copy_(theirs)
 
 
 def without_adapter(model: nn.Module) -> AbstractContextManager[Any]:

@@ -41,6 +41,20 @@ class Replayed:
             group_size=max(rollout.index for step in self._steps.values() for rollout in step) + 1
         )
 
+    def refuse_other_tokens(self, vocabulary: int) -> None:
+        """Rollouts of a model with more tokens cannot be this model's.
+
+        Raises:
+            DataError: a rollout holds an id that is not below `vocabulary`.
+        """
+        for rollout in (rollout for step in self._steps.values() for rollout in step):
+            largest = max((max(turn.prompt_ids + turn.completion_ids) for turn in rollout.turns), default=0)
+            if largest >= vocabulary:
+                raise DataError(
+                    f"Rollout {rollout.id} holds the token {largest}, but the model knows only {vocabulary}: it was "
+                    "made with another model; set `model` to that one."
+                )
+
     @property
     def steps(self) -> int:
         """How many steps there are."""

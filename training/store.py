@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from graph.errors import DataError
 from training.records import Rollout, rollout_from_dict
+from training.secrecy import without_keys
 
 _NAME = re.compile(r"step-(\d+)\.jsonl")
 
 
 class RolloutStore:
-    """Appends to a folder of rollouts. Safe to use from several threads of one process.
+    """Appends to a folder of rollouts. Safe to use from several threads and processes of one machine.
 
     Args:
         folder: made when it is first written to.
@@ -27,19 +29,27 @@ class RolloutStore:
         self._lock = threading.Lock()
 
     def append(self, rollout: Rollout) -> None:
-        """Write a rollout and return when it is on the disk.
+        """Write a rollout, without keys that a tool may have shown, and return when it is on the disk.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
-        text = json.dumps(rollout.as_dict(), ensure_ascii=False, default=str)
+        text = without_keys(json.dumps(rollout.as_dict(), ensure_ascii=False, default=str))
         line = text.encode("utf-8", errors="replace") + b"\n"  # model output can hold half a surrogate pair
         with self._lock:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / f"step-{rollout.step:06d}.jsonl").open("ab") as file:
-                file.write(line)
-                file.flush()
+            # One unbuffered write, so that the lines of several processes do not mix.
+            with (self.folder / f"step-{rollout.step:06d}.jsonl").open("ab", buffering=0) as file:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
                 os.fsync(file.fileno())
+
+    def mend(self, step: int) -> None:
+        """Cut off the half line that an interruption may have left, so that further rollouts can follow."""
+        for number, path in _files(self.folder):
+            if number == step:
+                whole = path.read_bytes().rfind(b"\n") + 1
+                os.truncate(path, whole)
 
     def discard_from(self, step: int) -> None:
         """Forget the rollouts of a step and of all later ones: a resumed run makes them anew."""

@@ -136,33 +136,51 @@ def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> 
         seed: of names, numbers and wording.
         held_out: for measuring: other names and other words than for training.
         chains: share of questions that take two steps.
+
+    Returns:
+        Lines with `id`, `question`, `answers`, `family`, and in `metadata` the `steps` (see `training.breakdown`).
     """
     chance = random.Random(f"{seed}/{held_out}")
     names = _names(chance, count, held_out=held_out)
     made: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         family = "chain" if chance.random() < chains else chance.choice(["ship", "person", "sum"])
-        question, answer = _question(family, name, chance, held_out=held_out)
-        prefix = "held" if held_out else "train"
-        made.append({"id": f"{prefix}-{number:04}", "question": question, "answers": [str(answer)], "family": family})
+        question, answer, steps = _question(family, name, chance, held_out=held_out)
+        line = {"id": f"{'held' if held_out else 'train'}-{number:04}", "question": question, "answers": [str(answer)]}
+        made.append(line | {"family": family, "metadata": {"steps": steps}})
     return made
 
 
-def _question(family: str, name: str, chance: random.Random, *, held_out: bool) -> tuple[str, int]:
+def _question(
+    family: str, name: str, chance: random.Random, *, held_out: bool
+) -> tuple[str, int, list[dict[str, str]]]:
+    """A question, its answer, and the steps that lead there: a look-up's input, a computation's result."""
     if family == "sum":
         a, b, c = chance.randint(12, 99), chance.randint(12, 99), chance.randint(100, 999)
         place = chance.randrange(2)
         text = (_HELD_SUMS if held_out else _TRAIN_SUMS)[place].format(a=a, b=b, c=c)
-        return text, a * b - c if place else a * b + c
+        answer = a * b - c if place else a * b + c
+        return text, answer, [_computation(answer)]
     if family == "chain":
         attribute = chance.choice(list(SHIP_FACTS))
         k = chance.randint(3, 19)
         text = (_HELD_CHAINS if held_out else _TRAIN_CHAINS)[0].format(k=k, attribute=attribute, n=name)
-        return text, k * value_of(name, attribute)
+        answer = k * value_of(name, attribute)
+        return text, answer, [_look_up("ship", name, attribute), _computation(answer)]
     ships, people = (_HELD_SHIPS, _HELD_PEOPLE) if held_out else (_TRAIN_SHIPS, _TRAIN_PEOPLE)
     words = ships if family == "ship" else people
     attribute = chance.choice(list(words))
-    return words[attribute].format(n=name), value_of(name, attribute)
+    steps = [_look_up(family, name, attribute)]
+    return words[attribute].format(n=name), value_of(name, attribute), steps
+
+
+def _look_up(family: str, name: str, attribute: str) -> dict[str, str]:
+    register = "ship_register" if family == "ship" else "parish_register"
+    return {"tool": register, "input": f"{name} / {attribute}"}
+
+
+def _computation(answer: int) -> dict[str, str]:
+    return {"tool": "python", "result": str(answer)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

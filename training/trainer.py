@@ -9,7 +9,6 @@ Versions: the policy's version is the number of updates it has seen, which is th
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
@@ -22,20 +21,24 @@ from typing import Any, Protocol
 
 import torch
 from accelerate.utils import DistributedType, broadcast_object_list, gather_object  # type: ignore[import-untyped]
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from evals.task import Task
-from graph.errors import ModelError
+from graph.errors import DataError, ModelError
 from training import checkpoints
 from training.alarms import Alarms
 from training.assemble import Assembled, assemble
+from training.breakdown import breakdown
 from training.collector import Collector, failures_by_kind
 from training.config import FlowGRPOConfig
 from training.engine import Engine
+from training.event_loop import LoopThread
 from training.logprobs import attach_scoring, forward_terms
-from training.metrics import MetricsFile, step_metrics
+from training.metrics import MetricsFile, read_metrics, step_metrics
+from training.overlap import Underway
 from training.packing import MicroBatch, deal, pack, pad
 from training.packing_check import verify_packing
 from training.policy_model import without_adapter
@@ -44,6 +47,7 @@ from training.replayed import Replayed
 from training.store import RolloutStore
 from training.tasks import Schedule
 from training.update import Update, UpdateSums
+from training.weight_delivery import gathered
 
 logger = logging.getLogger(__name__)
 
@@ -117,11 +121,17 @@ class FlowGRPOTrainer(Trainer):
         super().__init__(
             model=model, args=arguments(config), train_dataset=[0], eval_dataset=[0], processing_class=tokenizer
         )
+        if parts.reference is not None:
+            parts.reference.to(self.args.device)
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` and `Progress` tell it better
         self._step: _Step | None = None
         self._figures: dict[str, float] = {}
+        self._rollout_seconds = 0.0
         self._staged: Path | None = None
-        self._runner = asyncio.Runner()
+        self._checkpointing: float | None = None
+        self._runner = LoopThread(self.args.device)
+        self._ahead: Underway | None = None
+        self._ahead_figures: dict[str, float] | None = None
         self._metrics = MetricsFile(self.run_folder / "metrics.jsonl")
         self._alarms = Alarms()
         self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
@@ -153,8 +163,9 @@ class FlowGRPOTrainer(Trainer):
                 sync=self._sync_context(model),
             )
         sums = self._over_ranks(sums)
+        told_before = "seconds/" if repeat else ()  # what the rollouts took is told once a step
         self._figures = (
-            self._step.figures
+            {name: value for name, value in self._step.figures.items() if not name.startswith(told_before)}
             | sums.means()
             | {
                 "largest_logprob_gap": sums.largest_gap,
@@ -171,10 +182,18 @@ class FlowGRPOTrainer(Trainer):
 
     def _new_step(self, step: int, model: nn.Module) -> _Step:
         began = time.perf_counter()
-        self._publish_policy()
+        if self._ahead is None:
+            self._publish_policy()
         synced = time.perf_counter()
+        self._rollout_seconds = 0.0
         rollouts, groups = self._roll_out(step)
         ended = time.perf_counter()
+        spent = self._rollout_seconds
+        measured = self._ahead_figures or self._engine_figures(spent)
+        self._ahead_figures = None
+        if self.config.overlap:
+            measured |= {"seconds/waited": ended - synced}
+            self._roll_out_ahead(step + 1)
         beta = self.config.beta
         made = assemble(
             groups,
@@ -185,12 +204,8 @@ class FlowGRPOTrainer(Trainer):
             keep_zero_variance=beta > 0,
         )
         figures = step_metrics(rollouts, version=self.state.global_step) | self._group_figures(made, groups)
-        figures |= {"seconds/sync": synced - began, "seconds/rollout": ended - synced}
-        figures |= _engine_figures(self.parts.engine, ended - synced)
-        if not made.rollouts:
-            kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
-            first = next((r.failure["message"] for r in rollouts if r.failure), "")
-            raise ModelError(f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first}")
+        figures |= {"seconds/sync": synced - began, "seconds/rollout": spent} | measured
+        self._refuse_nothing(step, made, rollouts)
         batches = self._laid_out(made, model)
         figures["tokens/trained"] = sum(len(batch.terms) for batch in batches)
         figures["tokens/computed"] = sum(batch.tokens for batch in batches)
@@ -204,28 +219,54 @@ class FlowGRPOTrainer(Trainer):
         groups = list(groups_of(rollouts))
         wanted = len(groups)
         for round_ in range(1, self.config.refill + 1):
-            groups = [group for group in groups if len(set(group.rewards)) > 1]
-            if len(groups) >= wanted:
+            if sum(_varies(group) for group in groups) >= wanted:
                 break
             more = self._collected(self.parts.collector, step, self.parts.schedule.of_step(step, round_))
             rollouts += more
             groups += groups_of(more)
-        return rollouts, groups[:wanted] if self.config.refill else groups
+        if self.config.refill:
+            # Groups without variance fill up what even the refilling did not yield: a step that is all right goes on.
+            groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
+        return rollouts, groups
+
+    def _refuse_nothing(self, step: int, made: Assembled, rollouts: Sequence[Rollout]) -> None:
+        """A step without anything to learn from would look like training and be none."""
+        if not made.rollouts:
+            kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
+            first = next((r.failure["message"] for r in rollouts if r.failure), "")
+            raise ModelError(
+                f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first} Then give the "
+                f"same command again; {self._last_checkpoint()}."
+            )
+        if not any(rollout.turns for rollout in rollouts):
+            raise ModelError(
+                f"The {self.config.role} was never asked in the {len(rollouts)} rollouts of step {step}, so nothing "
+                "can be learned; check `role` and the settings of the agent around it."
+            )
 
     def _collected(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> list[Rollout]:
         """The rollouts of all ranks, in order of the tasks; each rank runs its share of them."""
-        progress = self.parts.progress
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
-        mine = list(tasks)[rank::ranks]
-        if progress:
-            progress.rolling_out(step, len(mine) * collector.settings.group_size)
-        work = collector.collect(step, mine, on_rollout=progress.rolled_out if progress else None)
-        found = self._runner.run(work)
-        if ranks == 1:
+        begun, self._ahead = self._ahead or self._begun(collector, step, tasks), None
+        if self.parts.progress:
+            begun.show(self.parts.progress)
+        found, seconds = self._runner.wait(begun.work)
+        self._rollout_seconds += seconds
+        if self.accelerator.num_processes == 1:
             return found
         every = [rollout_from_dict(plain) for plain in gather_object([rollout.as_dict() for rollout in found])]
         place = {task.id: number for number, task in enumerate(tasks)}
         return sorted(every, key=lambda rollout: (place[rollout.task.id], rollout.index))
+
+    def _begun(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> Underway:
+        """This rank's share of some rollouts, under way."""
+        mine = list(tasks)[self.accelerator.process_index :: self.accelerator.num_processes]
+        return Underway(self._runner, collector, step, mine)
+
+    def _roll_out_ahead(self, step: int) -> None:
+        """Begins the next step's rollouts with the policy of now: one step older than the one they will train."""
+        if step < self.config.steps:
+            self._publish_policy()
+            self._ahead = self._begun(self.parts.collector, step, self.parts.schedule.of_step(step))
 
     def _laid_out(self, made: Assembled, model: nn.Module) -> list[MicroBatch]:
         rows = [row for row in made.rows if len(row.terms)]
@@ -287,12 +328,14 @@ class FlowGRPOTrainer(Trainer):
         return total
 
     def _broken(self, what: str) -> str:
-        kept = checkpoints.checkpoints(self.run_folder)
-        place = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
         return (
-            f"{what} in update {self.state.global_step + 1}; nothing of it was applied and {place}. Lower "
-            "learning_rate or clip_high, or train in float32; the same command goes on from the checkpoint."
+            f"{what} in update {self.state.global_step + 1}; nothing of it was applied and {self._last_checkpoint()}. "
+            "Lower learning_rate or clip_high, or train in float32; the same command goes on from the checkpoint."
         )
+
+    def _last_checkpoint(self) -> str:
+        kept = checkpoints.checkpoints(self.run_folder)
+        return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
 
     # The policy's way to the engine
 
@@ -302,6 +345,13 @@ class FlowGRPOTrainer(Trainer):
         if self.parts.engine.version != version:
             self._runner.run(self.parts.engine.sync(version))
 
+    def _engine_figures(self, seconds: float) -> dict[str, float]:
+        figures = self._runner.run(self.parts.engine.figures())
+        made = {f"engine/{name}": value for name, value in figures.items()}
+        if "sampled_tokens" in figures:
+            made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
+        return made
+
     # Validation
 
     def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
@@ -309,15 +359,26 @@ class FlowGRPOTrainer(Trainer):
         if self.parts.validator is None:
             return {}
         began = time.perf_counter()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:  # these rollouts are of one policy: the validation's has to wait for them
+            _, seconds = self._runner.wait(ahead.work)
+            self._ahead_figures = self._engine_figures(seconds)
         self._publish_policy()
         version = self.state.global_step
         rollouts = self._collected(self.parts.validator, version, self.parts.validation)
+        self._ahead = ahead
+        if self.config.deterministic:  # a run that resumes after the validation has none of its memory either
+            self._runner.run(self.parts.engine.sync(version))
         figures = step_metrics(rollouts, version=version)
-        right = [rollout.rewards.get("outcome", rollout.reward or 0.0) >= 1.0 for rollout in rollouts]
-        figures["pass_rate"] = sum(right) / max(1, len(rollouts))
+        figures |= breakdown(rollouts)
+        figures["pass_rate"] = figures.pop("solved", 0.0)
         figures["seconds"] = time.perf_counter() - began
+        figures |= self._engine_figures(figures["seconds"])
         named = {f"eval/{name}": value for name, value in figures.items()}
         self.log(named)
+        # Told as transformers' own `evaluate` tells it: this takes back the wish to evaluate, which the end of an epoch
+        # would otherwise fulfil a second time.
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
         return named
 
     # Logs and checkpoints
@@ -329,6 +390,8 @@ class FlowGRPOTrainer(Trainer):
         is_step = "loss" in logs
         if is_step:
             logs = {**logs, **self._figures}
+            if self._checkpointing is not None:  # it was written after the line before this one
+                logs["seconds/checkpoint"], self._checkpointing = self._checkpointing, None
         super().log(logs, start_time)
         if not self.is_world_process_zero():
             return
@@ -348,7 +411,8 @@ class FlowGRPOTrainer(Trainer):
         if self.state.global_step % self.config.updates_per_step:
             return  # the rest of a step cannot be done without its rollouts
         update = self.state.global_step
-        with self._staging():
+        began = time.perf_counter()
+        with self._staging(f"The checkpoint of update {update}"):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
@@ -356,18 +420,55 @@ class FlowGRPOTrainer(Trainer):
                 staged = self._staged / f"checkpoint-{update}"
                 checkpoints.publish(staged, self.run_folder, update, keep=self.config.keep)
         self.accelerator.wait_for_everyone()
+        self._checkpointing = time.perf_counter() - began
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Sharded weights are gathered here, of an adapter only its own; all else is as transformers does it."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        state = gathered(self.model)
+        if self.args.should_save:
+            self._save(output_dir, state_dict=state)
 
     @contextmanager
-    def _staging(self) -> Iterator[None]:
-        """Checkpoints written inside go to a folder that is none yet."""
-        folder = [str(checkpoints.staging_folder(self.run_folder))] if self.is_world_process_zero() else [""]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(folder)
-        self._staged = Path(folder[0])
+    def _staging(self, what: str) -> Iterator[None]:
+        """Checkpoints written inside go to a folder that is none yet.
+
+        Raises:
+            DataError: they could not be written; torch and safetensors each say so in a way of their own.
+        """
         try:
+            folder = [str(checkpoints.staging_folder(self.run_folder))] if self.is_world_process_zero() else [""]
+            if self.accelerator.num_processes > 1:
+                broadcast_object_list(folder)
+            self._staged = Path(folder[0])
             yield
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = checkpoints.why_not_written(error, self.run_folder)
+            raise DataError(
+                f"{what} could not be written to {self.run_folder}: {reason}; {self._last_checkpoint()}. Make room, or "
+                "mend what is wrong there; the same command goes on."
+            ) from error
         finally:
             self._staged = None
+            if self.is_world_process_zero():
+                checkpoints.drop_staging(self.run_folder)
+
+    def save_final(self, name: str = "final") -> Path:
+        """Puts the trained model into the run's folder, whole or not at all.
+
+        Raises:
+            DataError: it could not be written.
+        """
+        with self._staging("The trained model"):
+            assert self._staged is not None
+            self.save_model(str(self._staged / name))
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                checkpoints.put(self._staged / name, self.run_folder / name)
+        self.accelerator.wait_for_everyone()
+        return self.run_folder / name
 
     def train_from_last_checkpoint(self, store: RolloutStore) -> None:
         """Trains to the end, from the newest whole checkpoint if there is one.
@@ -378,15 +479,24 @@ class FlowGRPOTrainer(Trainer):
         kept = checkpoints.checkpoints(self.run_folder)
         done = checkpoints.update_of(kept[-1]) if kept else 0
         if self.is_world_process_zero():
-            self._metrics.discard_after(done)
-            self._alarms_file.discard_after(done)
+            self._metrics.discard_after(done if kept else -1)
+            self._alarms_file.discard_after(done if kept else -1)
             store.discard_from(done // self.config.updates_per_step)
+            validations = self.parts.validator.store if self.parts.validator else None
+            if validations is not None:
+                validations.discard_from(done + 1 if kept else 0)
+            for line in read_metrics(self._metrics.path) if self._metrics.path.exists() else ():
+                if "loss" in line:  # what is unusual is told by the steps before
+                    self._alarms.check(line)
         self.accelerator.wait_for_everyone()
+        self.args.eval_on_start = self.args.eval_on_start and not kept  # a checkpoint's validation stands
         random.seed(self.config.seed)
         self.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
 
     def close(self) -> None:
-        """Stops the engine."""
+        """Stops rollouts that are under way, and the engine."""
+        if self._ahead is not None:
+            self._ahead.work.cancel()
         self._runner.run(self.parts.engine.aclose())
         self._runner.close()
 
@@ -431,15 +541,9 @@ def arguments(config: FlowGRPOConfig) -> TrainingArguments:
     )
 
 
+def _varies(group: Group) -> bool:
+    return len(set(group.rewards)) > 1
+
+
 def _only(items: Sequence[int]) -> dict[str, int]:
     return {"update": items[0]}
-
-
-def _engine_figures(engine: Engine, seconds: float) -> dict[str, float]:
-    statistics = getattr(engine, "statistics", None)
-    if statistics is None:
-        return {}
-    figures = statistics.reset()
-    made = {f"engine/{name}": float(value) for name, value in figures.items()}
-    made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
-    return made

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -168,10 +168,36 @@ async def test_empty_results_and_repeats_are_rejected(serve: Serve) -> None:
     assert state["ended_by"] == "turns"
 
 
+async def test_the_executor_is_told_what_failed(serve: Serve) -> None:
+    def fetch(name: str) -> str:
+        """Fetch something."""
+        if name == "x":
+            raise ToolException("there is no x")
+        return "something"
+
+    server = serve(planner=plan_text("fetch"), executor=[*[calls_text({"name": "x"})] * 2, calls_text({"name": "y"})])
+    graph = build_graph(tools=[StructuredTool.from_function(fetch)])
+    state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec))
+    first, second, third = (str(request.messages[-1]["content"]) for request in server.asked("executor"))
+    assert "failed" not in first
+    assert "This was tried and failed, so write it differently:\nx\nthere is no x" in second
+    assert "this very call was made and failed" in third
+    assert [[call["arguments"]["name"] for call in turn["calls"]] for turn in state["memory"]] == [["x"], ["y"]]
+    assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [False, True]
+
+
 async def test_a_planner_that_repeats_itself_in_vain_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve(planner=plan_text("calculator"))
     state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
     assert (len(state["memory"]), state["ended_by"], state["answer"]) == (3, "stuck", "42")
+
+
+async def test_a_planner_that_goes_back_and_forth_in_vain_ends_in_an_answer(
+    serve: Serve, tools: list[BaseTool]
+) -> None:
+    server = serve(planner=[plan_text(name) for name in ("calculator", "lexicon")] * 3)  # neither is there
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert (len(state["memory"]), state["ended_by"]) == (4, "stuck")
 
 
 async def test_should_not_stop_goes_on(serve: Serve, tools: list[BaseTool]) -> None:
@@ -345,6 +371,26 @@ async def test_a_new_question_after_an_interrupted_one_starts_clean(serve: Serve
     assert (state["question"], len(state["memory"])) == ("second?", 1)
 
 
+@pytest.mark.parametrize("change", [{"analysis": "a better one"}, {"question": "another?"}])
+async def test_a_run_goes_on_with_what_a_human_changed_at_a_pause(
+    serve: Serve, tools: list[BaseTool], change: dict[str, str]
+) -> None:
+    server = serve(executor=[calls_text({"number": n}) for n in (1, 2, 3)], verifier=verdict_text(then="continue"))
+    graph = build_graph(tools=tools, checkpointer=InMemorySaver(), interrupt_after=["verifier"])
+    config: Any = {"configurable": {"thread_id": "t"}}
+    context = Context(model=server.spec, max_turns=2)
+    await graph.ainvoke({"question": "q"}, config, context=context)
+    await graph.aupdate_state(config, change)
+    state = await graph.ainvoke(None, config, context=context)
+    opening = prompts(server, "planner")[-1][1][1]
+    if "question" in change:
+        assert (state["question"], len(state["memory"])) == ("another?", 1), "another question is another run"
+        return
+    assert len(state["memory"]) == 2
+    assert "Analysis: a better one" in opening
+    assert len(server.asked("analyst")) == 1
+
+
 async def test_a_human_is_asked_before_a_call(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve()
     graph = build_graph(tools=tools, checkpointer=InMemorySaver())
@@ -373,7 +419,7 @@ async def test_models_and_temperatures_reach_the_server(serve: Serve, tools: lis
     assert two.requests[0].body["temperature"] == 0.75
     assert {request.body["temperature"] for request in one.requests} == {0.25}
     for request in one.requests + two.requests:
-        assert request.body["max_tokens"] == 77
+        assert request.body["max_tokens"] == (77 // 4 if request.role == "analyst" else 77)
         assert not {"top_p", "top_k", "frequency_penalty", "presence_penalty"} & set(request.body)
 
 
@@ -478,6 +524,16 @@ async def test_the_bare_model_answers_alone(serve: Serve) -> None:
 async def test_no_question_is_said(serve: Serve, tools: list[BaseTool]) -> None:
     with pytest.raises(DataError, match="no question"):
         await build_graph(tools=tools).ainvoke({"question": "  "}, context=Context(model=serve().spec))
+
+
+async def test_more_turns_than_the_graph_was_built_for_are_refused_at_the_start(
+    serve: Serve, tools: list[BaseTool]
+) -> None:
+    server = serve()
+    graph = build_graph(tools=tools, max_turns=3)
+    with pytest.raises(ConfigError, match="built for 3 turns"):
+        await graph.ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=4))
+    assert not server.requests
 
 
 def test_wrong_settings_are_refused(tools: list[BaseTool]) -> None:

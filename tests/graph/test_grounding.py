@@ -41,17 +41,22 @@ def test_no_text_breaks_it(claim: str, source: str) -> None:
     ("code", "invented"),
     [
         ("distance = 100  # km\nprint(distance / 2)", "distance = 100"),
-        ("rate: float = 3.5\nprint(rate)", "rate: float = 3.5"),
+        ("rate: float = 4.5\nprint(rate)", "rate: float = 4.5"),
         ("width = 42\nprint(width * 7)", None),
         ("count = 0\nfor n in range(100):\n    count += 1\nprint(count)", None),
         ("days_in_week = 7\nprint(days_in_week * 42)", None),
         ("big = 1_260\nprint(big)", None),
         ("name = 'x'\nready = True\nprint(name)", None),
         ("print(", None),
+        ("share = 0.035\nprint(share)", None),
+        ("growth = 1.035\nprint(growth ** 6)", None),
+        ("people = 2_000_000\nprint(people)", None),
+        ("faces = 6\nprint(faces ** 2)", None),
+        ("share = 0.043\nprint(share)", "share = 0.043"),
     ],
 )
 def test_values_that_come_from_nowhere_are_found(code: str, invented: str | None) -> None:
-    assert invented_value(code, ["42 wide", "population 1,260"]) == invented
+    assert invented_value(code, ["42 wide", "3.5 percent, 2 million", "population 1,260"]) == invented
 
 
 @given(st.text(max_size=200))

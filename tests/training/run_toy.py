@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.training.toy import toy_config
-from training import checkpoints, transformers_engine
+from training import checkpoints, flow_grpo, metrics, transformers_engine
 from training.flow_grpo import ConsoleProgress, train
 from training.records import Rollout
+from training.trainer import FlowGRPOTrainer
+
+PHASES = {
+    "rolling out": 1, "updating": 1, "logging": 1, "validating": 1, "checkpointing": 1, "checkpointed": 2, "syncing": 1,
+    "finishing": 3,
+}  # fmt: skip
+"""Where the run can be killed, each in its second step (the last in its third), and how many checkpoints are left."""
 
 
 def die() -> None:
@@ -35,10 +42,61 @@ class Deadly(ConsoleProgress):
         self.done += 1
         if self.phase == "rolling out" and self.step == 1 and self.done == 5:
             die()
+        if self.phase == "validating" and self.step == 2 and self.done == 2:  # a validation's step is the update's
+            die()
 
     def updating(self, batches: int) -> None:
         if self.phase == "updating" and self.step == 1:
             die()
+
+
+def lay_traps(phase: str) -> None:
+    """Makes the places that `Deadly` is not told of deadly."""
+    publish, append = checkpoints.publish, metrics.MetricsFile.append
+    sync, save = transformers_engine.TransformersEngine.sync, FlowGRPOTrainer.save_model
+
+    def publishing(staged: Path, run: Path, update: int, **keep: Any) -> Path:
+        if phase == "checkpointing" and update == 2:
+            next(staged.glob("*.safetensors")).write_bytes(b"torn")
+            die()
+        made = publish(staged, run, update, **keep)
+        if phase == "checkpointed" and update == 2:
+            die()
+        return made
+
+    async def syncing(self: Any, version: int) -> None:
+        if phase == "syncing" and version == 1:
+            die()
+        await sync(self, version)
+
+    def appending(self: metrics.MetricsFile, record: Any) -> None:
+        if phase == "logging" and record["update"] == 2:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record)[:40])
+            die()
+        append(self, record)
+
+    def saving(self: FlowGRPOTrainer, place: str | None = None, **more: Any) -> None:
+        if phase == "finishing" and place and place.endswith("final"):
+            Path(place).mkdir()
+            (Path(place) / "config.json").write_text("{")
+            die()
+        save(self, place, **more)
+
+    checkpoints.publish = publishing
+    metrics.MetricsFile.append = appending  # type: ignore[method-assign]
+    transformers_engine.TransformersEngine.sync = syncing  # type: ignore[method-assign]
+    FlowGRPOTrainer.save_model = saving  # type: ignore[method-assign]
+
+
+def run(folder: Path, model: Path, phase: str, settings: dict[str, Any]) -> None:
+    """Train, or be killed on the way."""
+    if phase:
+        assert phase in PHASES
+        lay_traps(phase)
+    Deadly.phase = phase
+    flow_grpo.ConsoleProgress = Deadly  # type: ignore[misc]
+    train(toy_config(folder, model, **settings))
 
 
 def main() -> None:
@@ -46,32 +104,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--settings", type=json.loads, default={})
-    parser.add_argument("--phase", default="")
     options = parser.parse_args()
-    Deadly.phase = options.phase
-    import training.flow_grpo as command
-
-    command.ConsoleProgress = Deadly  # type: ignore[misc]
-    if options.phase == "checkpointing":
-        publish = checkpoints.publish
-
-        def half(staged: Path, run: Path, update: int, **keep: Any) -> Path:
-            if update == 2:
-                next(staged.glob("*.safetensors")).write_bytes(b"torn")
-                die()
-            return publish(staged, run, update, **keep)
-
-        checkpoints.publish = half
-    if options.phase == "syncing":
-        sync = transformers_engine.TransformersEngine.sync
-
-        async def dying(self: Any, version: int) -> None:
-            if version == 2:
-                die()
-            await sync(self, version)
-
-        transformers_engine.TransformersEngine.sync = dying  # type: ignore[method-assign]
-    train(toy_config(options.folder, options.model, **options.settings))
+    run(options.folder, options.model, "", options.settings)
 
 
 if __name__ == "__main__":

@@ -39,5 +39,8 @@ class ScriptedEngine:
     async def sync(self, version: int) -> None:
         self.version = version
 
+    async def figures(self) -> dict[str, float]:
+        return {}
+
     async def aclose(self) -> None:
         pass

@@ -1,52 +1,41 @@
-"""Whole training runs of a tiny model in the real graph: they learn, repeat, resume, accumulate and fail well."""
+"""Whole training runs of a tiny model in the real graph: they learn, repeat, validate and accumulate."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from accelerate.commands.config.config_args import load_config_from_file  # type: ignore[import-untyped]
 
+from evals.task import Task
 from evals.view.details import details
 from evals.view.library import Library
-from graph.errors import AgentFlowError, ModelError
+from graph.errors import ModelError, ModelUnavailable
 from training import checkpoints
+from training.agents import GraphAgent
+from training.build import make_trainer
+from training.config import GROUPS, FlowGRPOConfig, load_config
 from training.flow_grpo import main, train
 from training.metrics import read_metrics
-from training.objectives import LossParts
-from training.store import RolloutStore, read_rollouts
+from training.policy import PolicyChat
+from training.rewards import make_reward
+from training.store import read_rollouts
 
-from .toy import toy_config
+from .runs import figures, same, weights
+from .toy import toy_agent, toy_config, toy_tasks
 
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[2]
-_OF_TIME = ("time", "seconds", "tokens_per_second")
-
-
-def figures(run: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics without what depends on the clock."""
-    lines = read_metrics(run / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if not any(word in k for word in _OF_TIME)} for line in lines]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    [file] = folder.glob("*.safetensors")
-    return load_file(file)
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(value, other[name], rtol=tolerance, atol=tolerance)
+RECIPES = ROOT / "training" / "recipes"
 
 
 def launched(folder: Path, model: Path, *words: str, settings: dict[str, Any] | None = None, ranks: int = 1) -> int:
@@ -114,34 +103,6 @@ def test_every_rollout_is_kept_with_its_turns(undisturbed: Path) -> None:
     assert {turn.policy_version for rollout in kept for turn in rollout.turns if rollout.step == 2} == {2}
 
 
-@pytest.mark.parametrize("phase", ["rolling out", "updating", "checkpointing", "syncing"])
-def test_a_killed_run_resumes_as_if_nothing_had_happened(
-    phase: str, undisturbed: Path, tmp_path: Path, policy_folder: Path
-) -> None:
-    assert launched(tmp_path, policy_folder, "--phase", phase) == -9
-    kept = [path.name for path in checkpoints.checkpoints(tmp_path / "run")]
-    assert kept == (["checkpoint-1", "checkpoint-2"] if phase == "syncing" else ["checkpoint-1"])
-    train(toy_config(tmp_path, policy_folder))
-    for found, expected in zip(figures(tmp_path / "run"), figures(undisturbed), strict=True):
-        assert found == pytest.approx(expected, abs=1e-6)
-    same(weights(tmp_path / "run" / "final"), weights(undisturbed / "final"), 1e-6)
-    ids = [rollout.id for rollout in read_rollouts(tmp_path / "run" / "rollouts")]
-    assert len(ids) == len(set(ids)) == 48
-
-
-def test_two_processes_make_the_update_of_one(tmp_path: Path, policy_folder: Path) -> None:
-    settings = {"steps": 1, "tasks_per_step": 4, "beta": 0.05, "learning_rate": 1e-3}
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    alone.mkdir()
-    together.mkdir()
-    train(toy_config(alone, policy_folder, **settings))
-    assert launched(together, policy_folder, settings=settings, ranks=2) == 0
-    same(weights(alone / "run" / "final"), weights(together / "run" / "final"), 1e-5)
-    one, two = figures(alone / "run")[0], figures(together / "run")[0]
-    for name in ("reward", "loss", "kl", "entropy", "grad_norm", "tokens/trained"):
-        assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5)
-
-
 @pytest.mark.parametrize("other", [{"token_budget": 300}, {"packing": "off"}, {"gradient_checkpointing": True}])
 def test_batches_do_not_change_the_update(other: dict[str, Any], tmp_path: Path, policy_folder: Path) -> None:
     for name, settings in (("one", {}), ("two", other)):
@@ -162,6 +123,86 @@ def test_several_updates_with_the_same_rollouts_and_refilled_groups(tmp_path: Pa
     assert [path.name for path in checkpoints.checkpoints(tmp_path / "run")] == ["checkpoint-2", "checkpoint-4"]
 
 
+def always_right(task: Task, state: Any) -> float:
+    return 1.0
+
+
+def test_a_step_that_is_all_right_goes_on_and_is_told(
+    tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings: dict[str, Any] = {"refill": 1, "reward": f"{__name__}:always_right"}
+    train(toy_config(tmp_path, policy_folder, steps=1, beta=0.0, **settings))
+    [line] = figures(tmp_path / "run")
+    assert (line["zero_variance"], line["rollouts"], line["loss"]) == (1.0, 32, 0.0)
+    assert "warning: 100% of the groups have rewards without variance" in capsys.readouterr().err
+
+
+class Troubled(GraphAgent):
+    """Of one task all runs but one meet a dead service; of another, the service is dead for all."""
+
+    async def run(self, task: Task, start: Any, policy: PolicyChat, seed: int) -> Any:
+        if task.id == "t0" or (task.id == "t1" and not policy.run.endswith("/2")):
+            raise ModelUnavailable("The service is gone.")
+        return await super().run(task, start, policy, seed)
+
+
+class Unasked(GraphAgent):
+    """Its runs go by without a word from the policy."""
+
+    def turns(self, state: Any, policy: PolicyChat) -> Any:
+        return ()
+
+
+def trained_with(agent: GraphAgent, config: FlowGRPOConfig) -> None:
+    trainer, store = make_trainer(config, agent=agent)
+    try:
+        trainer.train_from_last_checkpoint(store)
+    finally:
+        trainer.close()
+
+
+def test_groups_that_have_lost_their_runs_are_skipped_and_counted(tmp_path: Path, policy_folder: Path) -> None:
+    toy_tasks(tmp_path / "tasks.jsonl", 4)
+    config = toy_config(tmp_path, policy_folder, steps=1, attempts=1)
+    agent = toy_agent()
+    trained_with(Troubled(agent.context, tools=agent.tools), config)
+    [line] = figures(tmp_path / "run")
+    assert (line["rollouts"], line["failed"], line["failed/unavailable"], line["skipped_groups"]) == (16, 7, 7, 1)
+    assert line["loss"] == pytest.approx(line["loss"])
+    kept = list(read_rollouts(tmp_path / "run" / "rollouts"))
+    assert Counter(rollout.task.id for rollout in kept if rollout.failure) == {"t0": 4, "t1": 3}
+
+
+def test_a_step_without_a_turn_is_refused(tmp_path: Path, policy_folder: Path) -> None:
+    agent = toy_agent()
+    with pytest.raises(ModelError, match="The planner was never asked in the 16 rollouts of step 0"):
+        trained_with(Unasked(agent.context, tools=agent.tools), toy_config(tmp_path, policy_folder, steps=1))
+
+
+WANTED = (
+    "reward", "reward_std", "reward/outcome", "reward/format", "reward/length", "pass_rate", "turns",
+    "completion_tokens", "tool/shout", "rejected_turns", "failed", "entropy", "kl", "clipped_low", "clipped_high",
+    "zero_variance", "skipped_groups", "logprob_gap", "importance_truncated", "staleness", "tokens_per_second",
+    "seconds/rollout", "seconds/sync", "seconds/update",
+)  # fmt: skip
+
+
+def test_every_figure_goes_to_metrics_and_tensorboard(tmp_path: Path, policy_folder: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings: dict[str, Any] = {"format_weight": 0.1, "length_weight": 0.1, "report_to": ("tensorboard",)}
+    train(toy_config(tmp_path, policy_folder, steps=2, **settings))
+    first, second = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [name for name in WANTED if name not in first] == []
+    assert second["seconds/checkpoint"] > 0
+    terms = sum(first[name] for name in ("reward/outcome", "reward/format", "reward/length"))
+    assert first["reward"] == pytest.approx(terms)
+    [events] = (tmp_path / "run" / "runs").rglob("events.*")
+    known = EventAccumulator(str(events)).Reload()
+    assert set(WANTED) <= {tag.removeprefix("train/") for tag in known.Tags()["scalars"]}
+    assert [event.step for event in known.Scalars("train/reward")] == [1, 2]
+
+
 def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_folder: Path) -> None:
     held_out = tmp_path / "held.jsonl"
     lines = [{"id": f"v{n}", "question": f"Number {n + 50}", "answers": ["shout"]} for n in range(6)]
@@ -170,53 +211,6 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
     found = [line for line in figures(tmp_path / "run") if "eval/pass_rate" in line]
     assert [line["update"] for line in found] == [0, 2]
     assert all(line["eval/rollouts"] == 6 for line in found)
-
-
-def test_what_goes_wrong_is_told_and_the_last_checkpoint_stands(
-    tmp_path: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = tmp_path / "settings.yaml"
-    config = toy_config(tmp_path, policy_folder)
-    settings.write_text(json.dumps(config.as_dict()))
-
-    def run(*words: str) -> str:
-        assert main(["--config", str(settings), *words]) == 2
-        assert [path.name for path in checkpoints.checkpoints(Path(config.out))] == ["checkpoint-1"]
-        return capsys.readouterr().err
-
-    assert main(["--config", str(settings), "--steps", "1"]) == 0
-
-    def not_a_number(*arguments: object) -> LossParts:
-        return LossParts(torch.tensor(float("nan"), requires_grad=True), {"terms": 1.0}, 0.0)
-
-    def full(self: RolloutStore, rollout: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def memory(*arguments: object) -> LossParts:
-        raise torch.OutOfMemoryError
-
-    def crash(*arguments: object, **more: object) -> Path:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    cases: list[tuple[str, Callable[..., Any], str]] = [
-        ("training.update.policy_loss", not_a_number, "The loss is nan"),
-        ("training.store.RolloutStore.append", full, "The disk is full"),
-        ("training.update.policy_loss", memory, "not enough memory"),
-        ("training.checkpoints.publish", crash, "The disk is full"),
-    ]
-    for place, fault, words in cases:
-        with monkeypatch.context() as patch:
-            patch.setattr(place, fault)
-            said = run()
-        assert words in said
-        assert "Traceback" not in said
-    assert main(["--config", str(settings), "--steps", "2"]) == 0
-
-
-def test_an_exploding_policy_ends_the_run_with_a_sentence(tmp_path: Path, policy_folder: Path) -> None:
-    with pytest.raises(AgentFlowError, match=r"not finite|is nan|is inf") as caught:
-        train(toy_config(tmp_path, policy_folder, learning_rate=1e30, max_grad_norm=1e9, lora_rank=0))
-    assert isinstance(caught.value, ModelError)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +224,7 @@ def test_an_exploding_policy_ends_the_run_with_a_sentence(tmp_path: Path, policy
         (["--objective", "vpg"], "choose one of ppo"),
         (["--estimator", "gae"], "choose one of grpo"),
         (["--engine", "vllm"], "vllm_url"),
+        (["--vllm_url", "http://127.0.0.1:9/v1"], "engine is not vllm"),
         (["--deterministic", "true", "--concurrency", "3"], "concurrency"),
         (["--tasks", "nowhere.jsonl"], "no file of tasks"),
         (["--model", "nowhere/at-all"], "cannot be loaded"),
@@ -239,10 +234,42 @@ def test_an_exploding_policy_ends_the_run_with_a_sentence(tmp_path: Path, policy
         (["--role", "boss", "--agent", "null"], "no role 'boss'"),
         (["--tasks_per_step", "99"], "only 16"),
         (["--lora_targets", "nothing"], "does not fit"),
-        (["--validation", "TASKS"], "keep them apart"),
+        (["--validation", "TASKS", "--validation_every", "1"], "keep them apart"),
         (["--seed", "5"], "holds a run whose seed"),
         (["--config", "nowhere.yaml"], "cannot be read"),
         (["--out", "TASKS_FOLDER"], "is not empty"),
+        (["--out", "TASKS"], "cannot be used"),
+        (["--config", "TASKS_FOLDER"], "cannot be read"),
+        (["--config", "TASKS"], "is not YAML"),
+        (["--tasks", "benchmark:trivia"], "choose one of bamboogle"),
+        (["--tasks", "hub:someone"], "names no file"),
+        (["--steps", "many"], "`steps` is 'many'"),
+        (["--dtype", "float16"], "'float32' or 'bfloat16'"),
+        (["--group_size", "1"], "`group_size`"),
+        (["--max_tokens", "9000"], "max_tokens must be less than max_context"),
+        (["--max_seconds", "0.5"], "`max_seconds`"),
+        (["--tools", ""], "has an empty value"),
+        (["--tools", "[]"], "names no tool"),
+        (["--beta", "-1"], "`beta`"),
+        (["--clip_low", "2"], "clip_low must be within 0..1"),
+        (["--lr_scheduler", "sometimes"], "choose one of linear"),
+        (["--report_to", "tensorbord"], "not known; choose from"),
+        (["--report_to", "wandb"], "pip install wandb"),
+        (["--validation_every", "2"], "validation_every needs validation"),
+        (["--validation_limit", "5"], "without validation"),
+        (["--replay", "nowhere"], "nowhere holds no rollouts"),
+        (["--replay", "nowhere", "--refill", "2"], "whose place replay takes"),
+        (["--reward", "judge:"], "no reward 'judge:'"),
+        (["--reward", "tests.training.toy:nothing"], "cannot be imported"),
+        (["--reward", "tests.training.toy:toy_tools"], "must take two arguments"),
+        (["--reward", "tests.training.toy:NAMES"], "must be a function"),
+        (["--agent", "null", "--tools", "pyhton"], "pyhton"),
+        (["--agent", "null", "--tools", "local_search"], "corpus"),
+        (["--agent", "null", "--tools", "python", "--agent_model", "one of them"], "names no model"),
+        (["--agent", "null", "--tools", "python", "--agent_model", "m@http://127.0.0.1:9/v1"], "127.0.0.1:9"),
+        (["--agent", "null", "--role", "verifier", "--verify", "rules"], "leaves it without work"),
+        (["--agent", "tests.training.toy:toy_tools"], "must be a function of one argument"),
+        (["--agent", "tests.training.toy:NAMES"], "makes a tuple"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(
@@ -268,6 +295,43 @@ def test_mistakes_are_told_in_a_sentence(
     assert told.startswith("error: ")
     assert said in told
     assert told.count("\n") == 1
+
+
+def test_a_mistake_can_be_mended_in_the_same_folder(
+    tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps(toy_config(tmp_path, policy_folder, steps=1).as_dict()))
+    assert main(["--config", str(settings), "--lora_targets", "nothing"]) == 2
+    assert main(["--config", str(settings)]) == 0
+    said = capsys.readouterr().out
+    assert "1 updates" in said
+    assert "seconds: " in said
+    assert main(["--config", str(settings), "--lora_targets", "nothing"]) == 2
+    assert "holds a run whose lora_targets is 'all-linear'" in capsys.readouterr().err
+
+
+def test_every_setting_is_told_by_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    for item in fields(FlowGRPOConfig):
+        assert f"--{item.name} " in told
+        assert item.metadata["description"] in told
+    assert set(GROUPS) <= {item.name for item in fields(FlowGRPOConfig)}
+    assert "(float32 or bfloat16; default: bfloat16)" in told
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_can_be_loaded(recipe: Path) -> None:
+    if "distributed_type" in recipe.read_text():  # accelerate's own
+        loaded = load_config_from_file(str(recipe))
+        assert loaded.distributed_type in ("FSDP", "DEEPSPEED")
+    else:
+        config = load_config(recipe, ["--model", "m", "--out", "o", "--agent_model", "m@http://127.0.0.1:9/v1"])
+        assert config.validation_every
+        make_reward(config.reward)
 
 
 def test_settings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ def toy_tasks(path: Path, count: int = 16) -> Path:
     return path
 
 
-def toy_policy(path: Path, steps: int = 60) -> Path:
+def toy_policy(path: Path, steps: int = 60, names: Sequence[str] = NAMES) -> Path:
     """A tiny model that has learned the form of a reply and chooses between the tools at random."""
     torch.manual_seed(0)
     model, tokenizer = tiny_model(seed=4, spread=0.05).train(), tiny_tokenizer()
@@ -57,7 +58,7 @@ def toy_policy(path: Path, steps: int = 60) -> Path:
         loss = torch.zeros(())
         for _ in range(4):
             prompt = opening(chat, f"Number {chance.randrange(100)}")
-            reply = [*tokenizer.encode(f"Tool: {chance.choice(NAMES)}\nInput: x"), chat.end_of_turn]
+            reply = [*tokenizer.encode(f"Tool: {chance.choice(names)}\nInput: x"), chat.end_of_turn]
             labels = torch.tensor([[-100] * len(prompt) + reply])
             loss = loss + model(input_ids=torch.tensor([prompt + reply]), labels=labels).loss / 4
         optimizer.zero_grad()

@@ -1,0 +1,154 @@
+"""A policy measured on held-out tasks: what its pass rate is made of, and whether it beats another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from evals.task import Task
+from graph.errors import DataError
+from training.breakdown import breakdown, parts_of
+from training.records import Rollout
+from training.store import read_rollouts
+from training.town import questions
+from training.validate import main
+
+from .toy import toy_config, toy_policy
+
+torch.set_num_threads(1)
+
+STEPS = [{"tool": "ship_register", "input": "Karomel / crew"}, {"tool": "python", "result": "90"}]
+
+
+def turn(tool: str, given: str = "", result: str = "", kind: str = "") -> dict[str, Any]:
+    error = {"kind": kind, "message": "."} if kind else None
+    call = {"arguments": {"entry": given}, "result": result, "error": None, "seconds": 0.0}
+    return {"plan": {"tool_name": tool, "input": given, "error": error}, "calls": [] if kind else [call]}
+
+
+LOOK_UP, COMPUTE = turn("ship_register", "karomel/crew", "30"), turn("python", "3 * 30", "90")
+
+
+@pytest.mark.parametrize(
+    ("memory", "reward", "parts"),
+    [
+        ([LOOK_UP, COMPUTE], 1.0, (True, True, True, True)),
+        ([LOOK_UP, turn("finish"), COMPUTE], 1.0, (True, True, True, True)),
+        ([COMPUTE, LOOK_UP], 0.0, (True, False, False, False)),  # in the wrong order
+        ([LOOK_UP, turn("python", "30", "30")], 0.0, (True, True, False, False)),
+        ([turn("ship_register", "Karomel / masts", "30"), COMPUTE], 1.0, (True, True, False, True)),
+        ([turn("register", kind="unknown_tool"), LOOK_UP], 0.0, (True, False, False, False)),
+        ([turn("", kind="plan"), LOOK_UP, COMPUTE], 1.0, (False, True, True, True)),
+        ([], 0.0, (False, False, False, False)),
+    ],
+)
+def test_a_run_is_taken_apart(memory: list[dict[str, Any]], reward: float, parts: tuple[bool, ...]) -> None:
+    task = Task(id="t", question="?", answers=("90",), metadata={"steps": STEPS})
+    rollout = Rollout("0/t/0", task, 0, 0, 0, reward=reward, memory=memory)
+    assert tuple(parts_of(rollout).values()) == parts
+
+
+def test_tasks_without_steps_have_no_such_parts_and_failures_count_as_wrong() -> None:
+    plain = Task(id="t", question="?", answers=("90",))
+    right = Rollout("0/t/0", plain, 0, 0, 0, reward=1.5, rewards={"outcome": 1.0, "format": 0.5}, memory=[COMPUTE])
+    failed = Rollout("0/t/1", plain, 0, 1, 0, failure={"kind": "unavailable", "message": "."})
+    assert breakdown([right, failed]) == {"valid_format": 0.5, "solved": 0.5}
+    odd = Task(id="t", question="?", answers=("90",), metadata={"steps": "python"})
+    with pytest.raises(DataError, match="`steps` that cannot be read"):
+        parts_of(Rollout("0/t/0", odd, 0, 0, 0, reward=0.0))
+
+
+def test_the_small_world_names_its_steps() -> None:
+    lines = questions(60, 0, held_out=True)
+    by_family = {line["family"]: line for line in lines}
+    assert [step["tool"] for step in by_family["chain"]["metadata"]["steps"]] == ["ship_register", "python"]
+    assert by_family["chain"]["metadata"]["steps"][1]["result"] == by_family["chain"]["answers"][0]
+    assert by_family["person"]["metadata"]["steps"][0]["input"].split(" / ")[0] in by_family["person"]["question"]
+
+
+@pytest.fixture
+def held_out(tmp_path: Path) -> str:
+    path = tmp_path / "held.jsonl"
+    lines = [
+        {"id": f"v{n}", "question": f"Number {n + 50}", "answers": ["shout"], "family": "even" if n % 2 else "odd",
+         "metadata": {"steps": [{"tool": "shout", "input": "x"}]}}
+        for n in range(12)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def test_before_and_after_are_measured_and_compared(
+    tmp_path: Path, policy_folder: Path, held_out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = toy_policy(tmp_path / "trained", names=["shout"])
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps(toy_config(tmp_path, policy_folder, validation_temperature=1.0).as_dict()))
+    before, after = (str(tmp_path / name) for name in ("before", "after"))
+    common = ["--config", str(settings), "--validation", held_out, "--samples", "2"]
+    assert main([*common, "--out", before]) == 0
+    assert main([*common, "--checkpoint", str(trained), "--out", after]) == 0
+    said = capsys.readouterr().out
+    assert f"{trained}: 12 tasks, 24 runs" in said
+    assert "  even " in said
+    one, two = (json.loads((Path(folder) / "summary.json").read_text()) for folder in (before, after))
+    assert two["solved"] > max(one["solved"], 0.5)
+    assert two["right_input"] > one["right_input"]
+    assert main(["--compare", before, after]) == 0
+    told = capsys.readouterr().out
+    assert f"{after} is better" in told
+    assert (
+        f"| solved | {one['solved']:.1%} | {two['solved']:.1%} | {100 * (two['solved'] - one['solved']):+.1f} (" in told
+    )
+    assert "different settings" not in told
+    assert main(["--compare", after, before]) == 0
+    assert f"{before} is worse" in capsys.readouterr().out
+
+
+def test_an_interrupted_measurement_goes_on(tmp_path: Path, policy_folder: Path, held_out: str) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps(toy_config(tmp_path, policy_folder, validation=held_out).as_dict()))
+    command = ["--config", str(settings), "--out", str(tmp_path / "m")]
+    assert main(command) == 0
+    [file] = (tmp_path / "m" / "rollouts").iterdir()
+    whole = list(read_rollouts(file))
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:7]) + b'{"schema": 1, "id": "0/v')
+    assert main(command) == 0
+    again = list(read_rollouts(file))
+    assert sorted(rollout.id for rollout in again) == sorted(rollout.id for rollout in whole)
+    turns = {rollout.id: [turn.completion_ids for turn in rollout.turns] for rollout in whole}
+    assert turns == {rollout.id: [turn.completion_ids for turn in rollout.turns] for rollout in again}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--out is missing"),
+        (["--out", "RUN"], "another command"),
+        (["--out", "NEW", "--validation", "null"], "`validation` is missing"),
+        (["--out", "NEW", "--samples", "0"], "at least 1"),
+        (["--out", "NEW", "--checkpoint", "NEW"], "no whole checkpoint"),
+        (["--compare", "NEW", "NEW"], "holds no rollouts"),
+    ],
+)
+def test_mistakes_are_told(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    policy_folder: Path,
+    held_out: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = toy_config(tmp_path, policy_folder, validation=held_out)
+    run = Path(config.out)
+    run.mkdir()
+    (run / "config.yaml").write_text(json.dumps(config.as_dict()))
+    words = [{"RUN": str(run), "NEW": str(tmp_path / "new")}.get(word, word) for word in words]
+    assert main(["--config", str(run / "config.yaml"), *words]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1

@@ -1,0 +1,216 @@
+"""Export what a run has trained: the merged model and the adapter in Hub format, with a model card, and a GGUF file.
+
+    python -m training.export RUN --out planner                   # the newest checkpoint
+    python -m training.export RUN --checkpoint 40 --out planner
+    python -m training.export RUN --out planner --gguf            # and planner-F16.gguf, for the embedded engine
+    python -m training.export RUN --out planner --gguf Q8_0 --base BASE.gguf
+
+`python -m graph "QUESTION" --planner-model ./planner` then runs the GGUF file, `vllm serve ./planner` the model beside
+it. The adapter is merged in float32. A GGUF file gets 16 or 8 bits a weight: fewer would round away what was learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graph.errors import AgentFlowError, ConfigError
+from training import checkpoints
+from training.metrics import read_metrics
+from training.model_card import base_name, graph_options, model_card
+from training.run_folder import read_settings, said
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    options = _parser().parse_args(argv)
+    try:
+        out = options.out or options.run / "export"
+        gguf = export(options.run, out, checkpoint=options.checkpoint, gguf=options.gguf, base=options.base)
+        sys.stdout.write(f"exported to {out}\n")
+        if gguf:
+            words = " ".join(graph_options(read_settings(options.run)))
+            sys.stdout.write(f'use it: python -m graph "QUESTION" --planner-model {_spec(out)} {words}\n')
+    except AgentFlowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"error: {said(error, options.run)}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _spec(folder: Path) -> str:
+    """The folder as `--planner-model` takes it."""
+    return str(folder) if "/" in str(folder) else f"./{folder}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    from training.gguf_file import KINDS
+
+    parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a trained planner.")
+    parser.add_argument("run", type=Path, help="folder of a run of training.flow_grpo or training.sft")
+    parser.add_argument("--checkpoint", type=int, metavar="N", help="which checkpoint; default: the newest")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where it goes; default: RUN/export")
+    parser.add_argument(
+        "--gguf", nargs="?", const="F16", choices=KINDS, help="also a GGUF file with weights of this type (F16)"
+    )
+    parser.add_argument(
+        "--base", type=Path, metavar="FILE", help="GGUF file of the base model, if the run did not train one"
+    )
+    return parser
+
+
+def export(
+    run: Path, out: Path, *, checkpoint: int | None = None, gguf: str | None = None, base: Path | None = None
+) -> Path | None:
+    """Writes a folder with the trained model; it is whole or not there.
+
+    Args:
+        run: a run's folder.
+        out: the folder to make.
+        checkpoint: which one; None takes the newest.
+        gguf: a type of `gguf_file.KINDS`, to add a GGUF file.
+        base: the base model's GGUF file; None: the one that was trained.
+
+    Returns:
+        The GGUF file, if one was asked for.
+
+    Raises:
+        ConfigError, DataError: there is no such run, checkpoint or base; or `out` is taken.
+        OSError: the disk is full.
+    """
+    settings = read_settings(run)
+    weights = checkpoints.weights_of(run, checkpoint)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already; remove it or choose another --out.")
+    if gguf:
+        base = base or _own_base(settings)
+    from training.policy_model import load_trained, quiet
+
+    quiet()
+    staged = out.with_name(f"{out.name}.{os.getpid()}.staging")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    try:
+        with _progress() as told:
+            model, tokenizer = load_trained(str(settings["model"]), weights, str(settings["dtype"]))
+            merged = merge(model)
+            if gguf and base:
+                _add_gguf(merged, base, staged / f"{out.name}-{gguf}.gguf", gguf, told)
+            merged = merged.to(_dtype(settings))  # type: ignore[arg-type]
+            merged.save_pretrained(staged)
+            tokenizer.save_pretrained(staged)
+        _add_adapter(weights, staged, settings)
+        _add_card(staged, out.name, run, weights, settings, base)
+        if out.exists():
+            out.rmdir()
+        staged.rename(out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return out / f"{out.name}-{gguf}.gguf" if gguf else None
+
+
+def merge(model: nn.Module) -> PreTrainedModel:
+    """The language model in float32, with its adapter added to its weights.
+
+    In bfloat16 the sum would be rounded to 8 bits, of which a small change leaves little.
+    """
+    import torch
+    from peft import PeftModel
+
+    with torch.no_grad():
+        model = model.float().eval()
+        if isinstance(model, PeftModel):
+            model = model.merge_and_unload()  # type: ignore[operator]
+    made: PreTrainedModel = model  # type: ignore[assignment]
+    return made
+
+
+def _dtype(settings: Mapping[str, Any]) -> Any:
+    import torch
+
+    return getattr(torch, str(settings["dtype"]))
+
+
+def _own_base(settings: Mapping[str, Any]) -> Path:
+    model = str(settings["model"])
+    if not model.endswith(".gguf"):
+        raise ConfigError(
+            f"--gguf takes the tokenizer and the settings from a GGUF file of {base_name(model)}; name one with --base."
+        )
+    return Path(model).expanduser()
+
+
+def _add_gguf(model: PreTrainedModel, base: Path, out: Path, kind: str, told: Callable[[str, int, int], None]) -> None:
+    from training.gguf_file import KINDS, write_gguf
+
+    chosen = next(known for known in KINDS if known == kind)
+    write_gguf(model, base, out, chosen, told=lambda done, total: told(out.name, done, total))
+
+
+def _add_adapter(weights: Path, staged: Path, settings: Mapping[str, Any]) -> None:
+    """The adapter as PEFT and vLLM read it, its base named as others know it."""
+    if not (weights / ADAPTER_FILES[0]).is_file():
+        return
+    import json
+
+    folder = staged / "adapter"
+    folder.mkdir()
+    shutil.copyfile(weights / ADAPTER_FILES[1], folder / ADAPTER_FILES[1])
+    known = json.loads((weights / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
+    known["base_model_name_or_path"] = base_name(str(settings["model"]))
+    (folder / ADAPTER_FILES[0]).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+
+
+def _add_card(
+    staged: Path, name: str, run: Path, weights: Path, settings: Mapping[str, Any], base: Path | None
+) -> None:
+    update = checkpoints.update_of(weights) if weights.name.startswith("checkpoint-") else None
+    metrics = read_metrics(run / "metrics.jsonl") if (run / "metrics.jsonl").is_file() else []
+    if update is not None:
+        metrics = [line for line in metrics if line.get("update", 0) <= update]
+    files = [path.name for path in staged.iterdir()]
+    card = model_card(name, settings, metrics, update=update, files=files, licence=_licence(base))
+    (staged / "README.md").write_text(card, encoding="utf-8")
+
+
+def _licence(base: Path | None) -> str | None:
+    """What the base model's own file says."""
+    if base is None:
+        return None
+    from gguf import GGUFReader
+
+    field = GGUFReader(base).fields.get("general.license")
+    return str(field.contents()) if field is not None else None
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("merging the adapter", total=None)
+        yield lambda words, done, total: bar.update(task, description=words, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The processes of a run: which one this is, and how all of them learn what the first one found.
+
+A run without `accelerate launch` or `torchrun` has one process, and everything here is then trivial.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+from graph.errors import AgentFlowError, ConfigError, ModelUnavailable
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """This process's number; 0 speaks for all. Right from the start, before the processes are connected."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank()
+    return int(os.environ.get("RANK", 0)) if int(os.environ.get("WORLD_SIZE", 1)) > 1 else 0
+
+
+def barrier() -> None:
+    """Wait until every process has come here."""
+    import torch.distributed as dist
+
+    if _several():
+        dist.barrier()
+
+
+def shared(value: T | None) -> T:
+    """The value that the first process has; the others' is ignored."""
+    import torch.distributed as dist
+
+    held: list[Any] = [value]
+    if _several():
+        dist.broadcast_object_list(held, src=0)
+    return held[0]  # type: ignore[no-any-return]
+
+
+def raise_together(error: AgentFlowError | None) -> None:
+    """Raises the first process's error in every process, so that none waits for the others.
+
+    Raises:
+        AgentFlowError: what the first process met; elsewhere a ModelUnavailable that says the same.
+    """
+    said = shared(str(error) if error is not None else None)
+    if error is not None:
+        raise error
+    if said is not None:
+        raise ModelUnavailable(said)
+
+
+def refuse_unsuited_sharding(engine: str) -> None:
+    """What `accelerate launch` was told must leave the engine a policy to sample from, or to send.
+
+    Args:
+        engine: `transformers` or `vllm`.
+
+    Raises:
+        ConfigError: the weights will be sharded in a way that the engine cannot use.
+    """
+    fsdp = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    zero = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
+    sharded = "FSDP" if fsdp else "ZeRO-3" if zero and os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3" else ""
+    if sharded and engine == "transformers":
+        raise ConfigError(
+            f"{sharded} shards the weights, so no process holds a policy to sample from; set engine: vllm, or launch "
+            "without sharding."
+        )
+    if sharded == "ZeRO-3":
+        raise ConfigError("Weights that ZeRO-3 shards cannot be sent to vLLM; use zero_stage 2, or FSDP.")
+    if fsdp and os.environ.get("FSDP_VERSION", "1") == "1":
+        raise ConfigError("Packed training and the way to vLLM need FSDP 2; set fsdp_version: 2.")
+
+
+def _several() -> bool:
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
