@@ -134,6 +134,7 @@ def _as_runnable(
             config=config,
             sync=sync,
             seconds_before=state.get("seconds", 0.0),
+            turn=len(state.get("memory", [])) + 1,
         )
         return await module(state, run)
 

@@ -200,7 +200,7 @@ def _ask_human(
 
 async def _call_all(tool: BaseTool, arguments: list[Arguments], run: Run) -> list[ToolCall]:
     async def call(given: Arguments) -> tuple[ToolCall, dict[str, Usage]]:
-        handler = ToolModel("generalist") if tool.name == "generalist" else None
+        handler = ToolModel("generalist", run.turn) if tool.name == "generalist" else None
         done = await call_tool(tool, given, run, handler)
         return done, _bill(handler, done["seconds"])
 
@@ -246,7 +246,7 @@ async def call_tool(tool: BaseTool, arguments: Arguments, run: Run, handler: Too
         raise
     except Exception as problem:  # noqa: BLE001 - a user's tool may raise anything, and the planner can act on it
         error = Failure(kind="tool", message=f"{type(problem).__name__}: {problem}")
-    note_call(tool.name, began)
+    note_call(tool.name, run.turn, began)
     if error is not None:
         error["message"] = clip(error["message"], run.context.max_result_chars)
     return ToolCall(

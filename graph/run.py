@@ -62,6 +62,8 @@ class Run:
     """Whether the graph runs under `invoke`: LangGraph then wants its tasks as plain functions."""
     seconds_before: float = 0.0
     """Seconds that the run had worked when this node was entered."""
+    turn: int = 0
+    """Number of the turn in progress, from 1."""
     started: float = field(default_factory=time.perf_counter)
     usage: dict[str, Usage] = field(default_factory=dict)
 
@@ -109,7 +111,7 @@ class Run:
         model = self.model(role)
         began = time.perf_counter()
         reply = await call_model(model, list(messages), self.config, schema)
-        note_reply(role, messages, reply, began)
+        note_reply(role, self._turn_of(role), messages, reply, began)
         cost = reply.usage_metadata
         self.count(
             role,
@@ -121,6 +123,10 @@ class Run:
             ),
         )
         return reply
+
+    def _turn_of(self, role: Role) -> int:
+        """The turn that a role works for: the analyst comes before the first, the generator after the last."""
+        return {"analyst": 0, "generator": self.turn - 1}.get(role, self.turn)
 
     def count(self, role: str, cost: Usage) -> None:
         """Add to this node's bill."""

@@ -62,8 +62,8 @@ class Source:
 
     def settings(self) -> dict[str, Any]:
         """What the run was started with, as far as its folder tells."""
-        if self.kind == "evaluation":
-            return mapping(mapping(_loaded(self.path / EVALUATION)).get("settings"))
+        if self.kind == "evaluation" and self._holds(path := self.path / EVALUATION):
+            return mapping(mapping(_loaded(path)).get("settings"))
         if self.kind == "training" and (path := self.path / SETTINGS).is_file() and self._holds(path):
             import yaml
 

@@ -142,6 +142,7 @@ const Run = (() => {
       Timeline.draw(run, goTo),
       h("div", { class: "turns" }, run.turns.map((turn, place) => card(run, turn, place + 1))),
       spare.length > 0 && h("section", {}, h("h3", {}, "further calls of the trained model"), spare.map((drawn) => Tokens.draw(drawn, run.row ? Data.advantage(run.row, run.estimator) : null, run.captured))),
+      Prompts.draw(run, (step) => step.role !== "generator" && step.turn > run.turns.length, "asked, but no turn came of it"),
       run.outcome === "running" ? h("p", { class: "notice" }, "The run goes on; this page follows it.") : answer(run),
       h("footer", {}, usage(run), h("p", { class: "quiet" }, run.ended)),
     ]);
