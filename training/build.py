@@ -134,8 +134,10 @@ def make_validator(
 def _refuse_unknown(config: FlowGRPOConfig) -> None:
     """Names that only transformers knows are checked before anything is loaded."""
     from transformers import SchedulerType
-    from transformers.integrations import get_available_reporting_integrations
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+    from transformers.integrations.integration_utils import (
+        INTEGRATION_TO_CALLBACK,
+        get_available_reporting_integrations,
+    )
 
     schedules = [item.value for item in SchedulerType]
     if config.lr_scheduler not in schedules:
