@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import inspect
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -242,7 +243,7 @@ def _vllm_engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> 
 
     assert config.vllm_url is not None
     folder = Path(config.vllm_adapters or Path(config.out) / ADAPTERS)
-    run = hashlib.sha256(str(Path(config.out).absolute()).encode()).hexdigest()[:8]
+    run = hashlib.sha256(f"{platform.node()}:{Path(config.out).absolute()}".encode()).hexdigest()[:8]
     delivery: Delivery = AdapterDelivery(model, folder, run) if config.lora_rank else WeightDelivery(model)
     prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
     key = os.environ.get("AGENTFLOW_API_KEY")

@@ -8,16 +8,29 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines on one loop, which engines and collectors are bound to; closed once at the end."""
+    """Runs coroutines on one loop, which engines and collectors are bound to; closed once at the end.
 
-    def __init__(self) -> None:
+    Args:
+        device: the GPU of this process, if it has one: which one is current is a matter of each thread, and what an
+            engine sends to the other processes has to leave from here.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="rollouts", daemon=True)
+        self._device = device
+        self._thread = threading.Thread(target=self._work, name="rollouts", daemon=True)
         self._thread.start()
+
+    def _work(self) -> None:
+        if self._device is not None and self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
+        self._loop.run_forever()
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begins a coroutine and returns at once."""

@@ -9,6 +9,7 @@ operations count what gradient checkpointing computes again, too; utilisation is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -158,6 +159,6 @@ ACCELERATORS: dict[str, Accelerator] = {
 
 def accelerator(name: str) -> Accelerator | None:
     """The entry for a device's name, as a driver or a user spells it."""
-    plain = name.casefold().replace("-", "").replace(" ", "")
-    found = [key for key in ACCELERATORS if key.casefold().replace("-", "").replace(" ", "") in plain]
+    words = set(re.split(r"[\s_-]+", name.casefold()))
+    found = [key for key in ACCELERATORS if set(re.split(r"[\s_-]+", key.casefold())) <= words]
     return ACCELERATORS[max(found, key=len)] if found else None

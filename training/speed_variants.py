@@ -33,8 +33,8 @@ LORA_RANK = 16
 class Work:
     """One micro-batch of a variant."""
 
-    shape: tuple[int, ...]
-    """Micro-batches of the same shape cost the same."""
+    rows: int
+    """Sequences side by side."""
     tokens: int
     """Positions computed, padding included."""
     gradient: Callable[[], None]
@@ -86,8 +86,7 @@ def ours(model: nn.Module, batches: Sequence[MicroBatch]) -> list[Work]:
             with torch.no_grad(), without_adapter(model):
                 forward_terms(model, batch, 1.0, entropies=False)
 
-        shape = (0, batch.tokens) if batch.segments is not None else batch.input_ids.shape
-        return Work(tuple(shape), batch.tokens, gradient, reference)
+        return Work(len(batch.input_ids), batch.tokens, gradient, reference)
 
     return [work(batch) for batch in batches]
 
@@ -164,7 +163,7 @@ class Stock:
             with torch.no_grad(), without_adapter(self.model):
                 self.trainer._get_per_token_logps_and_entropies(self.model, ids, mask, keep)
 
-        return Work((len(samples), ids.shape[1] - keep, keep), ids.numel(), gradient, reference)
+        return Work(len(samples), ids.numel(), gradient, reference)
 
 
 def _inputs(samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:

@@ -14,7 +14,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent import futures
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,8 +129,9 @@ class FlowGRPOTrainer(Trainer):
         self._rollout_seconds = 0.0
         self._staged: Path | None = None
         self._checkpointing: float | None = None
-        self._runner = LoopThread()
+        self._runner = LoopThread(self.args.device)
         self._ahead: Underway | None = None
+        self._ahead_figures: dict[str, float] | None = None
         self._metrics = MetricsFile(self.run_folder / "metrics.jsonl")
         self._alarms = Alarms()
         self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
@@ -189,7 +189,8 @@ class FlowGRPOTrainer(Trainer):
         rollouts, groups = self._roll_out(step)
         ended = time.perf_counter()
         spent = self._rollout_seconds
-        measured = self._engine_figures(spent)
+        measured = self._ahead_figures or self._engine_figures(spent)
+        self._ahead_figures = None
         if self.config.overlap:
             measured |= {"seconds/waited": ended - synced}
             self._roll_out_ahead(step + 1)
@@ -360,7 +361,8 @@ class FlowGRPOTrainer(Trainer):
         began = time.perf_counter()
         ahead, self._ahead = self._ahead, None
         if ahead is not None:  # these rollouts are of one policy: the validation's has to wait for them
-            futures.wait([ahead.work])
+            _, seconds = self._runner.wait(ahead.work)
+            self._ahead_figures = self._engine_figures(seconds)
         self._publish_policy()
         version = self.state.global_step
         rollouts = self._collected(self.parts.validator, version, self.parts.validation)

@@ -50,9 +50,9 @@ class EngineStatistics:
     """Spent in waves."""
 
     def reset(self) -> dict[str, float]:
-        """The figures up to now, starting anew; `prompt_saved` is the share of prompt tokens that were known."""
+        """The figures up to now, starting anew; `prompt_tokens_saved` is the share of prompt tokens that were known."""
         figures = asdict(self)
-        figures["prompt_saved"] = 1 - self.computed_tokens / max(1, self.prompt_tokens)
+        figures["prompt_tokens_saved"] = 1 - self.computed_tokens / max(1, self.prompt_tokens)
         self.__init__()  # type: ignore[misc]
         return figures
 

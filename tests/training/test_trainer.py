@@ -16,6 +16,8 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file  # type: ignore[import-untyped]
 
 from evals.task import Task
+from evals.view.details import details
+from evals.view.library import Library
 from graph.errors import ModelError, ModelUnavailable
 from training import checkpoints
 from training.agents import GraphAgent
@@ -65,6 +67,10 @@ def test_reward_rises_on_a_task_that_a_tiny_model_can_learn(tmp_path: Path, poli
     before, after = sum(rewards[:3]) / 3, sum(rewards[-3:]) / 3
     assert after > 0.7
     assert after > before + 0.25
+    [source] = Library([Path(config.out)]).sources  # what people look at it with reads what was written
+    assert (len(source.index.rows), source.index.problems) == (15 * 8 * 8, [])
+    shown = details(source.index.document(0), source.tokens)
+    assert "".join(shown["drawn"][0]["pieces"]).startswith(shown["turns"][0]["reply"][:10])
     first, last = (
         read_metrics(Path(config.out) / "metrics.jsonl")[0],
         read_metrics(Path(config.out) / "metrics.jsonl")[14],
