@@ -199,13 +199,13 @@ def report_command(given: argparse.Namespace) -> int:
     from evals.metrics import summarise
     from evals.page import page
     from evals.report import markdown
-    from evals.results import read_run
+    from evals.results import read_run, write_atomically
 
     runs = [read_run(folder) for folder in given.folders]
     html: Path = given.html or given.folders[0] / "report.html"
     text = page(runs)
     try:
-        html.write_text(text, encoding="utf-8", errors="replace")
+        write_atomically(html, text.encode("utf-8", errors="replace"))
     except OSError as error:
         raise ConfigError(f"The page cannot be written to {html} ({error.strerror}); name another --html.") from None
     print(markdown([summarise(run) for run in runs]))

@@ -62,7 +62,8 @@ def build_graph(
         cache: LangGraph's node cache.
         interrupt_before: Modules to pause before, by name.
         interrupt_after: Modules to pause after, by name.
-        max_turns: The most turns that any run's context may ask for; sets LangGraph's recursion limit.
+        max_turns: The most turns that any run's context may ask for; sets LangGraph's recursion limit. A run that asks
+            for more is refused when it starts.
 
     Returns:
         The compiled graph. It takes a `question` (or `messages`) and a `Context`.
@@ -75,7 +76,8 @@ def build_graph(
     builder: StateGraph[State, Context, AgentInput, State] = StateGraph(State, Context, input_schema=AgentInput)
     retry = RetryPolicy(max_attempts=2, initial_interval=1.0, retry_on=ModelUnavailable)
     for name, module in NODES.items():
-        builder.add_node(name, _as_runnable(name, module, toolbox, by_role), retry_policy=retry)
+        action = _as_runnable(name, module, toolbox, by_role, max_turns)
+        builder.add_node(name, action, retry_policy=retry)
     # Edges that read the state, and not commands of the nodes: so a state that was edited at a pause is routed as well.
     builder.add_edge(START, "planner")
     builder.add_conditional_edges("planner", _unless_ended("executor"), ["executor", "generator"])
@@ -114,13 +116,19 @@ def _models_by_role(
 
 
 def _as_runnable(
-    name: str, module: Node, toolbox: Toolbox, models: Mapping[str, BaseChatModel | str]
+    name: str, module: Node, toolbox: Toolbox, models: Mapping[str, BaseChatModel | str], max_turns: int
 ) -> RunnableCallable:
     """A module as a node that serves `invoke` and `ainvoke` alike."""
 
     async def work(sync: bool, state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
+        context = runtime.context or Context()
+        if context.max_turns > max_turns:
+            raise ConfigError(
+                f"The setting `max_turns` is {context.max_turns}, but this graph was built for {max_turns} turns at "
+                "most: ask for fewer, or build it with build_graph(max_turns=...)."
+            )
         run = Run(
-            context=runtime.context or Context(),
+            context=context,
             toolbox=toolbox,
             models=models,
             config=config,

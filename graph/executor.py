@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from graph.errors import AgentFlowError, ContextLengthExceeded
 from graph.grounding import invented_value
 from graph.parsing import fenced_blocks, find_json, without_thinking
-from graph.prompts import clip, executor_messages
+from graph.prompts import clip, executor_messages, failed_call
 from graph.run import Run
 from graph.state import Failure, Plan, State, ToolCall, Usage
 from graph.trace import ToolModel, note_call
@@ -30,6 +30,8 @@ from tools.card import time_limit_of
 from tools.errors import ToolUnavailable
 
 Arguments = dict[str, Any]
+Reader = Callable[[str], list[Arguments] | str]
+"""Takes a reply apart into the arguments of each call, or says in a sentence what is wrong with it."""
 
 
 async def execute(state: State, run: Run) -> dict[str, Any]:
@@ -89,7 +91,8 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     if fence and argument:
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
         messages = executor_messages(tool, state, form)
-        return await run.ask_for("executor", messages, _reads_block(argument, fence, str(messages[-1].content)))
+        read = _reads_block(argument, fence, str(messages[-1].content))
+        return await run.ask_for("executor", messages, _unlike(failed_call(tool, state), read))
     most = run.context.max_calls
     schema = calls_schema(one_call, most)
     shape = json.dumps(schema["properties"]["calls"]["items"])
@@ -97,9 +100,20 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         f'Reply with a JSON object {{"calls": [...]}} that holds, for each call of the tool (usually one, at most '
         f"{most}), its arguments by this schema:\n{shape}"
     )
-    return await run.ask_for(
-        "executor", executor_messages(tool, state, form), _reads_calls(tool, one_call, most), schema=schema
-    )
+    read = _unlike(failed_call(tool, state), _reads_calls(tool, one_call, most))
+    return await run.ask_for("executor", executor_messages(tool, state, form), read, schema=schema)
+
+
+def _unlike(failed: ToolCall | None, read: Reader) -> Reader:
+    """A reader that does not take a call which is known to fail."""
+
+    def read_anew(reply: str) -> list[Arguments] | str:
+        found = read(reply)
+        if failed is not None and found == [failed["arguments"]]:
+            return "this very call was made and failed; its error is told above, so write another"
+        return found
+
+    return read_anew
 
 
 def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:
@@ -112,7 +126,7 @@ def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:
     return whole | ({"$defs": definitions} if definitions else {})
 
 
-def _reads_block(name: str, language: str, known: str) -> Callable[[str], list[Arguments] | str]:
+def _reads_block(name: str, language: str, known: str) -> Reader:
     def read(reply: str) -> list[Arguments] | str:
         text = without_thinking(reply)
         code = "\n".join(fenced_blocks(text, language)) if "```" in text else text
@@ -125,7 +139,7 @@ def _reads_block(name: str, language: str, known: str) -> Callable[[str], list[A
     return read
 
 
-def _reads_calls(tool: BaseTool, one_call: Mapping[str, Any], most: int) -> Callable[[str], list[Arguments] | str]:
+def _reads_calls(tool: BaseTool, one_call: Mapping[str, Any], most: int) -> Reader:
     def read(reply: str) -> list[Arguments] | str:
         value = find_json(without_thinking(reply))
         if value is None:

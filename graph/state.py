@@ -165,9 +165,7 @@ class State(TypedDict, total=False):
         list[dict[str, Any]], Field(description="Token ids of the planner's calls, when its model captures them."), add
     ]
     run: Annotated[RunMark, Field(description="What this run was started with.")]
-    going_on: Annotated[
-        bool, Field(description="Whether the run goes on; unset where a new one starts."), EphemeralValue(bool)
-    ]
-    speculation: Annotated[
-        Speculation | None, Field(description="The next step, where it was planned ahead."), EphemeralValue(dict)
-    ]
+    going_on: Annotated[bool, EphemeralValue(bool)]
+    """Set by the verifier for the planner's next visit; unset where a run starts."""
+    speculation: Annotated[Speculation | None, EphemeralValue(dict)]
+    """The next step, where it was planned ahead."""

@@ -12,6 +12,7 @@ Prompts of one run repeat each other, so each text is kept once and named by its
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +72,8 @@ class Trace:
         return {"turn": self._turn, "started": round(started, 4), "seconds": round(time.perf_counter() - began, 4)}
 
     def _number(self, text: str) -> int:
-        return self._texts.setdefault(text, len(self._texts))
+        # Interned, because a process that keeps thousands of runs would keep the standing prompts as often.
+        return self._texts.setdefault(sys.intern(text), len(self._texts))
 
 
 _open: ContextVar[Trace | None] = ContextVar("trace", default=None)

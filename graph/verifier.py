@@ -179,8 +179,9 @@ def grounded(verdict: Verdict, state: State, *, quotes_sources: bool) -> Verdict
         told = _quotes(verdict["reason"], new, [state["question"], *old])
         near = quotes_sources and shared_words(state["question"], " ".join(new)) >= _NEAR
         return {**verdict, "accepted": told or near}
-    claim = verdict["answer"] or verdict["reason"]
-    unsupported = unsupported_numbers(claim, [state["question"], *old, *new]) if verdict["stop"] else []
+    # A figure of the question is no finding; where only the reason tells the answer, it may quote the question.
+    claim, known = (verdict["answer"], []) if verdict["answer"] else (verdict["reason"], [state["question"]])
+    unsupported = unsupported_numbers(claim, [*known, *old, *new]) if verdict["stop"] else []
     if not unsupported:
         return verdict
     return {**verdict, "stop": False, "answer": "", "missing": f"{unsupported[0]} stands in no result: compute it"}

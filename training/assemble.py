@@ -74,7 +74,7 @@ def assemble(
         for rollout, advantage in zip(group.rollouts, values.tolist(), strict=True):
             worth[rollout.id] = advantage
             if values.any() or keep_zero_variance:
-                rows += _rows(rollout, weights[rollout.id], advantage)
+                rows += rows_of(rollout, weights[rollout.id], advantage)
     return Assembled(rows, len(rollouts), equal, len(groups) - len(compared), worth)
 
 
@@ -92,8 +92,14 @@ def _check(rollout: Rollout, temperature: float) -> None:
             )
 
 
-def _rows(rollout: Rollout, weights: Sequence[float], advantage: float) -> list[Row]:
-    """One row for each chain of turns that extend one another."""
+def rows_of(rollout: Rollout, weights: Sequence[float], advantage: float) -> list[Row]:
+    """One row for each chain of a rollout's turns that extend one another.
+
+    Args:
+        rollout: with its turns.
+        weights: w of each turn's tokens.
+        advantage: of the rollout.
+    """
     chains: list[list[int]] = []
     for number, turn in enumerate(rollout.turns):
         extended = [chain for chain in chains if _extends(turn, rollout.turns[chain[-1]])]

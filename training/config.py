@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -21,6 +21,8 @@ Count = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+S = TypeVar("S")
 
 
 def _option(description: str, default: Any = MISSING) -> Any:
@@ -132,17 +134,7 @@ class FlowGRPOConfig:
     report_to: tuple[str, ...] = _option("tensorboard, wandb, trackio, ...", ())
 
     def __post_init__(self) -> None:
-        for name in ("tools", "report_to"):
-            value = getattr(self, name)
-            if isinstance(value, str | list):
-                parts = value.split(",") if isinstance(value, str) else value
-                object.__setattr__(self, name, tuple(part.strip() for part in parts if str(part).strip()))
-        for name, adapter in _adapters().items():
-            try:
-                object.__setattr__(self, name, adapter.validate_python(getattr(self, name)))
-            except ValidationError as error:
-                said = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value ")
-                raise ConfigError(f"The setting `{name}` is {getattr(self, name)!r}; it {said}.") from None
+        check_types(self, lists=("tools", "report_to"))
         self._check()
 
     def _check(self) -> None:
@@ -197,12 +189,40 @@ class FlowGRPOConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return plain_values(self)
+
+
+def check_types(settings: Any, lists: Sequence[str] = ()) -> None:
+    """Brings each value of a frozen dataclass of settings to the type of its field.
+
+    Args:
+        settings: the object in the making.
+        lists: fields that may be written as one text, separated by commas.
+
+    Raises:
+        ConfigError: a value cannot be of its type, or is out of range.
+    """
+    for name in lists:
+        value = getattr(settings, name)
+        if isinstance(value, str | list):
+            parts = value.split(",") if isinstance(value, str) else value
+            object.__setattr__(settings, name, tuple(part.strip() for part in parts if str(part).strip()))
+    for name, adapter in _adapters(type(settings)).items():
+        try:
+            object.__setattr__(settings, name, adapter.validate_python(getattr(settings, name)))
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value ")
+            raise ConfigError(f"The setting `{name}` is {getattr(settings, name)!r}; it {said}.") from None
+
+
+def plain_values(settings: Any) -> dict[str, Any]:
+    """A dataclass of settings as plain values, for YAML."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 
 @functools.cache
-def _adapters() -> dict[str, TypeAdapter[Any]]:
-    return {name: TypeAdapter(hint) for name, hint in get_type_hints(FlowGRPOConfig, include_extras=True).items()}
+def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
 
 
 GROUPS = {
@@ -218,13 +238,13 @@ GROUPS = {
 """Headings of the settings, by the first setting under each."""
 
 
-def described() -> str:
+def described(kind: type = FlowGRPOConfig, groups: Mapping[str, str] = GROUPS) -> str:
     """All settings with what they mean and their defaults, as text."""
-    hints = get_type_hints(FlowGRPOConfig)
+    hints = get_type_hints(kind)
     lines: list[str] = []
-    for item in fields(FlowGRPOConfig):
-        if item.name in GROUPS:
-            lines += ["", f"{GROUPS[item.name]}:"]
+    for item in fields(kind):
+        if item.name in groups:
+            lines += ["", f"{groups[item.name]}:"]
         default = "required" if item.default is MISSING else f"default: {_written(item.default)}"
         choices = _choices(hints[item.name])
         lines.append(f"  --{item.name:<22} {item.metadata['description']} ({choices}{default})")
@@ -243,21 +263,26 @@ def _written(value: Any) -> str:
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FlowGRPOConfig:
-    """A configuration from a YAML file and `--key value` pairs, which win.
+    """The configuration of a run of Flow-GRPO; see `load_settings`."""
+    return load_settings(FlowGRPOConfig, path, overrides)
+
+
+def load_settings(kind: type[S], path: Path | None, overrides: Sequence[str] = ()) -> S:
+    """A dataclass of settings from a YAML file and `--key value` pairs, which win.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value is wrong.
     """
     values = dict(_from_file(path)) if path else {}
     values |= _from_pairs(overrides)
-    known = {item.name: item for item in fields(FlowGRPOConfig)}
+    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     unknown = next((name for name in values if name not in known), None)
     if unknown is not None:
         raise ConfigError(f"There is no setting {unknown!r}{_meant(unknown, known)}; --help lists them all.")
     missing = [name for name, item in known.items() if item.default is MISSING and name not in values]
     if missing:
         raise ConfigError(f"The setting `{missing[0]}` is missing: {known[missing[0]].metadata['description']}")
-    return FlowGRPOConfig(**values)
+    return kind(**values)
 
 
 def _meant(name: str, known: Mapping[str, Any]) -> str:
@@ -293,6 +318,8 @@ def _from_pairs(pairs: Sequence[str]) -> dict[str, Any]:
             if not rest:
                 raise ConfigError(f"The setting --{name} has no value; write --{name} value.")
             text = rest.pop(0)
+        if not text:
+            raise ConfigError(f"The setting --{name} has an empty value; write null to leave it unset.")
         values[name.replace("-", "_")] = _value(text)
     return values
 
@@ -301,6 +328,8 @@ def _value(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
+        return text
+    if isinstance(value, dict):  # "judge:" is a text here; no setting is a mapping
         return text
     if isinstance(value, str):  # YAML 1.1 takes 1e-6 for a text
         try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAY_CHANGE = frozenset(
     {"steps", "keep", "save_every", "report_to", "max_batch", "memory_tokens", "token_budget", "validation_every",
-     "vllm_url", "concurrency", "attempts"}
+     "vllm_url", "vllm_adapters", "concurrency", "attempts"}
 )  # fmt: skip
 """Settings that a resumed run may be given anew; any other would make it another run."""
 

@@ -224,8 +224,10 @@ class FlowGRPOTrainer(Trainer):
             more = self._collected(self.parts.collector, step, self.parts.schedule.of_step(step, round_))
             rollouts += more
             groups += groups_of(more)
-        # Groups without variance fill up what even the refilling did not yield: a step that is all right goes on.
-        return rollouts, sorted(groups, key=lambda group: not _varies(group))[:wanted]
+        if self.config.refill:
+            # Groups without variance fill up what even the refilling did not yield: a step that is all right goes on.
+            groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
+        return rollouts, groups
 
     def _refuse_nothing(self, step: int, made: Assembled, rollouts: Sequence[Rollout]) -> None:
         """A step without anything to learn from would look like training and be none."""
@@ -365,6 +367,8 @@ class FlowGRPOTrainer(Trainer):
         version = self.state.global_step
         rollouts = self._collected(self.parts.validator, version, self.parts.validation)
         self._ahead = ahead
+        if self.config.deterministic:  # a run that resumes after the validation has none of its memory either
+            self._runner.run(self.parts.engine.sync(version))
         figures = step_metrics(rollouts, version=version)
         figures |= breakdown(rollouts)
         figures["pass_rate"] = figures.pop("solved", 0.0)
@@ -481,8 +485,9 @@ class FlowGRPOTrainer(Trainer):
             validations = self.parts.validator.store if self.parts.validator else None
             if validations is not None:
                 validations.discard_from(done + 1 if kept else 0)
-            for line in read_metrics(self._metrics.path) if kept else ():
-                self._alarms.check(line)  # what is unusual is told by the steps before
+            for line in read_metrics(self._metrics.path) if self._metrics.path.exists() else ():
+                if "loss" in line:  # what is unusual is told by the steps before
+                    self._alarms.check(line)
         self.accelerator.wait_for_everyone()
         self.args.eval_on_start = self.args.eval_on_start and not kept  # a checkpoint's validation stands
         random.seed(self.config.seed)

@@ -36,7 +36,7 @@ LARGEST_GAP = 0.05
 
 STEPS = 3
 _RANK = 8
-_PATIENCE = 900.0
+_PATIENCE = 1800.0
 """Seconds that the server may take to start."""
 
 
@@ -104,7 +104,10 @@ def serving(commands: Path, model: Path, port: int, log: Path) -> Iterator[str]:
     }  # fmt: skip
     environment.pop("PYTHONPATH", None)
     with log.open("wb") as file:
-        server = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)  # noqa: S603
+        # A session of its own: an interrupt ends the training first, and then the server.
+        server = subprocess.Popen(  # noqa: S603
+            command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         address = f"http://127.0.0.1:{port}"
         _wait_for(f"{address}/health", server, log)
@@ -129,7 +132,7 @@ def train_against(url: str, model: Path, run: Path) -> None:
         validation=_tasks(run.with_suffix(".heldout.jsonl"), [f"How many people live in {city}?" for city in cities]),
         validation_every=STEPS, reward="training.vllm_check:vowels", tools=("python",), direct_arguments=True,
         verify="rules", answer="last_result", analyse=False, max_turns=2, max_result_chars=200,
-        steps=STEPS, tasks_per_step=4, group_size=4, max_tokens=24, max_context=2048, token_budget=4096,
+        steps=STEPS, tasks_per_step=2, group_size=4, max_tokens=24, max_context=2048, token_budget=4096,
         lora_rank=_RANK, lora_alpha=2 * _RANK, learning_rate=1e-3, save_every=STEPS,
     )  # fmt: skip
     train(config)

@@ -103,7 +103,7 @@ class Source:
             "generation": index.generation,
             "unread": index.unread,
             "problems": index.problems,
-            "measured": self._size(METRICS),
+            "measured": self._size(METRICS) + self._size(ALARMS),
         }
 
     def _size(self, name: str) -> int:

@@ -30,7 +30,7 @@ def test_it_presents_itself(python: BaseTool) -> None:
 
 def test_the_examples_of_its_card_are_right(python: BaseTool) -> None:
     answers = [python.invoke({"code": example.input}) for example in card_of(python).examples]
-    assert answers == ["764", "1333.0", "38"]
+    assert answers == ["764", "1333.0", "38", "((2 * 9) - 5)"]
 
 
 @pytest.mark.parametrize(

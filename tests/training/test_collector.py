@@ -360,3 +360,8 @@ def test_a_torn_last_line_is_left_out_and_other_damage_is_told(tmp_path: Path) -
         list(read_rollouts(tmp_path))
     with pytest.raises(DataError, match="holds no rollouts"):
         list(read_rollouts(tmp_path / "nowhere"))
+
+
+def test_runs_that_are_trained_on_do_not_plan_ahead() -> None:
+    with pytest.raises(ConfigError, match="speculate"):
+        GraphAgent(replace(DIRECT, speculate=True), tools=[number_tool()])

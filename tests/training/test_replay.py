@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,17 @@ def test_rollouts_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "wanted: shout" in shown
     assert main(["show", str(run), "--step", "9"]) == 2
     assert main(["show", str(run / "nowhere")]) == 2
+
+
+def test_rollouts_are_read_without_torch(run: Path) -> None:
+    code = (
+        "import sys; from training.replay import main; main(sys.argv[1:]); "
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", code, "show", str(run), "--limit", "1"]
+    shown = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    assert shown.startswith("=== 0/")
 
 
 def test_rollouts_scored_anew_can_be_trained_on(run: Path, tmp_path: Path, policy_folder: Path) -> None:

@@ -16,6 +16,8 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file  # type: ignore[import-untyped]
 
 from evals.task import Task
+from evals.view.details import details
+from evals.view.library import Library
 from graph.errors import ModelError, ModelUnavailable
 from training import checkpoints
 from training.agents import GraphAgent
@@ -65,6 +67,10 @@ def test_reward_rises_on_a_task_that_a_tiny_model_can_learn(tmp_path: Path, poli
     before, after = sum(rewards[:3]) / 3, sum(rewards[-3:]) / 3
     assert after > 0.7
     assert after > before + 0.25
+    [source] = Library([Path(config.out)]).sources  # what people look at it with reads what was written
+    assert (len(source.index.rows), source.index.problems) == (15 * 8 * 8, [])
+    shown = details(source.index.document(0), source.tokens)
+    assert "".join(shown["drawn"][0]["pieces"]).startswith(shown["turns"][0]["reply"][:10])
     first, last = (
         read_metrics(Path(config.out) / "metrics.jsonl")[0],
         read_metrics(Path(config.out) / "metrics.jsonl")[14],
@@ -234,7 +240,7 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--out", "TASKS_FOLDER"], "is not empty"),
         (["--out", "TASKS"], "cannot be used"),
         (["--config", "TASKS_FOLDER"], "cannot be read"),
-        (["--config", "TASKS"], "must be a list of"),
+        (["--config", "TASKS"], "is not YAML"),
         (["--tasks", "benchmark:trivia"], "choose one of bamboogle"),
         (["--tasks", "hub:someone"], "names no file"),
         (["--steps", "many"], "`steps` is 'many'"),
@@ -242,7 +248,8 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--group_size", "1"], "`group_size`"),
         (["--max_tokens", "9000"], "max_tokens must be less than max_context"),
         (["--max_seconds", "0.5"], "`max_seconds`"),
-        (["--tools", ""], "names no tool"),
+        (["--tools", ""], "has an empty value"),
+        (["--tools", "[]"], "names no tool"),
         (["--beta", "-1"], "`beta`"),
         (["--clip_low", "2"], "clip_low must be within 0..1"),
         (["--lr_scheduler", "sometimes"], "choose one of linear"),
@@ -250,7 +257,7 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--report_to", "wandb"], "pip install wandb"),
         (["--validation_every", "2"], "validation_every needs validation"),
         (["--validation_limit", "5"], "without validation"),
-        (["--replay", "nowhere"], "holds no rollouts"),
+        (["--replay", "nowhere"], "nowhere holds no rollouts"),
         (["--replay", "nowhere", "--refill", "2"], "whose place replay takes"),
         (["--reward", "judge:"], "no reward 'judge:'"),
         (["--reward", "tests.training.toy:nothing"], "cannot be imported"),
@@ -261,7 +268,8 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--agent", "null", "--tools", "python", "--agent_model", "one of them"], "names no model"),
         (["--agent", "null", "--tools", "python", "--agent_model", "m@http://127.0.0.1:9/v1"], "127.0.0.1:9"),
         (["--agent", "null", "--role", "verifier", "--verify", "rules"], "leaves it without work"),
-        (["--agent", "tests.training.toy:toy_tools"], "makes a list"),
+        (["--agent", "tests.training.toy:toy_tools"], "must be a function of one argument"),
+        (["--agent", "tests.training.toy:NAMES"], "makes a tuple"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(

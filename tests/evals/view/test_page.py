@@ -249,18 +249,17 @@ def test_a_group_at_one_step_stands_beside_the_same_at_another(page: Page, home:
         "step 7",
     ]
     groups = list(groups_of(list(read_rollouts(folder / "training" / "rollouts"))))
+    shown = "[...document.querySelectorAll('[data-advantage]')].map((e) => [e.dataset.key, +e.dataset.advantage])"
+    every = "return Data.sets[2].rows.map((row) => [row.key, Data.advantage(row, arguments[0])])"
     for step in (1, 7):
         group = next(g for g in groups if g.task.id == "t0" and g.rollouts[0].step == step)
-        worth = dict(zip((r.id for r in group.rollouts), advantages(group.rewards), strict=True))
-        shown = dict(
-            page.js(
-                "return [...document.querySelectorAll('[data-advantage]')]"
-                ".map((e) => [e.dataset.key, +e.dataset.advantage])"
-            )
-        )
-        assert {key: value for key, value in shown.items() if key.startswith(f"{step}/")} == pytest.approx(
-            worth, abs=1e-5
-        )
+        for estimator in ("grpo", "no_std", "rloo"):
+            worth = dict(zip((r.id for r in group.rollouts), advantages(group.rewards, estimator), strict=True))
+            found = dict(page.js(every, estimator))
+            assert {key: found[key] for key in worth} == pytest.approx(worth)
+            if estimator == "grpo":
+                told = dict(page.js(f"return {shown}"))
+                assert {key: value for key, value in told.items() if key in worth} == pytest.approx(worth, abs=1e-5)
     page.choose("[data-choice='step j']", "4")
     page.until("return [...document.querySelectorAll('.side h3')].some((e) => e.textContent === 'step 4')")
     assert "j=4" in page.js("return location.hash")
