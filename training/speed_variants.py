@@ -121,22 +121,22 @@ class Stock:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        from datasets import Dataset
-        from trl import GRPOConfig, GRPOTrainer
+        import datasets
+        import trl
 
         self.model = model
         on_cpu = next(model.parameters()).device.type == "cpu"
         self._folder = tempfile.TemporaryDirectory(prefix="trl-")
-        arguments = GRPOConfig(
+        arguments = trl.GRPOConfig(
             output_dir=self._folder.name, per_device_train_batch_size=2, num_generations=2, beta=0.0,
             loss_type="grpo", temperature=1.0, report_to=[], use_cpu=on_cpu, bf16=not on_cpu, disable_dropout=True,
             gradient_checkpointing_kwargs={"use_reentrant": False}, disable_tqdm=True,
         )  # fmt: skip
-        self.trainer = GRPOTrainer(
+        self.trainer = trl.GRPOTrainer(
             model,
             reward_funcs=lambda prompts, **_: [0.0] * len(prompts),
             args=arguments,
-            train_dataset=Dataset.from_dict({"prompt": ["x", "y"]}),
+            train_dataset=datasets.Dataset.from_dict({"prompt": ["x", "y"]}),
             processing_class=_tokenizer(),
         )
         model.train()
