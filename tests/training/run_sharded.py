@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
 from tests.training.toy import toy_config
@@ -41,6 +41,7 @@ def main() -> None:
         if named.get("fsdp_plugin") is not None and self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type = DistributedType.FSDP
             self.fsdp_plugin = named["fsdp_plugin"]
+            PartialState._shared_state["distributed_type"] = DistributedType.FSDP  # where later states look it up
 
     AcceleratorState.__init__ = sharding
     train(toy_config(options.folder, options.model, **options.settings))
