@@ -16,7 +16,7 @@ const Plots = (() => {
     const whole = (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? String(tick) : ""));
     return [
       { ...common, size: 26, values: given.x || whole },
-      { ...common, size: 48, values: (_, ticks) => ticks.map((tick) => Format.figure(tick)) },
+      { ...common, size: 56, values: (_, ticks) => ticks.map((tick) => Format.figure(tick)) },
     ];
   }
 
