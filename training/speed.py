@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def say(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # GRPOTrainer would tell the Hub that it was made
     try:
         from training.speed_benchmark import measure, peak_of
 

@@ -154,7 +154,7 @@ def test_variants_take_turns_and_stop_in_time() -> None:
     assert all(len(timings) == 1 for timings in found.values())
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_the_command_reports_what_the_issue_asks_for(capsys: pytest.CaptureFixture[str]) -> None:
     words = "--model tiny --groups 1 --group-size 4 --turns 2 --prompt 60 --completion 6 --repeats 1 --phases --json"
     assert main(words.split()) == 0
