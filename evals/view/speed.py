@@ -1,6 +1,6 @@
 """How fast a big training run is read, and what that takes: `python -m evals.view.speed --rollouts 10000 --json`.
 
-It writes rollouts of a usual size (three turns, 6,000 prompt ids, the prompts of every role: about 70 kB a line) into a
+It writes rollouts of a usual size (three turns, 6,000 prompt ids, the prompts of every role: about 80 kB a line) into a
 temporary folder, then measures a fresh process that reads them, and the answers that a first view asks for.
 """
 

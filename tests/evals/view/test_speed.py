@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,12 @@ ROLLOUTS = 10_000
 
 
 @pytest.fixture(scope="module")
-def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training run of that many rollouts."""
+def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A training run of that many rollouts: 800 MB, which do not outlive the tests."""
     folder = tmp_path_factory.mktemp("big") / "run"
     write_rollouts(folder, ROLLOUTS)
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 def test_ten_thousand_rollouts_are_read_quickly_and_in_little_memory(big: Path) -> None:
