@@ -184,7 +184,7 @@ HOSTILE = (
 """Markup, handlers, links, templates, text that turns around, control characters, half a surrogate pair."""
 
 
-def hostile(folder: Path, giant: int = 3_000_000) -> Path:
+def hostile(folder: Path, giant: int = 1_000_000) -> Path:
     """An evaluation, a training run and a saved run in which every text attacks the reader."""
     folder.mkdir(parents=True, exist_ok=True)
     bad = turn(HOSTILE, HOSTILE, HOSTILE + "A" * giant)

@@ -20,6 +20,8 @@ from .samples import evaluation, hostile, saved_run, training
 
 Serve = Callable[..., Server]
 
+pytestmark = pytest.mark.timeout(900)  # a browser on a busy machine takes its time
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -19,6 +19,8 @@ from .conftest import Page, serving
 ROOT = Path(__file__).parents[3]
 ROLLOUTS = 10_000
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
