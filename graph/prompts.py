@@ -150,8 +150,8 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     shown = ""
     if fence := (tool.metadata or {}).get("fence"):  # a program may serve the whole question; a search would copy it
         goal = f"Question (for reference): {state['question']}\n\n{goal}"
-        programs = [f"Sub-goal: {one.sub_goal}\n```{fence}\n{one.input}\n```" for one in card.examples]
-        shown = "\n\n".join(["\n\nExamples:", *programs]) if programs else ""
+        if card.program:
+            shown = f"\n\nExample:\n\nSub-goal: {card.program.sub_goal}\n```{fence}\n{card.program.input}\n```"
     facts = results_text(accepted_turns(state))
     # A figure that was neither asked about nor found is made up, and must not reach a tool.
     if plan["context"] and not unsupported_numbers(plan["context"], [state["question"], facts]):

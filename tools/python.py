@@ -71,20 +71,18 @@ CARD = ToolCard(
             sub_goal="Compute 1927 - 1889",
             input="print(1927 - 1889)",
         ),
-        Example(
-            question="How can 2, 5 and 9 be combined by + - * / into 13?",
-            reason="A program can try all combinations.",
-            context="2, 5, 9 and the value 13",
-            sub_goal="Find an expression of 2, 5 and 9 whose value is 13",
-            input=_SEARCH,
-        ),
     ),
     limitations=("It knows no facts: names, places, events and figures have to be looked up with a search tool.",),
+    program=Example(
+        question="How can 2, 5 and 9 be combined by + - * / into 13?",
+        reason="A program can try all combinations.",
+        context="2, 5, 9 and the value 13",
+        sub_goal="Find an expression of 2, 5 and 9 whose value is 13",
+        input=_SEARCH,
+    ),
     best_practices=(
         "Each program stands alone, computes exactly, and prints only the result.",
         "Write figures from earlier results into the program exactly as they stand there.",
-        "What has to be found (an expression, an order, a smallest number) is found by loops over all candidates, each "
-        "tested by the program; never guess it.",
     ),
 )
 
