@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 QUESTION ?= How many days lie between 14 July 1789 and 20 July 1969?
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check screenshots clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m graph "$(QUESTION)" --tools python
@@ -21,9 +21,18 @@ types: $(VENV)/.dev
 
 check: test lint types
 
+# The pictures of README: a toy training and two evaluations, then a headless browser (Debian: chromium chromium-driver).
+screenshots: $(VENV)/.dev
+	$(BIN)/python -m tests.evals.view.pictures --out docs
+
+# Debian and Ubuntu leave ensurepip out of python3; there pip, if it is installed, sets up the environment's own.
 $(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or newer, or set it with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set it with: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) >$(VENV).log 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; } >>$(VENV).log 2>&1 || { \
+	  cat $(VENV).log >&2; rm -rf $(VENV) $(VENV).log; \
+	  echo "The environment $(VENV) could not be made: install Python's venv (on Debian or Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+	@rm -f $(VENV).log
 
 # The stamps are made anew when what they depend on changes. torch comes first and alone, so that nothing else chooses its build.
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt

@@ -1,7 +1,7 @@
 """Know how good an agent is: benchmarks, exact scorers, a runner and reports.
 
-`python -m evals run|report|compare|list` is the command line. From Python, a `Task` and its `score` are what training
-uses as its reward:
+`python -m evals run|report|compare|view|list` is the command line. From Python, a `Task` and its `score` are what
+training uses as its reward:
 
     from evals import load_tasks, score
 

@@ -63,10 +63,18 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--max-tokens", type=int, metavar="N", help="longest reply of a model")
     run.add_argument("--temperature", type=float, metavar="T")
     run.add_argument("--planner-temperature", type=float, metavar="T")
-    run.add_argument("--no-analyse", action="store_true", help="skip the analysis of the question")
+    run.add_argument(
+        "--no-analysis",
+        "--no-analyse",
+        dest="no_analyse",
+        action="store_true",
+        help="skip the analysis of the question",
+    )
     run.add_argument("--direct-arguments", action="store_true", help="the planner writes the input of simple tools")
     run.add_argument("--verify", choices=("model", "rules"))
     run.add_argument("--answer", choices=("model", "last_result"))
+    run.add_argument("--brief-verdicts", action="store_true", help="tell the planner of an accepted step only that")
+    run.add_argument("--speculate", action="store_true", help="plan the next step while the last is judged")
     run.add_argument("--judge", metavar="SPEC", help="a model whose opinion is recorded beside the exact score")
     run.add_argument("--block-leaks", action="store_true", help="withhold search results that quote the question")
     run.add_argument("--retry-failures", action="store_true", help="ask the questions again whose surroundings failed")
@@ -87,6 +95,8 @@ def options_from(given: argparse.Namespace) -> Options:
         "direct_arguments": given.direct_arguments or None,
         "verify": given.verify,
         "answer": given.answer,
+        "brief_verdicts": given.brief_verdicts or None,
+        "speculate": given.speculate or None,
     }
     tools = None
     if given.tools is not None:
@@ -189,13 +199,13 @@ def report_command(given: argparse.Namespace) -> int:
     from evals.metrics import summarise
     from evals.page import page
     from evals.report import markdown
-    from evals.results import read_run
+    from evals.results import read_run, write_atomically
 
     runs = [read_run(folder) for folder in given.folders]
     html: Path = given.html or given.folders[0] / "report.html"
     text = page(runs)
     try:
-        html.write_text(text, encoding="utf-8", errors="replace")
+        write_atomically(html, text.encode("utf-8", errors="replace"))
     except OSError as error:
         raise ConfigError(f"The page cannot be written to {html} ({error.strerror}); name another --html.") from None
     print(markdown([summarise(run) for run in runs]))

@@ -92,7 +92,7 @@ def scripted_run(turns: int, tools: tuple[str, ...] = ("compute", "lookup")) -> 
             return json.dumps({"calls": [{"query": str(hash(str(request.messages[-1]["content"])) % 10**6)}]})
         if request.role == "verifier":
             last = "stop" if turn >= turns else "continue"
-            return json.dumps({"reason": f"{turn} of {turns} are known", "result": "accept", "next": last})
+            return json.dumps({"reason": "one more item is known", "result": "accept", "next": last})
         return "Answer: 42" if request.role == "generator" else "The question asks for some items, one after the other."
 
     return reply
@@ -179,6 +179,8 @@ class FakeModelServer:
         reply = made if isinstance(made, ChatReply) else ChatReply(made)
         if self._latency + reply.delay:
             await asyncio.sleep(self._latency + reply.delay)
+            if writer.is_closing():
+                raise ConnectionAbortedError  # the client gave up meanwhile
         if reply.raw is not None or reply.status != 200:
             _send(
                 writer,

@@ -195,7 +195,7 @@ class ResultFile:
             self._claim()
             if before is None:
                 self._is_new = True
-                _write_atomically(self.folder / RUN, _settings_text(self._settings))
+                write_atomically(self.folder / RUN, _settings_text(self._settings))
             self._open()
         except OSError as error:
             self._close()
@@ -257,7 +257,7 @@ class ResultFile:
     def _replace(self, results: Iterable[Result]) -> None:
         results = list(results)
         with self._lock:
-            _write_atomically(self.path, b"".join(map(to_line, results)))
+            write_atomically(self.path, b"".join(map(to_line, results)))
             os.close(self._descriptor)
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             self._results = {result.key: result for result in results}
@@ -303,7 +303,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "its settings differ"
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file so that, whatever happens, either the old or the new content is there."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:

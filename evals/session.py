@@ -172,6 +172,9 @@ def _as_settings(context: Context, mode: str) -> dict[str, Any]:
     settings["planner_model"] = settings.pop("planner")
     settings["tools"] = list(settings["tools"] or ())
     settings["ask_before"] = list(settings["ask_before"])
+    for name in ("brief_verdicts", "speculate"):  # not in the folders of runs made before these options
+        if not settings[name]:
+            del settings[name]
     if mode == "direct":
         return {name: settings[name] for name in ("model", "generator", "max_tokens", "temperature")}
     return settings

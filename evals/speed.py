@@ -1,9 +1,15 @@
 """What a run costs besides its models: real graph, fake model server, fixed latency.
 
     python -m evals.speed --rollouts 256 --turns 3 --latency-ms 50 [--processes 2] [--json]
+    python -m evals.speed --rollouts 4 --speculate [--model embedded] [--seed S] [--json]
+    python -m evals.speed --questions 200 [--json]      # the evaluation's own cost: runner, scorer, results on disk
 
 The server runs in a process of its own and answers every request with a valid reply after the latency. `ideal_seconds`
 is the latency of one run's calls, one after the other: what all runs would take if nothing else cost anything.
+
+With `--speculate` the same questions are asked one after the other, plainly and planning ahead (`graph.speculation`),
+and their answers, steps and seconds are compared. With a real model (`--model embedded`) the questions are those of
+`evals/own`, drawn by `--seed`.
 """
 
 from __future__ import annotations
@@ -22,10 +28,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 
 from langchain_core.tools import BaseTool, StructuredTool
 
 from evals.collector import collect_less_often
+from evals.overhead import QuestionsReport, measure_questions
+from evals.speculation import AheadReport, compare_ahead
+from graph import Context
+from graph.errors import AgentFlowError
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ def _cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
 
 def roll_out(rollouts: int, turns: int, url: str) -> tuple[int, float]:
     """Run the graph on one event loop; returns the number of model calls and the CPU seconds of this process."""
-    from graph import Context, build_graph
+    from graph import build_graph
 
     context = Context(model=f"fake@{url}", max_turns=turns)
     graph = build_graph(tools=bench_tools())
@@ -150,6 +161,27 @@ def measure(rollouts: int, turns: int, latency_ms: float, processes: int = 1) ->
     )
 
 
+def measure_ahead(rollouts: int, turns: int, latency_ms: float, model: str | None = None, seed: int = 0) -> AheadReport:
+    """Compare plain runs with runs that plan ahead, with the fake server or with `model` on questions drawn by `seed`.
+
+    Raises:
+        AgentFlowError: the model cannot be used.
+    """
+
+    if model is None:
+        questions = [f"Question {number}: which item comes last?" for number in range(rollouts)]
+        with fake_server(turns, latency_ms) as url:
+            context = Context(model=f"fake@{url}", max_turns=turns + 1)  # so that the last step is planned in vain
+            return asyncio.run(compare_ahead(questions, bench_tools(), context))
+    from evals.benchmarks import benchmark
+    from evals.data import load_tasks, sample
+
+    own = benchmark("own")
+    questions = [task.prompt for task in sample(load_tasks(own.name, None), rollouts, seed)]
+    context = Context(model=model, corpus=str(Path(__file__).with_name(own.packaged_corpus or "")))
+    return asyncio.run(compare_ahead(questions, ["python", "local_search"], context))
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -160,10 +192,28 @@ def main() -> int:
     parser.add_argument("--latency-ms", type=float, default=50.0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--speculate", action="store_true", help="compare plain runs with runs that plan ahead")
+    parser.add_argument("--questions", type=int, default=0, metavar="N", help="time an evaluation of N questions")
+    parser.add_argument("--seed", type=int, default=0, help="with --model: draws the questions")
+    parser.add_argument("--model", metavar="SPEC", help="with --speculate: a real model instead of the fake server")
     options = parser.parse_args()
-    if min(options.rollouts, options.turns, options.processes) < 1 or options.latency_ms < 0:
-        parser.error("rollouts, turns and processes must be at least 1, the latency at least 0")
-    report = measure(options.rollouts, options.turns, options.latency_ms, options.processes)
+    if options.model and not options.speculate:
+        parser.error("--model goes with --speculate; without a model's own time only the fake server measures the rest")
+    if min(options.rollouts, options.turns, options.processes) < 1 or min(options.latency_ms, options.questions) < 0:
+        parser.error("rollouts, turns and processes must be at least 1, latency and questions at least 0")
+    report: SpeedReport | AheadReport | QuestionsReport
+    if options.questions:
+        with fake_server(options.turns, options.latency_ms) as url:
+            context = Context(model=f"fake@{url}", max_turns=options.turns)
+            report = measure_questions(options.questions, bench_tools(), context)
+    elif options.speculate:
+        try:
+            report = measure_ahead(options.rollouts, options.turns, options.latency_ms, options.model, options.seed)
+        except AgentFlowError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 2
+    else:
+        report = measure(options.rollouts, options.turns, options.latency_ms, options.processes)
     if options.json:
         sys.stdout.write(json.dumps(asdict(report)) + "\n")
     else:

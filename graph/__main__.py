@@ -62,6 +62,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--verify", choices=("model", "rules"))
     parser.add_argument("--answer", choices=("model", "last_result"))
+    parser.add_argument("--brief-verdicts", action="store_true", help="tell the planner of an accepted step no more "
+                        "than that")  # fmt: skip
+    parser.add_argument("--speculate", action="store_true", help="plan the next step while the last is judged: the "
+                        "same answer, sooner with --brief-verdicts")  # fmt: skip
     parser.add_argument("--report", action="store_true", help="write a long report as well")
     parser.add_argument("--mode", choices=("agent", "direct"), default="agent", help="direct: the bare model, no tools")
     parser.add_argument(
@@ -99,6 +103,8 @@ def context_from(options: argparse.Namespace) -> Context:
         "analyse": False if options.no_analysis else None,
         "verify": options.verify,
         "answer": options.answer,
+        "brief_verdicts": options.brief_verdicts or None,
+        "speculate": options.speculate or None,
         "report": options.report or None,
     }
     return Context(**{name: value for name, value in given.items() if value is not None})

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph._internal._runnable import RunnableCallable  # the public RunnableLambda adds a traced run per node
-from langgraph.graph import START, StateGraph
+from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
-from langgraph.types import Command, RetryPolicy
+from langgraph.types import RetryPolicy
 
 from graph.connections import run_sync
 from graph.context import Context
@@ -33,13 +33,7 @@ if TYPE_CHECKING:
 
 AgentGraph = CompiledStateGraph[State, Context, AgentInput, State]
 
-NODES: dict[str, tuple[Node, tuple[str, ...]]] = {
-    "planner": (plan, ("executor", "generator")),
-    "executor": (execute, ("verifier",)),
-    "verifier": (verify, ("planner", "generator")),
-    "generator": (generate, ()),
-}
-"""Each module's function, and where it may route."""
+NODES: dict[str, Node] = {"planner": plan, "executor": execute, "verifier": verify, "generator": generate}
 
 NODES_PER_TURN = 3
 
@@ -68,7 +62,8 @@ def build_graph(
         cache: LangGraph's node cache.
         interrupt_before: Modules to pause before, by name.
         interrupt_after: Modules to pause after, by name.
-        max_turns: The most turns that any run's context may ask for; sets LangGraph's recursion limit.
+        max_turns: The most turns that any run's context may ask for; sets LangGraph's recursion limit. A run that asks
+            for more is refused when it starts.
 
     Returns:
         The compiled graph. It takes a `question` (or `messages`) and a `Context`.
@@ -80,10 +75,15 @@ def build_graph(
     by_role = _models_by_role(models)
     builder: StateGraph[State, Context, AgentInput, State] = StateGraph(State, Context, input_schema=AgentInput)
     retry = RetryPolicy(max_attempts=2, initial_interval=1.0, retry_on=ModelUnavailable)
-    for name, (module, destinations) in NODES.items():
-        action = _as_runnable(name, module, toolbox, by_role)
-        builder.add_node(name, action, destinations=destinations, retry_policy=retry)
+    for name, module in NODES.items():
+        action = _as_runnable(name, module, toolbox, by_role, max_turns)
+        builder.add_node(name, action, retry_policy=retry)
+    # Edges that read the state, and not commands of the nodes: so a state that was edited at a pause is routed as well.
     builder.add_edge(START, "planner")
+    builder.add_conditional_edges("planner", _unless_ended("executor"), ["executor", "generator"])
+    builder.add_edge("executor", "verifier")
+    builder.add_conditional_edges("verifier", _unless_ended("planner"), ["planner", "generator"])
+    builder.add_edge("generator", END)
     compiled = builder.compile(
         checkpointer=checkpointer,
         store=store,
@@ -93,6 +93,13 @@ def build_graph(
         name="agentflow",
     )
     return compiled.with_config(recursion_limit=NODES_PER_TURN * max_turns + 2)
+
+
+def _unless_ended(following: str) -> Callable[[State], str]:
+    def route(state: State) -> str:
+        return "generator" if state.get("ended_by") else following
+
+    return route
 
 
 def _models_by_role(
@@ -109,26 +116,32 @@ def _models_by_role(
 
 
 def _as_runnable(
-    name: str, module: Node, toolbox: Toolbox, models: Mapping[str, BaseChatModel | str]
+    name: str, module: Node, toolbox: Toolbox, models: Mapping[str, BaseChatModel | str], max_turns: int
 ) -> RunnableCallable:
     """A module as a node that serves `invoke` and `ainvoke` alike."""
 
-    async def work(sync: bool, state: State, config: RunnableConfig, runtime: Runtime[Context]) -> Command[str]:
+    async def work(sync: bool, state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
+        context = runtime.context or Context()
+        if context.max_turns > max_turns:
+            raise ConfigError(
+                f"The setting `max_turns` is {context.max_turns}, but this graph was built for {max_turns} turns at "
+                "most: ask for fewer, or build it with build_graph(max_turns=...)."
+            )
         run = Run(
-            context=runtime.context or Context(),
+            context=context,
             toolbox=toolbox,
             models=models,
             config=config,
             sync=sync,
             seconds_before=state.get("seconds", 0.0),
+            turn=len(state.get("memory", [])) + 1,
         )
-        result: Command[str] = await module(state, run)
-        return result
+        return await module(state, run)
 
-    def on_thread(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> Command[str]:
+    def on_thread(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
         return run_sync(work(True, state, config, runtime))
 
-    async def on_loop(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> Command[str]:
+    async def on_loop(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
         return await work(False, state, config, runtime)
 
     return RunnableCallable(on_thread, on_loop, name=name)
@@ -155,9 +168,8 @@ async def answer_now(
     run = Run(
         context, Toolbox(tools), _models_by_role(models), {}, sync=False, seconds_before=state.get("seconds", 0.0)
     )
-    update = (await generate(state, run)).update
-    assert isinstance(update, dict)
+    update = await generate(state, run)
     usage = add_usage(state.get("usage", {}), update.pop("usage"))
     seconds = state.get("seconds", 0.0) + update.pop("seconds")
-    ended: State = {**state, **update, "usage": usage, "seconds": seconds, "ended_by": "interrupt"}
-    return ended
+    ended = {**state, **update, "usage": usage, "seconds": seconds, "ended_by": "interrupt"}
+    return cast(State, ended)

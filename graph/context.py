@@ -63,6 +63,15 @@ class Context:
     answer: Literal["model", "last_result"] = _option(
         "Whether a model writes the answer, or the last accepted result is the answer.", "model"
     )
+    brief_verdicts: bool = _option(
+        "Whether the planner is told of an accepted step only that it was accepted, not what the verifier says of it.",
+        False,
+    )
+    speculate: bool = _option(
+        "Whether the next step is planned while the last is judged, in the hope that it is accepted without a word: "
+        "sooner with `brief_verdicts`, the same answer in any case, and a model call in vain at each stop.",
+        False,
+    )
     report: bool = _option("Whether a long report is written as well.", False)
     ask_before: tuple[str, ...] = _option("Tools before whose calls a human is asked (by an interrupt).", ())
 

@@ -31,7 +31,7 @@ async def answer_directly(question: str, context: Context | None = None, config:
     model = model_for("generator", context or Context(), {})
     messages = direct_messages(question)
     reply = await call_model(model, messages, config or {}, None)
-    note_reply("generator", messages, reply, began)
+    note_reply("generator", 0, messages, reply, began)
     cost = reply.usage_metadata
     seconds = time.perf_counter() - began
     usage = Usage(
@@ -75,5 +75,5 @@ async def analyse(
     model = model_for("analyst", context, models or {})
     messages = analyst_messages(question, "")
     reply = await call_model(model, messages, config or {}, None)
-    note_reply("analyst", messages, reply, began)
+    note_reply("analyst", 0, messages, reply, began)
     return without_thinking(str(reply.text))

@@ -15,13 +15,13 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig, patch_config
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.errors import GraphBubbleUp
-from langgraph.types import Command, interrupt
+from langgraph.types import interrupt
 from pydantic import BaseModel, ValidationError
 
 from graph.errors import AgentFlowError, ContextLengthExceeded
 from graph.grounding import invented_value
 from graph.parsing import fenced_blocks, find_json, without_thinking
-from graph.prompts import clip, executor_messages
+from graph.prompts import clip, executor_messages, failed_call
 from graph.run import Run
 from graph.state import Failure, Plan, State, ToolCall, Usage
 from graph.trace import ToolModel, note_call
@@ -30,9 +30,11 @@ from tools.card import time_limit_of
 from tools.errors import ToolUnavailable
 
 Arguments = dict[str, Any]
+Reader = Callable[[str], list[Arguments] | str]
+"""Takes a reply apart into the arguments of each call, or says in a sentence what is wrong with it."""
 
 
-async def execute(state: State, run: Run) -> Command[str]:
+async def execute(state: State, run: Run) -> dict[str, Any]:
     """Carry out the planned step.
 
     Raises:
@@ -48,7 +50,7 @@ async def execute(state: State, run: Run) -> Command[str]:
         else:
             arguments, refusal = _ask_human(tool, arguments, plan, run)
             update["calls"] = [refusal] if refusal else await _call_all(tool, arguments, run)
-    return Command(goto="verifier", update={**update, "usage": run.usage, "seconds": run.seconds})
+    return {**update, "usage": run.usage, "seconds": run.seconds}
 
 
 def text_argument(schema: Mapping[str, Any]) -> str | None:
@@ -89,7 +91,8 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     if fence and argument:
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
         messages = executor_messages(tool, state, form)
-        return await run.ask_for("executor", messages, _reads_block(argument, fence, str(messages[-1].content)))
+        read = _reads_block(argument, fence, str(messages[-1].content))
+        return await run.ask_for("executor", messages, _unlike(failed_call(tool, state), read))
     most = run.context.max_calls
     schema = calls_schema(one_call, most)
     shape = json.dumps(schema["properties"]["calls"]["items"])
@@ -97,9 +100,20 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         f'Reply with a JSON object {{"calls": [...]}} that holds, for each call of the tool (usually one, at most '
         f"{most}), its arguments by this schema:\n{shape}"
     )
-    return await run.ask_for(
-        "executor", executor_messages(tool, state, form), _reads_calls(tool, one_call, most), schema=schema
-    )
+    read = _unlike(failed_call(tool, state), _reads_calls(tool, one_call, most))
+    return await run.ask_for("executor", executor_messages(tool, state, form), read, schema=schema)
+
+
+def _unlike(failed: ToolCall | None, read: Reader) -> Reader:
+    """A reader that does not take a call which is known to fail."""
+
+    def read_anew(reply: str) -> list[Arguments] | str:
+        found = read(reply)
+        if failed is not None and found == [failed["arguments"]]:
+            return "this very call was made and failed; its error is told above, so write another"
+        return found
+
+    return read_anew
 
 
 def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:
@@ -112,7 +126,7 @@ def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:
     return whole | ({"$defs": definitions} if definitions else {})
 
 
-def _reads_block(name: str, language: str, known: str) -> Callable[[str], list[Arguments] | str]:
+def _reads_block(name: str, language: str, known: str) -> Reader:
     def read(reply: str) -> list[Arguments] | str:
         text = without_thinking(reply)
         code = "\n".join(fenced_blocks(text, language)) if "```" in text else text
@@ -125,7 +139,7 @@ def _reads_block(name: str, language: str, known: str) -> Callable[[str], list[A
     return read
 
 
-def _reads_calls(tool: BaseTool, one_call: Mapping[str, Any], most: int) -> Callable[[str], list[Arguments] | str]:
+def _reads_calls(tool: BaseTool, one_call: Mapping[str, Any], most: int) -> Reader:
     def read(reply: str) -> list[Arguments] | str:
         value = find_json(without_thinking(reply))
         if value is None:
@@ -186,7 +200,7 @@ def _ask_human(
 
 async def _call_all(tool: BaseTool, arguments: list[Arguments], run: Run) -> list[ToolCall]:
     async def call(given: Arguments) -> tuple[ToolCall, dict[str, Usage]]:
-        handler = ToolModel("generalist") if tool.name == "generalist" else None
+        handler = ToolModel("generalist", run.turn) if tool.name == "generalist" else None
         done = await call_tool(tool, given, run, handler)
         return done, _bill(handler, done["seconds"])
 
@@ -232,7 +246,7 @@ async def call_tool(tool: BaseTool, arguments: Arguments, run: Run, handler: Too
         raise
     except Exception as problem:  # noqa: BLE001 - a user's tool may raise anything, and the planner can act on it
         error = Failure(kind="tool", message=f"{type(problem).__name__}: {problem}")
-    note_call(tool.name, began)
+    note_call(tool.name, run.turn, began)
     if error is not None:
         error["message"] = clip(error["message"], run.context.max_result_chars)
     return ToolCall(

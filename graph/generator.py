@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
-from langgraph.types import Command
 
 from graph.errors import ContextLengthExceeded
 from graph.parsing import parse_answer, without_thinking
@@ -17,7 +16,7 @@ _LIMITS = (4000, 1000, 250)
 """Characters kept of each result; the next is tried when the prompt does not fit the model's context."""
 
 
-async def generate(state: State, run: Run) -> Command[str]:
+async def generate(state: State, run: Run) -> dict[str, Any]:
     """Write the answer and end the run.
 
     This node runs after the budget is spent as well: a run always ends in an answer.
@@ -33,7 +32,7 @@ async def generate(state: State, run: Run) -> Command[str]:
     update: dict[str, Any] = {"answer": answer, "plan": None, "calls": [], "messages": [AIMessage(answer)]}
     if run.context.report:
         update["report"] = without_thinking(await _write(state, run, report=True))
-    return Command(update={**update, "usage": run.usage, "seconds": run.seconds})
+    return {**update, "usage": run.usage, "seconds": run.seconds}
 
 
 def last_result(state: State) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any, cast
 
 from langchain_core.messages import AnyMessage, HumanMessage
-from langgraph.types import Command, Overwrite
+from langgraph.types import Overwrite
 
 from graph.errors import ContextLengthExceeded, DataError
 from graph.parsing import parse_plan, without_thinking
-from graph.prompts import analyst_messages, conversation_text, planner_messages, planner_system
+from graph.prompts import analyst_messages, conversation_text
 from graph.run import Run
+from graph.speculation import reply_of
 from graph.state import RunMark, State
+from graph.transcript import can_finish, transcript_of
 from graph.words import FINISH
 
 
-async def plan(state: State, run: Run) -> Command[str]:
+async def plan(state: State, run: Run) -> dict[str, Any]:
     """Choose the next step, or end the run when its budget is spent.
 
     Entered from outside, the node starts a new run first: it finds the question, clears what an earlier run of the
@@ -26,7 +28,7 @@ async def plan(state: State, run: Run) -> Command[str]:
         ModelError: the model did not answer.
     """
     update: dict[str, Any] = {}
-    if not state.get("going_on"):
+    if not _goes_on(state):
         before = state
         update = _start(state)
         messages = [*state.get("messages", []), *update["messages"]]
@@ -45,7 +47,21 @@ async def plan(state: State, run: Run) -> Command[str]:
         return _end("time", update, run)
     except ContextLengthExceeded:
         return _end("context", update, run)
-    return Command(goto="executor", update=_with_cost(update, run))
+    return _with_cost(update, run)
+
+
+def _goes_on(state: State) -> bool:
+    """Whether this visit belongs to the run that the state holds.
+
+    The verifier's mark says so. It does not outlive a change of the state at a pause (`update_state`, Studio's edit);
+    then an unfinished run goes on unless there is something new to ask.
+    """
+    if state.get("going_on"):
+        return True
+    mark, messages = state.get("run"), state.get("messages", [])
+    if mark is None or state.get("ended_by") or not state.get("memory"):
+        return False
+    return state["question"] == mark["question"] and (not messages or messages[-1].id == mark["message_id"])
 
 
 _REDUCED = ("memory", "usage", "seconds", "planner_turns")
@@ -82,26 +98,22 @@ def _start(state: State) -> dict[str, Any]:
         "seconds": 0.0,
         "planner_turns": [],
         "messages": said,
-        "run": RunMark(analysis=analysis, message_id=message_id),
+        "run": RunMark(question=question, analysis=analysis, message_id=message_id),
     }
 
 
 async def _next_step(state: State, run: Run) -> dict[str, Any]:
     update: dict[str, Any] = {}
-    tools = await run.tools()
-    conversation = conversation_text(state.get("messages", []), state["question"])
     if run.context.analyse and not state.get("analysis") and not state.get("memory"):
+        conversation = conversation_text(state.get("messages", []), state["question"])
         reply = await run.ask("analyst", analyst_messages(state["question"], conversation))
         analysis = without_thinking(str(reply.text))
         update["analysis"] = analysis
-        update["run"] = RunMark(analysis=analysis, message_id=state["run"]["message_id"])
+        update["run"] = RunMark(**{**state["run"], "analysis": analysis})
         state = {**state, "analysis": analysis}
-    can_finish = run.context.verify == "rules"
-    direct = run.context.direct_arguments
-    system = planner_system(tools, direct=direct, can_finish=can_finish)
-    transcript = planner_messages(system, state, conversation, run.context.max_turns, direct=direct)
-    reply = await run.ask("planner", transcript)
-    names = [tool.name for tool in tools] + ([FINISH] if can_finish else [])
+    transcript = await transcript_of(state, run)
+    reply = await reply_of(state.get("speculation"), transcript, run) or await run.ask("planner", transcript)
+    names = [tool.name for tool in await run.tools()] + ([FINISH] if can_finish(run) else [])
     update["plan"] = parse_plan(str(reply.text), names)
     update["calls"] = []
     captured = reply.additional_kwargs.get("captured")
@@ -117,5 +129,5 @@ def _with_cost(update: dict[str, Any], run: Run) -> dict[str, Any]:
     return update
 
 
-def _end(reason: str, update: dict[str, Any], run: Run) -> Command[str]:
-    return Command(goto="generator", update=_with_cost({**update, "ended_by": reason}, run))
+def _end(reason: str, update: dict[str, Any], run: Run) -> dict[str, Any]:
+    return _with_cost({**update, "ended_by": reason}, run)

@@ -147,33 +147,37 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     assert plan is not None
     advice = "".join(f"\n{practice}" for practice in card.best_practices)
     goal = f"Sub-goal: {plan['sub_goal']}"
-    if (tool.metadata or {}).get("fence"):  # a program may serve the whole question; a search would only copy it
+    shown = ""
+    if fence := (tool.metadata or {}).get("fence"):  # a program may serve the whole question; a search would copy it
         goal = f"Question (for reference): {state['question']}\n\n{goal}"
+        if card.program:
+            shown = f"\n\nExample:\n\nSub-goal: {card.program.sub_goal}\n```{fence}\n{card.program.input}\n```"
     facts = results_text(accepted_turns(state))
     # A figure that was neither asked about nor found is made up, and must not reach a tool.
     if plan["context"] and not unsupported_numbers(plan["context"], [state["question"], facts]):
         goal += f"\nContext: {plan['context']}"
     if facts:
         goal += f"\n\nResults so far:\n{facts}"
-    if failed := _failed_attempt(tool, state):
-        goal += f"\n\nThis was tried and failed, so write it differently:\n{failed}"
+    failed = failed_call(tool, state)
+    if failed and failed["error"]:  # a model that is not told writes the same again
+        tried, problem = clip(given_text(failed), 600), clip(failed["error"]["message"], 400)
+        goal += f"\n\nThis was tried and failed, so write it differently:\n{tried}\n{problem}"
     return [
         SystemMessage(
             f"You prepare the input of the tool {tool.name}.\n{' '.join(tool.description.split())}\n"
-            f"Input: {card.input}{advice}\n\n{form}\nServe the sub-goal alone, with the facts given."
+            f"Input: {card.input}{advice}\n\n{form}\nServe the sub-goal alone, with the facts given.{shown}"
         ),
         HumanMessage(goal),
     ]
 
 
-def _failed_attempt(tool: BaseTool, state: State) -> str:
-    """The last call of the tool, if it failed, with its error: a model that is not told writes the same again."""
+def failed_call(tool: BaseTool, state: State) -> ToolCall | None:
+    """The last call of the tool, if it failed by its own fault and not by a service that was down."""
     calls = [
         call for turn in state.get("memory", []) if turn["plan"]["tool_name"] == tool.name for call in turn["calls"]
     ]
-    if not calls or calls[-1]["error"] is None:
-        return ""
-    return f"{clip(given_text(calls[-1]), 600)}\n{clip(calls[-1]['error']['message'], 400)}"
+    error = calls[-1]["error"] if calls else None
+    return calls[-1] if error is not None and error["kind"] not in ("unavailable", "timeout") else None
 
 
 _VERIFIER = """You check the work of a team that answers a question with tools. Judge the last turn and decide what \
@@ -181,8 +185,9 @@ comes next.
 
 First say what the results tell about the question, in a few words.
 Accept the last turn if its result helps with the answer. Reject it only if it does not help at all.
-Then give the answer to the question, as one name, number or date. It is unknown as long as a fact is missing or a \
-number is not computed yet: a sum, a difference or a product must be computed by a tool, never by you.
+Then give the answer to the question, in the form it asks for: one name, number, date or expression. It is unknown as \
+long as a fact is missing or a number is not computed yet: a sum, a difference or a product must be computed by a \
+tool, never by you.
 Then name what is missing. Stop if nothing is missing. Continue if anything is.
 
 Reply with a JSON object: "reason" is what the results tell, "result" is accept or reject, "answer" is the answer or \
@@ -219,6 +224,11 @@ Turn 1 (the last, to be judged): python: Compute 17 * 3 + 2
 Result: 53
 {"reason": "17 * 3 + 2 is 53", "result": "accept", "answer": "53", "missing": "nothing", "next": "stop"}
 
+Question: How can 2, 5 and 9 be combined by + - * / into 13?
+Turn 1 (the last, to be judged): python: Find an expression of 2, 5 and 9 whose value is 13
+Result: (2 * 9) - 5
+{"reason": "(2 * 9) - 5 is 13", "result": "accept", "answer": "(2 * 9) - 5", "missing": "nothing", "next": "stop"}
+
 Question: Who designed the Forth Bridge?
 Turn 1 (the last, to be judged): search: Forth Bridge designer
 Result: [1] Forth Bridge: It was built in 1890. The designers were John Fowler and Benjamin Baker. [2] Forth: A river.
@@ -248,7 +258,8 @@ def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
 _GENERATOR = """You write the final answer to a question from the results that a team has found and checked.
 
 Trust the results more than your memory. Give the answer in the form the question asks for: a name, a number, a date, \
-yes or no, the letter of an option. No explanation, no sentence around it, no unit unless asked for.
+an expression, yes or no, the letter of an option. Where an expression with a given value is asked for, the answer is \
+the expression, not the value. No explanation, no sentence around it, no unit unless asked for.
 
 Reply with one line:
 Answer: the answer"""

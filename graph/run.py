@@ -62,6 +62,8 @@ class Run:
     """Whether the graph runs under `invoke`: LangGraph then wants its tasks as plain functions."""
     seconds_before: float = 0.0
     """Seconds that the run had worked when this node was entered."""
+    turn: int = 0
+    """Number of the turn in progress, from 1."""
     started: float = field(default_factory=time.perf_counter)
     usage: dict[str, Usage] = field(default_factory=dict)
 
@@ -72,8 +74,10 @@ class Run:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the run's time budget."""
-        return self.context.max_seconds - self.seconds_before - self.seconds
+        """What is left of the run's time budget; whoever started the run may have shortened it meanwhile."""
+        own = self.context.max_seconds - self.seconds_before - self.seconds
+        given: Callable[[], float] | None = self.config.get("configurable", {}).get("seconds_left")
+        return own if given is None else min(own, given())
 
     async def tools(self) -> list[BaseTool]:
         """The tools of this run, in the order in which the planner reads them.
@@ -107,7 +111,7 @@ class Run:
         model = self.model(role)
         began = time.perf_counter()
         reply = await call_model(model, list(messages), self.config, schema)
-        note_reply(role, messages, reply, began)
+        note_reply(role, self._turn_of(role), messages, reply, began)
         cost = reply.usage_metadata
         self.count(
             role,
@@ -119,6 +123,10 @@ class Run:
             ),
         )
         return reply
+
+    def _turn_of(self, role: Role) -> int:
+        """The turn that a role works for: the analyst comes before the first, the generator after the last."""
+        return {"analyst": 0, "generator": self.turn - 1}.get(role, self.turn)
 
     def count(self, role: str, cost: Usage) -> None:
         """Add to this node's bill."""
@@ -172,4 +180,4 @@ class Run:
             yield
 
 
-Node = Callable[[State, Run], Awaitable[Any]]
+Node = Callable[[State, Run], Awaitable[dict[str, Any]]]

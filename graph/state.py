@@ -95,9 +95,22 @@ class Usage(TypedDict):
     seconds: float
 
 
+class Speculation(TypedDict):
+    """A step that was planned before the verdict on the last one was known; see `graph.speculation`."""
+
+    transcript: str
+    """Digest of the transcript that it continues."""
+    reply: str
+    captured: dict[str, Any] | None
+    """The reply's tokens, when the model captures them."""
+    usage: Usage
+    """What it cost; counted where the step is taken."""
+
+
 class RunMark(TypedDict):
     """What the current run was started with; tells a new run's input from what an earlier run left behind."""
 
+    question: str
     analysis: str
     message_id: str
 
@@ -153,3 +166,6 @@ class State(TypedDict, total=False):
     ]
     run: Annotated[RunMark, Field(description="What this run was started with.")]
     going_on: Annotated[bool, EphemeralValue(bool)]
+    """Set by the verifier for the planner's next visit; unset where a run starts."""
+    speculation: Annotated[Speculation | None, EphemeralValue(dict)]
+    """The next step, where it was planned ahead."""

@@ -12,6 +12,7 @@ Prompts of one run repeat each other, so each text is kept once and named by its
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,18 +37,16 @@ class Trace:
         self._steps: list[dict[str, Any]] = list((before or {}).get("steps", ()))
         self._offset = max((step["started"] + step["seconds"] for step in self._steps), default=0.0)
         self._began = time.perf_counter()
-        self._turn = sum(step.get("role") == "planner" for step in self._steps)
         self._lock = threading.Lock()
 
-    def asked(self, role: str, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
+    def asked(self, role: str, turn: int, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
         """Note a call of a role's model; `began` is a `time.perf_counter` reading."""
         cost = reply.usage_metadata
         with self._lock:
-            if role == "planner":  # it is asked once a turn
-                self._turn += 1
             self._steps.append(
                 {
                     "role": role,
+                    "turn": turn,
                     **self._when(began),
                     "prompt": [[message.type, self._number(str(message.text))] for message in messages],
                     "reply": self._number(str(reply.text)),
@@ -56,10 +55,10 @@ class Trace:
                 }
             )
 
-    def called(self, tool: str, began: float) -> None:
+    def called(self, tool: str, turn: int, began: float) -> None:
         """Note a call of a tool that has just ended."""
         with self._lock:
-            self._steps.append({"tool": tool, **self._when(began)})
+            self._steps.append({"tool": tool, "turn": turn, **self._when(began)})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values: `texts`, and `steps` with the role or the tool, the turn (0 before the first), seconds from
@@ -68,10 +67,11 @@ class Trace:
 
     def _when(self, began: float) -> dict[str, Any]:
         started = self._offset + began - self._began
-        return {"turn": self._turn, "started": round(started, 4), "seconds": round(time.perf_counter() - began, 4)}
+        return {"started": round(started, 4), "seconds": round(time.perf_counter() - began, 4)}
 
     def _number(self, text: str) -> int:
-        return self._texts.setdefault(text, len(self._texts))
+        # Interned, because a process that keeps thousands of runs would keep the standing prompts as often.
+        return self._texts.setdefault(sys.intern(text), len(self._texts))
 
 
 _open: ContextVar[Trace | None] = ContextVar("trace", default=None)
@@ -89,16 +89,21 @@ def traced(before: Mapping[str, Any] | None = None) -> Iterator[Trace]:
         _open.reset(token)
 
 
-def note_reply(role: str, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
-    """Note a call of a role's model, if the run is traced."""
+def note_reply(role: str, turn: int, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
+    """Note a call of a role's model, if the run is traced.
+
+    The planner's turn is told by its transcript: a step may be planned ahead while the turn before is judged.
+    """
     if (trace := _open.get()) is not None:
-        trace.asked(role, messages, reply, began)
+        if role == "planner":
+            turn = 1 + sum(message.type == "ai" for message in messages)
+        trace.asked(role, turn, messages, reply, began)
 
 
-def note_call(tool: str, began: float) -> None:
+def note_call(tool: str, turn: int, began: float) -> None:
     """Note a call of a tool, if the run is traced."""
     if (trace := _open.get()) is not None:
-        trace.called(tool, began)
+        trace.called(tool, turn, began)
 
 
 class ToolModel(UsageMetadataCallbackHandler):
@@ -106,13 +111,15 @@ class ToolModel(UsageMetadataCallbackHandler):
 
     Args:
         role: whose model it is.
+        turn: number of the turn in progress.
     """
 
     run_inline = True
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, turn: int) -> None:
         super().__init__()
         self._role = role
+        self._turn = turn
         self._asked: dict[Any, tuple[list[BaseMessage], float]] = {}
 
     def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: Any, **_: Any) -> None:
@@ -125,4 +132,4 @@ class ToolModel(UsageMetadataCallbackHandler):
         messages, began = self._asked.pop(run_id, ([], time.perf_counter()))
         generation = response.generations[0][0]
         if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
-            note_reply(self._role, messages, generation.message, began)
+            note_reply(self._role, self._turn, messages, generation.message, began)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from langgraph.types import Command
-
 from graph.errors import ContextLengthExceeded
 from graph.grounding import shared_words, unsupported_numbers
 from graph.parsing import parse_verdict
 from graph.prompts import accepted_turns, conversation_text, observation, verifier_messages
 from graph.run import Run
-from graph.state import Failure, Plan, State, ToolCall, Turn, Verdict
+from graph.speculation import FORESEEN, planned_ahead, told
+from graph.state import Failure, Plan, Speculation, State, ToolCall, Turn, Verdict
 from graph.words import FINISH
 from tools.card import card_of
 
@@ -38,8 +37,8 @@ VERDICT_SCHEMA = {
 }
 
 
-async def verify(state: State, run: Run) -> Command[str]:
-    """Judge the step in progress, add it to the memory, and route.
+async def verify(state: State, run: Run) -> dict[str, Any]:
+    """Judge the step in progress, add it to the memory, and say whether the run ends.
 
     Raises:
         ModelError: the model did not answer.
@@ -48,53 +47,47 @@ async def verify(state: State, run: Run) -> Command[str]:
     calls = state.get("calls", [])
     memory = state.get("memory", [])
     error = check(plan, calls, memory)
-    ended_by = ""
+    step: Speculation | None = None
     if error is not None:
         verdict = Verdict(accepted=False, stop=False, reason="", answer="", missing="", source="rules")
+        turn, ended_by = await _turn(state, verdict, verdict, error, run), ""
     elif run.context.verify == "rules":
-        verdict = Verdict(
-            accepted=True, stop=plan["tool_name"] == FINISH, reason="", answer="", missing="", source="rules"
-        )
-        ended_by = "planner" if verdict["stop"] else ""
+        finished = plan["tool_name"] == FINISH
+        verdict = Verdict(accepted=True, stop=finished, reason="", answer="", missing="", source="rules")
+        turn, ended_by = await _turn(state, verdict, verdict, None, run), "planner" if finished else ""
     else:
-        try:
-            async with run.within_budget():
-                verdict = await _judge(state, run)
-            ended_by = "verifier" if verdict["stop"] else ""
-        except TimeoutError:
-            verdict = Verdict(
-                accepted=True, stop=True, reason="the run's time was over", answer="", missing="", source="rules"
-            )
-            ended_by = "time"
-        except ContextLengthExceeded:
-            verdict = Verdict(
-                accepted=True,
-                stop=True,
-                reason="the memory fills the model's context",
-                answer="",
-                missing="",
-                source="rules",
-            )
-            ended_by = "context"
-    left = run.context.max_turns - len(memory) - 1
-    turn = Turn(
+        async with planned_ahead(state, await _turn(state, FORESEEN, FORESEEN, None, run), run) as ahead:
+            verdict, words, ended_by = await _judge_in_time(state, run)
+            turn = await _turn(state, verdict, words, None, run)
+            if not ended_by:
+                step = await ahead.step_after(turn, run)
+    if not ended_by and len(memory) + 1 >= run.context.max_turns:
+        ended_by = "turns"
+    if not ended_by and is_stuck([*memory, turn]):
+        ended_by = "stuck"
+    update: dict[str, Any] = {"memory": [turn], "usage": run.usage, "seconds": run.seconds}
+    if ended_by:
+        return {**update, "ended_by": ended_by}
+    if step is not None:
+        update["speculation"] = step
+    return {**update, "going_on": True}
+
+
+async def _turn(state: State, verdict: Verdict, words: Verdict, error: Failure | None, run: Run) -> Turn:
+    """The step in progress as a finished turn; `words` is the part of the verdict that the planner is told."""
+    plan = cast(Plan, state["plan"])
+    calls = state.get("calls", [])
+    left = run.context.max_turns - len(state.get("memory", [])) - 1
+    return Turn(
         reply=plan["reply"],
         plan=plan,
         calls=calls,
         error=error,
         verdict=verdict,
         observation=observation(
-            calls, error, verdict, left, direct=run.context.direct_arguments, other_tools=await _others(plan, run)
+            calls, error, words, left, direct=run.context.direct_arguments, other_tools=await _others(plan, run)
         ),
     )
-    update: dict[str, Any] = {"memory": [turn], "usage": run.usage, "seconds": run.seconds}
-    if not ended_by and left <= 0:
-        ended_by = "turns"
-    if not ended_by and is_stuck([*memory, turn]):
-        ended_by = "stuck"
-    if ended_by:
-        return Command(goto="generator", update={**update, "ended_by": ended_by})
-    return Command(goto="planner", update={**update, "going_on": True})
 
 
 async def _others(plan: Plan, run: Run) -> list[str]:
@@ -146,15 +139,30 @@ def _key(tool: str, call: ToolCall) -> str:
     return tool + json.dumps(call["arguments"], sort_keys=True, default=str)
 
 
-async def _judge(state: State, run: Run) -> Verdict:
+async def _judge_in_time(state: State, run: Run) -> tuple[Verdict, Verdict, str]:
+    """The verdict, the part of it that the planner is told, and what ends the run, if anything does."""
+    try:
+        async with run.within_budget():
+            verdict, words = await _judge(state, run)
+    except (TimeoutError, ContextLengthExceeded) as error:
+        timed_out = isinstance(error, TimeoutError)
+        reason = "the run's time was over" if timed_out else "the memory fills the model's context"
+        verdict = Verdict(accepted=True, stop=True, reason=reason, answer="", missing="", source="rules")
+        return verdict, verdict, "time" if timed_out else "context"
+    return verdict, words, "verifier" if verdict["stop"] else ""
+
+
+async def _judge(state: State, run: Run) -> tuple[Verdict, Verdict]:
     conversation = conversation_text(state.get("messages", []), state["question"])
     messages = verifier_messages(state, conversation)
     found = await run.ask_for("verifier", messages, _read_verdict, schema=VERDICT_SCHEMA)
     if isinstance(found, str):
-        return Verdict(accepted=True, stop=False, reason=found, answer="", missing="", source="rules")
+        unread = Verdict(accepted=True, stop=False, reason=found, answer="", missing="", source="rules")
+        return unread, unread
     plan = cast(Plan, state["plan"])
     tool = next((tool for tool in await run.tools() if tool.name == plan["tool_name"]), None)
-    return grounded(found, state, quotes_sources=tool is not None and card_of(tool).quotes_sources)
+    verdict = grounded(found, state, quotes_sources=tool is not None and card_of(tool).quotes_sources)
+    return verdict, told(verdict, found, run)
 
 
 def grounded(verdict: Verdict, state: State, *, quotes_sources: bool) -> Verdict:
@@ -171,8 +179,9 @@ def grounded(verdict: Verdict, state: State, *, quotes_sources: bool) -> Verdict
         told = _quotes(verdict["reason"], new, [state["question"], *old])
         near = quotes_sources and shared_words(state["question"], " ".join(new)) >= _NEAR
         return {**verdict, "accepted": told or near}
-    claim = verdict["answer"] or verdict["reason"]
-    unsupported = unsupported_numbers(claim, [state["question"], *old, *new]) if verdict["stop"] else []
+    # A figure of the question is no finding; where only the reason tells the answer, it may quote the question.
+    claim, known = (verdict["answer"], []) if verdict["answer"] else (verdict["reason"], [state["question"]])
+    unsupported = unsupported_numbers(claim, [*known, *old, *new]) if verdict["stop"] else []
     if not unsupported:
         return verdict
     return {**verdict, "stop": False, "answer": "", "missing": f"{unsupported[0]} stands in no result: compute it"}

@@ -38,6 +38,8 @@ class ToolCard:
     """What one call is given, in words, e.g. "Python code that prints the result"."""
     examples: tuple[Example, ...] = ()
     """Good uses, the most telling first."""
+    program: Example | None = None
+    """A use whose input is too long for the planner's prompt: only whoever writes the input is shown it."""
     limitations: tuple[str, ...] = ()
     """When another tool is the better choice."""
     best_practices: tuple[str, ...] = ()

@@ -25,6 +25,28 @@ _FENCE = re.compile(
     r"\s*```[ \t]*(?:python3?|py)?[ \t]*\r?\n(?P<code>.*?)\n?(?:(?<=\n)[ \t]*```)?\s*", re.DOTALL | re.IGNORECASE
 )
 
+_SEARCH = """\
+from itertools import permutations
+
+def expressions(numbers):
+    if len(numbers) == 1:
+        yield str(numbers[0])
+    for i in range(1, len(numbers)):
+        for left in expressions(numbers[:i]):
+            for right in expressions(numbers[i:]):
+                yield from (f"({left} {sign} {right})" for sign in "+-*/")
+
+def search(numbers, target):
+    for order in permutations(numbers):
+        for text in expressions(order):
+            try:
+                if abs(eval(text) - target) < 1e-9:
+                    return text
+            except ZeroDivisionError:
+                pass
+
+print(search([2, 5, 9], 13))"""
+
 CARD = ToolCard(
     input="Python code that prints its result",
     examples=(
@@ -51,6 +73,13 @@ CARD = ToolCard(
         ),
     ),
     limitations=("It knows no facts: names, places, events and figures have to be looked up with a search tool.",),
+    program=Example(
+        question="How can 2, 5 and 9 be combined by + - * / into 13?",
+        reason="A program can try all combinations.",
+        context="2, 5, 9 and the value 13",
+        sub_goal="Find an expression of 2, 5 and 9 whose value is 13",
+        input=_SEARCH,
+    ),
     best_practices=(
         "Each program stands alone, computes exactly, and prints only the result.",
         "Write figures from earlier results into the program exactly as they stand there.",

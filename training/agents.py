@@ -63,7 +63,7 @@ class GraphAgent:
         role: which role is trained.
 
     Raises:
-        ConfigError: there is no such role, or the settings give it a model of its own.
+        ConfigError: there is no such role, or the settings give it a model of its own, or plan ahead.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class GraphAgent:
             raise ConfigError(f"There is no role {role!r} to train; the roles are {', '.join(ROLES)}.")
         if getattr(context, role, None):
             raise ConfigError(f"The role {role} is trained and cannot have the model {getattr(context, role)!r} too.")
+        if context.speculate:
+            raise ConfigError("A run that is trained on cannot plan ahead: leave the setting `speculate` off.")
         self.context = context
         self.tools = tools
         self.models = dict(models or {})
@@ -133,7 +135,7 @@ class GraphAgent:
         """One run of the graph."""
         graph = build_graph(tools=self.tools, models={**self.models, self.role: policy})
         context = replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
-        config = {"configurable": {"seed": seed}, "run_name": policy.run}
+        config = {"configurable": {"seed": seed, "seconds_left": policy.seconds_left}, "run_name": policy.run}
         given = {name: value for name, value in start.items() if name != "trace"}
         with traced(start.get("trace")) as trace:
             state: State = await graph.ainvoke(given, context=context, config=config)  # type: ignore[call-overload]

@@ -28,6 +28,7 @@ class Alarms:
             "repeats": self._repeats(metrics),
             "variance": self._variance(metrics),
             "gap": self._gap(metrics),
+            "late": self._late(metrics),
         }
         self._past.append(metrics)
         new = [text for name, text in signs.items() if text and name not in self._raised]
@@ -76,4 +77,13 @@ class Alarms:
         return (
             f"Sampler and trainer disagree by {now:.2g} nats a token: check that both use one model, one precision and "
             "one temperature."
+        )
+
+    def _late(self, metrics: Mapping[str, float]) -> str | None:
+        share = metrics.get("failed/late", 0.0) / max(1.0, metrics.get("rollouts", 1.0))
+        if share < 0.05:
+            return None
+        return (
+            f"{share:.0%} of the rollouts were cut off as late and left out, so the reward is becoming that of quick "
+            "runs; raise tail_seconds or tail_fraction, or lower max_turns."
         )

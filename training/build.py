@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
+import inspect
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -133,17 +135,20 @@ def make_validator(
 def _refuse_unknown(config: FlowGRPOConfig) -> None:
     """Names that only transformers knows are checked before anything is loaded."""
     from transformers import SchedulerType
-    from transformers.integrations import get_available_reporting_integrations
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+    from transformers.integrations.integration_utils import (
+        INTEGRATION_TO_CALLBACK,
+        get_available_reporting_integrations,
+    )
 
     schedules = [item.value for item in SchedulerType]
     if config.lr_scheduler not in schedules:
         raise ConfigError(f"There is no lr_scheduler {config.lr_scheduler!r}; choose one of {', '.join(schedules)}.")
+    installed = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
     for name in config.report_to:
         if name not in INTEGRATION_TO_CALLBACK:
             known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
             raise ConfigError(f"report_to names {name!r}, which is not known; choose from {known}.")
-        if name not in get_available_reporting_integrations():
+        if name not in installed:
             raise ConfigError(f"report_to names {name!r}, whose package is not installed; run `pip install {name}`.")
 
 
@@ -175,7 +180,13 @@ def _collector(
         max_tokens=config.max_tokens,
         cache=Path(config.out) / "judged",
     )
-    settings = CollectorSettings(group_size=group_size, concurrency=config.concurrency, attempts=config.attempts)
+    settings = CollectorSettings(
+        group_size=group_size,
+        concurrency=config.concurrency,
+        attempts=config.attempts,
+        tail_fraction=config.tail_fraction if group_size > 1 else None,  # a validation is of all its tasks
+        tail_seconds=config.tail_seconds,
+    )
     return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
 
 
@@ -193,6 +204,11 @@ def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
         made = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"The agent {config.agent!r} cannot be imported: {error}.") from error
+    if callable(made):
+        try:
+            inspect.signature(made).bind(config)
+        except TypeError:
+            raise ConfigError(f"The agent {config.agent!r} must be a function of one argument, the settings.") from None
     agent: Agent = made(config) if callable(made) else made
     if asks and isinstance(agent, GraphAgent):
         asyncio.run(agent.preflight())
@@ -215,6 +231,7 @@ def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engin
         max_batch=config.max_batch,
         memory_tokens=config.memory_tokens,
         deterministic=config.deterministic,
+        apart=config.overlap,
     )
 
 
@@ -226,7 +243,7 @@ def _vllm_engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> 
 
     assert config.vllm_url is not None
     folder = Path(config.vllm_adapters or Path(config.out) / ADAPTERS)
-    run = hashlib.sha256(str(Path(config.out).absolute()).encode()).hexdigest()[:8]
+    run = hashlib.sha256(f"{platform.node()}:{Path(config.out).absolute()}".encode()).hexdigest()[:8]
     delivery: Delivery = AdapterDelivery(model, folder, run) if config.lora_rank else WeightDelivery(model)
     prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
     key = os.environ.get("AGENTFLOW_API_KEY")

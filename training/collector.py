@@ -24,7 +24,9 @@ from training.engine import Engine
 from training.policy import PolicyChat
 from training.records import Rollout, rollout_id, seed_from
 from training.rewards import RewardFunction
+from training.secrecy import without_credentials
 from training.store import RolloutStore
+from training.tail import Late, Tail
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,10 @@ class CollectorSettings:
     """Tries of a run while the surroundings fail."""
     backoff: float = 2.0
     """Seconds before the second try, doubled before each further one."""
+    tail_fraction: float | None = None
+    """Share of a step's rollouts after whose end the others are hurried (`training.tail`); None: never."""
+    tail_seconds: float = 60.0
+    """Seconds that they then have."""
 
 
 @dataclass
@@ -104,16 +110,23 @@ class Collector:
             AgentFlowError: something that every run would meet.
             OSError: a rollout could not be stored.
         """
-        limit = asyncio.Semaphore(self.settings.concurrency or len(tasks) * self.settings.group_size or 1)
+        total = len(tasks) * self.settings.group_size
+        limit = asyncio.Semaphore(self.settings.concurrency or total or 1)
+        tail = Tail(total, self.settings.tail_fraction, self.settings.tail_seconds)
         try:
             async with asyncio.TaskGroup() as group:
-                made = [group.create_task(self._group(step, task, limit, on_rollout)) for task in tasks]
+                made = [group.create_task(self._group(step, task, limit, tail, on_rollout)) for task in tasks]
         except BaseExceptionGroup as error:
             raise _first(error) from error
         return [rollout for each in made for rollout in each.result()]
 
     async def _group(
-        self, step: int, task: Task, limit: asyncio.Semaphore, on_rollout: Callable[[Rollout], None] | None
+        self,
+        step: int,
+        task: Task,
+        limit: asyncio.Semaphore,
+        tail: Tail,
+        on_rollout: Callable[[Rollout], None] | None,
     ) -> list[Rollout]:
         """The rollouts of one task, from one prepared start."""
         indices = range(self.settings.group_size)
@@ -128,10 +141,11 @@ class Collector:
             async def one(index: int) -> Rollout:
                 async with admissions[index], limit:
                     rollout = (
-                        await self._rollout(step, task, index, start)
+                        await self._rollout(step, task, index, start, tail)
                         if start is not None
                         else self._made(step, task, index, failure=failure, attempts=tries)
                     )
+                tail.ended()
                 if self.store is not None:
                     await asyncio.to_thread(self.store.append, rollout)
                 if on_rollout is not None:
@@ -146,16 +160,21 @@ class Collector:
         seed = seed_from(self.seed, "prepare", step, task.id)
         return await self._tried(lambda: self.agent.prepare(task, seed))
 
-    async def _rollout(self, step: int, task: Task, index: int, start: Mapping[str, Any]) -> Rollout:
+    async def _rollout(self, step: int, task: Task, index: int, start: Mapping[str, Any], tail: Tail) -> Rollout:
         began = time.perf_counter()
-        values, failure, tries = await self._tried(lambda: self._attempt(step, task, index, start))
+        try:
+            async with tail.limit():
+                values, failure, tries = await self._tried(lambda: self._attempt(step, task, index, start, tail))
+        except Late:
+            message = f"Cut off {2 * self.settings.tail_seconds:g} seconds after most rollouts of the step had ended."
+            values, failure, tries = None, {"kind": "late", "message": message}, 1
         seconds = time.perf_counter() - began
         if values is None:
             return self._made(step, task, index, failure=failure, attempts=tries, seconds=seconds)
         self._any_success = True
         return self._made(step, task, index, **values, attempts=tries, seconds=seconds)
 
-    async def _attempt(self, step: int, task: Task, index: int, start: Mapping[str, Any]) -> dict[str, Any]:
+    async def _attempt(self, step: int, task: Task, index: int, start: Mapping[str, Any], tail: Tail) -> dict[str, Any]:
         """One run, scored.
 
         Raises:
@@ -164,6 +183,7 @@ class Collector:
         """
         seed = self._seed(step, task, index)
         policy = self.make_policy(rollout_id(step, task, index), seed)
+        policy.seconds_left = tail.seconds_left
         state = await self.agent.run(task, start, policy, seed)
         turns = tuple(self.agent.turns(state, policy))
         reward = await self.reward(task, state, turns)
@@ -176,6 +196,7 @@ class Collector:
             "rewards": dict(reward.terms),
             "answer": str(state.get("answer") or ""),
             "ended_by": str(state.get("ended_by") or ""),
+            "hurried": tail.seconds_left() <= 0,
             "analysis": str(state.get("analysis") or ""),
             "memory": [dict(turn) for turn in state.get("memory") or ()],
             "usage": {role: dict(cost) for role, cost in (state.get("usage") or {}).items()},
@@ -201,7 +222,8 @@ class Collector:
                 raise
             except Exception as error:  # a defect in one run must not end a night's training
                 logger.warning("A run failed with %s.", type(error).__name__, exc_info=True)
-                return None, {"kind": "defect", "message": f"{type(error).__name__}: {error}"[:1000]}, number
+                said = without_credentials(f"{type(error).__name__}: {error}"[:1000])
+                return None, {"kind": "defect", "message": said}, number
             if number < self.settings.attempts:
                 await asyncio.sleep(self.settings.backoff * 2 ** (number - 1))
         return None, failure, self.settings.attempts

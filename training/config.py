@@ -19,6 +19,7 @@ from training.objectives import ObjectiveSettings
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 S = TypeVar("S")
@@ -77,6 +78,13 @@ class FlowGRPOConfig:
     max_tokens: Positive = _option("Most tokens of one of the policy's replies.", 512)
     refill: Count = _option("Further rounds of tasks in place of groups without variance (DAPO).", 0)
     attempts: Positive = _option("Tries of a run while its surroundings fail.", 3)
+    tail_fraction: Share | None = _option(
+        "Share of a step's runs after whose end the others are hurried (training.tail); null: never.", None
+    )
+    tail_seconds: AboveZero = _option("Seconds that these then have, and again as many before they are cut off.", 60.0)
+    overlap: bool = _option(
+        "Whether a step is rolled out, with the policy before it, while the last one updates.", False
+    )
     seed: Count = _option("Of everything that is drawn.", 0)
     deterministic: bool = _option("Whether a run can be repeated to the bit on one machine (CPU).", False)
 
@@ -139,11 +147,17 @@ class FlowGRPOConfig:
             "vllm_url is given, but engine is not vllm": self.engine != "vllm" and bool(self.vllm_url),
             "deterministic needs engine: transformers": self.deterministic and self.engine != "transformers",
             "deterministic needs concurrency to be left unset": self.deterministic and self.concurrency is not None,
+            "deterministic needs tail_fraction to be left unset: the clock would decide": (
+                self.deterministic and self.tail_fraction is not None
+            ),
+            "deterministic cannot be kept with overlap: after a resume the first step would have another policy": (
+                self.deterministic and self.overlap
+            ),
+            "replay makes no rollouts that could overlap with updates": bool(self.replay) and self.overlap,
             "validation_every needs validation, the held-out tasks": bool(self.validation_every)
             and not self.validation,
             "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
-            "replay takes the place of new rollouts, which refill would ask for": bool(self.replay)
-            and bool(self.refill),
+            "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
             "with lora_rank 0 the servers of vllm_url change at every step; the frozen roles need another server": (
                 self.engine == "vllm" and not self.lora_rank and self._frozen_roles_share_the_policys_server()
@@ -304,6 +318,8 @@ def _from_pairs(pairs: Sequence[str]) -> dict[str, Any]:
             if not rest:
                 raise ConfigError(f"The setting --{name} has no value; write --{name} value.")
             text = rest.pop(0)
+        if not text:
+            raise ConfigError(f"The setting --{name} has an empty value; write null to leave it unset.")
         values[name.replace("-", "_")] = _value(text)
     return values
 
@@ -312,6 +328,8 @@ def _value(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
+        return text
+    if isinstance(value, dict):  # "judge:" is a text here; no setting is a mapping
         return text
     if isinstance(value, str):  # YAML 1.1 takes 1e-6 for a text
         try:

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from graph.errors import AgentFlowError, ConfigError
 from training import checkpoints
@@ -149,8 +149,7 @@ def merge(model: nn.Module) -> PreTrainedModel:
         model = model.float().eval()
         if isinstance(model, PeftModel):
             model = model.merge_and_unload()
-    made: PreTrainedModel = model  # type: ignore[assignment]
-    return made
+    return cast("PreTrainedModel", model)
 
 
 def _dtype(settings: Mapping[str, Any]) -> Any:

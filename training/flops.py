@@ -9,6 +9,7 @@ operations count what gradient checkpointing computes again, too; utilisation is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -119,9 +120,7 @@ def operations(
     return Operations(forward, forward + backward, forward + backward + again)
 
 
-def operations_of(
-    shape: Shape, batches: Sequence[MicroBatch], *, lora_rank: int, checkpointing: bool
-) -> Operations:
+def operations_of(shape: Shape, batches: Sequence[MicroBatch], *, lora_rank: int, checkpointing: bool) -> Operations:
     """The arithmetic of an update over packed micro-batches."""
     return operations(
         shape,
@@ -160,6 +159,6 @@ ACCELERATORS: dict[str, Accelerator] = {
 
 def accelerator(name: str) -> Accelerator | None:
     """The entry for a device's name, as a driver or a user spells it."""
-    plain = name.casefold().replace("-", "").replace(" ", "")
-    found = [key for key in ACCELERATORS if key.casefold().replace("-", "").replace(" ", "") in plain]
+    words = set(re.split(r"[\s_-]+", name.casefold()))
+    found = [key for key in ACCELERATORS if set(re.split(r"[\s_-]+", key.casefold())) <= words]
     return ACCELERATORS[max(found, key=len)] if found else None

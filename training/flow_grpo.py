@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import yaml
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 MAY_CHANGE = frozenset(
     {"steps", "keep", "save_every", "report_to", "max_batch", "memory_tokens", "token_budget", "validation_every",
-     "vllm_url", "concurrency", "attempts"}
+     "vllm_url", "vllm_adapters", "concurrency", "attempts"}
 )  # fmt: skip
 """Settings that a resumed run may be given anew; any other would make it another run."""
 
@@ -50,9 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load_config(options.config, pairs)
         if options.show:
-            sys.stdout.write(yaml.safe_dump(config.as_dict(), sort_keys=False))
+            sys.stdout.write(without_credentials(yaml.safe_dump(config.as_dict(), sort_keys=False)))
             return 0
         train(config)
+        from training import ranks
+
+        if ranks.rank() == 0:
+            from training.summary import summary
+
+            sys.stdout.write(summary(Path(config.out)) + "\n")
     except AgentFlowError as error:
         sys.stderr.write(f"error: {without_credentials(str(error))}\n")
         return 2
@@ -120,7 +127,9 @@ class ConsoleProgress:
         )
         self._config = config
         self._task: TaskID | None = None
+        self._words = ""
         self._rewards: list[float] = []
+        self._turns: list[int] = []
 
     def __enter__(self) -> ConsoleProgress:
         self._progress.start()
@@ -131,18 +140,16 @@ class ConsoleProgress:
 
     def rolling_out(self, step: int, total: int) -> None:
         """A step's rollouts begin."""
-        self._rewards = []
+        self._rewards, self._turns = [], []
         self._show(f"step {step + 1} of {self._config.steps}: rollouts", total)
 
     def rolled_out(self, rollout: Rollout) -> None:
         """A rollout has ended."""
         if rollout.reward is not None:
             self._rewards.append(rollout.reward)
+            self._turns.append(len(rollout.memory))
         if self._task is not None:
-            mean = sum(self._rewards) / max(1, len(self._rewards))
-            self._progress.update(self._task, advance=1)
-            words = self._progress.tasks[0].description.split(", reward")[0]
-            self._progress.update(self._task, description=f"{words}, reward {mean:.2f}")
+            self._progress.update(self._task, advance=1, description=f"{self._words}{self._so_far()}")
 
     def updating(self, batches: int) -> None:
         """An update begins."""
@@ -162,7 +169,14 @@ class ConsoleProgress:
         """An alarm."""
         self._console.print(f"[yellow]warning:[/] {text}", highlight=False)
 
+    def _so_far(self) -> str:
+        """What the finished rollouts of the step earned and took; the bar has the seconds."""
+        if not self._rewards:
+            return ""
+        return f", reward {fmean(self._rewards):.2f}, {fmean(self._turns):.1f} turns"
+
     def _show(self, words: str, total: int | None) -> None:
+        self._words = words
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(words, total=total)

@@ -39,6 +39,9 @@ def step_metrics(rollouts: Sequence[Rollout], *, version: int) -> dict[str, floa
         "turns": fmean(len(rollout.memory) for rollout in finished),
         "seconds_per_rollout": fmean(rollout.seconds for rollout in finished),
     }
+    hurried = [rollout.reward or 0.0 for rollout in finished if rollout.hurried]
+    if hurried:
+        figures |= {"hurried": len(hurried), "reward_of_hurried": fmean(hurried)}
     for term in sorted({name for rollout in finished for name in rollout.rewards}):
         figures[f"reward/{term}"] = fmean(rollout.rewards.get(term, 0.0) for rollout in finished)
     for kind, count in Counter(rollout.ended_by for rollout in finished).items():

@@ -7,7 +7,8 @@ that the next prompt extends the very tokens of the last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -39,6 +40,8 @@ class PolicyChat(BaseChatModel):
     """Id of the rollout."""
     seed: int
     """Of the rollout; each turn has its own, made from it and from the prompt."""
+    seconds_left: Callable[[], float] = lambda: math.inf
+    """What the run has before it should end, beside its own time budget; agents that can look at it."""
     turns: list[PlannerTurn] = Field(default_factory=list)
     """All that was drawn, in order."""
 

@@ -141,6 +141,14 @@ def twin(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, {id(tensor): tensor for tensor in held})
 
 
+def copy_trained(source: nn.Module, target: nn.Module) -> None:
+    """Gives a model's `twin` the values of the trained weights."""
+    with torch.no_grad():
+        for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
+            if theirs.requires_grad:
+                mine.copy_(theirs)
+
+
 def without_adapter(model: nn.Module) -> AbstractContextManager[Any]:
     """Inside, a PEFT model computes as if it had no adapter; any other model as ever."""
     disable = getattr(model, "disable_adapter", None)

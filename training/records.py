@@ -86,6 +86,8 @@ class Rollout:
     trace: Mapping[str, Any] = field(default_factory=dict)
     """The prompts of every role to the letter, and the times of all calls (`graph.trace`)."""
     seconds: float = 0.0
+    hurried: bool = False
+    """Whether its time budget was ended early because most of its step's rollouts had ended (`training.tail`)."""
     attempts: int = 1
     """Tries it took while the surroundings failed."""
     captured: bool = True

@@ -14,8 +14,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from typing import Any
 from graph.errors import AgentFlowError, ConfigError, DataError
 from training.credit import advantages
 from training.records import Rollout, groups_of
+from training.run_folder import said
+from training.secrecy import without_credentials
 from training.store import RolloutStore, read_rollouts
 
 
@@ -32,10 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options.work(options)
     except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {without_credentials(str(error))}\n")
         return 2
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        sys.stderr.write(f"error: {said(error)}\n")
+        return 2
     return 0
 
 
@@ -53,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     rescore.add_argument("run", type=Path)
     rescore.add_argument("--reward", required=True, metavar="SPEC", help="see the setting `reward`")
     rescore.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    rescore.add_argument("--format-weight", type=float, default=0.0, metavar="W", help="see the setting")
+    rescore.add_argument("--length-weight", type=float, default=0.0, metavar="W", help="see the setting")
+    rescore.add_argument("--max-tokens", type=int, default=512, metavar="N", help="of a turn, for --length-weight")
+    rescore.add_argument("--concurrency", type=int, default=16, metavar="N", help="rollouts scored at once")
     rescore.set_defaults(work=_rescore)
     samples = commands.add_parser("samples", help="planner turns with rewards and advantages, one a line")
     samples.add_argument("run", type=Path)
@@ -105,23 +116,35 @@ def described(rollout: Rollout) -> str:
 def _rescore(options: argparse.Namespace) -> None:
     from training.rewards import make_reward
 
-    reward = make_reward(options.reward, cache=options.out / "judged")
-    store = _new_store(options.out)
+    reward = make_reward(
+        options.reward,
+        format_weight=options.format_weight,
+        length_weight=options.length_weight,
+        max_tokens=options.max_tokens,
+        cache=options.out.with_name(f"{options.out.name}.judged"),  # opinions outlive an interrupted attempt
+    )
+    before = list(_read(options.run))
 
-    async def scored(rollout: Rollout) -> Rollout:
+    async def scored(rollout: Rollout, limit: asyncio.Semaphore) -> Rollout:
+        if rollout.reward is None:
+            return rollout
         state: dict[str, Any] = {"answer": rollout.answer, "memory": rollout.memory, "ended_by": rollout.ended_by}
-        earned = await reward(rollout.task, state, rollout.turns)
+        async with limit:
+            earned = await reward(rollout.task, state, rollout.turns)
         return replace(rollout, reward=earned.total, rewards=dict(earned.terms))
 
-    async def all_of_them() -> int:
-        changed = 0
-        for rollout in _read(options.run):
-            new = rollout if rollout.reward is None else await scored(rollout)
-            changed += new.reward != rollout.reward
-            store.append(new)
-        return changed
+    async def all_of_them() -> list[Rollout]:
+        limit = asyncio.Semaphore(options.concurrency)
+        return await asyncio.gather(*(scored(rollout, limit) for rollout in before))
 
-    sys.stdout.write(f"{asyncio.run(all_of_them())} rewards changed; rollouts in {options.out}\n")
+    with _new_store(options.out) as store:
+        after = asyncio.run(all_of_them())
+        for rollout in after:
+            store.append(rollout)
+    changed = sum(one.reward != other.reward for one, other in zip(before, after, strict=True))
+    left_out = sum(rollout.reward is None for rollout in before)
+    failed = f" ({left_out} had failed with their surroundings and have none)" if left_out else ""
+    sys.stdout.write(f"{changed} of {len(before)} rewards changed{failed}; rollouts in {options.out}\n")
 
 
 def _samples(options: argparse.Namespace) -> None:
@@ -153,20 +176,31 @@ def _threads(options: argparse.Namespace) -> None:
 
         config = load_config(options.config, ["--out", str(options.out)])
         rendering = Rendering(ChatTokens(load_tokenizer(config.model)), config.context)
-    store = _new_store(options.out)
     made = 0
-    for rollout in rollouts_of_threads(options.checkpointer, scores, rendering):
-        store.append(rollout)
-        made += 1
+    with _new_store(options.out) as store:
+        for rollout in rollouts_of_threads(options.checkpointer, scores, rendering):
+            store.append(rollout)
+            made += 1
     sys.stdout.write(f"{made} rollouts in {options.out}\n")
     if left_out := len(scores) - made:
         sys.stdout.write(f"{left_out} threads without captured tokens were left out; --config puts them into tokens\n")
 
 
-def _new_store(folder: Path) -> RolloutStore:
-    if folder.exists() and any(folder.iterdir()):
+@contextmanager
+def _new_store(folder: Path) -> Iterator[RolloutStore]:
+    """A folder of rollouts that is there when all of them are, and not at all if something goes wrong before."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty; choose another --out.")
-    return RolloutStore(folder)
+    unfinished = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield RolloutStore(unfinished)
+        if folder.exists():
+            folder.rmdir()
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,10 @@ def _own(module_name: str, attribute: str) -> Outcome:
         raise ConfigError(f"The reward function {spec!r} cannot be imported: {error}.") from error
     if not callable(function):
         raise ConfigError(f"The reward {spec!r} is a {type(function).__name__}; it must be a function.")
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        raise ConfigError(f"The reward function {spec!r} must take two arguments, the task and the state.") from None
 
     async def outcome(task: Task, state: State) -> float:
         if inspect.iscoroutinefunction(function):

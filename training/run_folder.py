@@ -36,7 +36,8 @@ def claim(folder: Path, settings: Mapping[str, Any], *, may_change: Collection[s
         return
     kept = folder / SETTINGS
     shown = {name: _shown(value) for name, value in settings.items()}
-    if kept.exists():
+    begun = folder.exists() and any(path.name not in (SETTINGS, LOCK) for path in folder.iterdir())
+    if kept.exists() and begun:  # a run that was refused at once leaves settings that may be mended
         before = read_settings(folder)
         if before.get("command") != shown.get("command"):
             raise ConfigError(f"{folder} holds a run of another command; choose another --out.")
@@ -45,7 +46,7 @@ def claim(folder: Path, settings: Mapping[str, Any], *, may_change: Collection[s
                 raise ConfigError(
                     f"{folder} holds a run whose {name} is {before.get(name)!r}, not {value!r}; choose another --out."
                 )
-    elif folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
+    elif begun:
         raise ConfigError(f"{folder} is not empty and holds no run of this kind; choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     temporary = kept.with_suffix(f".{os.getpid()}.tmp")

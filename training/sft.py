@@ -220,7 +220,7 @@ def make_trainer(settings: SFTSettings, found: Examples) -> PlannerSFTTrainer:
         ConfigError: the model cannot be had, or has no such modules.
         DataError: the transcripts are not of this model.
     """
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
 
     from training.policy_model import load_policy, with_adapter
     from training.sft_trainer import PlannerSFTTrainer

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from training.sft import SFTSettings
 
 
-class PlannerSFTTrainer(SFTTrainer):
+class PlannerSFTTrainer(SFTTrainer):  # type: ignore[misc]
     """Learns transcripts whose ids and labels are given; nothing is tokenized or cut.
 
     Args:
@@ -63,7 +63,7 @@ class PlannerSFTTrainer(SFTTrainer):
         self._staged = self.run_folder / "staging"
         self.accelerator.wait_for_everyone()
         try:
-            super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
+            super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
                 checkpoints.publish(self._staged / f"checkpoint-{update}", self.run_folder, update, keep=self._keep)

@@ -63,7 +63,8 @@ def config_of(spec: str) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
-            f"There is no configuration at {spec!r}: {said} Name a folder, a config.json, or one of {', '.join(SHAPES)}."
+            f"There is no configuration at {spec!r}: {said} Name a folder, a config.json, or one of "
+            f"{', '.join(SHAPES)}."
         ) from error
     return found
 

@@ -27,7 +27,7 @@ class Timing:
 
     seconds: float
     timed: int
-    """Micro-batches that were timed; the others have a timed one's shape."""
+    """Micro-batches that were timed, and stand for the others."""
     of: int
 
 
@@ -70,32 +70,30 @@ def time_step(works: Sequence[Work], model: nn.Module, *, sample: int | None, ru
     Args:
         works: its micro-batches.
         model: whose gradients are dropped first.
-        sample: micro-batches of each shape that are run, spread evenly; each stands for its share of that shape. None
+        sample: so many micro-batches of middling size are run and stand for all, by their share of the tokens. The
+            cost of attention grows faster than the tokens, so this is rather too little for sizes that differ. None
             runs all.
         run: which pass.
     """
     model.zero_grad(set_to_none=True)
-    by_shape: dict[tuple[int, ...], list[Work]] = {}
-    for work in works:
-        by_shape.setdefault(work.shape, []).append(work)
-    total, timed = 0.0, 0
-    for alike in by_shape.values():
-        chosen = alike[:: max(1, len(alike) // sample)][:sample] if sample else alike
-        total += sum(clocked(run(work)) for work in chosen) * len(alike) / len(chosen)
-        timed += len(chosen)
-    return Timing(total, timed, len(works))
+    ordered = sorted(works, key=lambda work: work.tokens)
+    first = max(0, len(ordered) - sample) // 2 if sample else 0
+    chosen = ordered[first : first + sample] if sample else ordered
+    seconds = sum(clocked(run(work)) for work in chosen)
+    share = sum(work.tokens for work in chosen) / sum(work.tokens for work in works)
+    return Timing(seconds / share, len(chosen), len(works))
 
 
 def alternate(
-    variants: Mapping[str, Callable[[], Timing]], repeats: int, until: float
+    variants: Mapping[str, Callable[[], Timing]], repeats: int, until: Callable[[], float]
 ) -> tuple[dict[str, list[Timing]], int]:
     """Times variants in turn, each repeat beginning with another one, so that disturbances meet all of them.
 
     Args:
         variants: what times one step of each.
         repeats: how often, at most.
-        until: on the clock of `time.perf_counter`; no repeat is begun that would end later, but the first is always
-            made.
+        until: a time of `time.perf_counter`, asked before each further repeat; none is begun that would end later, but
+            the first is always made.
 
     Returns:
         The timings of each variant, one for each repeat, and the number of repeats.
@@ -105,7 +103,7 @@ def alternate(
     longest = 0.0
     for repeat in range(repeats):
         began = time.perf_counter()
-        if repeat and began + longest > until:
+        if repeat and began + longest > until():
             return found, repeat
         turn = repeat % len(names)
         for name in names[turn:] + names[:turn]:
@@ -144,4 +142,3 @@ def in_fresh_process(arguments: Sequence[str]) -> dict[str, float]:
 def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-

@@ -48,7 +48,7 @@ def table(report: Mapping[str, Any]) -> str:
     peak = report["peak_memory_bytes"]
     lines += [
         f"{'peak memory (a) / (c)':30}{report['peak_memory_ratio_packed_over_trl']:9.3g}   "
-        f"{peak['packed'] / 2**30:.2f} and {peak['trl'] / 2**30:.2f} GiB, {report['token_budget']} tokens a micro-batch",
+        f"{peak['packed'] / 2**30:.2f} and {peak['trl'] / 2**30:.2f} GiB, {report['token_budget']} tokens",
         f"{'gradients of (a) and (b)':30}{report['gradient_relative_error']:9.2g}   relative error, "
         f"{report['gradient_rows']} rollouts",
     ]

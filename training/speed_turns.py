@@ -137,5 +137,5 @@ def merged_samples(groups: Sequence[Group]) -> list[Sample]:
 
 
 def unshared(workload: Workload, rollouts: int) -> Workload:
-    """The same rollouts, as many as these, with nothing in common."""
-    return replace(workload, groups=1, group_size=rollouts, shared=False)
+    """Rollouts of one such turn, as many as these, with nothing in common."""
+    return replace(workload, groups=1, group_size=rollouts, turns=1, shared=False)

@@ -33,8 +33,8 @@ LORA_RANK = 16
 class Work:
     """One micro-batch of a variant."""
 
-    shape: tuple[int, ...]
-    """Micro-batches of the same shape cost the same."""
+    rows: int
+    """Sequences side by side."""
     tokens: int
     """Positions computed, padding included."""
     gradient: Callable[[], None]
@@ -61,10 +61,10 @@ def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0) -> nn.
 
         torch.manual_seed(seed)
         with torch.device(device):
-            base = AutoModelForCausalLM.from_config(config_of(spec), dtype=dtype)
+            base = AutoModelForCausalLM.from_config(config_of(spec), dtype=dtype)  # type: ignore[no-untyped-call]
     else:
         base, _ = load_policy(spec, str(dtype).removeprefix("torch."))
-        base.to(device)
+        base.to(device)  # type: ignore[arg-type]
     model = with_adapter(base, rank=LORA_RANK, alpha=2 * LORA_RANK, targets="all-linear", seed=seed)
     generator = torch.Generator(device).manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -86,8 +86,7 @@ def ours(model: nn.Module, batches: Sequence[MicroBatch]) -> list[Work]:
             with torch.no_grad(), without_adapter(model):
                 forward_terms(model, batch, 1.0, entropies=False)
 
-        shape = (0, batch.tokens) if batch.segments is not None else batch.input_ids.shape
-        return Work(tuple(shape), batch.tokens, gradient, reference)
+        return Work(len(batch.input_ids), batch.tokens, gradient, reference)
 
     return [work(batch) for batch in batches]
 
@@ -122,22 +121,22 @@ class Stock:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        from datasets import Dataset
-        from trl import GRPOConfig, GRPOTrainer
+        import datasets
+        import trl
 
         self.model = model
         on_cpu = next(model.parameters()).device.type == "cpu"
         self._folder = tempfile.TemporaryDirectory(prefix="trl-")
-        arguments = GRPOConfig(
+        arguments = trl.GRPOConfig(
             output_dir=self._folder.name, per_device_train_batch_size=2, num_generations=2, beta=0.0,
             loss_type="grpo", temperature=1.0, report_to=[], use_cpu=on_cpu, bf16=not on_cpu, disable_dropout=True,
             gradient_checkpointing_kwargs={"use_reentrant": False}, disable_tqdm=True,
         )  # fmt: skip
-        self.trainer = GRPOTrainer(
+        self.trainer = trl.GRPOTrainer(
             model,
             reward_funcs=lambda prompts, **_: [0.0] * len(prompts),
             args=arguments,
-            train_dataset=Dataset.from_dict({"prompt": ["x", "y"]}),
+            train_dataset=datasets.Dataset.from_dict({"prompt": ["x", "y"]}),
             processing_class=_tokenizer(),
         )
         model.train()
@@ -164,7 +163,7 @@ class Stock:
             with torch.no_grad(), without_adapter(self.model):
                 self.trainer._get_per_token_logps_and_entropies(self.model, ids, mask, keep)
 
-        return Work((len(samples), ids.shape[1] - keep, keep), ids.numel(), gradient, reference)
+        return Work(len(samples), ids.numel(), gradient, reference)
 
 
 def _inputs(samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
@@ -210,7 +209,8 @@ def _tokenizer() -> Any:
 
     words = {"<pad>": 0, "<eos>": 1, "x": 2, "y": 3}
     made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))  # noqa: S106
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="<eos>")  # noqa: S106
+    names = {"pad_token": "<pad>", "eos_token": "<eos>"}
+    return PreTrainedTokenizerFast(tokenizer_object=made, **names)  # type: ignore[no-untyped-call]
 
 
 def gradients_of(model: nn.Module) -> Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from graph.errors import DataError
 from training.records import Rollout, rollout_from_dict
+from training.secrecy import without_keys
 
 _NAME = re.compile(r"step-(\d+)\.jsonl")
 
@@ -28,12 +29,12 @@ class RolloutStore:
         self._lock = threading.Lock()
 
     def append(self, rollout: Rollout) -> None:
-        """Write a rollout and return when it is on the disk.
+        """Write a rollout, without keys that a tool may have shown, and return when it is on the disk.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
-        text = json.dumps(rollout.as_dict(), ensure_ascii=False, default=str)
+        text = without_keys(json.dumps(rollout.as_dict(), ensure_ascii=False, default=str))
         line = text.encode("utf-8", errors="replace") + b"\n"  # model output can hold half a surrogate pair
         with self._lock:
             self.folder.mkdir(parents=True, exist_ok=True)

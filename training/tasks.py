@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 
 from evals import data
@@ -22,8 +25,8 @@ def load_tasks(spec: str) -> list[Task]:
 
     Args:
         spec: a file of questions (JSONL, JSON, CSV, parquet); `benchmark:NAME`, one that `python -m evals list` shows;
-            `hub:OWNER/NAME/PATH`, a file of a data set on the Hub. `@SCORER` at the end names the scorer of questions
-            that name none; several specs are joined by `+`.
+            `hub:OWNER/NAME/PATH`, a file of a data set on the Hub. A path may hold `*` and stand for several files.
+            `@SCORER` at the end names the scorer of questions that name none; several specs are joined by `+`.
 
     Raises:
         ConfigError: the spec names nothing known.
@@ -45,16 +48,9 @@ def _load(spec: str) -> list[Task]:
     if kind == "benchmark":
         return data.load_tasks(rest)
     form = replace(benchmark("own"), fields=_COLUMNS, scorer=scorer)
-    if kind == "hub":
-        path = _from_hub(rest)
-        return tasks_of(read_rows(path), form, path)
-    path = Path(spec).expanduser()
-    if not path.is_file():
-        known = ", ".join(BENCHMARKS)
-        raise DataError(
-            f"There is no file of tasks at {spec}; name a file, benchmark:NAME ({known}) or hub:OWNER/NAME/PATH."
-        )
-    return tasks_of(read_rows(path), form, path)
+    files = _from_hub(rest) if kind == "hub" else _here(spec)
+    rows = [row for path in files for row in read_rows(path)]
+    return tasks_of(rows, form, files[0] if len(files) == 1 else Path(spec))
 
 
 _COLUMNS = replace(
@@ -65,21 +61,42 @@ _COLUMNS = replace(
 """Columns of the data sets that people train on (NQ of FlashRAG, DeepMath-103K), beside our own."""
 
 
-def _from_hub(place: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
+def _here(spec: str) -> list[Path]:
+    found = sorted(Path(name) for name in glob(str(Path(spec).expanduser())))
+    files = [path for path in found if path.is_file()]
+    if not files:
+        known = ", ".join(BENCHMARKS)
+        raise DataError(
+            f"There is no file of tasks at {spec}; name a file, benchmark:NAME ({known}) or hub:OWNER/NAME/PATH."
+        )
+    return files
 
+
+def _from_hub(place: str) -> list[Path]:
+    try:
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError:
+        raise ConfigError(f"hub:{place} needs a package; run `pip install huggingface_hub`.") from None
     owner, _, rest = place.partition("/")
     name, _, path = rest.partition("/")
     if not (owner and name and path):
         raise ConfigError(f"hub:{place} names no file; write hub:OWNER/NAME/PATH.")
+    repo = f"{owner}/{name}"
+    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
-        return Path(hf_hub_download(f"{owner}/{name}", path, repo_type="dataset"))
+        paths = [path]
+        if "*" in path:
+            paths = sorted(fnmatch.filter(hub.list_repo_files(repo, repo_type="dataset"), path))
+        files = [Path(hub.hf_hub_download(repo, each, repo_type="dataset")) for each in paths]
     except (HfHubHTTPError, OSError) as error:
         raise DataError(
-            f"{path} of the data set {owner}/{name} could not be downloaded ({type(error).__name__}); check the name "
-            "and the connection, or name a local file."
+            f"{path} of the data set {repo} could not be downloaded ({type(error).__name__}); check the name and the "
+            "connection, or name a local file."
         ) from error
+    if not files:
+        raise DataError(f"The data set {repo} has no file {path}; check the name.")
+    return files
 
 
 class Schedule:

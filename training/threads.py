@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from graph.prompts import planner_messages, planner_system
 from graph.toolbox import Toolbox
 from training.chat_tokens import ChatTokens
 from training.records import PlannerTurn, Rollout, rollout_id, seed_from
+from training.secrecy import without_credentials
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,28 @@ def rollouts_of_threads(
         ConfigError: the checkpointer's package is missing.
         DataError: it cannot be opened, or lacks a thread that has a score.
     """
-    with _saver(address) as saver:
-        for thread, score in scores.items():
-            found = saver.get_tuple({"configurable": {"thread_id": thread}})
-            if found is None:
-                raise DataError(f"The checkpointer {_shown(address)} has no thread {thread!r}.")
-            rollout = _rollout(thread, score, found.checkpoint["channel_values"], rendering)
-            if rollout is not None:
-                yield rollout
+    for thread, score in scores.items():
+        if not math.isfinite(score):
+            raise DataError(f"The score of thread {thread!r} is {score}; a score must be a finite number.")
+    try:
+        with _saver(address) as saver:
+            for thread, score in scores.items():
+                found = saver.get_tuple({"configurable": {"thread_id": thread}})
+                if found is None:
+                    raise DataError(f"The checkpointer {without_credentials(address)} has no thread {thread!r}.")
+                state = found.checkpoint["channel_values"]
+                if not ({"question", "memory", "planner_turns"} & set(state)):
+                    raise DataError(
+                        f"Thread {thread!r} is no run of this graph: its state has {', '.join(sorted(state))}."
+                    )
+                rollout = _rollout(thread, score, state, rendering)
+                if rollout is not None:
+                    yield rollout
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("sqlite3", "psycopg"):
+            raise
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"The checkpointer {without_credentials(address)} cannot be read: {told}.") from error
 
 
 def _saver(address: str) -> AbstractContextManager[Any]:
@@ -85,7 +101,9 @@ def _saver(address: str) -> AbstractContextManager[Any]:
         try:
             from langgraph.checkpoint.postgres import PostgresSaver
         except ImportError:
-            raise ConfigError("Reading Postgres needs `pip install langgraph-checkpoint-postgres`.") from None
+            raise ConfigError(
+                "Reading Postgres needs `pip install langgraph-checkpoint-postgres 'psycopg[binary]'`."
+            ) from None
         postgres: AbstractContextManager[Any] = PostgresSaver.from_conn_string(address)
         return postgres
     if not Path(address).is_file():
@@ -96,12 +114,6 @@ def _saver(address: str) -> AbstractContextManager[Any]:
         raise ConfigError("Reading SQLite needs `pip install langgraph-checkpoint-sqlite`.") from None
     sqlite: AbstractContextManager[Any] = SqliteSaver.from_conn_string(address)
     return sqlite
-
-
-def _shown(address: str) -> str:
-    """The address without a password."""
-    scheme, mark, rest = address.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if mark else address
 
 
 def _rollout(thread: str, score: float, state: Mapping[str, Any], rendering: Rendering | None) -> Rollout | None:

@@ -9,7 +9,6 @@ Versions: the policy's version is the number of updates it has seen, which is th
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
@@ -36,8 +35,10 @@ from training.breakdown import breakdown
 from training.collector import Collector, failures_by_kind
 from training.config import FlowGRPOConfig
 from training.engine import Engine
+from training.event_loop import LoopThread
 from training.logprobs import attach_scoring, forward_terms
 from training.metrics import MetricsFile, read_metrics, step_metrics
+from training.overlap import Underway
 from training.packing import MicroBatch, deal, pack, pad
 from training.packing_check import verify_packing
 from training.policy_model import without_adapter
@@ -46,6 +47,7 @@ from training.replayed import Replayed
 from training.store import RolloutStore
 from training.tasks import Schedule
 from training.update import Update, UpdateSums
+from training.weight_delivery import gathered
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +126,12 @@ class FlowGRPOTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` and `Progress` tell it better
         self._step: _Step | None = None
         self._figures: dict[str, float] = {}
+        self._rollout_seconds = 0.0
         self._staged: Path | None = None
         self._checkpointing: float | None = None
-        self._runner = asyncio.Runner()
+        self._runner = LoopThread(self.args.device)
+        self._ahead: Underway | None = None
+        self._ahead_figures: dict[str, float] | None = None
         self._metrics = MetricsFile(self.run_folder / "metrics.jsonl")
         self._alarms = Alarms()
         self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
@@ -158,8 +163,9 @@ class FlowGRPOTrainer(Trainer):
                 sync=self._sync_context(model),
             )
         sums = self._over_ranks(sums)
+        told_before = "seconds/" if repeat else ()  # what the rollouts took is told once a step
         self._figures = (
-            self._step.figures
+            {name: value for name, value in self._step.figures.items() if not name.startswith(told_before)}
             | sums.means()
             | {
                 "largest_logprob_gap": sums.largest_gap,
@@ -176,10 +182,18 @@ class FlowGRPOTrainer(Trainer):
 
     def _new_step(self, step: int, model: nn.Module) -> _Step:
         began = time.perf_counter()
-        self._publish_policy()
+        if self._ahead is None:
+            self._publish_policy()
         synced = time.perf_counter()
+        self._rollout_seconds = 0.0
         rollouts, groups = self._roll_out(step)
         ended = time.perf_counter()
+        spent = self._rollout_seconds
+        measured = self._ahead_figures or self._engine_figures(spent)
+        self._ahead_figures = None
+        if self.config.overlap:
+            measured |= {"seconds/waited": ended - synced}
+            self._roll_out_ahead(step + 1)
         beta = self.config.beta
         made = assemble(
             groups,
@@ -190,8 +204,7 @@ class FlowGRPOTrainer(Trainer):
             keep_zero_variance=beta > 0,
         )
         figures = step_metrics(rollouts, version=self.state.global_step) | self._group_figures(made, groups)
-        figures |= {"seconds/sync": synced - began, "seconds/rollout": ended - synced}
-        figures |= self._engine_figures(ended - synced)
+        figures |= {"seconds/sync": synced - began, "seconds/rollout": spent} | measured
         self._refuse_nothing(step, made, rollouts)
         batches = self._laid_out(made, model)
         figures["tokens/trained"] = sum(len(batch.terms) for batch in batches)
@@ -211,8 +224,10 @@ class FlowGRPOTrainer(Trainer):
             more = self._collected(self.parts.collector, step, self.parts.schedule.of_step(step, round_))
             rollouts += more
             groups += groups_of(more)
-        # Groups without variance fill up what even the refilling did not yield: a step that is all right goes on.
-        return rollouts, sorted(groups, key=lambda group: not _varies(group))[:wanted]
+        if self.config.refill:
+            # Groups without variance fill up what even the refilling did not yield: a step that is all right goes on.
+            groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
+        return rollouts, groups
 
     def _refuse_nothing(self, step: int, made: Assembled, rollouts: Sequence[Rollout]) -> None:
         """A step without anything to learn from would look like training and be none."""
@@ -231,18 +246,27 @@ class FlowGRPOTrainer(Trainer):
 
     def _collected(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> list[Rollout]:
         """The rollouts of all ranks, in order of the tasks; each rank runs its share of them."""
-        progress = self.parts.progress
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
-        mine = list(tasks)[rank::ranks]
-        if progress:
-            progress.rolling_out(step, len(mine) * collector.settings.group_size)
-        work = collector.collect(step, mine, on_rollout=progress.rolled_out if progress else None)
-        found = self._runner.run(work)
-        if ranks == 1:
+        begun, self._ahead = self._ahead or self._begun(collector, step, tasks), None
+        if self.parts.progress:
+            begun.show(self.parts.progress)
+        found, seconds = self._runner.wait(begun.work)
+        self._rollout_seconds += seconds
+        if self.accelerator.num_processes == 1:
             return found
         every = [rollout_from_dict(plain) for plain in gather_object([rollout.as_dict() for rollout in found])]
         place = {task.id: number for number, task in enumerate(tasks)}
         return sorted(every, key=lambda rollout: (place[rollout.task.id], rollout.index))
+
+    def _begun(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> Underway:
+        """This rank's share of some rollouts, under way."""
+        mine = list(tasks)[self.accelerator.process_index :: self.accelerator.num_processes]
+        return Underway(self._runner, collector, step, mine)
+
+    def _roll_out_ahead(self, step: int) -> None:
+        """Begins the next step's rollouts with the policy of now: one step older than the one they will train."""
+        if step < self.config.steps:
+            self._publish_policy()
+            self._ahead = self._begun(self.parts.collector, step, self.parts.schedule.of_step(step))
 
     def _laid_out(self, made: Assembled, model: nn.Module) -> list[MicroBatch]:
         rows = [row for row in made.rows if len(row.terms)]
@@ -335,9 +359,16 @@ class FlowGRPOTrainer(Trainer):
         if self.parts.validator is None:
             return {}
         began = time.perf_counter()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:  # these rollouts are of one policy: the validation's has to wait for them
+            _, seconds = self._runner.wait(ahead.work)
+            self._ahead_figures = self._engine_figures(seconds)
         self._publish_policy()
         version = self.state.global_step
         rollouts = self._collected(self.parts.validator, version, self.parts.validation)
+        self._ahead = ahead
+        if self.config.deterministic:  # a run that resumes after the validation has none of its memory either
+            self._runner.run(self.parts.engine.sync(version))
         figures = step_metrics(rollouts, version=version)
         figures |= breakdown(rollouts)
         figures["pass_rate"] = figures.pop("solved", 0.0)
@@ -390,6 +421,16 @@ class FlowGRPOTrainer(Trainer):
                 checkpoints.publish(staged, self.run_folder, update, keep=self.config.keep)
         self.accelerator.wait_for_everyone()
         self._checkpointing = time.perf_counter() - began
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Sharded weights are gathered here, of an adapter only its own; all else is as transformers does it."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        assert self.model is not None
+        state = gathered(self.model)
+        if self.args.should_save:
+            self._save(output_dir, state_dict=state)
 
     @contextmanager
     def _staging(self, what: str) -> Iterator[None]:
@@ -445,15 +486,18 @@ class FlowGRPOTrainer(Trainer):
             validations = self.parts.validator.store if self.parts.validator else None
             if validations is not None:
                 validations.discard_from(done + 1 if kept else 0)
-            for line in read_metrics(self._metrics.path) if kept else ():
-                self._alarms.check(line)  # what is unusual is told by the steps before
+            for line in read_metrics(self._metrics.path) if self._metrics.path.exists() else ():
+                if "loss" in line:  # what is unusual is told by the steps before
+                    self._alarms.check(line)
         self.accelerator.wait_for_everyone()
         self.args.eval_on_start = self.args.eval_on_start and not kept  # a checkpoint's validation stands
         random.seed(self.config.seed)
         self.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
 
     def close(self) -> None:
-        """Stops the engine."""
+        """Stops rollouts that are under way, and the engine."""
+        if self._ahead is not None:
+            self._ahead.work.cancel()
         self._runner.run(self.parts.engine.aclose())
         self._runner.close()
 

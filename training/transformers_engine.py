@@ -20,11 +20,13 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded, ModelError
 from training.decoding import Draft, causal_model, draw, empty_memory, prefill
 from training.engine import Completion, Sampling
 from training.memories import Memories, common_prefix
+from training.policy_model import copy_trained, twin
 from training.records import FinishReason
 
 _PATIENCE = 0.02
@@ -48,8 +50,9 @@ class EngineStatistics:
     """Spent in waves."""
 
     def reset(self) -> dict[str, float]:
-        """The figures up to now, starting anew."""
+        """The figures up to now, starting anew; `prompt_tokens_saved` is the share of prompt tokens that were known."""
         figures = asdict(self)
+        figures["prompt_tokens_saved"] = 1 - self.computed_tokens / max(1, self.prompt_tokens)
         self.__init__()  # type: ignore[misc]
         return figures
 
@@ -75,6 +78,8 @@ class TransformersEngine:
         max_positions: most positions of one prefill pass, padding included.
         memory_tokens: most tokens whose keys and values are kept between turns.
         deterministic: see above.
+        apart: whether it samples from a copy of the trained weights, which `sync` brings up to date, so that the model
+            can be trained meanwhile; frozen weights are not copied.
     """
 
     model: nn.Module
@@ -84,11 +89,12 @@ class TransformersEngine:
     max_positions: int = 16384
     memory_tokens: int = 200_000
     deterministic: bool = False
+    apart: bool = False
     statistics: EngineStatistics = field(default_factory=EngineStatistics)
 
     def __post_init__(self) -> None:
-        self._causal = causal_model(self.model)
-        held = getattr(self._causal.config, "max_position_embeddings", None) or 2**31
+        self._copy: nn.Module | None = None
+        held = getattr(causal_model(self.model).config, "max_position_embeddings", None) or 2**31
         self.max_context = min(self.max_context or held, held)
         if self.max_batch < 1:
             raise ConfigError(f"max_batch must be at least 1, got {self.max_batch}.")
@@ -138,14 +144,32 @@ class TransformersEngine:
                 self._waiting.remove(request)
 
     async def sync(self, version: int) -> None:
-        """Take note that the weights have changed: the wave in progress ends first, and nothing kept holds any more."""
+        """Take note that the weights have changed: the wave in progress ends first, and nothing kept holds any more.
+
+        With `apart` nobody may change the weights while this runs.
+        """
         async with self._busy:
             self._memories.clear()
+            if self._copy is not None:
+                copy_trained(self.model, self._copy)
             self._version = version
 
     async def figures(self) -> dict[str, float]:
         """The statistics since this was last called."""
         return {name: float(value) for name, value in self.statistics.reset().items()}
+
+    @property
+    def _sampled(self) -> nn.Module:
+        """What is sampled from. A copy is made when it is first needed: the trainer has then placed the model."""
+        if not self.apart:
+            return self.model
+        if self._copy is None:
+            self._copy = twin(self.model).requires_grad_(False)
+        return self._copy
+
+    @property
+    def _causal(self) -> PreTrainedModel:
+        return causal_model(self._sampled)
 
     async def aclose(self) -> None:
         """Stop sampling and free the memories."""
@@ -183,8 +207,9 @@ class TransformersEngine:
 
     def _wave(self, wave: Sequence[_Request], version: int, loop: asyncio.AbstractEventLoop) -> None:
         began = time.perf_counter()
-        training = self.model.training
-        self.model.eval()
+        model = self._sampled
+        training = model.training
+        model.eval()
         try:
             self._sample(wave, version, loop)
         except torch.OutOfMemoryError as error:
@@ -196,7 +221,7 @@ class TransformersEngine:
         except RuntimeError as error:  # a kernel that fails, a shape that does not fit: not the agent's doing
             raise ModelError(f"Sampling failed: {error}.") from error
         finally:
-            self.model.train(training)
+            model.train(training)
             self.statistics.waves += 1
             self.statistics.seconds += time.perf_counter() - began
 

@@ -69,7 +69,8 @@ async def check_sampling(server: VllmServer, model: str, prompt: Sequence[int]) 
             "start it with --logprobs-mode processed_logprobs."
         )
     unset = await server.likeliest(model, prompt, _LIKELIEST)
-    if any(abs(unset.get(token, -math.inf) - value) > _NOISE for token, value in _top(plain).items()):
+    surely_shown = list(_top(plain).items())[:3]  # rounding may change which tokens come last
+    if any(abs(unset.get(token, -math.inf) - value) > _NOISE for token, value in surely_shown):
         raise ConfigError(
             f"The vLLM server at {server.shown} applies the sampling defaults of its model's generation settings; "
             "start it with --generation-config vllm."

@@ -175,6 +175,8 @@ class VllmEngine:
                 known = name in (await server.served()).adapters
                 if not known and not await self._delivery.again(server):
                     raise ModelUnavailable(f"The policy is gone from the server: {error}") from error
+                if not known and self._probe is not None:  # started anew, perhaps otherwise than before
+                    await check_sampling(server, name, self._probe.prompt)
             return await once()
 
     async def _describe(self) -> None:

@@ -29,6 +29,9 @@ _TOKENS: Mapping[str, Any] = {
     "return_token_ids": True, "return_tokens_as_token_ids": True,
 }  # fmt: skip
 
+_CONTROL = 120.0
+"""Seconds that a request may take which draws nothing."""
+
 _COUNTER = re.compile(r"^vllm:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? ([0-9.eE+]+)", re.MULTILINE)
 
 
@@ -71,13 +74,18 @@ class VllmServer:
         return self.endpoint.shown
 
     @property
+    def control(self) -> Endpoint:
+        """For requests that draw nothing, which a server answers soon or not at all."""
+        return replace(self.endpoint, timeout=_CONTROL)
+
+    @property
     def root(self) -> Endpoint:
         """Where the paths are that vLLM adds to the OpenAI protocol."""
-        return replace(self.endpoint, base_url=self.endpoint.base_url.removesuffix("/v1"))
+        return replace(self.control, base_url=self.endpoint.base_url.removesuffix("/v1"))
 
     async def served(self) -> Served:
         """The model and the adapters that it offers."""
-        reply = await get_json(self.endpoint, "/models")
+        reply = await get_json(self.control, "/models")
         cards = [card for card in reply.get("data") or () if isinstance(card, dict)]
         base = next((card for card in cards if not card.get("parent")), None)
         if base is None or not base.get("max_model_len"):
@@ -148,9 +156,7 @@ class VllmServer:
             ConfigError: the server does not load adapters, or cannot load this one.
         """
         try:
-            await fetch_bytes(
-                self.endpoint, "POST", "/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}
-            )
+            await fetch_bytes(self.control, "POST", "/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
         except UnknownModel as error:
             if name in str(error) or str(folder) in str(error):
                 raise ConfigError(
@@ -168,7 +174,7 @@ class VllmServer:
     async def unload_adapter(self, name: str) -> None:
         """Forgets an adapter; one that is not known is no error."""
         try:
-            await fetch_bytes(self.endpoint, "POST", "/unload_lora_adapter", {"lora_name": name})
+            await fetch_bytes(self.control, "POST", "/unload_lora_adapter", {"lora_name": name})
         except UnknownModel:
             return
 

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from graph.errors import AgentFlowError, ConfigError, ModelError, ModelUnavailable
+from graph.errors import AgentFlowError, ConfigError, DataError, ModelError, ModelUnavailable
 from training import ranks
+from training.checkpoints import why_not_written
 from training.vllm_server import Served, VllmServer
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ class AdapterDelivery:
         """See `Delivery`."""
         ranks.barrier()  # nobody's turns are in flight any more
         name = ranks.shared(f"{self._run}{self._process}-{version}")
-        weights = {key: whole(value) for key, value in self._model.named_parameters() if value.requires_grad}
+        weights = gathered(self._model)
         error: AgentFlowError | None = None
         if ranks.rank() == 0:
             try:
@@ -100,12 +102,16 @@ class AdapterDelivery:
             await self._drop(servers, self._current)
 
     def _write(self, name: str, weights: dict[str, Tensor]) -> None:
-        final = self._folder / name
         partial = self._folder / f"{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
         save: Any = self._model.save_pretrained
-        save(str(partial), state_dict=weights, save_embedding_layers=False)
-        partial.replace(final)
+        try:
+            save(str(partial), state_dict=weights, save_embedding_layers=False)
+            partial.replace(self._folder / name)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise DataError(
+                f"The adapter could not be written to {self._folder}: {why_not_written(error, self._folder)}."
+            ) from error
 
     async def _clear(self, servers: Sequence[VllmServer]) -> None:
         """Take away what an earlier process of this run left: its versions would never be asked for again."""
@@ -221,6 +227,17 @@ def whole(weight: Tensor) -> Tensor:
     """A parameter's value, gathered where it is sharded (FSDP 2): every process must ask for it."""
     value = weight.detach()
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def gathered(model: nn.Module) -> dict[str, Tensor]:
+    """What is trained of a model, by name, on the CPU of the first process; nothing elsewhere."""
+    found: dict[str, Tensor] = {}
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            full = whole(value)
+            if ranks.rank() == 0:
+                found[name] = full.cpu()
+    return found
 
 
 def _one_name(servers: Sequence[VllmServer], offers: Sequence[Served]) -> str:

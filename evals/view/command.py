@@ -61,15 +61,14 @@ def _tell_problems(library: Library) -> None:
 
 def _export(library: Library, path: Path) -> int:
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
     from evals.view.export import export
 
     runs = sum(len(source.index.rows) for source in library.sources)
-    steps = iter(track(range(runs), "runs", console=Console(stderr=True), transient=True))
-    size = export(library, path, lambda: next(steps, None) and None)
-    for _ in steps:  # the bar ends with its iterator
-        pass
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        row = bar.add_task("runs", total=runs)
+        size = export(library, path, lambda: bar.advance(row))
     sys.stderr.write(f"Page: {path} ({size / 1e6:.1f} MB, {runs} runs)\n")
     return 0
 

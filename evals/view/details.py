@@ -1,4 +1,4 @@
-"""A run as the page shows it: everything of its document, in the words of the terminal, with token texts where known."""
+"""A run as the page shows it: all of its document, in the words of the terminal, with token texts where known."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _trace(trace: dict[str, Any]) -> dict[str, Any]:
 
     steps = []
     for step in map(mapping, listing(trace.get("steps"))):
-        made = {
+        made: dict[str, Any] = {
             "turn": int(number(step.get("turn")) or 0),
             "started": number(step.get("started")) or 0.0,
             "seconds": number(step.get("seconds")) or 0.0,

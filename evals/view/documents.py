@@ -123,9 +123,7 @@ def _asked(task: dict[str, Any]) -> str:
     question = text(task.get("question"))
     if not choices:
         return question
-    options = "\n".join(
-        f"{letter}. {text(choice)}" for letter, choice in zip(ascii_uppercase, choices, strict=False)
-    )
+    options = "\n".join(f"{letter}. {text(choice)}" for letter, choice in zip(ascii_uppercase, choices, strict=False))
     return f"{question}\n\n{options}\n\nAnswer with the letter of the right option."
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from graph.errors import ConfigError
 _BLOCK = 2 << 20
 """Bytes of JSON in a block, about."""
 
+_HERE = "<!-- data -->"
+
 
 def export(library: Library, path: Path, on_run: Callable[[], None] | None = None) -> int:
     """Write the file whole or not at all; returns its size in bytes.
@@ -34,30 +35,37 @@ def export(library: Library, path: Path, on_run: Callable[[], None] | None = Non
     Raises:
         ConfigError: the file cannot be written.
     """
-    elements = [_element("overview", library.overview())]
+    before, after = whole_page(_HERE).split(_HERE)
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(before.encode("utf-8"))
+            for element in _elements(library, on_run):
+                file.write(element)
+            file.write(after.encode("utf-8"))
+            size = file.tell()
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); choose another file for --export.") from None
+    return size
+
+
+def _elements(library: Library, on_run: Callable[[], None] | None) -> Iterator[bytes]:
+    """The data, element by element, so that no more than a block of it is held at once."""
+    yield _element("overview", library.overview())
     for number, source in enumerate(library.sources):
-        elements.append(_element(f"facts-{number}", library.facts(number)))
-        elements.append(_element(f"rows-{number}", library.rows(number)))
-        elements.append(_element(f"words-{number}", [source.index.words(n) for n in range(len(source.index.rows))]))
+        yield _element(f"facts-{number}", library.facts(number))
+        yield _element(f"rows-{number}", library.rows(number))
+        yield _element(f"words-{number}", [source.index.words(n) for n in range(len(source.index.rows))])
         starts = []
         for block, (start, runs) in enumerate(_blocks(library, number, on_run)):
             starts.append(start)
-            elements.append(_packed(f"runs-{number}-{block}", b"[" + b",".join(runs) + b"]"))
-        elements.append(_element(f"starts-{number}", starts))
-    text = whole_page("\n".join(elements)).encode("utf-8", errors="replace")
-    try:
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(text)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); choose another file for --export.") from None
-    return len(text)
+            yield _packed(f"runs-{number}-{block}", b"[" + b",".join(runs) + b"]")
+        yield _element(f"starts-{number}", starts)
 
 
-def _blocks(
-    library: Library, number: int, on_run: Callable[[], None] | None
-) -> Iterator[tuple[int, list[bytes]]]:
+def _blocks(library: Library, number: int, on_run: Callable[[], None] | None) -> Iterator[tuple[int, list[bytes]]]:
     """Runs in order, in blocks, each with the number of its first run."""
     index = library.sources[number].index
     runs: list[bytes] = []
@@ -77,10 +85,10 @@ def _blocks(
         yield start, runs
 
 
-def _element(name: str, value: Any) -> str:
+def _element(name: str, value: Any) -> bytes:
     return _packed(name, write(value))
 
 
-def _packed(name: str, data: bytes) -> str:
-    packed = base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode("ascii")
-    return f'<script type="application/octet-stream" id="{name}">{packed}</script>'
+def _packed(name: str, data: bytes) -> bytes:
+    packed = base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0))
+    return b'<script type="application/octet-stream" id="%b">%b</script>\n' % (name.encode("ascii"), packed)

@@ -1,4 +1,4 @@
-"""What the page may ask for, whether a server answers or everything is in one file: sets, rows, runs, metrics, search."""
+"""What the page may ask for, whether a server answers or all is in one file: sets, rows, runs, figures, search."""
 
 from __future__ import annotations
 

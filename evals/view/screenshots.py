@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-dev-shm-usage",
-    "--hide-scrollbars", "--force-device-scale-factor=1",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
+    "--disable-dev-shm-usage", "--hide-scrollbars", "--force-device-scale-factor=1",
 )  # fmt: skip
 """What keeps a browser to its page: it neither updates itself nor calls home."""
 
@@ -113,7 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evals.view.screenshots", description="Pictures of the page.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="as for `python -m evals view`")
     parser.add_argument("--out", type=Path, default=Path("docs"), metavar="FOLDER")
-    parser.add_argument("--at", action="append", metavar="NAME=PLACE", help="a picture's name and the place in the page")
+    parser.add_argument(
+        "--at", action="append", metavar="NAME=PLACE", help="a picture's name and the place in the page"
+    )
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--height", type=int, default=900)
     parser.add_argument("--dark", action="store_true")

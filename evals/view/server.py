@@ -74,7 +74,9 @@ class Server:
             await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
         except OSError as error:
             await self._runner.cleanup()
-            raise ConfigError(f"The port {self.port} cannot be had ({error.strerror}); choose another --port.") from None
+            raise ConfigError(
+                f"The port {self.port} cannot be had ({error.strerror}); choose another --port."
+            ) from None
         self.port = self._runner.addresses[0][1]
         self._looking = asyncio.create_task(self._look())
         return self

@@ -62,8 +62,8 @@ class Source:
 
     def settings(self) -> dict[str, Any]:
         """What the run was started with, as far as its folder tells."""
-        if self.kind == "evaluation":
-            return mapping(mapping(_loaded(self.path / EVALUATION)).get("settings"))
+        if self.kind == "evaluation" and self._holds(path := self.path / EVALUATION):
+            return mapping(mapping(_loaded(path)).get("settings"))
         if self.kind == "training" and (path := self.path / SETTINGS).is_file() and self._holds(path):
             import yaml
 
@@ -103,7 +103,7 @@ class Source:
             "generation": index.generation,
             "unread": index.unread,
             "problems": index.problems,
-            "measured": self._size(METRICS),
+            "measured": self._size(METRICS) + self._size(ALARMS),
         }
 
     def _size(self, name: str) -> int:
@@ -124,7 +124,9 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
     found: list[tuple[Kind, Path]] = []
     for path in paths:
         if not path.exists():
-            raise ConfigError(f"There is nothing at {path}; name a saved run, or the folder of an evaluation or training.")
+            raise ConfigError(
+                f"There is nothing at {path}; name a saved run, or the folder of an evaluation or training."
+            )
         try:
             inside = list(_inside(path, _DEPTH))
         except OSError as error:

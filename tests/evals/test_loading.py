@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -21,6 +17,8 @@ from evals.data import load_tasks, sample
 from evals.scorers import score
 from evals.task import Task
 from graph.errors import ConfigError, DataError
+
+from ..hub_stand_in import hub_stand_in
 
 GLUED = (
     "When ready, output the final answer enclosed in <answer> and </answer> tags. "
@@ -194,38 +192,8 @@ def hub_files(folder: Path) -> dict[tuple[str, str], bytes]:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A server that speaks as much of the Hub's protocol as downloading a file takes; yields what was asked."""
-    files, asked = hub_files(tmp_path), []
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            path = unquote(self.path.split("?")[0])
-            repo, _, rest = path.removeprefix("/datasets/").partition("/resolve/")
-            data = files.get((repo, rest.partition("/")[2]))
-            body = data or b""
-            self.send_response(404 if data is None else 200)
-            if data is None:
-                self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-            self.send_header("X-Repo-Commit", "c" * 40)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    yield asked
-    server.shutdown()
-    server.server_close()
+    with hub_stand_in(hub_files(tmp_path), tmp_path / "cache", monkeypatch) as asked:
+        yield asked
 
 
 @pytest.mark.parametrize("name", list(HUB_ROWS))

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from evals.speed import main, measure
+from evals.overhead import measure_questions
+from evals.speed import bench_tools, fake_server, main, measure, measure_ahead
+from graph import Context
 
 
 def test_runs_are_measured_and_right() -> None:
@@ -31,6 +33,21 @@ def test_the_command_prints_json_alone() -> None:
     report = json.loads(done.stdout)
     assert {"seconds", "ideal_seconds", "model_calls_per_rollout", "cpu_ms_per_call"} <= set(report)
     assert report["model_calls_per_rollout"] == 5
+
+
+def test_runs_that_plan_ahead_are_compared_with_plain_ones() -> None:
+    report = measure_ahead(rollouts=3, turns=3, latency_ms=5)
+    assert report.same == report.questions == 3
+    assert (report.plain_calls, report.ahead_calls, report.discarded_calls) == (11, 12, 1)
+    assert report.turns == 3
+    assert report.plain_seconds > 11 * 0.005
+
+
+def test_an_evaluation_is_measured() -> None:
+    with fake_server(turns=2, latency_ms=5) as url:
+        report = measure_questions(4, bench_tools(), Context(model=f"fake@{url}", max_turns=2))
+    assert (report.questions, report.accuracy) == (4, 1.0)
+    assert 0 < report.cpu_seconds_per_question < 0.5
 
 
 def test_senseless_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,12 +175,14 @@ async def test_the_executor_is_told_what_failed(serve: Serve) -> None:
             raise ToolException("there is no x")
         return "something"
 
-    server = serve(planner=plan_text("fetch"), executor=[calls_text({"name": "x"}), calls_text({"name": "y"})])
+    server = serve(planner=plan_text("fetch"), executor=[*[calls_text({"name": "x"})] * 2, calls_text({"name": "y"})])
     graph = build_graph(tools=[StructuredTool.from_function(fetch)])
     state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec))
-    first, second = (str(request.messages[-1]["content"]) for request in server.asked("executor"))
+    first, second, third = (str(request.messages[-1]["content"]) for request in server.asked("executor"))
     assert "failed" not in first
     assert "This was tried and failed, so write it differently:\nx\nthere is no x" in second
+    assert "this very call was made and failed" in third
+    assert [[call["arguments"]["name"] for call in turn["calls"]] for turn in state["memory"]] == [["x"], ["y"]]
     assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [False, True]
 
 
@@ -369,6 +371,26 @@ async def test_a_new_question_after_an_interrupted_one_starts_clean(serve: Serve
     assert (state["question"], len(state["memory"])) == ("second?", 1)
 
 
+@pytest.mark.parametrize("change", [{"analysis": "a better one"}, {"question": "another?"}])
+async def test_a_run_goes_on_with_what_a_human_changed_at_a_pause(
+    serve: Serve, tools: list[BaseTool], change: dict[str, str]
+) -> None:
+    server = serve(executor=[calls_text({"number": n}) for n in (1, 2, 3)], verifier=verdict_text(then="continue"))
+    graph = build_graph(tools=tools, checkpointer=InMemorySaver(), interrupt_after=["verifier"])
+    config: Any = {"configurable": {"thread_id": "t"}}
+    context = Context(model=server.spec, max_turns=2)
+    await graph.ainvoke({"question": "q"}, config, context=context)
+    await graph.aupdate_state(config, change)
+    state = await graph.ainvoke(None, config, context=context)
+    opening = prompts(server, "planner")[-1][1][1]
+    if "question" in change:
+        assert (state["question"], len(state["memory"])) == ("another?", 1), "another question is another run"
+        return
+    assert len(state["memory"]) == 2
+    assert "Analysis: a better one" in opening
+    assert len(server.asked("analyst")) == 1
+
+
 async def test_a_human_is_asked_before_a_call(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve()
     graph = build_graph(tools=tools, checkpointer=InMemorySaver())
@@ -502,6 +524,16 @@ async def test_the_bare_model_answers_alone(serve: Serve) -> None:
 async def test_no_question_is_said(serve: Serve, tools: list[BaseTool]) -> None:
     with pytest.raises(DataError, match="no question"):
         await build_graph(tools=tools).ainvoke({"question": "  "}, context=Context(model=serve().spec))
+
+
+async def test_more_turns_than_the_graph_was_built_for_are_refused_at_the_start(
+    serve: Serve, tools: list[BaseTool]
+) -> None:
+    server = serve()
+    graph = build_graph(tools=tools, max_turns=3)
+    with pytest.raises(ConfigError, match="built for 3 turns"):
+        await graph.ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=4))
+    assert not server.requests
 
 
 def test_wrong_settings_are_refused(tools: list[BaseTool]) -> None:

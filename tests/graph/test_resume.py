@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -73,9 +74,20 @@ def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.5)  # let the checkpointer write what has finished
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def is_saved(folder: Path, text: str) -> bool:
+    """Whether the checkpointer, which writes in the background, has put a value with this text on disk."""
+    try:
+        with sqlite3.connect(folder / "db", timeout=5) as database:
+            found = database.execute(
+                "SELECT count(*) FROM writes WHERE instr(value, CAST(? AS BLOB)) > 0", (text,)
+            ).fetchone()[0]
+    except sqlite3.OperationalError:
+        return False  # not there yet, or being made
+    return bool(found)
 
 
 def resumed(server: FakeModelServer, folder: Path, mode: str) -> str:
@@ -90,7 +102,7 @@ def test_killed_between_executor_and_verifier(serve: Callable[..., FakeModelServ
     stuck = ChatReply(verdict_text(), delay=30)
     slow = serve(planner=plan_text("fetch"), executor=calls_text({"name": "book"}), verifier=stuck)
     process = start(slow, tmp_path, "", mode, "start")
-    kill_when(process, lambda: bool(slow.asked("verifier")))
+    kill_when(process, lambda: bool(slow.asked("verifier")) and is_saved(tmp_path, "the book"))
     assert (tmp_path / "calls").read_text() == "book\n"
     assert resumed(server, tmp_path, mode) == "42 1 ['the book']"
     assert (tmp_path / "calls").read_text() == "book\n", "the finished call was made again"
@@ -104,7 +116,7 @@ def test_killed_between_the_two_calls_of_a_turn(
 ) -> None:
     server = serve(planner=plan_text("fetch"), executor=calls_text({"name": "book"}, {"name": "lamp"}))
     process = start(server, tmp_path, "lamp", mode, "start")
-    kill_when(process, lambda: (tmp_path / "slow").exists())
+    kill_when(process, lambda: (tmp_path / "slow").exists() and is_saved(tmp_path, "the book"))
     assert sorted((tmp_path / "calls").read_text().split()) == ["book", "lamp"]
     assert resumed(server, tmp_path, mode) == "42 1 ['the book', 'the lamp']"
     assert sorted((tmp_path / "calls").read_text().split()) == ["book", "lamp", "lamp"]

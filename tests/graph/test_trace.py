@@ -99,3 +99,18 @@ def test_a_run_is_saved_while_it_goes_on(
     assert main(["q", "--model", server.spec, "--tools", "tests.graph.conftest:double_tool", "--save", str(saved)]) == 0
     assert (seen[0]["finished"], len(seen[0]["memory"])) == (False, 1)  # type: ignore[arg-type]
     assert json.loads(saved.read_text())["finished"] is True
+
+
+def test_a_step_that_is_planned_ahead_stands_at_its_own_turn(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        planner=[plan_text("double"), plan_text("shout"), plan_text("double")],
+        executor=[calls_text({"number": 21}), calls_text({"text": "done"})],
+        verifier=[verdict_text(then="continue", reason=""), verdict_text(reason="")],
+    )
+    steps = run(server, tools, speculate=True, analyse=False)["steps"]
+    turns = {role: [step["turn"] for step in steps if step.get("role") == role] for role in ("executor", "verifier")}
+    assert turns == {"executor": [1, 2], "verifier": [1, 2]}
+    assert [step["turn"] for step in steps if "tool" in step] == [1, 2]
+    planned = [step["turn"] for step in steps if step.get("role") == "planner"]
+    assert planned[:2] == [1, 2]
+    assert set(planned) <= {1, 2, 3}

@@ -29,8 +29,10 @@ def test_it_presents_itself(python: BaseTool) -> None:
 
 
 def test_the_examples_of_its_card_are_right(python: BaseTool) -> None:
-    answers = [python.invoke({"code": example.input}) for example in card_of(python).examples]
-    assert answers == ["764", "1333.0", "38"]
+    card = card_of(python)
+    assert card.program
+    answers = [python.invoke({"code": example.input}) for example in (*card.examples, card.program)]
+    assert answers == ["764", "1333.0", "38", "((2 * 9) - 5)"]
 
 
 @pytest.mark.parametrize(

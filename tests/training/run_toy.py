@@ -17,7 +17,7 @@ from training.records import Rollout
 from training.trainer import FlowGRPOTrainer
 
 PHASES = {
-    "rolling out": 1, "updating": 1, "logging": 1, "validating": 1, "checkpointing": 1, "checkpointed": 2, "syncing": 2,
+    "rolling out": 1, "updating": 1, "logging": 1, "validating": 1, "checkpointing": 1, "checkpointed": 2, "syncing": 1,
     "finishing": 3,
 }  # fmt: skip
 """Where the run can be killed, each in its second step (the last in its third), and how many checkpoints are left."""
@@ -65,7 +65,7 @@ def lay_traps(phase: str) -> None:
         return made
 
     async def syncing(self: Any, version: int) -> None:
-        if phase == "syncing" and version == 2:
+        if phase == "syncing" and version == 1:
             die()
         await sync(self, version)
 

@@ -18,7 +18,8 @@ from langchain_core.tools import StructuredTool, ToolException
 from evals.fake_server import ChatReply, ChatRequest, FakeModelServer
 from evals.task import Task
 from graph import Context
-from graph.errors import ConfigError, DataError, ModelRejected
+from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
+from graph.models import make_model
 from tests.graph.conftest import calls_text, double_tool, verdict_text
 from tools.errors import ToolUnavailable
 from training.agents import GraphAgent
@@ -120,7 +121,7 @@ async def test_a_group_shares_one_analysis() -> None:
 
 @pytest.fixture
 def unreliable() -> Iterator[FakeModelServer]:
-    """Executor and verifier of a server that fails in 30 % of all calls, in every way a server can."""
+    """Analyst, executor and verifier of a server that fails in 30 % of all calls, in every way a server can."""
     chance = random.Random(7)
     failures: list[ChatReply] = [
         ChatReply("overloaded", status=500),
@@ -137,7 +138,7 @@ def unreliable() -> Iterator[FakeModelServer]:
         prompt = str(request.messages[-1]["content"])
         if request.role == "executor":
             return calls_text({"number": int(prompt.split("double ")[1].split()[0])})
-        return verdict_text()
+        return f"It is about {asked(prompt)}." if request.role == "analyst" else verdict_text()
 
     with FakeModelServer(reply) as server:
         yield server
@@ -146,13 +147,26 @@ def unreliable() -> Iterator[FakeModelServer]:
 async def test_with_30_percent_of_all_calls_failing_nothing_is_lost_or_mixed_up(
     unreliable: FakeModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graph.roles._LEAST_TIMEOUT", 1.0)  # a server that hangs is given up after a second
+    def impatient(spec: str, **settings: Any) -> Any:
+        return make_model(spec, **{**settings, "timeout": 2.0})
+
+    monkeypatch.setattr("graph.roles.make_model", impatient)  # a server that hangs is given up after two seconds
     chance = random.Random(8)
 
-    def flaky(number: int) -> str:
+    async def flaky(number: int) -> str:
         """Double a number."""
         if chance.random() < 0.3:
-            raise ToolException("out of order")
+            match chance.randrange(5):
+                case 0:
+                    raise ToolException("out of order")
+                case 1:
+                    raise ToolUnavailable("no route to the service")
+                case 2:
+                    json.loads('{"answer": ')
+                case 3:
+                    await asyncio.sleep(60)
+                case _:
+                    return ""
         return str(2 * number)
 
     def plan(text: str, seed: int) -> str | None:
@@ -162,8 +176,8 @@ async def test_with_30_percent_of_all_calls_failing_nothing_is_lost_or_mixed_up(
         return f"Justification: j\nContext: c\nSub-Goal: double {asked(text) + wrong} now\nTool Name: double"
 
     engine = ScriptedEngine(plan)
-    context = Context(model=unreliable.spec, answer="last_result", analyse=False, max_turns=3, max_seconds=20)
-    tool = StructuredTool.from_function(flaky, name="double")
+    context = Context(model=unreliable.spec, answer="last_result", max_turns=3, max_seconds=60)
+    tool = StructuredTool.from_function(coroutine=flaky, name="double", metadata={"time_limit": 2.0})
     store = RolloutStore(tmp_path)
     tasks = [task(n) for n in range(100, 150)]
     made = await collector(engine, GraphAgent(context, tools=[tool]), store, attempts=4).collect(0, tasks)
@@ -172,9 +186,12 @@ async def test_with_30_percent_of_all_calls_failing_nothing_is_lost_or_mixed_up(
     assert sum(failures_by_kind(made).values()) == 200 - len(finished)
     assert set(failures_by_kind(made)) <= {"unavailable"}
     assert len(finished) > 100
+    called = [call for rollout in finished for turn in rollout.memory for call in turn["calls"]]
+    assert len({call["error"]["kind"] for call in called if call["error"]}) >= 3
     for rollout in finished:
         number = asked(rollout.task.question)
         assert all(asked(engine.chat.text(turn.prompt_ids)) == number for turn in rollout.turns)
+        assert rollout.analysis == f"It is about {number}."
         results = [
             call["result"]
             for turn in rollout.memory
@@ -276,6 +293,27 @@ async def test_rewards_of_ones_own() -> None:
             make_reward(bad)
 
 
+async def test_a_judge_rewards_what_it_calls_right(tmp_path: Path) -> None:
+    def judge(request: ChatRequest) -> str:
+        answer = str(request.messages[-1]["content"]).split("Answer:\n")[1]
+        return {"8": "The same.\nCORRECT", "9": "Another number.\nINCORRECT"}.get(answer, "I cannot say.")
+
+    with FakeModelServer(judge) as server:
+        reward = make_reward(f"judge:{server.spec}", cache=tmp_path)
+        for answer, earned in (("8", 1.0), ("9", 0.0), ("8", 1.0), ("", 0.0)):
+            assert (await reward(task(4), {"answer": answer}, [])).total == earned
+        assert len(server.requests) == 2  # what was judged is known, and no answer needs no judge
+        with pytest.raises(ModelUnavailable, match="gave no verdict"):
+            await reward(task(4), {"answer": "10"}, [])
+
+
+async def test_partial_rewards_what_is_half_right() -> None:
+    question = Task(id="t", question="Who?", answers=("Ada King Lovelace",))
+    for spec, earned in (("partial", 0.8), ("scorer", 0.0)):
+        reward = await make_reward(spec)(question, {"answer": "Ada Lovelace"}, [])
+        assert reward.total == reward.terms["outcome"] == pytest.approx(earned)
+
+
 async def test_format_and_length_terms_are_told_apart() -> None:
     reward = make_reward("scorer", format_weight=0.2, length_weight=0.1, max_tokens=100)
     engine = ScriptedEngine(lambda text, seed: "I do not know.")
@@ -322,3 +360,8 @@ def test_a_torn_last_line_is_left_out_and_other_damage_is_told(tmp_path: Path) -
         list(read_rollouts(tmp_path))
     with pytest.raises(DataError, match="holds no rollouts"):
         list(read_rollouts(tmp_path / "nowhere"))
+
+
+def test_runs_that_are_trained_on_do_not_plan_ahead() -> None:
+    with pytest.raises(ConfigError, match="speculate"):
+        GraphAgent(replace(DIRECT, speculate=True), tools=[number_tool()])

@@ -134,14 +134,23 @@ def test_packed_update_equals_unpacked(kind: str, lora: bool, checkpointing: boo
     assert_equal_updates(model, rows, budget=120)
 
 
-MODEL = make("llama", checkpointing=False)
+TREE_MODELS = {
+    "llama": make("llama", checkpointing=False),
+    "qwen2, LoRA": make("qwen2", lora=True),
+    "qwen3, LoRA": make("qwen3", lora=True, checkpointing=False),
+}
 
 
-@given(forests(), st.integers(10, 60))
-@settings(max_examples=40, deadline=None)
-def test_packed_update_equals_unpacked_on_random_trees(rows: list[Row], budget: int) -> None:
+@pytest.mark.parametrize("kind", TREE_MODELS)
+@given(rows=forests(), budget=st.integers(10, 60))
+@settings(max_examples=20, deadline=None)
+def test_packed_update_equals_unpacked_on_random_trees(kind: str, rows: list[Row], budget: int) -> None:
+    """Among the rows two have the same tokens, and advantages that are opposite."""
+    first = rows[0]
+    if len(first.terms):
+        rows = [*rows, row(first.input_ids.tolist(), first.terms.positions.tolist(), -first.terms.advantages[0])]
     if any(len(one.terms) for one in rows):
-        assert_equal_updates(MODEL, rows, budget)
+        assert_equal_updates(TREE_MODELS[kind], rows, budget)
 
 
 def test_identical_completions_with_opposite_advantages_cancel() -> None:
@@ -201,12 +210,13 @@ def test_packing_adds_no_error_in_bfloat16() -> None:
 
     true_scores, true_gradients = run(exact, pad(rows, 10_000))
     plain_scores, plain_gradients = run(half, pad(rows, 1))
-    _, reordered_gradients = run(half, pad(rows, 1)[::-1])
+    orders = [np.random.default_rng(seed).permutation(len(rows)) for seed in range(4)]
+    reordered = [run(half, [pad(rows, 1)[place] for place in order])[1] for order in orders]
     scores, packed_gradients = run(half, pack(rows, 10_000))
     assert relative_error(scores, true_scores) <= 1.1 * relative_error(plain_scores, true_scores)
     assert relative_error(packed_gradients, true_gradients) <= 1.1 * relative_error(plain_gradients, true_gradients)
-    noise = relative_error(reordered_gradients, plain_gradients)
-    assert relative_error(packed_gradients, plain_gradients) < 1.5 * noise
+    noise = max(relative_error(gradient, plain_gradients) for gradient in reordered)
+    assert relative_error(packed_gradients, plain_gradients) < noise
 
 
 def test_a_batch_without_terms_still_takes_part() -> None:

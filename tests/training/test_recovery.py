@@ -21,7 +21,7 @@ from training import checkpoints
 from training.flow_grpo import main, train
 from training.objectives import LossParts
 from training.run_folder import held
-from training.store import RolloutStore, read_rollouts
+from training.store import read_rollouts
 
 from .run_toy import PHASES, run
 from .runs import figures, same, weights
@@ -131,7 +131,7 @@ def begun(tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str
         capsys.readouterr()
         assert main(["--config", str(settings), "--steps", "2", *words]) == code
         kept = [path.name for path in checkpoints.checkpoints(Path(config.out))]
-        assert kept == ["checkpoint-1"] if code else ["checkpoint-1", "checkpoint-2"]
+        assert kept == (["checkpoint-1"] if code else ["checkpoint-1", "checkpoint-2"])
         return capsys.readouterr().err
 
     return again

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import math
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +21,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from evals.fake_server import FakeModelServer
 from graph import Context, build_graph
 from graph.context import Context as GraphContext
+from training.chat_tokens import ChatTokens
 from training.config import load_config
 from training.engine import Sampling
 from training.flow_grpo import main as flow_grpo
@@ -23,6 +33,7 @@ from training.replay import main
 from training.store import read_rollouts
 
 from .scripted_engine import ScriptedEngine
+from .tiny_model import tiny_tokenizer
 from .toy import toy_config, toy_tools
 
 
@@ -48,13 +59,26 @@ def test_rollouts_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["show", str(run / "nowhere")]) == 2
 
 
+def test_rollouts_are_read_without_torch(run: Path) -> None:
+    code = (
+        "import sys; from training.replay import main; main(sys.argv[1:]); "
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", code, "show", str(run), "--limit", "1"]
+    shown = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    assert shown.startswith("=== 0/")
+
+
 def test_rollouts_scored_anew_can_be_trained_on(run: Path, tmp_path: Path, policy_folder: Path) -> None:
     again = tmp_path / "again"
-    assert main(["rescore", str(run), "--reward", f"{__name__}:wants_double", "--out", str(again)]) == 0
+    words = ["rescore", str(run), "--reward", f"{__name__}:wants_double", "--out", str(again)]
+    assert main([*words, "--format-weight", "0.5"]) == 0
     before, after = list(read_rollouts(run / "rollouts")), list(read_rollouts(again))
     assert [rollout.turns for rollout in before] == [rollout.turns for rollout in after]
-    assert all((rollout.answer == "double") == (rollout.reward == 1.0) for rollout in after)
+    assert all((rollout.answer == "double") == (rollout.rewards["outcome"] == 1.0) for rollout in after)
     assert main(["rescore", str(run), "--reward", "scorer", "--out", str(again)]) == 2  # it holds something already
+    assert {rollout.rewards["format"] for rollout in after} <= {0.0, 0.5}
     train(toy_config(tmp_path, policy_folder, steps=2, replay=str(again), lora_rank=0, beta=0.0))
     first, second = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert first["reward"] == pytest.approx(sum(r.reward or 0 for r in after if r.step == 0) / 16)
@@ -84,23 +108,30 @@ def test_planner_samples_carry_the_runs_one_reward(run: Path, tmp_path: Path) ->
     assert abs(sum(line["advantage"] for line in lines)) < 1e-6
 
 
+REPLY = "Tool: shout\nInput: x"
+
+
+async def leave_threads(saver: Any, *, captured: bool) -> None:
+    """Two runs of an app, kept by its checkpointer."""
+    context = Context(direct_arguments=True, verify="rules", answer="last_result", analyse=False, max_turns=1)
+    engine = ScriptedEngine(lambda text, seed: REPLY)
+    policy = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run="app", seed=0)
+    with FakeModelServer(lambda request: REPLY) as server:
+        graph = build_graph(
+            tools=toy_tools(), models={"planner": policy if captured else server.spec}, checkpointer=saver
+        )
+        for thread in ("a", "b"):
+            config: Any = {"configurable": {"thread_id": thread}}
+            await graph.ainvoke({"question": f"Number {thread}"}, config, context=context)
+
+
 @pytest.mark.parametrize("captured", [True, False])
 async def test_threads_of_an_app_become_rollouts(
     captured: bool, tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = tmp_path / "threads.sqlite"
-    context = Context(direct_arguments=True, verify="rules", answer="last_result", analyse=False, max_turns=1)
-    reply = "Tool: shout\nInput: x"
-    engine = ScriptedEngine(lambda text, seed: reply)
-    policy = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run="app", seed=0)
-    with FakeModelServer(lambda request: reply) as server:
-        async with AsyncSqliteSaver.from_conn_string(str(database)) as saver:
-            graph = build_graph(
-                tools=toy_tools(), models={"planner": policy if captured else server.spec}, checkpointer=saver
-            )
-            for thread in ("a", "b"):
-                config: Any = {"configurable": {"thread_id": thread}}
-                await graph.ainvoke({"question": f"Number {thread}"}, config, context=context)
+    async with AsyncSqliteSaver.from_conn_string(str(database)) as saver:
+        await leave_threads(saver, captured=captured)
     scores = tmp_path / "scores.csv"
     scores.write_text("thread_id,score\na,1\nb,0\n")
     out = tmp_path / "out"
@@ -117,6 +148,8 @@ async def test_threads_of_an_app_become_rollouts(
         )  # fmt: skip
         assert isinstance(load_config(settings, ["--out", "o"]).context, GraphContext)
         words += ["--config", str(settings)]
+        words[-3] = str(tmp_path / "rendered")
+        out = tmp_path / "rendered"
     assert main(words) == 0
     made: list[Rollout] = list(read_rollouts(out))
     assert [(rollout.task.id, rollout.reward, rollout.captured) for rollout in made] == [
@@ -124,12 +157,133 @@ async def test_threads_of_an_app_become_rollouts(
     ]  # fmt: skip
     for rollout in made:
         [turn] = rollout.turns
-        assert engine.chat.text(turn.completion_ids) == reply
-        assert f"Number {rollout.task.id}" in engine.chat.text(turn.prompt_ids)
+        chat = ChatTokens(tiny_tokenizer())
+        assert chat.text(turn.completion_ids) == REPLY
+        assert f"Number {rollout.task.id}" in chat.text(turn.prompt_ids)
     again = ["threads", str(database), "--scores", str(scores), "--out", str(tmp_path / "x")]
     scores.write_text("thread_id,score\nmissing,1\n")
     assert main(again) == 2
     assert "no thread 'missing'" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+    assert not (tmp_path / "x.tmp").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("thread,score\na,1\n", "must hold a thread_id and a score"),
+        ("thread_id,score\na,good\n", "must hold a thread_id and a score"),
+        ("thread_id,score\na,nan\n", "must be a finite number"),
+        ("thread_id,score\na,1\n", "cannot be read: file is not a database"),
+    ],
+)
+def test_threads_that_cannot_be_read_are_told(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "no.sqlite").write_text("This is text, and long enough to be taken for something else. " * 20)
+    (tmp_path / "scores.csv").write_text(text)
+    words = ["--scores", str(tmp_path / "scores.csv"), "--out", str(tmp_path / "out")]
+    assert main(["threads", str(tmp_path / "no.sqlite"), *words]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert main(["threads", str(tmp_path / "missing.sqlite"), *words]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The address, with password, of a Postgres server of our own."""
+    pytest.importorskip("psycopg")
+    installed = [str(Path(found).parent) for found in (shutil.which("initdb"),) if found]
+    places = installed + sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+    if not places:
+        pytest.skip("needs a Postgres server's programs")
+    owner: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}  # the server refuses to run as root
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    (folder / "password").write_text("hunter22\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    if owner:
+        for path in (folder, folder / "password"):
+            shutil.chown(path, "nobody")
+    made = [f"{places[0]}/initdb", "-D", str(folder / "data"), "-U", "app", "-A", "scram-sha-256", "--no-sync",
+            "--pwfile", str(folder / "password")]  # fmt: skip
+    subprocess.run(made, check=True, capture_output=True, cwd=folder, **owner)
+    serve = [f"{places[0]}/postgres", "-D", str(folder / "data"), "-p", str(port), "-k", str(folder), "-F"]
+    with subprocess.Popen(serve, cwd=folder, stderr=subprocess.PIPE, text=True, **owner) as server:
+        assert server.stderr is not None
+        for line in server.stderr:
+            if "ready to accept connections" in line:
+                break
+        yield f"postgresql://app:hunter22@127.0.0.1:{port}/postgres"
+        server.terminate()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_threads_in_postgres_become_rollouts(
+    postgres: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+    async with AsyncPostgresSaver.from_conn_string(postgres) as saver:
+        await saver.setup()
+        await leave_threads(saver, captured=True)
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text('{"thread_id": "b", "score": 0.5}\n{"thread_id": "a", "score": 0}\n')
+    words = ["--scores", str(scores), "--out", str(tmp_path / "out")]
+    assert main(["threads", postgres, *words]) == 0
+    made = list(read_rollouts(tmp_path / "out"))
+    assert [(rollout.task.id, rollout.reward, len(rollout.turns)) for rollout in made] == [("b", 0.5, 1), ("a", 0.0, 1)]
+    scores.write_text('{"thread_id": "c", "score": 1}\n')
+    words[-1] = str(tmp_path / "other")
+    refused = postgres.replace("hunter22", "wrong555")
+    for address, said in ((postgres, "has no thread 'c'"), (refused, "cannot be read")):
+        capsys.readouterr()
+        assert main(["threads", address, *words]) == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == 1
+        assert not {"hunter22", "wrong555"} & set(told.replace("@", ":").split(":"))
+
+
+def test_a_run_of_another_model_cannot_be_trained_on(
+    run: Path, tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (run / "rollouts" / "step-000000.jsonl").read_text().splitlines()
+    rollouts = [json.loads(line) for line in lines]
+    rollouts[3]["turns"][0]["completion_ids"][0] = 151_000
+    (tmp_path / "step-000000.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rollouts))
+    config = toy_config(tmp_path, policy_folder, steps=1, replay=str(tmp_path / "step-000000.jsonl"))
+    (tmp_path / "settings.yaml").write_text(json.dumps(config.as_dict()))
+    assert flow_grpo(["--config", str(tmp_path / "settings.yaml")]) == 2
+    assert "the token 151000" in capsys.readouterr().err
+
+
+def test_an_older_policys_rollouts_are_weighed_by_their_importance(
+    run: Path, tmp_path: Path, policy_folder: Path
+) -> None:
+    """The gradient of a stale rollout is the fresh one's times the truncated ratio: with rollouts whose recorded
+    probabilities are half of what they were, every token weighs twice as much."""
+    halved = tmp_path / "halved"
+    halved.mkdir()
+    for rollout in (json.loads(line) for line in (run / "rollouts" / "step-000000.jsonl").read_text().splitlines()):
+        for turn in rollout["turns"]:
+            turn["logprobs"] = [value - math.log(2) for value in turn["logprobs"]]
+        with (halved / "step-000000.jsonl").open("a") as file:
+            file.write(json.dumps(rollout) + "\n")
+    norms = {}
+    for name, place, cap in (("fresh", run / "rollouts", 3.0), ("halved", halved, 3.0), ("capped", halved, 1.5)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        settings: dict[str, Any] = {"steps": 1, "replay": str(place), "beta": 0.0, "tis_cap": cap}
+        train(toy_config(tmp_path / name, policy_folder, **settings))
+        [line] = read_metrics(tmp_path / name / "run" / "metrics.jsonl")
+        norms[name] = line["grad_norm"]
+        assert line["logprob_gap"] == pytest.approx(0.0 if name == "fresh" else math.log(2), abs=1e-3)
+        assert line["importance_truncated"] == float(name == "capped")
+    assert norms["halved"] == pytest.approx(2 * norms["fresh"], rel=1e-3)
+    assert norms["capped"] == pytest.approx(1.5 * norms["fresh"], rel=1e-3)
 
 
 def shout_tool() -> Any:

@@ -46,6 +46,8 @@ class StandIn:
         self.latency = 0.0
         self.refusals = 0
         """How many completions to come are answered with a 500."""
+        self.refuses: Callable[[int], bool] = lambda seed: False
+        """Completions of which seeds are always answered with a 500."""
         self.lie = False
         """Whether replies bear the name of another model."""
         self.events: list[tuple[str, str]] = []
@@ -156,7 +158,7 @@ class StandIn:
         self.events.append(("asked", name))
         if self.latency:
             await asyncio.sleep(self.latency)
-        if self.refusals > 0:
+        if self.refusals > 0 or self.refuses(body["seed"]):
             self.refusals -= 1
             return _error(500, "EngineCore encountered an issue.")
         if name != self.name and name not in self.adapters:

@@ -22,6 +22,14 @@ const App = (() => {
     return document.documentElement.dataset.theme || "auto";
   }
 
+  // A training run is compared with itself: its first step with its last.
+  function firstAndLast(set) {
+    const steps = set.rows.map((row) => row.step);
+    const ends = [Math.min, Math.max].map((choose) => steps.reduce((one, other) => choose(one, other), steps[0]));
+    const [a, b] = ends.map((step) => (ends[0] === ends[1] ? String(set.number) : `${set.number}@${step}`));
+    return { a, b };
+  }
+
   function tabs(place, number) {
     const set = Data.sets[number];
     const inSet = set ? [
@@ -29,7 +37,7 @@ const App = (() => {
       ["set", set.kind === "training" ? "rollouts" : "runs", { set: number }],
       set.kind === "training" && ["group", "groups", { set: number }],
     ] : [];
-    const every = [...inSet, (Data.sets.length > 1 || (set && set.kind === "training")) && ["compare", "compare", set && set.kind === "training" ? { a: number, b: number } : {}]].filter(Boolean);
+    const every = [...inSet, (Data.sets.length > 1 || (set && set.kind === "training")) && ["compare", "compare", set && set.kind === "training" ? firstAndLast(set) : {}]].filter(Boolean);
     return h("nav", { "aria-label": "views" }, every.map(([name, title, query]) =>
       h("a", { href: Route.link(name, query), "aria-current": name === place ? "page" : null }, title)));
   }

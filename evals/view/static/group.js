@@ -10,7 +10,7 @@ const Group = (() => {
     for (const members of Data.groups(set.number).values()) {
       const { task, step } = members[0];
       if (!known.has(task)) known.set(task, new Map());
-      known.get(task).set(step, members);
+      known.get(task).set(step, [...members].sort((a, b) => a.sample - b.sample));
     }
     return [...known].map(([task, steps]) => ({ task, steps })).sort((a, b) => b.steps.size - a.steps.size || a.task.localeCompare(b.task, "en", { numeric: true }));
   }

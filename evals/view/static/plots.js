@@ -16,7 +16,7 @@ const Plots = (() => {
     const whole = (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? String(tick) : ""));
     return [
       { ...common, size: 26, values: given.x || whole },
-      { ...common, size: 48, values: (_, ticks) => ticks.map((tick) => Format.figure(tick)) },
+      { ...common, size: 56, values: (_, ticks) => ticks.map((tick) => Format.figure(tick)) },
     ];
   }
 
@@ -61,14 +61,17 @@ const Plots = (() => {
       cursor: { sync: { key: "steps" }, drag: { x: true, y: false }, points: { size: 6 }, focus: { prox: 24 } },
       axes: axes(given),
       legend: { live: true },
-      hooks: { ready: [(chart) => {
+      hooks: { setCursor: [(chart) => {
+        if (chart.cursor.idx === null) chart.setLegend({ idx: xs.length - 1 }, false);
+      }], ready: [(chart) => {
+        chart.setLegend({ idx: xs.length - 1 }, false);
         if (given.open) chart.over.addEventListener("dblclick", () => chart.cursor.idx !== null && given.open(xs[chart.cursor.idx]));
       }] },
       bands: given.stacked ? series.slice(1).map((_, place) => ({ series: [place + 2, place + 1] })) : [],
       series: [{ label: given.label || "update" }, ...series.map((each, place) => {
         const name = COLOURS[place % COLOURS.length];
         return {
-          label: each.name, stroke: colour(name), width: 1.75, spanGaps: true,
+          label: Dom.visible(each.name), stroke: colour(name), width: 1.75, spanGaps: true,
           fill: given.stacked ? tint(name) : undefined,
           points: { show: xs.length < 40, size: 4 },
           value: (_, value, __, index) => Format.figure(index === null ? value : each.values[index]),

@@ -19,10 +19,10 @@ const Prompts = (() => {
   }
 
   // The exchanges of some roles in a turn, one disclosure each; several of one role are attempts.
-  function draw(run, chosen) {
+  function draw(run, chosen, heading = "exact prompts") {
     const steps = run.trace.steps.filter((step) => step.role && chosen(step));
     if (!steps.length) return null;
-    return h("div", { class: "prompts" }, h("h4", {}, "exact prompts"), steps.map((step) =>
+    return h("div", { class: "prompts" }, h("h4", {}, heading), steps.map((step) =>
       Dom.disclosure(title(step), () => exchange(step, run.trace.texts), { class: "prompt" })));
   }
 

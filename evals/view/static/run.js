@@ -24,12 +24,10 @@ const Run = (() => {
 
   const clipped = (text) => (text.length > 2000 ? `${text.slice(0, 2000)} … (${Format.count(text.length - 2000)} more characters, see the reply)` : text);
 
-  function call(made) {
+  function call(made, written) {
     const failed = made.error !== null;
-    return [
-      line("executor", Dom.long(made.given, { class: "code" }), { took: Format.seconds(made.seconds) }),
-      line("", failed ? [h("span", { class: "kind" }, made.error.kind), Dom.long(made.error.message, { class: "bad" })] : Dom.long(made.result || "(nothing)", { class: "result" })),
-    ];
+    const result = failed ? [h("span", { class: "kind" }, made.error.kind), Dom.long(made.error.message, { class: "bad" })] : Dom.long(made.result || "(nothing)", { class: "result" });
+    return [line("executor", Dom.long(made.given, { class: "code" }), { took: written }), line("", result, { took: Format.seconds(made.seconds) })];
   }
 
   function planned(run, turn, number) {
@@ -65,7 +63,7 @@ const Run = (() => {
         turn.error && h("span", { class: "kind" }, turn.error.kind),
         h("span", { class: "took" }, seconds ? Format.seconds(seconds) : "", tokens ? ` · ${Format.count(tokens)} tokens` : "")),
       planned(run, turn, number),
-      turn.calls.length ? turn.calls.map(call) : turn.error && !turn.plan_failed ? line("executor", h("p", { class: "bad" }, turn.error.message)) : null,
+      turn.calls.length ? turn.calls.map((made, place) => call(made, place ? "" : took(run, number, "executor"))) : turn.error && !turn.plan_failed ? line("executor", h("p", { class: "bad" }, turn.error.message)) : null,
       judged(run, turn, number),
       turn.observation && line("", Dom.disclosure("what the planner was told", () => Dom.long(turn.observation))),
       Prompts.draw(run, (step) => step.turn === number && !["generator", "analyst"].includes(step.role)));
@@ -144,6 +142,7 @@ const Run = (() => {
       Timeline.draw(run, goTo),
       h("div", { class: "turns" }, run.turns.map((turn, place) => card(run, turn, place + 1))),
       spare.length > 0 && h("section", {}, h("h3", {}, "further calls of the trained model"), spare.map((drawn) => Tokens.draw(drawn, run.row ? Data.advantage(run.row, run.estimator) : null, run.captured))),
+      Prompts.draw(run, (step) => step.role !== "generator" && step.turn > run.turns.length, "asked, but no turn came of it"),
       run.outcome === "running" ? h("p", { class: "notice" }, "The run goes on; this page follows it.") : answer(run),
       h("footer", {}, usage(run), h("p", { class: "quiet" }, run.ended)),
     ]);

@@ -52,22 +52,36 @@ const Training = (() => {
     });
   }
 
-  const named = (lines, prefix) => [...new Set(lines.flatMap((line) => Object.keys(line).filter((name) => name.startsWith(prefix))))].sort();
+  const MOST = 7; // lines of a chart; a policy that writes nonsense names a new tool in every turn
+
+  // Names of the figures with a prefix: the largest in sum, in order of name, and those that are too many.
+  function named(lines, prefix) {
+    const sums = new Map();
+    for (const line of lines) {
+      for (const [name, value] of Object.entries(line)) if (name.startsWith(prefix)) sums.set(name, (sums.get(name) || 0) + (Number(value) || 0));
+    }
+    const order = [...sums.keys()].sort((a, b) => sums.get(b) - sums.get(a) || (a < b ? -1 : 1));
+    return { names: order.slice(0, MOST).sort(), others: order.slice(MOST) };
+  }
+
   const column = (lines, name) => lines.map((line) => (typeof line[name] === "number" && Number.isFinite(line[name]) ? line[name] : null));
 
   function chart(lines, xs, spec, open) {
-    const names = spec.prefix ? named(lines, spec.prefix) : Object.keys(spec.lines);
+    const names = spec.prefix ? named(lines, spec.prefix).names : Object.keys(spec.lines);
     const series = names.map((name) => ({ name: spec.prefix ? name.slice(spec.prefix.length) : spec.lines[name], values: column(lines, name) }))
       .filter((each) => each.values.some((value) => value !== null));
     return series.length ? Plots.lines(spec.title, xs, series, { open }) : null;
   }
 
   function tools(lines, xs, open) {
-    const steps = lines.map((line, place) => ({ line, place })).filter(({ line }) => named([line], "tool/").length);
-    const names = named(lines, "tool/");
+    const { names, others } = named(lines, "tool/");
     if (!names.length) return null;
+    const steps = lines.map((line, place) => ({ line, place })).filter(({ line }) => Object.keys(line).some((name) => name.startsWith("tool/")));
     const known = steps.map(({ line }) => line);
-    return Plots.lines("tool mix, share of turns", steps.map(({ place }) => xs[place]), names.map((name) => ({ name: name.slice(5), values: column(known, name).map((value) => value || 0) })), { stacked: true, open });
+    const sum = (list) => known.map((line) => list.reduce((total, name) => total + (Number(line[name]) || 0), 0));
+    const series = names.map((name) => ({ name: name.slice("tool/".length), values: sum([name]) }));
+    if (others.length) series.push({ name: `${others.length} others`, values: sum(others) });
+    return Plots.lines("tool mix, share of turns", steps.map(({ place }) => xs[place]), series, { stacked: true, open });
   }
 
   function stats(lines, rows) {

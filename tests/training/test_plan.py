@@ -1,0 +1,165 @@
+"""A plan's tokens are those that packing makes, its memory that of the weights, its seconds those of its rates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.errors import ConfigError, DataError
+from training.config import FlowGRPOConfig
+from training.flops import ACCELERATORS, operations, shape_of
+from training.metrics import MetricsFile
+from training.packing import pack
+from training.plan import Request, main, plan
+from training.plan_memory import trainer_memory
+from training.plan_time import UTILISATION, Lengths, assumed, seconds_of, tokens_of
+from training.shapes import config_of
+from training.speed_turns import Workload, rows_of, step_of
+
+SEVEN = shape_of(config_of("7b"))
+
+
+def config(**settings: Any) -> FlowGRPOConfig:
+    values = {"model": "7b", "out": "o", "tasks": "t", "gradient_checkpointing": True, "max_turns": 3}
+    return FlowGRPOConfig(**{**values, **settings})
+
+
+@pytest.mark.parametrize("budget", [100_000, 60, 45])
+def test_tokens_of_a_step_are_those_that_packing_computes(budget: int) -> None:
+    work = Workload(groups=3, group_size=4, turns=2, prompt=20, completion=5, observation=4, static=0.0)
+    rows = rows_of(step_of(work, 2**31 - 1))
+    batches = pack(rows, budget)
+    found = tokens_of(Lengths(2, 20, 5, 4), tasks=3, group_size=4, budget=budget)
+    assert found.trained == sum(batch.tokens for batch in batches)
+    assert found.pairs == pytest.approx(sum(int((batch.position_ids + 1).sum()) for batch in batches), rel=0.05)
+    assert found.rows == sum(map(len, rows))
+    assert found.sampled == sum(len(row.terms) for row in rows)
+    assert found.prompt == sum(20 + 29 for _ in rows)
+
+
+def test_memory_is_that_of_the_weights_and_of_what_is_trained() -> None:
+    adapter = SEVEN.adapter_weights(16)
+    lora = trainer_memory(SEVEN, config(lora_rank=16))
+    assert lora.weights == 2 * SEVEN.weights + 4 * adapter
+    assert (lora.gradients, lora.optimizer) == (4 * adapter, 8 * adapter)
+    assert lora.reference == 0
+    full = trainer_memory(SEVEN, config(lora_rank=0, beta=0.01))
+    assert full.reference == full.weights == full.gradients == full.optimizer / 2 == 2 * SEVEN.weights
+    shared = trainer_memory(SEVEN, config(lora_rank=0), sharded_over=4)
+    assert shared.optimizer == full.optimizer / 4
+    assert shared.activations == full.activations
+    assert trainer_memory(SEVEN, config(gradient_checkpointing=False)).activations > 8 * lora.activations
+    assert trainer_memory(SEVEN, config(overlap=True)).sampler_copy == 4 * adapter
+    assert lora.kv_cache > 0
+    assert trainer_memory(SEVEN, config(engine="vllm", vllm_url="http://x/v1")).kv_cache == 0
+
+
+STEP = tokens_of(Lengths(3, 1000, 100, 100), tasks=8, group_size=8, budget=8192)
+
+
+def test_guessed_rates_are_the_stated_share_of_the_data_sheet() -> None:
+    settings = config()
+    device = ACCELERATORS["H100"]
+    rates = assumed(SEVEN, device, "H100", settings, STEP, per_engine=64)
+    counted = operations(SEVEN, STEP.trained, STEP.pairs, STEP.sampled, lora_rank=16, checkpointing=True)
+    assert STEP.trained / rates.update == pytest.approx(counted.model / (UTILISATION * device.operations))
+    assert rates.reference > rates.update
+    slower = assumed(SEVEN, ACCELERATORS["L4"], "L4", settings, STEP, per_engine=64)
+    assert slower.update < rates.update
+    assert slower.sampled < rates.sampled
+    assert "40%" in rates.source
+
+
+def test_seconds_add_up_and_more_gpus_shorten_them() -> None:
+    settings = config(updates_per_step=2)
+    rates = assumed(SEVEN, ACCELERATORS["H100"], "H100", settings, STEP, per_engine=64)
+    one = seconds_of(STEP, rates, settings, trainers=1, samplers=1, tool_seconds=0.0)
+    assert one.total == pytest.approx(one.rollout + one.reference + one.update)
+    assert one.update == pytest.approx(2 * STEP.trained / rates.update)
+    assert one.reference == pytest.approx(3 * STEP.trained / rates.reference), "two references, one old policy"
+    two = seconds_of(STEP, rates, settings, trainers=2, samplers=2, tool_seconds=0.0)
+    assert two.total == pytest.approx(one.total / 2)
+    slow = seconds_of(STEP, rates, settings, trainers=1, samplers=1, tool_seconds=1000.0)
+    assert slow.rollout == 1000.0
+    beside = seconds_of(STEP, rates, config(overlap=True), trainers=1, samplers=1, tool_seconds=1000.0)
+    assert beside.total == 1000.0
+
+
+def a_run(folder: Path, update: float = 4.0) -> Path:
+    """The metrics of a run whose second half takes half as long again."""
+    file = MetricsFile(folder / "metrics.jsonl")
+    for step in range(1, 9):
+        slow = 1.0 if step <= 4 else 1.5
+        file.append({
+            "update": step, "loss": 0.1, "rollouts": 64, "turns": 2.5, "tokens/computed": 20_000, "tokens/rows": 70_000,
+            "tokens/trained": 9000, "engine/sampled_tokens": 10_000, "seconds/rollout": 10.0 * slow,
+            "seconds/update": update * slow, "seconds/sync": 0.0,
+        })  # fmt: skip
+    file.append({"update": 8, "eval/pass_rate": 0.5})
+    return folder
+
+
+def test_a_plan_is_held_against_a_run_and_states_its_error(tmp_path: Path) -> None:
+    made = plan(config(), Request(gpus=1), run=a_run(tmp_path))
+    assert made["rates"]["update"] == 5000
+    assert made["rates"]["sampled"] == 1000
+    compared = made["compared_with_run"]
+    assert compared["steps"] == 4
+    assert compared["rollout"] == {"planned": 10.0, "measured": 15.0, "error": pytest.approx(-1 / 3)}
+    assert compared["step"]["planned"] == pytest.approx(14.0)
+    twice = plan(config(tasks_per_step=16), Request(gpus=1), run=tmp_path)
+    assert twice["compared_with_run"]["update"]["planned"] == pytest.approx(8.0)
+
+
+def test_rates_come_from_a_benchmark_or_a_run(tmp_path: Path) -> None:
+    report = {
+        "update_tokens_per_second": 100.0, "tokens": {"packed": 600}, "reference_seconds": {"packed": 2.0},
+        "phases": {"sampled_tokens_per_second": 50.0},
+    }  # fmt: skip
+    file = tmp_path / "speed.json"
+    file.write_text(json.dumps(report))
+    rates = plan(config(), Request(gpus=1), rates=file)["rates"]
+    assert (rates["update"], rates["reference"], rates["sampled"]) == (100.0, 300.0, 50.0)
+    del report["phases"]
+    file.write_text(json.dumps(report))
+    with pytest.raises(DataError, match="--phases"):
+        plan(config(), Request(gpus=1), rates=file)
+    assert plan(config(), Request(gpus=1), rates=a_run(tmp_path))["rates"]["sampled"] == 800
+
+
+@pytest.mark.parametrize("recipe", ["cpu", "one_gpu", "eight_gpus"])
+def test_the_command_plans_every_recipe(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).parents[2] / "training" / "recipes" / f"{recipe}.yaml"
+    gpus = "8" if recipe == "eight_gpus" else "1"
+    given = ["--config", str(path), "--gpus", gpus, *(["--shape", "0.5b", "--model", "m"] if recipe == "cpu" else [])]
+    assert main(given) == 0
+    shown = capsys.readouterr().out
+    for words in ("memory of a GPU that trains", "tokens of a step", "seconds of a step", "data sheet at 40%"):
+        assert words in shown
+    assert ("memory of a GPU that serves" in shown) == (recipe == "eight_gpus")
+    assert main([*given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trainers"] == (4 if recipe == "eight_gpus" else 1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "settings", "said"),
+    [
+        (Request(gpus=1, gpu="Abacus"), {}, "no data sheet for the GPU 'Abacus'"),
+        (Request(gpus=1), {"engine": "vllm", "vllm_url": "http://x/v1"}, "a GPU to serve and one to train"),
+        (Request(gpus=4, serving=2), {}, "--serving is for engine: vllm"),
+        (Request(gpus=1), {"model": "mine.gguf"}, "GGUF"),
+    ],
+)
+def test_what_cannot_be_planned_is_told(request_: Request, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan(config(**settings), request_)
+
+
+def test_a_run_of_one_step_is_too_short_to_compare_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = {"update": 1, "seconds/rollout": 1.0, "tokens/computed": 5}
+    MetricsFile(tmp_path / "metrics.jsonl").append(line)
+    assert main(["--model", "7b", "--gpus", "1", "--run", str(tmp_path)]) == 2
+    assert "at least two" in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""What a run has come to: its validations, first against last and paired by task, and where its time went.
+
+python -m training.summary RUN
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from evals.compare import bootstrap
+from graph.errors import AgentFlowError, DataError
+from training.metrics import read_metrics
+from training.records import Rollout
+from training.store import read_rollouts
+
+_LATELY = 10
+"""Steps over which a reward is averaged, at the start and at the end."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.summary", description="What a run has come to.")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    options = parser.parse_args(argv)
+    try:
+        sys.stdout.write(summary(options.run) + "\n")
+    except AgentFlowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+def summary(run: Path) -> str:
+    """A few lines about a run.
+
+    Raises:
+        DataError: the folder holds no figures.
+    """
+    lines = read_metrics(run / "metrics.jsonl")
+    steps = [line for line in lines if "loss" in line]
+    if not steps:
+        raise DataError(f"{run} holds no step yet.")
+    told = [f"{len(steps)} updates", _reward(steps), *_validated(run / "validations")]
+    told += [_speed(steps), _time(steps, [line for line in lines if "eval/seconds" in line])]
+    return "\n".join(line for line in told if line)
+
+
+def _reward(steps: Sequence[Mapping[str, float]]) -> str:
+    count = min(_LATELY, max(1, len(steps) // 2))
+    rewards = [step["reward"] for step in steps if "reward" in step]
+    first, last = fmean(rewards[:count]), fmean(rewards[-count:])
+    return f"reward {first:.3f} in the first {count} updates, {last:.3f} in the last {count}"
+
+
+def _validated(folder: Path) -> list[str]:
+    """The held-out tasks, before and after; a run whose surroundings failed is wrong."""
+    if not folder.is_dir():
+        return []
+    by_update: dict[int, dict[str, float]] = {}
+    for rollout in read_rollouts(folder):
+        by_update.setdefault(rollout.step, {})[rollout.task.id] = _right(rollout)
+    first, last = min(by_update), max(by_update)
+    before, after = by_update[first], by_update[last]
+    shared = sorted(set(before) & set(after))
+    said = f"held-out tasks: {fmean(before.values()):.1%} of {len(before)} right after update {first}"
+    if first == last or not shared:
+        return [said]
+    differences = np.array([after[task] - before[task] for task in shared])
+    low, high = bootstrap(differences, 0)
+    interval = f"{differences.mean():+.1%} (paired, 95 % interval {low:+.1%} to {high:+.1%})"
+    return [f"{said}, {fmean(after.values()):.1%} after update {last}: {interval}"]
+
+
+def _right(rollout: Rollout) -> float:
+    return float(rollout.rewards.get("outcome", rollout.reward or 0.0) >= 1.0)
+
+
+def _speed(steps: Sequence[Mapping[str, float]]) -> str:
+    sampled = [step["tokens_per_second"] for step in steps if "tokens_per_second" in step]
+    updates = [
+        step["tokens/rows"] / step["seconds/update"]
+        for step in steps
+        if step.get("seconds/update") and "tokens/rows" in step
+    ]
+    rates = {"sampled while rolling out": sampled, "of rows in the update": updates}
+    return ", ".join(f"{fmean(rate):,.0f} tokens/s {what}" for what, rate in rates.items() if rate)
+
+
+def _time(steps: Sequence[Mapping[str, float]], validations: Sequence[Mapping[str, float]]) -> str:
+    """Seconds by phase, over the whole run."""
+    phases: dict[str, float] = {}
+    for step in steps:
+        for name, value in step.items():
+            if name.startswith("seconds/"):
+                phases[name.removeprefix("seconds/")] = phases.get(name.removeprefix("seconds/"), 0.0) + value
+    if validations:
+        phases["validation"] = sum(line["eval/seconds"] for line in validations)
+    shares = sorted(phases.items(), key=lambda phase: -phase[1])
+    return "seconds: " + ", ".join(f"{name} {seconds:,.1f}" for name, seconds in shares)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
