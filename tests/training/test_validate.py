@@ -147,6 +147,7 @@ def test_mistakes_are_told(
     run = Path(config.out)
     run.mkdir()
     (run / "config.yaml").write_text(json.dumps(config.as_dict()))
+    (run / "metrics.jsonl").touch()
     words = [{"RUN": str(run), "NEW": str(tmp_path / "new")}.get(word, word) for word in words]
     assert main(["--config", str(run / "config.yaml"), *words]) == 2
     told = capsys.readouterr().err
