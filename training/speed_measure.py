@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch import nn
 
+from evals.peak_memory import peak_resident_bytes
 from graph.errors import ModelError
 from training.speed_variants import Work
 
@@ -116,12 +115,7 @@ def peak_memory(device: str) -> int:
     """Most bytes that this process has held: resident ones, or on the GPU those that were allocated."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    try:  # of this program alone; getrusage starts at what the parent held
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
-    except (OSError, StopIteration):
-        kilo = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo
+    return peak_resident_bytes()
 
 
 def in_fresh_process(arguments: Sequence[str]) -> dict[str, float]:

@@ -207,6 +207,7 @@ class TransformersEngine:
 
     def _wave(self, wave: Sequence[_Request], version: int, loop: asyncio.AbstractEventLoop) -> None:
         began = time.perf_counter()
+        self.statistics.waves += 1
         model = self._sampled
         training = model.training
         model.eval()
@@ -222,7 +223,6 @@ class TransformersEngine:
             raise ModelError(f"Sampling failed: {error}.") from error
         finally:
             model.train(training)
-            self.statistics.waves += 1
             self.statistics.seconds += time.perf_counter() - began
 
     def _sample(self, wave: Sequence[_Request], version: int, loop: asyncio.AbstractEventLoop) -> None:

@@ -89,9 +89,8 @@ def _turn(chance: random.Random) -> dict[str, Any]:
 
 def measure(folder: Path) -> dict[str, float]:
     """Seconds and megabytes of reading a folder in this process, and of what the page then asks for."""
-    import resource
-
-    from evals.view.library import Library
+    from evals.peak_memory import peak_resident_bytes
+from evals.view.library import Library
     from evals.view.page import SCRIPTS, STYLES, asset, served_page
     from evals.view.values import write
 
@@ -118,7 +117,7 @@ def measure(folder: Path) -> dict[str, float]:
     return {
         "runs": len(rows), "index_seconds": index[0], "index_cpu_seconds": index[1], "first_view_seconds": view[0],
         "first_view_cpu_seconds": view[1], "open_run_seconds": run[0], "search_seconds": search[0],
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_resident_bytes() / 2**20,
     }  # fmt: skip
 
 

@@ -71,7 +71,8 @@ def test_two_processes_make_the_update_of_one(
     alone, together = folders
     train(toy_config(alone, policy_folder, **settings))
     launched("run_toy", together, policy_folder, settings)
-    compared(alone, together, 1e-5)
+    # AdamW's first step divides each gradient by its own size, so the rounding of a tiny one shows.
+    compared(alone, together, 1e-4)
 
 
 def test_sharded_weights_are_trained_sampled_saved_and_resumed(folders: tuple[Path, Path], policy_folder: Path) -> None:
