@@ -90,7 +90,7 @@ def _turn(chance: random.Random) -> dict[str, Any]:
 def measure(folder: Path) -> dict[str, float]:
     """Seconds and megabytes of reading a folder in this process, and of what the page then asks for."""
     from evals.peak_memory import peak_resident_bytes
-from evals.view.library import Library
+    from evals.view.library import Library
     from evals.view.page import SCRIPTS, STYLES, asset, served_page
     from evals.view.values import write
 
