@@ -68,19 +68,24 @@ _EXAMPLES_SHOWN = 3
 """Of each tool at most: small models learn the form of a reply from them, and which question calls for which tool."""
 
 
-def _examples(tools: Sequence[BaseTool], *, direct: bool) -> str:
+_FINISHED = f"Question: What is 17 * 3 + 2?\nResult: 53\nTool: {FINISH}\nInput: nothing"
+
+
+def _examples(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool) -> str:
     """Good replies from the tools' cards, one of each tool in turn: with one tool's examples last, it is overused."""
     shown = []
     for place in range(_EXAMPLES_SHOWN):
         for tool in tools:
             for example in card_of(tool).examples[place : place + 1]:
                 if direct:
-                    shown.append(f"Tool: {tool.name}\nInput: {example.input}")
+                    shown.append(f"Question: {example.question}\nTool: {tool.name}\nInput: {example.input}")
                 else:
                     shown.append(
                         f"Question: {example.question}\nJustification: {example.reason}\nContext: {example.context}\n"
                         f"Sub-Goal: {example.sub_goal}\nTool Name: {tool.name}"
                     )
+    if shown and direct and can_finish:
+        shown.append(_FINISHED)
     return "\n\nExamples:\n\n" + "\n\n".join(shown) if shown else ""
 
 
@@ -106,7 +111,7 @@ def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool)
         + "\n".join(rules)
         + "\n\n"
         + form
-        + _examples(tools, direct=direct)
+        + _examples(tools, direct=direct, can_finish=can_finish)
     )
 
 
@@ -347,11 +352,12 @@ def observation(
     *,
     direct: bool,
     other_tools: Sequence[str] = (),
+    can_finish: bool = False,
 ) -> str:
     """The message that closes a turn in the planner's transcript.
 
     After a step that did not help it names the `other_tools`: told only to do something else, small models repeat
-    themselves.
+    themselves. After one that did, a planner that decides itself when to end (`can_finish`) is told how.
     """
     accepted, reason = verdict["accepted"], verdict["reason"]
     lines = [calls_text(calls)] if calls else []
@@ -361,6 +367,8 @@ def observation(
         f"{'Accepted' if accepted else 'Rejected'}: {reason}" if reason else ("Accepted." if accepted else "Rejected.")
     )
     ending = turns_left(left, direct=direct)
+    if accepted and can_finish:
+        ending += f" If this result is the answer already, reply with Tool: {FINISH}"
     if verdict["missing"]:
         ending = f"Still missing: {verdict['missing']}. {ending}"
     if not accepted and other_tools:

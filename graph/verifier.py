@@ -16,6 +16,7 @@ from graph.prompts import accepted_turns, conversation_text, observation, verifi
 from graph.run import Run
 from graph.speculation import FORESEEN, planned_ahead, told
 from graph.state import Failure, Plan, Speculation, State, ToolCall, Turn, Verdict
+from graph.transcript import can_finish
 from graph.words import FINISH
 from tools.card import card_of
 
@@ -85,7 +86,13 @@ async def _turn(state: State, verdict: Verdict, words: Verdict, error: Failure |
         error=error,
         verdict=verdict,
         observation=observation(
-            calls, error, words, left, direct=run.context.direct_arguments, other_tools=await _others(plan, run)
+            calls,
+            error,
+            words,
+            left,
+            direct=run.context.direct_arguments,
+            other_tools=await _others(plan, run),
+            can_finish=can_finish(run),
         ),
     )
 

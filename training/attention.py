@@ -243,14 +243,16 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """What transformers calls in every attention layer of a model whose implementation is `PREFIX_TREE`."""
+    extras = [name for name in ("sliding_window", "softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
     if forest is None:
         # As `forest_attention` does, so that both paths round alike. CPU kernels for half precision are also several
         # times slower; single queries (decoding) keep theirs, since they would convert the whole cache each time.
         wide = torch.float32 if query.device.type == "cpu" and query.shape[2] > 1 else query.dtype
+        if query.shape[2] == 1 and query.shape[1] > key.shape[1] and not (dropout or extras):
+            return _one_query(query, key, value, attention_mask, scaling), None
         q, k, v = (x.to(torch.promote_types(x.dtype, wide)) for x in (query, key, value))
         out, _ = sdpa_attention_forward(module, q, k, v, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
         return out.to(query.dtype), None
-    extras = [name for name in ("sliding_window", "softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
     if dropout or extras:
         asked = ", ".join([*extras, *(["dropout"] if dropout else [])])
         raise ConfigError(f"{type(module).__name__} asks for {asked}, which packed attention lacks; train it unpacked.")
@@ -259,6 +261,18 @@ def _attention(
 
         return flex_attention_forward(module, query, key, value, attention_mask, scaling=scaling)
     return forest_attention(query, key, value, forest, scaling), None
+
+
+def _one_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """Attention of one new token a sequence, (B, H, 1, D) to (B, 1, H, D).
+
+    The query heads that share a key head see the same keys, so they are taken for as many queries of that head. Keys
+    and values are then read where they lie; transformers would repeat them for each query head first.
+    """
+    rows, heads, _, width = query.shape
+    grouped = query.view(rows, key.shape[1], -1, width)
+    out = nn.functional.scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=scale)
+    return out.reshape(rows, 1, heads, width)
 
 
 AttentionInterface.register(PREFIX_TREE, _attention)

@@ -120,10 +120,12 @@ def make_validator(
         raise ConfigError("The setting `validation` is missing: held-out tasks to measure the policy on.")
     tasks = sample(load_tasks(config.validation), config.validation_limit, config.seed)
     agent = _agent(config, asks=True)
+    from training.logprobs import attach_scoring
     from training.policy_model import load_trained, quiet
 
     quiet()
     model, tokenizer = load_trained(config.model, weights, config.dtype)
+    attach_scoring(model)  # its attention is the one that sampled in training
     chat = ChatTokens(tokenizer, _end_ids(model))
     config = replace(config, engine="transformers", vllm_url=None)
     engine = _engine(config, model, chat)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -58,9 +59,9 @@ class PackingCheck:
 def verify_packing(model: nn.Module, rows: Sequence[Row], budget: int, temperature: float = 1.0) -> PackingCheck:
     """Compares log-probabilities and gradients of one micro-batch, packed against padded.
 
-    The micro-batch is the one that shares most. The loss is the mean log-probability, so that the check means something
-    when all advantages are zero. Dropout is off meanwhile, gradients held by the parameters are kept, and nothing is
-    updated. With several processes all must call it with the same rows.
+    The rows are those of the micro-batch that shares most, as many as fit the budget unpacked. The loss is the mean
+    log-probability, so that the check means something when all advantages are zero. Dropout is off meanwhile, gradients
+    held by the parameters are kept, and nothing is updated. With several processes all must call it with the same rows.
 
     Args:
         model: prepared by `attach_scoring`, which returned no refusal; wrapped or not.
@@ -75,18 +76,25 @@ def verify_packing(model: nn.Module, rows: Sequence[Row], budget: int, temperatu
     if not trained:
         raise DataError("Packing cannot be checked: none of the rows carries a loss term.")
     packed = max(pack(trained, budget), key=lambda batch: batch.raw_tokens / batch.tokens)
-    chosen = [trained[index] for index in sorted(set(packed.term_row.tolist()))]
+    chosen = _fitting([trained[index] for index in sorted(set(packed.term_row.tolist()))], budget)
     widest = max(budget, *(len(row) for row in chosen))
+    batches = pack(chosen, widest)
     with _without_dropout(model), _gradients_kept(model):
-        logprobs, gradients = _measure(model, pack(chosen, widest), temperature)
+        logprobs, gradients = _measure(model, batches, temperature)
         plain_logprobs, plain_gradients = _measure(model, pad(chosen, widest), temperature)
     half = {parameter.dtype for parameter in model.parameters()} & {torch.bfloat16, torch.float16}
     return PackingCheck(
         logprob_error=_relative_error([logprobs], [plain_logprobs]),
         gradient_error=_relative_error(gradients, plain_gradients),
         tolerance=HALF_TOLERANCE if half or torch.is_autocast_enabled() else TOLERANCE,
-        sharing=packed.raw_tokens / packed.tokens,
+        sharing=sum(batch.raw_tokens for batch in batches) / sum(batch.tokens for batch in batches),
     )
+
+
+def _fitting(rows: Sequence[Row], budget: int) -> list[Row]:
+    """The first rows, at least two, that hold no more tokens than the budget: all could take minutes on a CPU."""
+    ends = accumulate(len(row) for row in rows)
+    return [row for place, (row, end) in enumerate(zip(rows, ends, strict=True)) if place < 2 or end <= budget]
 
 
 def _measure(model: nn.Module, batches: list[MicroBatch], temperature: float) -> tuple[Tensor, list[Tensor]]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from graph.errors import ConfigError
+from training.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,6 +42,8 @@ def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, Pr
     """
     from transformers import AutoModelForCausalLM, GgufConfig
 
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     with _explained(spec):
         place, options = _place(spec)
         if "gguf_file" in options:  # left packed it would be slow, and could be neither merged nor saved

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from graph.errors import ConfigError
+from training.allocator import keep_freed_memory
 from training.logprobs import attach_scoring, forward_terms
 from training.objectives import ObjectiveSettings
 from training.packing import MicroBatch, pack, pad
@@ -56,6 +57,8 @@ def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0) -> nn.
     Raises:
         ConfigError: there is no such model, or packing refuses it.
     """
+    if device == "cpu":
+        keep_freed_memory()
     if spec in SHAPES or spec.endswith(".json"):
         from transformers import AutoModelForCausalLM
 

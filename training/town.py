@@ -67,12 +67,12 @@ def _register(facts: dict[str, tuple[int, int]], kind: str) -> Callable[[str], s
     return look_up
 
 
-def _tool(name: str, facts: dict[str, tuple[int, int]], kind: str, example: Example) -> BaseTool:
+def _tool(name: str, facts: dict[str, tuple[int, int]], kind: str, example: Example, limitation: str) -> BaseTool:
     return StructuredTool.from_function(
         _register(facts, kind),
         name=name,
         description=f"Looks up one attribute ({', '.join(facts)}) of one {kind}.",
-        metadata={"card": ToolCard(input="NAME / ATTRIBUTE", examples=(example,)), "time_limit": 5.0},
+        metadata={"card": ToolCard("NAME / ATTRIBUTE", (example,), limitations=(limitation,)), "time_limit": 5.0},
     )
 
 
@@ -85,7 +85,8 @@ def ship_register() -> BaseTool:
         sub_goal="Look up the crew of the Tolmen",
         input="Tolmen / crew",
     )
-    return _tool("ship_register", SHIP_FACTS, "ship", example)
+    limitation = "It knows no people: when somebody was born, and so on, is in the parish_register."
+    return _tool("ship_register", SHIP_FACTS, "ship", example, limitation)
 
 
 def parish_register() -> BaseTool:
@@ -97,7 +98,7 @@ def parish_register() -> BaseTool:
         sub_goal="Look up the year of Odeka's birth",
         input="Odeka / born",
     )
-    return _tool("parish_register", PERSON_FACTS, "person", example)
+    return _tool("parish_register", PERSON_FACTS, "person", example, "It knows no ships.")
 
 
 _TRAIN_SHIPS = {

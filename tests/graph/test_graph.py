@@ -18,7 +18,7 @@ from evals.fake_server import ChatReply, ChatRequest, FakeModelServer
 from graph import Context, answer_directly, build_graph
 from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
 from tests.graph.conftest import calls_text, plan_text, verdict_text
-from tools.card import ToolCard
+from tools.card import Example, ToolCard
 
 Serve = Callable[..., FakeModelServer]
 
@@ -444,6 +444,30 @@ async def test_options_save_model_calls(serve: Serve, tools: list[BaseTool]) -> 
     assert (state["answer"], state["ended_by"]) == ("HELLO", "planner")
     assert {request.role for request in server.requests} == {"planner"}
     assert len(server.requests) == 2
+
+
+async def test_a_planner_that_ends_the_run_itself_is_told_how(serve: Serve, tools: list[BaseTool]) -> None:
+    example = Example(question="How loud is it?", reason="", context="", sub_goal="", input="it")
+    chosen = [tool.model_copy(update={"metadata": {"card": ToolCard("a text", (example,))}}) for tool in tools]
+    server = serve(planner=["Tool: shout\nInput: hello", "Tool: nowhere\nInput: x", "Tool: finish"])
+    context = Context(model=server.spec, analyse=False, direct_arguments=True, verify="rules", answer="last_result")
+    await build_graph(tools=chosen).ainvoke({"question": "q"}, context=context)
+    first, second, third = prompts(server, "planner")
+    assert "Question: How loud is it?\nTool: shout\nInput: it" in first[0][1]
+    assert "Result: 53\nTool: finish" in first[0][1]
+    assert "Tool: finish" not in first[-1][1]
+    assert second[-1][1].endswith("reply with Tool: finish")  # the step worked
+    assert "Tool: finish" not in third[-1][1]  # it failed
+
+
+async def test_where_a_model_says_when_to_stop_the_planner_is_not_told_to(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        planner=["Tool: shout\nInput: hello", "Tool: shout\nInput: again"],
+        verifier=[verdict_text(then="continue"), verdict_text()],
+    )
+    context = Context(model=server.spec, direct_arguments=True)
+    await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    assert not any("finish" in text for prompt in prompts(server, "planner") for _, text in prompt)
 
 
 async def test_finish_without_a_result_is_a_failed_turn(serve: Serve, tools: list[BaseTool]) -> None:

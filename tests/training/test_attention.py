@@ -22,6 +22,7 @@ from transformers import (
     Qwen3Config,
     T5Config,
 )
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from training import attention
 from training.attention import Forest, forest_attention
@@ -154,3 +155,22 @@ def test_what_cannot_be_packed_is_refused_with_the_reason(config: PreTrainedConf
 
 def test_a_device_without_packed_attention_is_refused() -> None:
     assert "not for mps" in str(packing_refusal(LlamaConfig(), "mps"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@given(rows=st.integers(1, 3), heads=st.integers(1, 2), groups=st.integers(2, 4), length=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_a_new_token_sees_what_transformers_shows_it(
+    dtype: torch.dtype, rows: int, heads: int, groups: int, length: int
+) -> None:
+    generator = torch.Generator().manual_seed(length)
+    query = torch.randn(rows, heads * groups, 1, 8, generator=generator)
+    key, value = torch.randn(2, rows, heads, length + 5, 8, generator=generator).to(dtype)[:, :, :, :length]
+    starts = torch.randint(0, length, (rows, 1, 1, 1), generator=generator)
+    mask = torch.arange(length)[None, None, None] >= starts
+    module = torch.nn.Module()
+    module.num_key_value_groups = groups  # type: ignore[assignment]
+    ours, _ = attention._attention(module, query.to(dtype), key, value, mask, scaling=0.3, sliding_window=None)
+    theirs, _ = sdpa_attention_forward(module, query, key.float(), value.float(), mask, scaling=0.3)
+    assert ours.shape == theirs.shape
+    torch.testing.assert_close(ours.float(), theirs, atol=0.03 if dtype == torch.bfloat16 else 1e-5, rtol=0)

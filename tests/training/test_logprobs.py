@@ -285,6 +285,24 @@ def test_first_use_check_passes_keeps_gradients_and_reports_sharing() -> None:
     assert verify_packing(make().bfloat16(), rows, budget=10_000).ok
 
 
+def test_first_use_check_costs_no_more_than_a_micro_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = group_of_rollouts()
+    budget = 2 * max(len(row) for row in rows) + 1
+    assert len(rows) > 2
+    assert sum(map(len, rows)) > 2 * budget
+    computed = []
+
+    def noted(model: Any, batch: MicroBatch, *args: Any, **kwargs: Any) -> Any:
+        computed.append(batch.tokens)
+        return forward_terms(model, batch, *args, **kwargs)
+
+    monkeypatch.setattr("training.packing_check.forward_terms", noted)
+    check = verify_packing(make(), rows, budget)
+    assert check.ok
+    assert check.sharing > 1
+    assert max(computed) <= budget
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
