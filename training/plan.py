@@ -28,6 +28,7 @@ from training.plan_time import (
     Lengths,
     Measured,
     Rates,
+    StepSeconds,
     StepTokens,
     assumed,
     from_speed,
@@ -95,7 +96,13 @@ def plan(
         known = rates_of(half[0], f"the first {half[0].steps} steps of {run}")
     else:
         known = assumed(shape, device, request.gpu, config, step, runs / samplers)
-    seconds = seconds_of(step, known, config, trainers=trainers, samplers=samplers, tool_seconds=request.tool_seconds)
+
+    def at(tokens: StepTokens) -> StepSeconds:
+        return seconds_of(
+            tokens, known, config, trainers=trainers, samplers=samplers, tool_seconds=request.tool_seconds
+        )
+
+    seconds = at(step)
     memory = trainer_memory(shape, config, sharded_over=trainers if request.shard else 1)
     made: dict[str, Any] = {
         "model": request.shape or config.model,
@@ -116,7 +123,7 @@ def plan(
         made["server_memory_bytes"] = asdict(served)
         made["fits"] = made["fits"] and served.kv_cache > 0
     if half:
-        made["compared_with_run"] = _compared(seconds.rollout, seconds.reference + seconds.update, half[1])
+        made["compared_with_run"] = _compared(seconds, at(_like(half[1], config)), half[1])
     return made
 
 
@@ -178,20 +185,36 @@ def _like(found: Measured, config: FlowGRPOConfig) -> StepTokens:
     )
 
 
-def _compared(rollout: float, update: float, found: Measured) -> dict[str, Any]:
-    """Planned and measured seconds, and by how much the plan is off."""
-    pairs = {
-        "rollout": (rollout, found.seconds["rollout"]),
-        "update": (update, found.seconds["update"]),
-        "step": (rollout + update, found.seconds["rollout"] + found.seconds["update"]),
-    }
+def _compared(plan: StepSeconds, at_their_tokens: StepSeconds, found: Measured) -> dict[str, Any]:
+    """Planned and measured seconds by phase, and by how much the plan is off.
+
+    `error_of_rates` is what is left of the error when the tokens are known: a policy that learns makes other rollouts,
+    and groups that are all right are not trained on, which no plan foresees.
+    """
+
+    def phases(seconds: StepSeconds) -> dict[str, float]:
+        update = seconds.reference + seconds.update
+        return {"rollout": seconds.rollout, "update": update, "step": seconds.rollout + update}
+
+    planned, known = phases(plan), phases(at_their_tokens)
+    took = {name: found.seconds[name] for name in ("rollout", "update")}
+    took["step"] = sum(took.values())
     return {
         "steps": found.steps,
         **{
-            name: {"planned": planned, "measured": took, "error": planned / took - 1 if took else 0.0}
-            for name, (planned, took) in pairs.items()
+            name: {
+                "planned": planned[name],
+                "measured": took[name],
+                "error": _error(planned[name], took[name]),
+                "error_of_rates": _error(known[name], took[name]),
+            }
+            for name in took
         },
     }
+
+
+def _error(planned: float, took: float) -> float:
+    return planned / took - 1 if took else 0.0
 
 
 def text(made: dict[str, Any]) -> str:
@@ -226,7 +249,8 @@ def text(made: dict[str, Any]) -> str:
         for name in ("rollout", "update", "step"):
             found = compared[name]
             seconds = f"{found['planned']:9.2f} planned {found['measured']:9.2f} measured"
-            lines.append(f"  {name:22}{seconds}, error {found['error']:+.0%}")
+            errors = f"error {found['error']:+.0%}; {found['error_of_rates']:+.0%} at these steps' tokens"
+            lines.append(f"  {name:22}{seconds}, {errors}")
     return "\n".join(lines) + "\n"
 
 

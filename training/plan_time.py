@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from graph.errors import DataError
@@ -145,7 +145,7 @@ def from_speed(report: Mapping[str, Any], source: str) -> Rates:
 
 @dataclass(frozen=True)
 class Measured:
-    """What some steps of a run took, and made, on average; times are medians."""
+    """What some steps of a run took, and made, on average."""
 
     steps: int
     rollouts: float
@@ -181,7 +181,7 @@ def measured(lines: Sequence[Mapping[str, Any]], source: str) -> Measured:
         sampled=mean(drawn),
         trained=mean("tokens/computed"),
         rows=mean("tokens/rows"),
-        seconds={phase: median(float(line.get(f"seconds/{phase}", 0.0)) for line in steps) for phase in PHASES},
+        seconds={phase: mean(f"seconds/{phase}") for phase in PHASES},
     )
 
 

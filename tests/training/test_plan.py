@@ -108,10 +108,25 @@ def test_a_plan_is_held_against_a_run_and_states_its_error(tmp_path: Path) -> No
     assert made["rates"]["sampled"] == 1000
     compared = made["compared_with_run"]
     assert compared["steps"] == 4
-    assert compared["rollout"] == {"planned": 10.0, "measured": 15.0, "error": pytest.approx(-1 / 3)}
+    third = pytest.approx(-1 / 3)
+    assert compared["rollout"] == {"planned": 10.0, "measured": 15.0, "error": third, "error_of_rates": third}
     assert compared["step"]["planned"] == pytest.approx(14.0)
     twice = plan(config(tasks_per_step=16), Request(gpus=1), run=tmp_path)
     assert twice["compared_with_run"]["update"]["planned"] == pytest.approx(8.0)
+
+
+def test_what_a_plan_could_not_foresee_is_told_apart_from_its_rates(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    for step in range(1, 9):
+        left = 1.0 if step <= 4 else 0.25  # of the tokens: most groups are all right by then
+        file.append({
+            "update": step, "rollouts": 64, "turns": 2.0, "tokens/computed": 20_000 * left, "tokens/rows": 70_000,
+            "tokens/trained": 9000, "engine/sampled_tokens": 10_000, "seconds/rollout": 10.0,
+            "seconds/update": 4 * left,
+        })  # fmt: skip
+    compared = plan(config(), Request(gpus=1), run=tmp_path)["compared_with_run"]
+    assert compared["update"]["error"] == pytest.approx(3.0)
+    assert compared["update"]["error_of_rates"] == pytest.approx(0.0)
 
 
 def test_rates_come_from_a_benchmark_or_a_run(tmp_path: Path) -> None:
