@@ -2,7 +2,7 @@
 
 By default glibc asks the kernel anew for every block above 32 MiB and gives it back at once, so the pages of each large
 tensor are mapped and zeroed again in every layer. Measured on two cores, a 0.5B model, micro-batches of 6,144 tokens:
-two fifths of the machine's time went there (README, "Training on a CPU").
+two fifths of the machine's time went there (README, "Shown to learn").
 """
 
 from __future__ import annotations
