@@ -368,7 +368,8 @@ def observation(
     )
     ending = turns_left(left, direct=direct)
     if accepted and can_finish:
-        ending += f" If this result is the answer already, reply with Tool: {FINISH}"
+        how = f"reply with Tool: {FINISH}" if direct else f"choose the tool {FINISH}."
+        ending += f" If this result is the answer already, {how}"
     if verdict["missing"]:
         ending = f"Still missing: {verdict['missing']}. {ending}"
     if not accepted and other_tools:
