@@ -42,6 +42,15 @@ def _exponent(value: Decimal) -> int:
     return exponent if isinstance(exponent, int) else 0
 
 
+_NAME = re.compile(r"(?<![.!?:] )(?<!^)\b[A-Z][a-z]\w+")
+
+
+def unsupported_names(claim: str, sources: Iterable[str]) -> list[str]:
+    """The names of `claim` (capitalised words that open no sentence) that no source holds."""
+    known = set().union(*(telling_words(source) for source in sources))
+    return [name for name in _NAME.findall(claim) if not telling_words(name) <= known]
+
+
 _CUSTOMARY = {Decimal(n) for n in (*range(13), 24, 52, 60, 360, 365, 366, 1000, 3600)}
 """Values that programs set without having been told: beginnings, number words, and units of time and measure."""
 
@@ -142,9 +151,10 @@ _COMMON = frozenset(
 
 def shared_words(question: str, text: str) -> float:
     """The share of a question's telling words that occur in a text, 0 to 1; 0 if it has none."""
-    asked = _telling(question)
-    return len(asked & _telling(text)) / len(asked) if asked else 0.0
+    asked = telling_words(question)
+    return len(asked & telling_words(text)) / len(asked) if asked else 0.0
 
 
-def _telling(text: str) -> set[str]:
+def telling_words(text: str) -> set[str]:
+    """The words of a text that tell it from others: three letters or more, without a plural's s, none a common word."""
     return {word.rstrip("s") for word in _WORD.findall(text.casefold())} - _COMMON

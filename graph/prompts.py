@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 
-from graph.grounding import unsupported_numbers
+from graph.grounding import unsupported_names, unsupported_numbers
 from graph.state import Failure, State, ToolCall, Turn, Verdict
 from graph.words import FINISH
 from tools.card import card_of
@@ -158,8 +158,12 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
         if card.program:
             shown = f"\n\nExample:\n\nSub-goal: {card.program.sub_goal}\n```{fence}\n{card.program.input}\n```"
     facts = results_text(accepted_turns(state))
-    # A figure that was neither asked about nor found is made up, and must not reach a tool.
-    if plan["context"] and not unsupported_numbers(plan["context"], [state["question"], facts]):
+    # A figure that was neither asked about nor found is made up, and must not reach a tool; nor a name, a search.
+    known = [state["question"], facts]
+    made_up = unsupported_numbers(plan["context"], known)
+    if card.quotes_sources:
+        made_up += unsupported_names(plan["context"], known)
+    if plan["context"] and not made_up:
         goal += f"\nContext: {plan['context']}"
     if facts:
         goal += f"\n\nResults so far:\n{facts}"
@@ -211,6 +215,12 @@ Turn 1 (the last, to be judged): search: Find the capital of Peru
 Result: [1] Peru: A country in South America. Its capital and largest city is Lima. [2] Cusco: An old city.
 {"reason": "the capital of Peru is Lima", "result": "accept", "answer": "unknown", "missing": "how many people live \
 in Lima", "next": "continue"}
+
+Question: When was the owner of the Tay Ferry dissolved?
+Turn 1 (the last, to be judged): search: Find when the owner of the Tay Ferry was dissolved
+Result: [1] Tay Ferry: It was bought by the Moir Group. [2] Clyde Ferry: The company was dissolved in 1953.
+{"reason": "the owner is the Moir Group; 1953 is about the Clyde Ferry", "result": "accept", "answer": "unknown", \
+"missing": "when the Moir Group was dissolved", "next": "continue"}
 
 Question: How many years older is the Tower Bridge than the Forth Bridge?
 Turn 1 (the last, to be judged): search: Find when both bridges were built

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from graph.answers import form_complaint, source_complaint
 from graph.errors import ContextLengthExceeded
 from graph.grounding import shared_words, unsupported_numbers
 from graph.parsing import parse_verdict
@@ -162,14 +163,41 @@ async def _judge_in_time(state: State, run: Run) -> tuple[Verdict, Verdict, str]
 async def _judge(state: State, run: Run) -> tuple[Verdict, Verdict]:
     conversation = conversation_text(state.get("messages", []), state["question"])
     messages = verifier_messages(state, conversation)
-    found = await run.ask_for("verifier", messages, _read_verdict, schema=VERDICT_SCHEMA)
+    plan = cast(Plan, state["plan"])
+    tool = next((tool for tool in await run.tools() if tool.name == plan["tool_name"]), None)
+    quotes_sources = tool is not None and card_of(tool).quotes_sources
+    asked = False
+
+    def read(reply: str) -> Verdict | str:
+        nonlocal asked
+        found = _read_verdict(reply)
+        complaint = None if asked or isinstance(found, str) else answer_complaint(found, state, quotes_sources)
+        asked = True  # it may know better than the words tell, so it is asked about its answer once
+        if complaint is None:
+            return found
+        return f"{complaint}. If the results tell the answer, give it in their words; if not, say what is missing"
+
+    found = await run.ask_for("verifier", messages, read, schema=VERDICT_SCHEMA)
     if isinstance(found, str):
         unread = Verdict(accepted=True, stop=False, reason=found, answer="", missing="", source="rules")
         return unread, unread
-    plan = cast(Plan, state["plan"])
-    tool = next((tool for tool in await run.tools() if tool.name == plan["tool_name"]), None)
-    verdict = grounded(found, state, quotes_sources=tool is not None and card_of(tool).quotes_sources)
+    verdict = grounded(found, state, quotes_sources=quotes_sources)
     return verdict, told(verdict, found, run)
+
+
+def answer_complaint(verdict: Verdict, state: State, quotes_sources: bool) -> str | None:
+    """Why a verdict that stops cannot have the answer, or None; see `graph.answers`."""
+    if not verdict["stop"] or not verdict["answer"]:
+        return None
+    question, answer = state["question"], verdict["answer"]
+    results = [call["result"] for call in _known_calls(state)]
+    return form_complaint(question, answer) or (source_complaint(question, answer, results) if quotes_sources else None)
+
+
+def _known_calls(state: State) -> list[ToolCall]:
+    """The calls that worked, of the step in progress and of those that were accepted."""
+    calls = [*state.get("calls", []), *(call for turn in accepted_turns(state) for call in turn["calls"])]
+    return [call for call in calls if call["error"] is None]
 
 
 def grounded(verdict: Verdict, state: State, *, quotes_sources: bool) -> Verdict:

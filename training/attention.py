@@ -13,14 +13,15 @@ A segment shorter than `SHORT` therefore makes none: its tokens are put in front
 
 On CUDA the same visibility rule is a FlexAttention block mask. Both are reached through transformers'
 `AttentionInterface` under the name `PREFIX_TREE`; the forest travels as a keyword argument of the model's forward
-pass, which gradient checkpointing binds to the layer and so replays in the backward pass. Without a forest the
+pass, which gradient checkpointing binds to the layer and so replays in the backward pass. What a layer's attention
+gave is kept for that replay (N x H x D numbers a layer), so that it is not computed twice. Without a forest the
 implementation is transformers' own SDPA, so a model that has it set generates and trains unpacked as before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -68,6 +69,8 @@ class Forest:
     """Attention calls that together show every token its path once; causal ones first, one per segment."""
     visible_until: tuple[Span, ...]
     """Per segment in order: its length, and the packed index behind the last descendant of its tokens."""
+    kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+    """Output and log-sum-exp of the forward pass, by the attention module's id, until they are replayed."""
 
     @classmethod
     def of(cls, segments: IntArray) -> Forest:
@@ -129,36 +132,23 @@ class _ForestAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, pieces: tuple[Piece, ...], scale: float | None
-    ) -> Tensor:
-        q_gknd, k_gknd, v_gknd = _by_group(query, key, value)
-        groups, heads, tokens, width = q_gknd.shape
-        # Laid out as the caller wants it, (1, N, heads, D), and viewed as the pieces write it.
-        out = query.new_empty(1, tokens, groups * heads, width)
-        out_gknd = _heads_first(out, heads)
-        lse_gkn = query.new_empty(groups, heads, tokens)
-        for piece in pieces:
-            queries = piece.keys if piece.causal else (piece.queries,)
-            part, part_lse = _flash_forward(
-                _take(q_gknd, queries), _take(k_gknd, piece.keys), _take(v_gknd, piece.keys), 0.0, piece.causal,
-                scale=scale,
-            )  # fmt: skip
-            start, end = piece.queries
-            if piece.causal:
-                out_gknd[:, :, start:end] = part[:, :, start - end :]
-                lse_gkn[:, :, start:end] = part_lse[:, :, start - end :]
-                continue
-            lse = lse_gkn[:, :, start:end]
-            share = torch.sigmoid(part_lse - lse)  # of this piece in the softmax so far
-            out_gknd[:, :, start:end].lerp_(part, share.unsqueeze(-1))
-            torch.logaddexp(lse, part_lse, out=lse)
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        forest: Forest,
+        scale: float | None,
+        replayed: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:
+        out, lse_gkn = replayed or _merged(query, key, value, forest.pieces, scale)
         ctx.save_for_backward(query, key, value, out, lse_gkn)
-        ctx.pieces, ctx.scale = pieces, scale
-        return out
+        ctx.mark_non_differentiable(lse_gkn)
+        ctx.pieces, ctx.scale = forest.pieces, scale
+        return out, lse_gkn
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         query, key, value, out, lse_gkn = ctx.saved_tensors
         q_gknd, k_gknd, v_gknd = _by_group(query, key, value)
         heads = key.shape[1]
@@ -183,7 +173,34 @@ class _ForestAttention(torch.autograd.Function):
                 dq_gknd[:, :, start:end] += dq
             _add(d_key, piece.keys, dk.sum(0, keepdim=True))
             _add(d_value, piece.keys, dv.sum(0, keepdim=True))
-        return d_query.transpose(1, 2), d_key, d_value, None, None
+        return d_query.transpose(1, 2), d_key, d_value, None, None, None
+
+
+def _merged(
+    query: Tensor, key: Tensor, value: Tensor, pieces: tuple[Piece, ...], scale: float | None
+) -> tuple[Tensor, Tensor]:
+    """Output (1, N, H, D) and log-sum-exp (G, K, N) of all pieces; see the module's docstring."""
+    q_gknd, k_gknd, v_gknd = _by_group(query, key, value)
+    groups, heads, tokens, width = q_gknd.shape
+    # Laid out as the caller wants it, (1, N, heads, D), and viewed as the pieces write it.
+    out = query.new_empty(1, tokens, groups * heads, width)
+    out_gknd = _heads_first(out, heads)
+    lse_gkn = query.new_empty(groups, heads, tokens)
+    for piece in pieces:
+        queries = piece.keys if piece.causal else (piece.queries,)
+        part, part_lse = _flash_forward(
+            _take(q_gknd, queries), _take(k_gknd, piece.keys), _take(v_gknd, piece.keys), 0.0, piece.causal, scale=scale
+        )
+        start, end = piece.queries
+        if piece.causal:
+            out_gknd[:, :, start:end] = part[:, :, start - end :]
+            lse_gkn[:, :, start:end] = part_lse[:, :, start - end :]
+            continue
+        lse = lse_gkn[:, :, start:end]
+        share = torch.sigmoid(part_lse - lse)  # of this piece in the softmax so far
+        out_gknd[:, :, start:end].lerp_(part, share.unsqueeze(-1))
+        torch.logaddexp(lse, part_lse, out=lse)
+    return out, lse_gkn
 
 
 def _by_group(query: Tensor, key: Tensor, value: Tensor) -> Iterator[Tensor]:
@@ -213,21 +230,30 @@ def _add(x: Tensor, spans: tuple[Span, ...], values: Tensor) -> None:
         offset += end - start
 
 
-def forest_attention(query: Tensor, key: Tensor, value: Tensor, forest: Forest, scale: float | None = None) -> Tensor:
+def forest_attention(
+    query: Tensor, key: Tensor, value: Tensor, forest: Forest, scale: float | None = None, layer: int | None = None
+) -> Tensor:
     """Attention over packed rows on the CPU, computed in float32 at least.
 
     Args:
         query: (1, H, N, D), rotated to the tokens' positions.
         key, value: (1, K, N, D) with H a multiple of K.
-        forest: which token sees which.
+        forest: which token sees which; of one forward pass where a layer is given.
         scale: of the scores; 1 / sqrt(D) when None.
+        layer: what tells this call from the forest's others. With it a call that gradient checkpointing repeats in the
+            backward pass takes the result of the first.
 
     Returns:
         (1, N, H, D), differentiable once.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     tensors = (x.to(wide) for x in (query, key, value))
-    out: Tensor = _ForestAttention.apply(*tensors, forest.pieces, scale)  # type: ignore[no-untyped-call]
+    replaying = torch._C._current_graph_task_id() != -1  # a backward pass is at work: checkpointing computes again
+    replayed = forest.kept.pop(layer, None) if replaying and layer is not None else None
+    out: Tensor
+    out, lse = _ForestAttention.apply(*tensors, forest, scale, replayed)  # type: ignore[no-untyped-call]
+    if layer is not None and torch.is_grad_enabled() and not replaying:
+        forest.kept[layer] = out.detach(), lse
     return out.to(query.dtype)
 
 
@@ -260,7 +286,7 @@ def _attention(
         from transformers.integrations.flex_attention import flex_attention_forward
 
         return flex_attention_forward(module, query, key, value, attention_mask, scaling=scaling)
-    return forest_attention(query, key, value, forest, scaling), None
+    return forest_attention(query, key, value, forest, scaling, layer=id(module)), None
 
 
 def _one_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:

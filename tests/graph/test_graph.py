@@ -261,6 +261,43 @@ async def test_passages_that_hold_the_questions_words_are_not_rejected(
     assert state["memory"][0]["verdict"]["accepted"] == accepted
 
 
+def passages_tool() -> BaseTool:
+    def look_up(name: str) -> str:
+        """Look something up."""
+        return f"{name}: Fist Power is a film from Hong Kong." if name == "film" else "Hong Kong was taken in 1842."
+
+    return StructuredTool.from_function(look_up, metadata={"card": ToolCard(input="a name", quotes_sources=True)})
+
+
+def judged(answer: str, missing: str = "nothing") -> str:
+    return json.dumps({**json.loads(verdict_text()), "answer": answer, "missing": missing})
+
+
+TAKEN = "When was the country that produced Fist Power taken?"
+
+
+@pytest.mark.parametrize(("answer", "told"), [("Hong Kong", "a date or a number"), ("in May, by surprise", "'may'")])
+async def test_an_answer_that_cannot_be_one_is_asked_about_once(serve: Serve, answer: str, told: str) -> None:
+    server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "film"}), verifier=judged(answer))
+    state = await build_graph(tools=[passages_tool()]).ainvoke({"question": TAKEN}, context=Context(model=server.spec))
+    first, second = prompts(server, "verifier")
+    assert told in second[-1][1]
+    assert len(first) + 2 == len(second)
+    [turn] = state["memory"]
+    assert (turn["verdict"]["stop"], turn["verdict"]["answer"]) == (True, answer)
+
+
+async def test_a_verifier_that_takes_the_hint_says_what_is_missing(serve: Serve) -> None:
+    server = serve(
+        planner=plan_text("look_up"),
+        executor=[calls_text({"name": "film"}), calls_text({"name": "place"})],
+        verifier=[judged("Hong Kong"), judged("unknown", "when Hong Kong was taken"), judged("1842")],
+    )
+    state = await build_graph(tools=[passages_tool()]).ainvoke({"question": TAKEN}, context=Context(model=server.spec))
+    assert "Still missing: when Hong Kong was taken" in state["memory"][0]["observation"]
+    assert [turn["verdict"]["stop"] for turn in state["memory"]] == [False, True]
+
+
 async def test_a_program_about_made_up_values_is_not_run(serve: Serve) -> None:
     server = serve(planner=plan_text("python"), executor="```python\nrate = 17\nprint(rate * 7)\n```")
     context = Context(model=server.spec, max_turns=1)
@@ -284,6 +321,14 @@ async def test_made_up_figures_do_not_reach_the_executor(
 ) -> None:
     server = serve(planner=plan_text("double", context=context))
     await build_graph(tools=tools).ainvoke({"question": "Double 21."}, context=Context(model=server.spec))
+    assert (context in prompts(server, "executor")[0][1][1]) == known
+
+
+@pytest.mark.parametrize(("context", "known"), [("Toad Hall, a university", True), ("Toad Hall, Melbourne", False)])
+async def test_made_up_names_do_not_reach_a_search(serve: Serve, context: str, known: bool) -> None:
+    server = serve(planner=plan_text("look_up", context=context), executor=calls_text({"name": "film"}))
+    question = "In which city is Toad Hall?"
+    await build_graph(tools=[passages_tool()]).ainvoke({"question": question}, context=Context(model=server.spec))
     assert (context in prompts(server, "executor")[0][1][1]) == known
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.grounding import invented_value, shared_words, unsupported_numbers
+from graph.grounding import invented_value, shared_words, unsupported_names, unsupported_numbers
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,20 @@ def test_what_stands_in_a_source_is_supported_and_nothing_else(known: list[int],
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_no_text_breaks_it(claim: str, source: str) -> None:
     assert unsupported_numbers(claim, [claim, source]) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "unsupported"),
+    [
+        ("Toad Hall, university, Melbourne", ["Melbourne"]),
+        ("The halls of Toad", []),
+        ("Canberra is a city. Sydney too, and Perth", ["Perth"]),  # what opens a sentence may be any word
+        ("toad hall", []),
+        ("", []),
+    ],
+)
+def test_names_from_nowhere_are_found(claim: str, unsupported: list[str]) -> None:
+    assert unsupported_names(claim, ["Toad Hall (ANU)", "a residential hall"]) == unsupported
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from graph.errors import ConfigError, DataError
-from training import logprobs
+from training import attention, logprobs
 from training.logprobs import attach_scoring, forward_terms
 from training.packing import MicroBatch, deal, pack, pad
 from training.packing_check import HALF_TOLERANCE, verify_packing
@@ -188,6 +188,30 @@ def test_chunks_of_the_head_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert relative_error(gradients(model), whole_gradients) < 1e-5
 
 
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_checkpointing_does_not_compute_attention_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = group_of_rollouts()
+    plain = make(kind)
+    update(plain, pack(rows, 10_000))
+    calls: list[None] = []
+    merged = attention._merged
+    monkeypatch.setattr(attention, "_merged", lambda *given: (calls.append(None), merged(*given))[1])
+    model = make(kind, checkpointing=False)
+    update(model, pack(rows, 10_000))
+    assert len(calls) == SIZES["num_hidden_layers"]
+    assert relative_error(gradients(model), gradients(plain)) < 1e-6
+
+
+def test_a_second_backward_pass_computes_anew_what_the_first_has_used_up() -> None:
+    model = make(checkpointing=False)
+    (batch,) = pack(group_of_rollouts(), 10_000)
+    loss = forward_terms(model, batch).logprobs.sum()
+    loss.backward(retain_graph=True)
+    once = gradients(model)
+    loss.backward()
+    assert relative_error(gradients(model), 2 * once) < 1e-6
+
+
 def test_the_head_sees_only_positions_that_predict_a_trained_token() -> None:
     model = make()
     widths: list[int] = []
@@ -211,12 +235,14 @@ def test_packing_adds_no_error_in_bfloat16() -> None:
     true_scores, true_gradients = run(exact, pad(rows, 10_000))
     plain_scores, plain_gradients = run(half, pad(rows, 1))
     orders = [np.random.default_rng(seed).permutation(len(rows)) for seed in range(4)]
-    reordered = [run(half, [pad(rows, 1)[place] for place in order])[1] for order in orders]
+    together = [1, max(map(len, rows)) * 2, 10_000]  # tokens of a micro-batch: one row, two rows, all
+    reordered = [run(half, pad([rows[place] for place in order], size))[1] for order in orders for size in together]
     scores, packed_gradients = run(half, pack(rows, 10_000))
     assert relative_error(scores, true_scores) <= 1.1 * relative_error(plain_scores, true_scores)
     assert relative_error(packed_gradients, true_gradients) <= 1.1 * relative_error(plain_gradients, true_gradients)
     noise = max(relative_error(gradient, plain_gradients) for gradient in reordered)
-    assert relative_error(packed_gradients, plain_gradients) < 1.5 * noise  # other shapes, other kernels
+    # Two unpacked runs round every activation alike and differ in their sums alone; other shapes round otherwise.
+    assert relative_error(packed_gradients, plain_gradients) < 1.25 * noise
 
 
 def test_a_batch_without_terms_still_takes_part() -> None:
