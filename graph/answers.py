@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from graph.grounding import telling_words
 
 _WANTS_NUMBER = re.compile(
-    r"(?i)(?:^|[,;:]\s*)(?:in |on |since |until |by )?(?:when|(?:what|which) (?:exact )?(?:year|date|day|month))\b"
-    r"|\bhow (?:many|much|old|tall|long|high|far|deep|large)\b|\b(?:which|what) (?:year|date)\b"
+    r"(?i)(?:^|[,;:]\s*)(?:(?:since|until) )?when (?:was|were|is|are|did|does|do|had|has|will)\b"
+    r"|\bhow (?:many|much|old|tall|long|high|far|deep|large)\b|\b(?:which|what) (?:exact )?(?:year|date|day|month)\b"
 )
-_WANTS_YES = re.compile(r"(?i)(?:is|are|was|were|do|does|did|has|have|had|can|could)\b")
+_WANTS_YES = re.compile(r"(?i)(?:is|are|was|were|does|did|has|had|(?:do|have)(?! you))\b")
 _YES = re.compile(r"(?i)(?:yes|no|true|false|both|neither|they|it|not)\b")
 _CHOICE = re.compile(r"(?i)\b(?:or|between|which of|which one|first|older|younger|larger|longer|more|earlier|later)\b")
+_OPTIONS = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
 _NUMBER_WORD = re.compile(
     r"(?i)\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twent|thirt|hundred|thousand"
     r"|million|none|no|never|once|twice|january|february|march|april|may|june|july|august|september|october|november"
@@ -29,9 +30,11 @@ def form_complaint(question: str, answer: str) -> str | None:
     """Why an answer cannot be what a question asks for, as far as its form tells; None if it may be.
 
     A question for a date or an amount wants a number, one for yes or no wants that, and only a choice between things
-    that the question names is answered by its own words.
+    that the question names is answered by its own words. A question that lists options may be answered by a letter.
     """
     question = question.strip()
+    if _OPTIONS.search(question):
+        return None
     if _WANTS_YES.match(question):
         if not _CHOICE.search(question) and not _YES.match(answer.strip()):
             return f"the question asks for yes or no, and {answer!r} is neither"

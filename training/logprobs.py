@@ -2,8 +2,9 @@
 
 The policy, the sampling policy and the reference all pass through here. The model is called as a whole, so that DDP,
 FSDP, accelerate and PEFT wrappers see an ordinary forward pass; inside, the hidden states are gathered at the positions
-that predict a trained token *before* the language-model head, and the head runs over them in chunks that are computed
-again in the backward pass. Logits therefore exist for one chunk at a time, however large the vocabulary.
+that predict a trained token *before* the language-model head, and the head runs over them in chunks. Logits therefore
+exist for one chunk at a time, however large the vocabulary: a frozen head leaves what the backward pass needs of them
+(one vector a position), a trained one is computed again there.
 
     refusal = attach_scoring(model)               # once, before the trainer wraps the model
     for batch in pad(rows, budget) if refusal else pack(rows, budget):
@@ -16,13 +17,14 @@ Usage under DDP: it averages gradients over ranks, so the plain sum needs the lo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -176,37 +178,86 @@ def _head(causal: PreTrainedModel) -> nn.Module:
 def _score(head: nn.Module, hidden: Tensor, query: _Query, vocabulary: int) -> TermScores:
     """Runs the head over hidden states (U, D) in chunks and reads off each term's log-probability and entropy."""
     rows = max(1, CHUNK_LOGITS // vocabulary)
-    # Terms are sorted by source, so each chunk of positions owns one run of them. A batch without terms has one empty
-    # chunk: it still takes part in the backward pass, or its rank would miss the exchange of gradients.
-    starts = torch.arange(0, max(1, len(hidden)), rows, device=hidden.device)
-    bounds = [*torch.searchsorted(query.term_source, starts).tolist(), len(query.term_source)]
+    frozen = type(head) is nn.Linear and not any(parameter.requires_grad for parameter in head.parameters())
     logprobs, entropies = [], []
-    for chunk, start in enumerate(starts.tolist()):
-        terms = slice(bounds[chunk], bounds[chunk + 1])
-        arguments = (
-            head,
-            hidden[start : start + rows],
-            query.term_source[terms] - start,
-            query.term_target[terms],
-            query,
-        )
-        if torch.is_grad_enabled():
-            chunk_logprobs, chunk_entropies = checkpoint(_score_chunk, *arguments, use_reentrant=False)
-        else:
+    # A batch without terms has one empty chunk: it still takes part in the backward pass, or its rank would miss the
+    # exchange of gradients.
+    for hidden_chunk, source, target in _chunks(hidden, query, rows):
+        arguments = (head, hidden_chunk, source, target, query)
+        if not torch.is_grad_enabled():
             chunk_logprobs, chunk_entropies = _score_chunk(*arguments)
+        elif frozen:
+            chunk_logprobs, chunk_entropies = _FrozenHead.apply(*arguments)  # type: ignore[no-untyped-call]
+        else:
+            chunk_logprobs, chunk_entropies = checkpoint(_score_chunk, *arguments, use_reentrant=False)
         logprobs.append(chunk_logprobs)
         entropies.append(chunk_entropies)
     return TermScores(torch.cat(logprobs), torch.cat(entropies))
 
 
+def _chunks(hidden: Tensor, query: _Query, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Hidden states of so many positions at a time, with the places in them and the targets of their terms.
+
+    Terms are sorted by source, so each chunk of positions owns one run of them.
+    """
+    starts = torch.arange(0, max(1, len(hidden)), rows, device=hidden.device)
+    bounds = [*torch.searchsorted(query.term_source, starts).tolist(), len(query.term_source)]
+    for chunk, start in enumerate(starts.tolist()):
+        terms = slice(bounds[chunk], bounds[chunk + 1])
+        yield hidden[start : start + rows], query.term_source[terms] - start, query.term_target[terms]
+
+
+class _FrozenHead(torch.autograd.Function):
+    """`_score_chunk` of a head without gradient, whose logits need not be computed again.
+
+    The gradient of one log-probability with respect to its hidden state is the target's row of the head less the mean
+    of all rows under the distribution. Both are at hand in the forward pass, and the backward pass only weighs them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, head: nn.Linear, hidden: Tensor, source: Tensor, target: Tensor, query: _Query
+    ) -> tuple[Tensor, Tensor]:
+        log_softmax = _log_softmax(head, hidden, query.temperature)
+        logprobs = _of_terms(log_softmax, source, target)
+        chances = log_softmax.exp()
+        entropies = torch.zeros_like(logprobs)
+        if query.entropies:
+            entropies = -torch.linalg.vecdot(chances, log_softmax).index_select(0, source)
+        mean_row = chances.to(hidden.dtype) @ head.weight
+        ctx.save_for_backward(mean_row, head.weight.index_select(0, target), source)
+        ctx.temperature = query.temperature
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[None, Tensor, None, None, None]:
+        mean_row, target_rows, source = ctx.saved_tensors
+        grad = grad / ctx.temperature
+        at_source = grad.new_zeros(len(mean_row)).index_add_(0, source, grad)
+        d_hidden = -at_source[:, None] * mean_row
+        d_hidden.index_add_(0, source, grad[:, None] * target_rows)
+        return None, d_hidden.to(mean_row.dtype), None, None, None
+
+
+def _log_softmax(head: nn.Module, hidden: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities of the whole vocabulary in float32, (U, V)."""
+    logits = head(hidden).float()
+    if temperature != 1.0:
+        logits = logits / temperature
+    return logits.log_softmax(-1)
+
+
+def _of_terms(log_softmax: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    return log_softmax.flatten().gather(0, source * log_softmax.shape[1] + target)
+
+
 def _score_chunk(
     head: nn.Module, hidden: Tensor, source: Tensor, target: Tensor, query: _Query
 ) -> tuple[Tensor, Tensor]:
-    logits = head(hidden).float()
-    if query.temperature != 1.0:
-        logits = logits / query.temperature
-    log_softmax = logits.log_softmax(-1)
-    logprobs = log_softmax.flatten().gather(0, source * log_softmax.shape[1] + target)
+    log_softmax = _log_softmax(head, hidden, query.temperature)
+    logprobs = _of_terms(log_softmax, source, target)
     # Last, so that recomputing for the backward pass stops before it.
     with torch.no_grad():
         if not query.entropies:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
@@ -60,6 +61,7 @@ class SFTSettings:
     rollouts: str = _option("A run's folder, its rollouts/, or one file of rollouts; several joined by +.")
     min_reward: float = _option("Least reward of a rollout that is learned from.", 1.0)
     dedupe: bool = _option("Whether equal transcripts of a task are learned once.", True)
+    per_task: Count = _option("Most transcripts of a task, the first that succeeded; 0: all.", 0)
     accepted_only: bool = _option("Whether only turns that were accepted carry loss.", False)
     max_length: Positive = _option("Longer transcripts are left out, in tokens.", 8192)
     dtype: Literal["float32", "bfloat16"] = _option("Type of the frozen weights.", "bfloat16")
@@ -104,6 +106,8 @@ class Examples:
     rollouts: int
     duplicates: int
     too_long: int
+    enough: int
+    """Transcripts left out because their task had its share."""
 
 
 def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
@@ -114,7 +118,8 @@ def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
     """
     rows: list[dict[str, list[int]]] = []
     seen: set[tuple[str, tuple[int, ...]]] = set()
-    total = successes = duplicates = too_long = 0
+    of_task: Counter[str] = Counter()
+    total = successes = duplicates = too_long = enough = 0
     for rollout in rollouts:
         total += 1
         if rollout.reward is None or rollout.reward < settings.min_reward:
@@ -129,8 +134,11 @@ def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
                 too_long += 1
             elif settings.dedupe and key in seen:
                 duplicates += 1
+            elif settings.per_task and of_task[rollout.task.id] >= settings.per_task:
+                enough += 1
             elif chosen:
                 seen.add(key)
+                of_task[rollout.task.id] += 1
                 learned = set(chosen)
                 labels = [token if place in learned else -100 for place, token in enumerate(ids)]
                 rows.append({"input_ids": ids, "labels": labels})
@@ -139,7 +147,7 @@ def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
             f"None of the {total} rollouts of {settings.rollouts} can be learned from: {successes} earned "
             f"{settings.min_reward:g} or more, {too_long} transcripts are longer than max_length; lower min_reward."
         )
-    return Examples(rows, successes, total, duplicates, too_long)
+    return Examples(rows, successes, total, duplicates, too_long, enough)
 
 
 def _with_loss(rollout: Rollout, settings: SFTSettings) -> list[float]:
@@ -192,7 +200,7 @@ def train(settings: SFTSettings) -> None:
     found = examples(_rollouts(settings.rollouts), settings)
     sys.stderr.write(
         f"{len(found.rows)} transcripts of {found.successes} successful among {found.rollouts} rollouts "
-        f"({found.duplicates} duplicates and {found.too_long} too long left out)\n"
+        f"({found.duplicates} duplicates, {found.too_long} too long and {found.enough} beyond per_task left out)\n"
     )
     folder = Path(settings.out)
     claim(folder, {**plain_values(settings), "command": COMMAND}, may_change=MAY_CHANGE)

@@ -20,6 +20,10 @@ from graph.answers import form_complaint, source_complaint
         ("Which plant is larger, the Pterocarya or the Cotula?", "Pterocarya"),
         ("Who designed the Forth Bridge?", "John Fowler"),
         ("What is 6 * 7?", "42"),
+        ("How many chambers has the heart?\nA) two\nB) four", "B"),
+        ("Which vessel is large?\n(A) the aorta\n(B) a vein", "the aorta"),
+        ("Do you know who designed the Forth Bridge?", "John Fowler"),
+        ("When he was young, who taught John Fowler?", "J. T. Leather"),
     ],
 )
 def test_an_answer_of_the_right_form_passes(question: str, answer: str) -> None:

@@ -51,6 +51,8 @@ def test_successes_are_chosen_and_equal_ones_learned_once(tmp_path: Path) -> Non
     assert (len(chosen.rows), chosen.successes, chosen.rollouts, chosen.duplicates) == (2, 3, 5, 1)
     assert len(made(found, settings(tmp_path, dedupe=False)).rows) == 3
     assert len(made(found, settings(tmp_path, min_reward=0.5)).rows) == 3
+    one = made(found, settings(tmp_path, min_reward=0.5, per_task=1))
+    assert ([row["input_ids"] for row in one.rows], one.enough) == ([[1, 2, 3], [1, 2, 3]], 1)
     with pytest.raises(DataError, match="lower min_reward"):
         made(found, settings(tmp_path, min_reward=2.0))
     with pytest.raises(DataError, match="3 transcripts are longer"):
