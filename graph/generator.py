@@ -11,6 +11,7 @@ from graph.parsing import parse_answer, without_thinking
 from graph.prompts import accepted_turns, conversation_text, generator_messages
 from graph.run import Run
 from graph.state import State
+from tools.card import card_of
 
 _LIMITS = (4000, 1000, 250)
 """Characters kept of each result; the next is tried when the prompt does not fit the model's context."""
@@ -47,9 +48,11 @@ def last_result(state: State) -> str:
 
 async def _write(state: State, run: Run, *, report: bool) -> str:
     conversation = conversation_text(state.get("messages", []), state["question"])
+    # Passages are read better by whoever only has to answer than by the verifier, whose word would be taken for it.
+    told = not await _last_quotes_sources(state, run)
 
     async def ask(limit: int) -> str:
-        messages: list[BaseMessage] = generator_messages(state, conversation, report=report, limit=limit)
+        messages: list[BaseMessage] = generator_messages(state, conversation, report=report, limit=limit, told=told)
         reply = await run.ask("generator", messages)
         return str(reply.text)
 
@@ -59,3 +62,12 @@ async def _write(state: State, run: Run, *, report: bool) -> str:
         except ContextLengthExceeded:
             continue
     return await ask(_LIMITS[-1])
+
+
+async def _last_quotes_sources(state: State, run: Run) -> bool:
+    """Whether the last accepted result is passages."""
+    accepted = accepted_turns(state)
+    if not accepted:
+        return False
+    name = accepted[-1]["plan"]["tool_name"]
+    return any(card_of(tool).quotes_sources for tool in await run.tools() if tool.name == name)

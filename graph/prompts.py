@@ -285,13 +285,18 @@ Open with the answer in one sentence. Then explain how it follows, step by step,
 what remains uncertain. Use only the results below; where they are silent, say so."""
 
 
-def generator_messages(state: State, conversation: str, *, report: bool, limit: int) -> list[BaseMessage]:
-    """Ask for the answer (or the report) from accepted turns alone; each result is clipped to `limit` characters."""
+def generator_messages(
+    state: State, conversation: str, *, report: bool, limit: int, told: bool = True
+) -> list[BaseMessage]:
+    """Ask for the answer (or the report) from accepted turns alone; each result is clipped to `limit` characters.
+
+    Where it is not `told` what the verifier reads from them, it reads for itself.
+    """
     facts = results_text(accepted_turns(state), limit)
     if not facts:
         facts = "None: the tools found nothing that held. Answer from your own knowledge."
     text = f"{conversation}Question: {state['question']}\n\nResults:\n{facts}"
-    if accepted := accepted_turns(state):
+    if (accepted := accepted_turns(state)) and told:
         verdict = accepted[-1]["verdict"]
         if verdict["answer"]:
             text += f"\n\nThe verifier reads from them that the answer is: {verdict['answer']}"

@@ -177,15 +177,33 @@ def test_scores_are_of_the_distribution_at_the_sampling_temperature() -> None:
     assert not forward_terms(model, batch, entropies=False).entropies.any()
 
 
-def test_chunks_of_the_head_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_chunks_of_the_head_change_nothing(monkeypatch: pytest.MonkeyPatch, lora: bool) -> None:
     rows = group_of_rollouts()
-    model = make()
+    model = make(lora=lora)
     whole, _ = update(model, pack(rows, 10_000))
     whole_gradients = gradients(model)
     monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 64 * 5)  # five positions at a time
     chunked, _ = update(model, pack(rows, 10_000))
     assert relative_error(chunked, whole) < 1e-6
     assert relative_error(gradients(model), whole_gradients) < 1e-5
+
+
+@given(rows=forests())
+@settings(max_examples=30, deadline=None)
+def test_a_frozen_head_passes_back_what_a_trained_one_does(rows: list[Row]) -> None:
+    """Forks are positions with several targets; their gradients add up."""
+    if not any(len(one.terms) for one in rows):
+        return
+    trained, frozen = make(), make()
+    frozen.get_output_embeddings().requires_grad_(False)
+    expected, _ = update(trained, pack(rows, 1000))
+    scores, _ = update(frozen, pack(rows, 1000))
+    assert relative_error(scores[:, 0], expected[:, 0]) < 1e-6
+    torch.testing.assert_close(scores[:, 1], expected[:, 1])
+    trained.get_output_embeddings().requires_grad_(False)  # its own gradient is not compared
+    theirs = gradients(trained)
+    assert (gradients(frozen) - theirs).norm() <= 1e-5 * theirs.norm() + 1e-5  # near zero where advantages cancel
 
 
 @pytest.mark.parametrize("kind", list(MODELS))
