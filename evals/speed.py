@@ -178,7 +178,7 @@ def measure_ahead(rollouts: int, turns: int, latency_ms: float, model: str | Non
 
     own = benchmark("own")
     questions = [task.prompt for task in sample(load_tasks(own.name, None), rollouts, seed)]
-    context = Context(model=model, corpus=str(Path(__file__).with_name(own.packaged_corpus or "")))
+    context = Context(model=model, corpus=str(Path(__file__).parent / own.packaged_corpus))
     return asyncio.run(compare_ahead(questions, ["python", "local_search"], context))
 
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from evals.fake_server import FakeModelServer
 from evals.overhead import measure_questions
 from evals.speed import bench_tools, fake_server, main, measure, measure_ahead
 from graph import Context
@@ -41,6 +42,21 @@ def test_runs_that_plan_ahead_are_compared_with_plain_ones() -> None:
     assert (report.plain_calls, report.ahead_calls, report.discarded_calls) == (11, 12, 1)
     assert report.turns == 3
     assert report.plain_seconds > 11 * 0.005
+
+
+def test_planning_ahead_is_measured_with_a_model_on_the_packaged_questions() -> None:
+    replies = {
+        "analyst": "A fact is asked.",
+        "planner": "Justification: it helps\nContext: none\nSub-Goal: find it\nTool Name: local_search",
+        "executor": '{"calls": [{"query": "Port Ellery harbour"}]}',
+        "verifier": '{"reason": "it is told", "result": "accept", "answer": "", "missing": "", "next": "stop"}',
+        "generator": "Answer: 1683",
+    }
+    with FakeModelServer(lambda request: replies[request.role]) as server:
+        report = measure_ahead(rollouts=2, turns=3, latency_ms=5, model=server.spec, seed=1)
+        assert "Port Ellery" in str(server.asked("verifier")[0].messages)
+    assert (report.questions, report.same, report.turns) == (2, 2, 1)
+    assert report.discarded_calls == 1
 
 
 def test_an_evaluation_is_measured() -> None:
