@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, BaseMessage
 
@@ -11,6 +11,7 @@ from graph.parsing import parse_answer, without_thinking
 from graph.prompts import accepted_turns, conversation_text, generator_messages
 from graph.run import Run
 from graph.state import State
+from graph.verifier import answer_complaint
 from tools.card import card_of
 
 _LIMITS = (4000, 1000, 250)
@@ -48,8 +49,7 @@ def last_result(state: State) -> str:
 
 async def _write(state: State, run: Run, *, report: bool) -> str:
     conversation = conversation_text(state.get("messages", []), state["question"])
-    # Passages are read better by whoever only has to answer than by the verifier, whose word would be taken for it.
-    told = not await _last_quotes_sources(state, run)
+    told = await _verifier_is_plausible(state, run)
 
     async def ask(limit: int) -> str:
         messages: list[BaseMessage] = generator_messages(state, conversation, report=report, limit=limit, told=told)
@@ -64,10 +64,12 @@ async def _write(state: State, run: Run, *, report: bool) -> str:
     return await ask(_LIMITS[-1])
 
 
-async def _last_quotes_sources(state: State, run: Run) -> bool:
-    """Whether the last accepted result is passages."""
+async def _verifier_is_plausible(state: State, run: Run) -> bool:
+    """Whether what the verifier read can be the answer; a small generator would take its word for it."""
     accepted = accepted_turns(state)
     if not accepted:
-        return False
-    name = accepted[-1]["plan"]["tool_name"]
-    return any(card_of(tool).quotes_sources for tool in await run.tools() if tool.name == name)
+        return True
+    plan, verdict = accepted[-1]["plan"], accepted[-1]["verdict"]
+    tool = next((tool for tool in await run.tools() if tool.name == plan["tool_name"]), None)
+    known = cast(State, {**state, "calls": []})  # those of the last step are in the memory by now
+    return answer_complaint(verdict, known, tool is not None and card_of(tool).quotes_sources) is None

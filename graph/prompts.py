@@ -290,7 +290,7 @@ def generator_messages(
 ) -> list[BaseMessage]:
     """Ask for the answer (or the report) from accepted turns alone; each result is clipped to `limit` characters.
 
-    Where it is not `told` what the verifier reads from them, it reads for itself.
+    Unless it is `told` what the verifier reads from them, it reads for itself.
     """
     facts = results_text(accepted_turns(state), limit)
     if not facts:

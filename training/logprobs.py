@@ -226,7 +226,7 @@ class _FrozenHead(torch.autograd.Function):
             entropies = -torch.linalg.vecdot(chances, log_softmax).index_select(0, source)
         mean_row = chances.to(hidden.dtype) @ head.weight
         ctx.save_for_backward(mean_row, head.weight.index_select(0, target), source)
-        ctx.temperature = query.temperature
+        ctx.temperature, ctx.dtype = query.temperature, hidden.dtype
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
 
@@ -238,7 +238,7 @@ class _FrozenHead(torch.autograd.Function):
         at_source = grad.new_zeros(len(mean_row)).index_add_(0, source, grad)
         d_hidden = -at_source[:, None] * mean_row
         d_hidden.index_add_(0, source, grad[:, None] * target_rows)
-        return None, d_hidden.to(mean_row.dtype), None, None, None
+        return None, d_hidden.to(ctx.dtype), None, None, None
 
 
 def _log_softmax(head: nn.Module, hidden: Tensor, temperature: float) -> Tensor:
@@ -246,7 +246,8 @@ def _log_softmax(head: nn.Module, hidden: Tensor, temperature: float) -> Tensor:
     logits = head(hidden).float()
     if temperature != 1.0:
         logits = logits / temperature
-    return logits.log_softmax(-1)
+    found: Tensor = logits.log_softmax(-1)
+    return found
 
 
 def _of_terms(log_softmax: Tensor, source: Tensor, target: Tensor) -> Tensor:
