@@ -11,8 +11,7 @@ from graph.parsing import parse_answer, without_thinking
 from graph.prompts import accepted_turns, conversation_text, generator_messages
 from graph.run import Run
 from graph.state import State
-from graph.verifier import answer_complaint
-from tools.card import card_of
+from graph.verifier import answer_complaint, quotes_sources
 
 _LIMITS = (4000, 1000, 250)
 """Characters kept of each result; the next is tried when the prompt does not fit the model's context."""
@@ -70,6 +69,5 @@ async def _verifier_is_plausible(state: State, run: Run) -> bool:
     if not accepted:
         return True
     plan, verdict = accepted[-1]["plan"], accepted[-1]["verdict"]
-    tool = next((tool for tool in await run.tools() if tool.name == plan["tool_name"]), None)
     known = cast(State, {**state, "calls": []})  # those of the last step are in the memory by now
-    return answer_complaint(verdict, known, tool is not None and card_of(tool).quotes_sources) is None
+    return answer_complaint(verdict, known, await quotes_sources(plan, run)) is None

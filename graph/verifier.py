@@ -163,15 +163,13 @@ async def _judge_in_time(state: State, run: Run) -> tuple[Verdict, Verdict, str]
 async def _judge(state: State, run: Run) -> tuple[Verdict, Verdict]:
     conversation = conversation_text(state.get("messages", []), state["question"])
     messages = verifier_messages(state, conversation)
-    plan = cast(Plan, state["plan"])
-    tool = next((tool for tool in await run.tools() if tool.name == plan["tool_name"]), None)
-    quotes_sources = tool is not None and card_of(tool).quotes_sources
+    passages = await quotes_sources(cast(Plan, state["plan"]), run)
     asked = False
 
     def read(reply: str) -> Verdict | str:
         nonlocal asked
         found = _read_verdict(reply)
-        complaint = None if asked or isinstance(found, str) else answer_complaint(found, state, quotes_sources)
+        complaint = None if asked or isinstance(found, str) else answer_complaint(found, state, passages)
         asked = True  # it may know better than the words tell, so it is asked about its answer once
         if complaint is None:
             return found
@@ -181,17 +179,22 @@ async def _judge(state: State, run: Run) -> tuple[Verdict, Verdict]:
     if isinstance(found, str):
         unread = Verdict(accepted=True, stop=False, reason=found, answer="", missing="", source="rules")
         return unread, unread
-    verdict = grounded(found, state, quotes_sources=quotes_sources)
+    verdict = grounded(found, state, quotes_sources=passages)
     return verdict, told(verdict, found, run)
 
 
-def answer_complaint(verdict: Verdict, state: State, quotes_sources: bool) -> str | None:
+async def quotes_sources(plan: Plan, run: Run) -> bool:
+    """Whether the tool of a step returns passages."""
+    return any(card_of(tool).quotes_sources for tool in await run.tools() if tool.name == plan["tool_name"])
+
+
+def answer_complaint(verdict: Verdict, state: State, passages: bool) -> str | None:
     """Why a verdict that stops cannot have the answer, or None; see `graph.answers`."""
     if not verdict["stop"] or not verdict["answer"]:
         return None
     question, answer = state["question"], verdict["answer"]
     results = [call["result"] for call in _known_calls(state)]
-    return form_complaint(question, answer) or (source_complaint(question, answer, results) if quotes_sources else None)
+    return form_complaint(question, answer) or (source_complaint(question, answer, results) if passages else None)
 
 
 def _known_calls(state: State) -> list[ToolCall]:
