@@ -148,6 +148,10 @@ def _start(model: str, settings: ServerSettings) -> Any:
     params.n_parallel = settings.slots
     params.n_ctx = settings.slots * settings.context
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or usable_cores()
+    # Repacked weights and flash attention round a token by how many are read beside it, so that what was cached before
+    # would change an answer.
+    params.no_extra_bufts = True
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_prompt = True
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.ui = False

@@ -104,6 +104,7 @@ def train(config: FlowGRPOConfig) -> None:
                 ) from error
             finally:
                 trainer.close()
+    ranks.leave()
 
 
 def _is_about_memory(error: Exception) -> bool:

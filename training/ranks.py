@@ -53,6 +53,21 @@ def raise_together(error: AgentFlowError | None) -> None:
         raise ModelUnavailable(said)
 
 
+def leave() -> None:
+    """Parts from the other processes, once all have done their work.
+
+    Threads of gloo that outlive the interpreter can abort a process that has ended well, and the launcher then kills
+    the others while they still write.
+    """
+    import torch.distributed as dist
+    from accelerate.state import AcceleratorState
+
+    barrier()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)  # so that a later training connects anew
+
+
 def refuse_unsuited_sharding(engine: str) -> None:
     """What `accelerate launch` was told must leave the engine a policy to sample from, or to send.
 

@@ -194,6 +194,7 @@ def train(settings: SFTSettings) -> None:
     """
     import torch
 
+    from training import ranks
     from training.policy_model import quiet
 
     quiet()
@@ -213,6 +214,7 @@ def train(settings: SFTSettings) -> None:
                 f"There is not enough memory for {settings.micro_batch} transcripts; lower micro_batch, or turn "
                 "gradient_checkpointing on. The same command goes on from the last checkpoint."
             ) from error
+    ranks.leave()
 
 
 def _rollouts(spec: str) -> Iterator[Rollout]:

@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, default={})
     options = parser.parse_args()
     run(options.folder, options.model, "", options.settings)
+    assert not torch.distributed.is_initialized()  # its threads would outlive the interpreter, and abort it at times
 
 
 if __name__ == "__main__":
