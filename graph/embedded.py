@@ -46,10 +46,19 @@ class ServerSettings:
     """Tokens of prompt and reply that each slot holds."""
     threads: int = 0
     """CPU threads; 0 for one per usable physical core."""
+    exact: bool = False
+    """At temperature 0 a reply depends on its prompt alone: one slot, every prompt read from its beginning, so slowly.
+
+    Otherwise a prompt that was asked before, or is worked on beside another, may be rounded otherwise.
+    """
 
     @classmethod
     def from_environment(cls) -> ServerSettings:
-        """The defaults, changed by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT and _THREADS."""
+        """The defaults, changed by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS and _EXACT.
+
+        Raises:
+            ConfigError: one of them cannot be used.
+        """
 
         def number(name: str, default: int) -> int:
             value = os.environ.get(f"AGENTFLOW_EMBEDDED_{name}", "")
@@ -57,7 +66,11 @@ class ServerSettings:
                 raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be a whole number above 0.")
             return int(value) if value else default
 
-        return cls(number("SLOTS", cls.slots), number("CONTEXT", cls.context), number("THREADS", cls.threads))
+        exact = os.environ.get("AGENTFLOW_EMBEDDED_EXACT", "")
+        if exact not in ("", "0", "1"):
+            raise ConfigError(f"AGENTFLOW_EMBEDDED_EXACT is {exact!r}; it must be 1 or 0.")
+        slots, context = number("SLOTS", cls.slots), number("CONTEXT", cls.context)
+        return cls(slots, context, number("THREADS", cls.threads), exact == "1")
 
 
 def model_path_or_name(given: str) -> str:
@@ -145,15 +158,15 @@ def _start(model: str, settings: ServerSettings) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.model_alias = {model}
-    params.n_parallel = settings.slots
-    params.n_ctx = settings.slots * settings.context
+    params.n_parallel = 1 if settings.exact else settings.slots
+    params.n_ctx = params.n_parallel * settings.context
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or usable_cores()
-    # Repacked weights and flash attention round a token by how many are read beside it, so that what was cached before
-    # would change an answer.
+    # Repacked weights and flash attention round a token by how many are read beside it, so that what happens to be
+    # cached would change an answer.
     params.no_extra_bufts = True
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    params.cache_prompt = True
-    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.cache_prompt = not settings.exact
+    params.cache_ram_mib = 0 if settings.exact else PROMPT_CACHE_MIB
     params.ui = False
     params.endpoint_slots = False
     params.verbosity = 3 if os.environ.get("AGENTFLOW_EMBEDDED_LOG") == "1" else -1

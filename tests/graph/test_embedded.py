@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage
 from graph.download import MODEL_FILES, fetch
 from graph.embedded import EmbeddedChat, ServerSettings, usable_cores
 from graph.errors import AgentFlowError, ConfigError
+from graph.model_server import post_json
 
 WORDS = ["alpha", "river", "stone", "window", "table", "light", "green", "seven", "north", "quiet", "paper"]
 
@@ -37,6 +38,11 @@ def test_settings_come_from_the_environment_and_are_checked(monkeypatch: pytest.
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_CONTEXT", "4096")
     assert ServerSettings.from_environment() == ServerSettings(slots=2, context=4096)
     assert EmbeddedChat(settings=ServerSettings(slots=8)).settings.slots == 8
+    monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "1")
+    assert EmbeddedChat().settings.exact
+    monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "yes")
+    with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_EXACT is 'yes'; it must be 1 or 0"):
+        ServerSettings.from_environment()
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_SLOTS", "none")
     with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_SLOTS is 'none'"):
         ServerSettings.from_environment()
@@ -103,6 +109,44 @@ async def test_static_beginnings_are_read_once_though_roles_alternate(small_mode
     second = [await read(role, "Name a stone, please.") for role in range(4)]
     assert min(cached for _, cached in second) > 60, (first, second)
     assert max(read for read, _ in second) < 40, (first, second)
+
+
+@pytest.mark.embedded
+async def test_what_is_cached_changes_no_reply(small_model: EmbeddedChat) -> None:
+    """To the last bit, wherever the cached part ends: else a question's answer depends on those asked before it."""
+    endpoint = await small_model._endpoint()
+
+    async def read(prompt: str, *, cached: bool) -> tuple[int, list[tuple[int, float]]]:
+        body = {"prompt": prompt, "max_tokens": 8, "temperature": 0, "logprobs": 1, "cache_prompt": cached}
+        reply = await post_json(endpoint, "/completions", body)
+        drawn = reply["choices"][0]["logprobs"]["content"]
+        return reply["timings"]["cache_n"], [(token["id"], token["logprob"]) for token in drawn]
+
+    for length in range(40, 45):
+        beginning = " ".join((WORDS * 4)[:length])
+        for end in ("of the river? Seven. And", "of the stone, the window and the table? North. And"):
+            question = f"{beginning}. What is the colour {end}"
+            _, alone = await read(question, cached=False)
+            await read(f"{beginning}. How many are there, and who counts them? I", cached=True)
+            reused, again = await read(question, cached=True)
+            assert reused >= length
+            assert again == alone
+
+
+@pytest.mark.embedded
+async def test_in_exact_mode_neither_repetition_nor_company_changes_a_reply(small_model: EmbeddedChat) -> None:
+    settings = ServerSettings(context=1024, exact=True)
+    exact = EmbeddedChat(model=small_model.model, settings=settings, temperature=0.0, max_tokens=24, timeout=240)
+    question = "Name three rivers of Europe, and the sea that each of them flows into."
+
+    async def read(text: str) -> tuple[str, int]:
+        reply: AIMessage = await exact.ainvoke(text, logprobs=True)
+        return json.dumps(reply.additional_kwargs["tokens"]["logprobs"]), reply.response_metadata["timings"]["cache_n"]
+
+    first = await read(question)
+    again, *_ = await asyncio.gather(read(question), read("Name three mountains."), read(question[:30]))
+    assert first == again
+    assert first[1] == 0
 
 
 @pytest.mark.embedded
