@@ -60,7 +60,7 @@ def leave() -> None:
     the others while they still write.
     """
     import torch.distributed as dist
-    from accelerate.state import AcceleratorState
+    from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
 
     barrier()
     if dist.is_available() and dist.is_initialized():
