@@ -40,11 +40,11 @@ def test_settings_come_from_the_environment_and_are_checked(monkeypatch: pytest.
     assert EmbeddedChat(settings=ServerSettings(slots=8)).settings.slots == 8
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "1")
     assert EmbeddedChat().settings.exact
-    monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "yes")
-    with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_EXACT is 'yes'; it must be 1 or 0"):
-        ServerSettings.from_environment()
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_SLOTS", "none")
     with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_SLOTS is 'none'"):
+        ServerSettings.from_environment()
+    monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "yes")
+    with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_EXACT is 'yes'; it must be 1 or 0"):
         ServerSettings.from_environment()
 
 
