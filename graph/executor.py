@@ -19,14 +19,14 @@ from langgraph.types import interrupt
 from pydantic import BaseModel, ValidationError
 
 from graph.errors import AgentFlowError, ContextLengthExceeded
-from graph.grounding import invented_value
+from graph.grounding import invented_value, unsupported_names
 from graph.parsing import fenced_blocks, find_json, without_thinking
-from graph.prompts import clip, executor_messages, failed_call
+from graph.prompts import clip, executor_messages, failed_call, guess_complaint, known_texts
 from graph.run import Run
 from graph.state import Failure, Plan, State, ToolCall, Usage
 from graph.trace import ToolModel, note_call
 from graph.words import FINISH
-from tools.card import time_limit_of
+from tools.card import card_of, time_limit_of
 from tools.errors import ToolUnavailable
 
 Arguments = dict[str, Any]
@@ -92,7 +92,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
         messages = executor_messages(tool, state, form)
         read = _reads_block(argument, fence, str(messages[-1].content))
-        return await run.ask_for("executor", messages, _unlike(failed_call(tool, state), read))
+        return await run.ask_for("executor", messages, _warned(tool, state, _unlike(failed_call(tool, state), read)))
     most = run.context.max_calls
     schema = calls_schema(one_call, most)
     shape = json.dumps(schema["properties"]["calls"]["items"])
@@ -100,7 +100,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         f'Reply with a JSON object {{"calls": [...]}} that holds, for each call of the tool (usually one, at most '
         f"{most}), its arguments by this schema:\n{shape}"
     )
-    read = _unlike(failed_call(tool, state), _reads_calls(tool, one_call, most))
+    read = _warned(tool, state, _unlike(failed_call(tool, state), _reads_calls(tool, one_call, most)))
     return await run.ask_for("executor", executor_messages(tool, state, form), read, schema=schema)
 
 
@@ -114,6 +114,38 @@ def _unlike(failed: ToolCall | None, read: Reader) -> Reader:
         return found
 
     return read_anew
+
+
+def _warned(tool: BaseTool, state: State, read: Reader) -> Reader:
+    """A reader that says once what speaks against calls; what is written then is taken.
+
+    They may all have been made before, or search for a name that nobody has told.
+    """
+    made = [
+        call["arguments"]
+        for turn in state.get("memory", [])
+        if turn["plan"]["tool_name"] == tool.name
+        for call in turn["calls"]
+        if call["error"] is None
+    ]
+    warned = False
+
+    def read_once(reply: str) -> list[Arguments] | str:
+        nonlocal warned
+        found = read(reply)
+        if warned or isinstance(found, str):
+            return found
+        warned = True
+        if all(arguments in made for arguments in found):
+            return "that was asked before and its result is known, so ask for something else that is still missing"
+        if card_of(tool).quotes_sources:
+            known = known_texts(state)
+            written = [str(value) for arguments in found for value in arguments.values()]
+            if guessed := [name for text in written for name in unsupported_names(text, known)]:
+                return guess_complaint(guessed)
+        return found
+
+    return read_once
 
 
 def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:

@@ -51,6 +51,14 @@ def unsupported_names(claim: str, sources: Iterable[str]) -> list[str]:
     return [name for name in _NAME.findall(claim) if not telling_words(name) <= known]
 
 
+_TELLS_WHICH = re.compile(r"\d|[\"“«]|\b[A-Z]{3,}\b")
+
+
+def names_something(text: str) -> bool:
+    """Whether a text holds a name, a figure or a quotation, without which a search finds anything."""
+    return bool(_NAME.search(text) or _TELLS_WHICH.search(text))
+
+
 _CUSTOMARY = {Decimal(n) for n in (*range(13), 24, 52, 60, 360, 365, 366, 1000, 3600)}
 """Values that programs set without having been told: beginnings, number words, and units of time and measure."""
 

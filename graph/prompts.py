@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 
-from graph.grounding import unsupported_names, unsupported_numbers
+from graph.grounding import names_something, unsupported_names, unsupported_numbers
 from graph.state import Failure, State, ToolCall, Turn, Verdict
 from graph.words import FINISH
 from tools.card import card_of
@@ -153,18 +153,23 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     advice = "".join(f"\n{practice}" for practice in card.best_practices)
     goal = f"Sub-goal: {plan['sub_goal']}"
     shown = ""
-    if fence := (tool.metadata or {}).get("fence"):  # a program may serve the whole question; a search would copy it
-        goal = f"Question (for reference): {state['question']}\n\n{goal}"
-        if card.program:
-            shown = f"\n\nExample:\n\nSub-goal: {card.program.sub_goal}\n```{fence}\n{card.program.input}\n```"
+    fence = (tool.metadata or {}).get("fence")
+    if fence and card.program:
+        shown = f"\n\nExample:\n\nSub-goal: {card.program.sub_goal}\n```{fence}\n{card.program.input}\n```"
     facts = results_text(accepted_turns(state))
     # A figure that was neither asked about nor found is made up, and must not reach a tool; nor a name, a search.
-    known = [state["question"], facts]
+    known = known_texts(state)
     made_up = unsupported_numbers(plan["context"], known)
+    guessed = unsupported_names(plan["sub_goal"], known) if card.quotes_sources else []
     if card.quotes_sources:
         made_up += unsupported_names(plan["context"], known)
     if plan["context"] and not made_up:
         goal += f"\nContext: {plan['context']}"
+    if guessed:
+        goal += f"\n{guess_complaint(guessed)}."
+    # A program may serve the whole question. A search would copy it, and is shown it only where the sub-goal is no use.
+    if fence or guessed or (card.quotes_sources and not names_something(plan["sub_goal"])):
+        goal = f"Question (for reference): {state['question']}\n\n{goal}"
     if facts:
         goal += f"\n\nResults so far:\n{facts}"
     failed = failed_call(tool, state)
@@ -178,6 +183,20 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
         ),
         HumanMessage(goal),
     ]
+
+
+def known_texts(state: State) -> list[str]:
+    """What may be taken for a fact: what the user said, and the results that were accepted."""
+    said = [str(message.text) for message in state.get("messages", [])]
+    return [*said, state["question"], results_text(accepted_turns(state))]
+
+
+def guess_complaint(names: Sequence[str]) -> str:
+    """Why a search should not be for these names."""
+    return (
+        f"{', '.join(names)} stands neither in the question nor in a result, so it is a guess; "
+        "search with what the question says"
+    )
 
 
 def failed_call(tool: BaseTool, state: State) -> ToolCall | None:
@@ -294,7 +313,7 @@ def generator_messages(
     """
     facts = results_text(accepted_turns(state), limit)
     if not facts:
-        facts = "None: the tools found nothing that held. Answer from your own knowledge."
+        facts = "The tools found nothing that held. Answer from your own knowledge, with your best guess."
     text = f"{conversation}Question: {state['question']}\n\nResults:\n{facts}"
     if (accepted := accepted_turns(state)) and told:
         verdict = accepted[-1]["verdict"]

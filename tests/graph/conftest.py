@@ -8,10 +8,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from langchain_core.tools import StructuredTool, ToolException
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from evals.fake_server import ChatReply, ChatRequest, FakeModelServer, Replier
+from tools.card import ToolCard
 
+Serve = Callable[..., FakeModelServer]
 Override = str | ChatReply | Callable[[ChatRequest], str | ChatReply]
 
 
@@ -88,3 +90,22 @@ shout_tool = StructuredTool.from_function(func=shout, name="shout")
 @pytest.fixture
 def tools() -> list[StructuredTool]:
     return [double_tool, shout_tool]
+
+
+def prompts(server: FakeModelServer, role: str) -> list[list[tuple[str, str]]]:
+    return [[(m["role"], m["content"]) for m in request.messages] for request in server.asked(role)]
+
+
+def passages_tool() -> BaseTool:
+    def look_up(name: str) -> str:
+        """Look something up."""
+        return f"{name}: Fist Power is a film from Hong Kong." if name == "film" else "Hong Kong was taken in 1842."
+
+    return StructuredTool.from_function(look_up, metadata={"card": ToolCard(input="a name", quotes_sources=True)})
+
+
+def judged(answer: str, missing: str = "nothing") -> str:
+    return json.dumps({**json.loads(verdict_text()), "answer": answer, "missing": missing})
+
+
+TAKEN = "When was the country that produced Fist Power taken?"

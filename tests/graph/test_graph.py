@@ -5,26 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
 
-from evals.fake_server import ChatReply, ChatRequest, FakeModelServer
+from evals.fake_server import ChatReply, ChatRequest
 from graph import Context, answer_directly, build_graph
 from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
-from tests.graph.conftest import calls_text, plan_text, verdict_text
+from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts, verdict_text
 from tools.card import Example, ToolCard
-
-Serve = Callable[..., FakeModelServer]
-
-
-def prompts(server: FakeModelServer, role: str) -> list[list[tuple[str, str]]]:
-    return [[(m["role"], m["content"]) for m in request.messages] for request in server.asked(role)]
 
 
 async def test_a_question_is_answered_by_four_modules(serve: Serve, tools: list[BaseTool]) -> None:
@@ -121,37 +113,6 @@ async def test_a_rejected_result_never_reaches_the_generator(serve: Serve, tools
     assert state["report"].startswith("The answer is 42")
 
 
-@pytest.mark.parametrize(
-    ("executor", "kind", "words"),
-    [
-        (calls_text({"number": -1}), "tool", "drop the sign"),
-        (calls_text({"nummer": 1}), "arguments", "nummer"),
-        (calls_text({"number": "many"}), "arguments", "`number`"),
-        ("I would call it with 21.", "arguments", "no JSON"),
-        (calls_text(*[{"number": n} for n in range(9)]), "arguments", "at most 4"),
-    ],
-)
-async def test_bad_calls_are_rejected_with_advice(
-    serve: Serve, tools: list[BaseTool], executor: str, kind: str, words: str
-) -> None:
-    server = serve(executor=executor)
-    context = Context(model=server.spec, max_turns=1)
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
-    [turn] = state["memory"]
-    assert turn["error"]["kind"] == kind
-    assert words in turn["observation"]
-    assert not server.asked("verifier")
-    assert "found nothing that held" in prompts(server, "generator")[0][1][1]
-    assert state["answer"] == "42"
-
-
-async def test_arguments_get_one_repair(serve: Serve, tools: list[BaseTool]) -> None:
-    server = serve(executor=["21", calls_text({"number": 21})])
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
-    assert state["memory"][0]["calls"][0]["result"] == "42"
-    assert "no JSON object" in server.asked("executor")[1].messages[-1]["content"]
-
-
 async def test_empty_results_and_repeats_are_rejected(serve: Serve) -> None:
     def look(name: str) -> str:
         """Look something up."""
@@ -166,24 +127,6 @@ async def test_empty_results_and_repeats_are_rejected(serve: Serve) -> None:
     state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=3))
     assert [turn["error"] and turn["error"]["kind"] for turn in state["memory"]] == ["empty", None, "repeat"]
     assert state["ended_by"] == "turns"
-
-
-async def test_the_executor_is_told_what_failed(serve: Serve) -> None:
-    def fetch(name: str) -> str:
-        """Fetch something."""
-        if name == "x":
-            raise ToolException("there is no x")
-        return "something"
-
-    server = serve(planner=plan_text("fetch"), executor=[*[calls_text({"name": "x"})] * 2, calls_text({"name": "y"})])
-    graph = build_graph(tools=[StructuredTool.from_function(fetch)])
-    state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec))
-    first, second, third = (str(request.messages[-1]["content"]) for request in server.asked("executor"))
-    assert "failed" not in first
-    assert "This was tried and failed, so write it differently:\nx\nthere is no x" in second
-    assert "this very call was made and failed" in third
-    assert [[call["arguments"]["name"] for call in turn["calls"]] for turn in state["memory"]] == [["x"], ["y"]]
-    assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [False, True]
 
 
 async def test_a_planner_that_repeats_itself_in_vain_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
@@ -261,21 +204,6 @@ async def test_passages_that_hold_the_questions_words_are_not_rejected(
     assert state["memory"][0]["verdict"]["accepted"] == accepted
 
 
-def passages_tool() -> BaseTool:
-    def look_up(name: str) -> str:
-        """Look something up."""
-        return f"{name}: Fist Power is a film from Hong Kong." if name == "film" else "Hong Kong was taken in 1842."
-
-    return StructuredTool.from_function(look_up, metadata={"card": ToolCard(input="a name", quotes_sources=True)})
-
-
-def judged(answer: str, missing: str = "nothing") -> str:
-    return json.dumps({**json.loads(verdict_text()), "answer": answer, "missing": missing})
-
-
-TAKEN = "When was the country that produced Fist Power taken?"
-
-
 @pytest.mark.parametrize(("answer", "told"), [("Hong Kong", "a date or a number"), ("in May, by surprise", "'may'")])
 async def test_an_answer_that_cannot_be_one_is_asked_about_once(serve: Serve, answer: str, told: str) -> None:
     server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "film"}), verifier=judged(answer))
@@ -298,16 +226,6 @@ async def test_a_verifier_that_takes_the_hint_says_what_is_missing(serve: Serve)
     assert [turn["verdict"]["stop"] for turn in state["memory"]] == [False, True]
 
 
-async def test_a_program_about_made_up_values_is_not_run(serve: Serve) -> None:
-    server = serve(planner=plan_text("python"), executor="```python\nrate = 17\nprint(rate * 7)\n```")
-    context = Context(model=server.spec, max_turns=1)
-    state = await build_graph(tools=["python"]).ainvoke({"question": "Double 21."}, context=context)
-    [turn] = state["memory"]
-    assert turn["calls"] == []
-    assert "`rate = 17` is made up" in turn["observation"]
-    assert len(server.asked("executor")) == 2
-
-
 async def test_the_generator_reads_what_the_verifier_concluded(serve: Serve, tools: list[BaseTool]) -> None:
     verdict = {**json.loads(verdict_text()), "answer": "forty-two"}
     server = serve(verifier=json.dumps(verdict))
@@ -324,21 +242,10 @@ async def test_the_generator_is_not_told_an_answer_that_cannot_be_one(serve: Ser
     assert ("The verifier" in prompt) == told
 
 
-@pytest.mark.parametrize(("context", "known"), [("21 is given", True), ("the rate is 17", False), ("a rate", True)])
-async def test_made_up_figures_do_not_reach_the_executor(
-    serve: Serve, tools: list[BaseTool], context: str, known: bool
-) -> None:
-    server = serve(planner=plan_text("double", context=context))
-    await build_graph(tools=tools).ainvoke({"question": "Double 21."}, context=Context(model=server.spec))
-    assert (context in prompts(server, "executor")[0][1][1]) == known
-
-
-@pytest.mark.parametrize(("context", "known"), [("Toad Hall, a university", True), ("Toad Hall, Melbourne", False)])
-async def test_made_up_names_do_not_reach_a_search(serve: Serve, context: str, known: bool) -> None:
-    server = serve(planner=plan_text("look_up", context=context), executor=calls_text({"name": "film"}))
-    question = "In which city is Toad Hall?"
-    await build_graph(tools=[passages_tool()]).ainvoke({"question": question}, context=Context(model=server.spec))
-    assert (context in prompts(server, "executor")[0][1][1]) == known
+async def test_a_generator_without_results_is_asked_to_guess(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(executor="no call")
+    await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert "nothing that held. Answer from your own knowledge" in prompts(server, "generator")[0][1][1]
 
 
 async def test_the_turn_budget_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
@@ -363,27 +270,6 @@ async def test_the_time_budget_ends_in_an_answer(serve: Serve, tools: list[BaseT
         state = await graph.ainvoke({"question": "q"}, context=context)
     assert time.perf_counter() - began < 4
     assert (state["answer"], state["ended_by"]) == ("42", "time")
-
-
-async def test_a_slow_tool_is_stopped_and_leaves_nothing_running(serve: Serve) -> None:
-    events: list[str] = []
-
-    async def dawdle(number: int) -> str:
-        """Take one's time."""
-        try:
-            await asyncio.sleep(30)
-        except asyncio.CancelledError:
-            events.append("stopped")
-            raise
-        return "done"
-
-    tool = StructuredTool.from_function(coroutine=dawdle, name="dawdle", metadata={"time_limit": 0.2})
-    server = serve(planner=plan_text("dawdle"))
-    context = Context(model=server.spec, max_turns=1)
-    state = await build_graph(tools=[tool]).ainvoke({"question": "q"}, context=context)
-    assert state["memory"][0]["error"]["kind"] == "timeout"
-    assert "within 0.2 seconds" in state["memory"][0]["observation"]
-    assert events == ["stopped"]
 
 
 async def test_memory_does_not_leak_from_one_question_to_the_next(serve: Serve, tools: list[BaseTool]) -> None:
@@ -443,25 +329,6 @@ async def test_a_run_goes_on_with_what_a_human_changed_at_a_pause(
     assert len(state["memory"]) == 2
     assert "Analysis: a better one" in opening
     assert len(server.asked("analyst")) == 1
-
-
-async def test_a_human_is_asked_before_a_call(serve: Serve, tools: list[BaseTool]) -> None:
-    server = serve()
-    graph = build_graph(tools=tools, checkpointer=InMemorySaver())
-    context = Context(model=server.spec, ask_before=("double",), max_turns=1)
-
-    async def run(thread: str, answer: Any) -> dict[str, Any]:
-        config: Any = {"configurable": {"thread_id": thread}}
-        paused = await graph.ainvoke({"question": "q"}, config, context=context)
-        assert paused["__interrupt__"][0].value == {"tool": "double", "sub_goal": "find it", "calls": [{"number": 21}]}
-        state = await graph.ainvoke(Command(resume=answer), config, context=context)
-        return dict(state["memory"][0]["calls"][0])
-
-    assert (await run("yes", True))["result"] == "42"
-    assert (await run("edit", {"arguments": [{"number": 5}]}))["result"] == "10"
-    refused = await run("no", "too dear")
-    assert refused["error"] == {"kind": "refused", "message": "a human refused the call: too dear"}
-    assert len(server.asked("executor")) == 3, "the arguments are not written again after the pause"
 
 
 async def test_models_and_temperatures_reach_the_server(serve: Serve, tools: list[BaseTool]) -> None:
@@ -530,19 +397,6 @@ async def test_finish_without_a_result_is_a_failed_turn(serve: Serve, tools: lis
     state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
     assert state["answer"] == ""
     assert [turn["error"]["kind"] for turn in state["memory"]] == ["plan", "plan"]
-
-
-async def test_long_results_are_clipped_once(serve: Serve, tools: list[BaseTool]) -> None:
-    server = serve(
-        planner=[plan_text("shout"), plan_text("double")],
-        executor=[calls_text({"text": "x" * 5000}), calls_text({"number": 1})],
-        verifier=[verdict_text(then="continue"), verdict_text()],
-    )
-    context = Context(model=server.spec, max_result_chars=100)
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
-    result = state["memory"][0]["calls"][0]["result"]
-    assert "4,900 characters left out" in result
-    assert result in prompts(server, "planner")[1][-1][1]
 
 
 async def test_a_full_context_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:

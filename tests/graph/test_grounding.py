@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.grounding import invented_value, shared_words, unsupported_names, unsupported_numbers
+from graph.grounding import invented_value, names_something, shared_words, unsupported_names, unsupported_numbers
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,22 @@ def test_no_text_breaks_it(claim: str, source: str) -> None:
 )
 def test_names_from_nowhere_are_found(claim: str, unsupported: list[str]) -> None:
     assert unsupported_names(claim, ["Toad Hall (ANU)", "a residential hall"]) == unsupported
+
+
+@pytest.mark.parametrize(
+    ("goal", "named"),
+    [
+        ("Find the author's name", False),
+        ("find the DJ of the album", False),
+        ("find when NATO was founded", True),
+        ("Find who wrote Emma", True),
+        ('find who wrote "emma"', True),
+        ("Find who won in 1966", True),
+        ("", False),
+    ],
+)
+def test_a_sub_goal_that_names_something_is_known(goal: str, named: bool) -> None:
+    assert names_something(goal) == named
 
 
 @pytest.mark.parametrize(
