@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -240,10 +241,22 @@ def test_the_head_sees_only_positions_that_predict_a_trained_token() -> None:
     assert widths == [3]
 
 
-def test_packing_adds_no_error_in_bfloat16() -> None:
-    rows = group_of_rollouts(rollouts=16)
-    half = make().bfloat16()
-    exact = make()
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize(("rollouts", "shared", "most"), [(16, True, 1.5), (64, True, 1.0), (16, False, 1.0)])
+def test_packing_adds_no_error_in_bfloat16(rollouts: int, shared: bool, most: float, lora: bool) -> None:
+    """A step of 64 rollouts differs by less than two orders of its unpacked rows do; so does one that shares nothing.
+
+    Two orders round every activation alike and differ in their sums alone, which grow with the rows. Where rows share a
+    token, its gradient is one sum that is rounded once.
+    """
+    rows = group_of_rollouts(rollouts=rollouts)
+    if not shared:
+        rows = [
+            replace(one, input_ids=np.append((one.input_ids[:1] + n) % 64, one.input_ids[1:]))
+            for n, one in enumerate(rows)
+        ]
+    half = make(lora=lora).bfloat16()
+    exact = make(lora=lora)
     exact.load_state_dict(half.state_dict())
 
     def run(model: nn.Module, batches: list[MicroBatch]) -> tuple[Tensor, Tensor]:
@@ -259,8 +272,7 @@ def test_packing_adds_no_error_in_bfloat16() -> None:
     assert relative_error(scores, true_scores) <= 1.1 * relative_error(plain_scores, true_scores)
     assert relative_error(packed_gradients, true_gradients) <= 1.1 * relative_error(plain_gradients, true_gradients)
     noise = max(relative_error(gradient, plain_gradients) for gradient in reordered)
-    # Two unpacked runs round every activation alike and differ in their sums alone; other shapes round otherwise.
-    assert relative_error(packed_gradients, plain_gradients) < 1.25 * noise
+    assert relative_error(packed_gradients, plain_gradients) < most * noise
 
 
 def test_a_batch_without_terms_still_takes_part() -> None:
