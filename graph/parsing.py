@@ -119,10 +119,6 @@ def match_tool(text: str, tools: Iterable[str]) -> str | None:
     return None
 
 
-_LONG_PLAN = 800
-"""Characters of a reply beyond which it is no step that lacks a line but a text of its own."""
-
-
 def parse_plan(reply: str, tools: Iterable[str]) -> Plan:
     """Read one step from a planner's reply.
 
@@ -148,10 +144,7 @@ def parse_plan(reply: str, tools: Iterable[str]) -> Plan:
     tool = match_tool(named, tools) if named else None
     error: Failure | None = None
     if not named:
-        message = "the reply names no tool; it needs a line 'Tool Name: ...'"
-        if len(text) > _LONG_PLAN:  # a small model that has begun to solve goes on so, unless it is told
-            message = f"that is a solution, not a step: {message}. Solve nothing, the tool does that; write short lines"
-        error = {"kind": "plan", "message": message}
+        error = {"kind": "plan", "message": "the reply names no tool; it needs a line 'Tool Name: ...'"}
     elif tool is None:
         error = {
             "kind": "unknown_tool",
