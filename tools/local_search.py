@@ -116,10 +116,22 @@ _CARD = ToolCard(
 )
 
 
+PASSAGES = 2
+"""Passages in a result: of three or more the embedded model is too often led astray by the wrong one."""
+
+
+def _passages_wanted() -> int:
+    """`PASSAGES`, or what the environment variable AGENTFLOW_PASSAGES says."""
+    wanted = os.environ.get("AGENTFLOW_PASSAGES", "")
+    if wanted and not (wanted.isdecimal() and int(wanted) > 0):
+        raise ValueError(f"AGENTFLOW_PASSAGES is {wanted!r}; it must be a whole number above 0")
+    return int(wanted) if wanted else PASSAGES
+
+
 def make_local_search(
     corpus: Path,
     *,
-    k: int = 3,
+    k: int | None = None,
     max_chars: int = RESULT_CHARS,
     time_limit: float = 10.0,
     cache_dir: Path | None = None,
@@ -131,7 +143,7 @@ def make_local_search(
 
     Args:
         corpus: A JSONL file or a folder (see `tools.corpus.read_corpus`).
-        k: Passages in a result.
+        k: Passages in a result; by default AGENTFLOW_PASSAGES, else `PASSAGES`.
         max_chars: Characters of a result, about.
         time_limit: Seconds a call may take.
         cache_dir: Where indexes are kept; the user's cache directory by default.
@@ -139,12 +151,13 @@ def make_local_search(
     Raises:
         ValueError: the corpus cannot be read (file, line and remedy are named), or `k` is not positive.
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+    shown = _passages_wanted() if k is None else k
+    if shown < 1:
+        raise ValueError(f"k must be at least 1, not {shown}")
     index = LocalIndex.open(corpus, cache_dir=cache_dir)
 
     def search(query: str) -> str:
-        found = index.search(query, k)
+        found = index.search(query, shown)
         if not found:
             raise ToolException(f"No passage matches {query!r}. Use other words, fewer of them, or another tool.")
         return format_passages(found, query, max_chars)

@@ -90,7 +90,6 @@ def test_an_unknown_tool_is_told_with_the_known_ones() -> None:
     assert "wikipedia_search" in error["message"]
 
 
-
 def test_a_longer_name_wins_over_one_it_contains() -> None:
     assert match_tool("web search pro", ("web_search", "web_search_pro")) == "web_search_pro"
     assert match_tool("use Web-Search please", TOOLS) == "web_search"

@@ -201,3 +201,17 @@ def test_ten_thousand_passages_take_seconds_then_milliseconds() -> None:
     # A fifth of what is promised is usual; the rest is for busy machines.
     assert built - start < 30
     assert (time.perf_counter() - built) / 50 < 0.05
+
+
+@pytest.mark.parametrize(("wanted", "shown"), [("", 2), ("1", 1), ("3", 3)])
+def test_the_environment_says_how_many_passages_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, shown: int
+) -> None:
+    monkeypatch.setenv("AGENTFLOW_PASSAGES", wanted)
+    corpus = tmp_path / "towns.jsonl"
+    corpus.write_text("".join(json.dumps({"title": f"Town {n}", "text": f"A town of {n}."}) + "\n" for n in range(4)))
+    result = make_local_search(corpus, cache_dir=tmp_path / "cache").invoke({"query": "town"})
+    assert result.count("Town ") == shown
+    monkeypatch.setenv("AGENTFLOW_PASSAGES", "some")
+    with pytest.raises(ValueError, match="AGENTFLOW_PASSAGES is 'some'"):
+        make_local_search(corpus, cache_dir=tmp_path / "cache")
