@@ -159,14 +159,14 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     facts = results_text(accepted_turns(state))
     # A figure that was neither asked about nor found is made up, and must not reach a tool; nor a name, a search.
     known = known_texts(state)
-    made_up = unsupported_numbers(plan["context"], known)
+    made_up = unsupported_numbers(plan["context"], [*known, facts])
     guessed = unsupported_names(plan["sub_goal"], known) if card.quotes_sources else []
     if card.quotes_sources:
         made_up += unsupported_names(plan["context"], known)
     if plan["context"] and not made_up:
         goal += f"\nContext: {plan['context']}"
     if guessed:
-        goal += f"\n{guess_complaint(guessed)}."
+        goal += f"\nBut {guess_complaint(guessed)}."
     # A program may serve the whole question. A search would copy it, and is shown it only where the sub-goal is no use.
     if fence or guessed or (card.quotes_sources and not names_something(plan["sub_goal"])):
         goal = f"Question (for reference): {state['question']}\n\n{goal}"
@@ -186,17 +186,15 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
 
 
 def known_texts(state: State) -> list[str]:
-    """What may be taken for a fact: what the user said, and the results that were accepted."""
+    """What may be taken for a fact: what was said in the chat, and the results that were accepted."""
     said = [str(message.text) for message in state.get("messages", [])]
-    return [*said, state["question"], results_text(accepted_turns(state))]
+    return [*said, state["question"], *(calls_text(turn["calls"]) for turn in accepted_turns(state))]
 
 
 def guess_complaint(names: Sequence[str]) -> str:
     """Why a search should not be for these names."""
-    return (
-        f"{', '.join(names)} stands neither in the question nor in a result, so it is a guess; "
-        "search with what the question says"
-    )
+    told = ", ".join(names)
+    return f"neither the question nor a result tells {told}, so that is a guess; search with what the question says"
 
 
 def failed_call(tool: BaseTool, state: State) -> ToolCall | None:

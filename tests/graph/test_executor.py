@@ -110,10 +110,20 @@ async def test_a_name_from_nowhere_is_searched_for_only_on_insistence(serve: Ser
             {"question": TAKEN}, context=Context(model=server.spec)
         )
         first, second = prompts(server, "executor")
-        assert "Aman, Chang stands neither in the question nor in a result" in first[1][1]
+        assert "neither the question nor a result tells Aman, Chang" in first[1][1]
         assert TAKEN in first[1][1]
-        assert "That could not be used: Aman stands neither" in second[-1][1]
+        assert "That could not be used: neither the question nor a result tells Aman" in second[-1][1]
         assert state["memory"][0]["calls"][0]["arguments"] == {"name": searched}
+
+
+async def test_a_name_is_a_guess_also_after_a_search_for_it(serve: Serve) -> None:
+    server = serve(
+        planner=plan_text("look_up", "find Aman Chang"),
+        executor=[calls_text({"name": "film"}), calls_text({"name": "place"})],
+        verifier=[judged("unknown", "when it was taken"), judged("1842")],
+    )
+    await build_graph(tools=[passages_tool()]).ainvoke({"question": TAKEN}, context=Context(model=server.spec))
+    assert all("a result tells Aman, Chang" in prompt[1][1] for prompt in prompts(server, "executor"))
 
 
 async def test_a_name_that_the_chat_or_a_result_tells_may_be_searched_for(serve: Serve) -> None:
