@@ -77,6 +77,15 @@ def why_not_written(error: Exception, run: Path) -> str:
     return getattr(error, "strerror", None) or (text.splitlines() or [type(error).__name__])[0]
 
 
+def let_others_read(folder: Path) -> None:
+    """Gives the weights in a folder the folder's own rights: safetensors writes them for their owner alone.
+
+    A server may run as another user.
+    """
+    for file in folder.rglob("*.safetensors"):
+        file.chmod(folder.stat().st_mode & 0o666)
+
+
 def checkpoints(run: Path) -> list[Path]:
     """The run's whole checkpoints, oldest first."""
     if not run.is_dir():

@@ -119,6 +119,7 @@ def export(
             tokenizer.save_pretrained(staged)
         _add_adapter(weights, staged, settings)
         _add_card(staged, out.name, run, weights, settings, base)
+        checkpoints.let_others_read(staged)
         if out.exists():
             out.rmdir()
         staged.rename(out)

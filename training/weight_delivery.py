@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor
 
 from graph.errors import AgentFlowError, ConfigError, DataError, ModelError, ModelUnavailable
 from training import ranks
-from training.checkpoints import why_not_written
+from training.checkpoints import let_others_read, why_not_written
 from training.vllm_server import Served, VllmServer
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ class AdapterDelivery:
         save: Any = self._model.save_pretrained
         try:
             save(str(partial), state_dict=weights, save_embedding_layers=False)
+            let_others_read(partial)
             partial.replace(self._folder / name)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)

@@ -141,6 +141,9 @@ def test_a_run_becomes_a_folder_that_others_read(
     untrained, _ = load_policy(str(policy_folder), "float32")
     wanted = logits(trained, ids)  # type: ignore[arg-type]
     assert (wanted - logits(untrained, ids)).abs().max() > 0.05
+    weights = list(out.rglob("*.safetensors"))
+    assert len(weights) == 2
+    assert all(file.stat().st_mode & 0o666 == out.stat().st_mode & 0o666 for file in weights)
     merged = AutoModelForCausalLM.from_pretrained(out)
     torch.testing.assert_close(logits(merged, ids), wanted, atol=1e-4, rtol=1e-4)
     assert AutoTokenizer.from_pretrained(out).encode(PROMPT) == ids
