@@ -1,7 +1,7 @@
 """The verifier: blocks what did not work, judges what did, and decides whether the run goes on.
 
 Rules come first: an unreadable step, an unknown tool, bad arguments, an error, an empty result and a repeat of an
-earlier success are rejected without asking a model, and their results never reach the generator.
+accepted call are rejected without asking a model, and their results never reach the generator.
 """
 
 from __future__ import annotations
@@ -135,7 +135,14 @@ def check(plan: Plan, calls: list[ToolCall], memory: list[Turn]) -> Failure | No
         return calls[0]["error"]
     if not any(call["error"] is None and call["result"].strip() for call in calls):
         return Failure(kind="empty", message=f"{plan['tool_name']} returned nothing")
-    done = {_key(turn["plan"]["tool_name"], call) for turn in memory for call in turn["calls"] if call["error"] is None}
+    # A call whose result was rejected may be made again: the planner insists on it, and it is judged once more.
+    done = {
+        _key(turn["plan"]["tool_name"], call)
+        for turn in memory
+        if turn["verdict"]["accepted"]
+        for call in turn["calls"]
+        if call["error"] is None
+    }
     if all(_key(plan["tool_name"], call) in done for call in calls):
         return Failure(
             kind="repeat", message="the same call was made before and its result is known; take another step"

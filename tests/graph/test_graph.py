@@ -129,6 +129,13 @@ async def test_empty_results_and_repeats_are_rejected(serve: Serve) -> None:
     assert state["ended_by"] == "turns"
 
 
+async def test_a_call_that_was_wrongly_rejected_is_judged_again(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(verifier=[verdict_text("reject", "continue"), verdict_text()])
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
+    assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [False, True]
+    assert state["ended_by"] == "verifier"
+
+
 async def test_a_planner_that_repeats_itself_in_vain_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve(planner=plan_text("calculator"))
     state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
