@@ -119,7 +119,8 @@ def _unlike(failed: ToolCall | None, read: Reader) -> Reader:
 def _warned(tool: BaseTool, state: State, read: Reader) -> Reader:
     """A reader that says once what speaks against calls; what is written then is taken.
 
-    They may all have been made before, or search for a name that nobody has told.
+    They may all have been made before, or search for a name that nobody has told. A call whose result was rejected is
+    warned of too, and made if the model insists: the verifier then judges it again.
     """
     made = [
         call["arguments"]

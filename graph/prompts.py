@@ -160,9 +160,10 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     # A figure that was neither asked about nor found is made up, and must not reach a tool; nor a name, a search.
     known = known_texts(state)
     made_up = unsupported_numbers(plan["context"], [*known, facts])
-    guessed = unsupported_names(plan["sub_goal"], known) if card.quotes_sources else []
+    guessed = []
     if card.quotes_sources:
         made_up += unsupported_names(plan["context"], known)
+        guessed = unsupported_names(plan["sub_goal"], known)
     if plan["context"] and not made_up:
         goal += f"\nContext: {plan['context']}"
     if guessed:
