@@ -3,7 +3,6 @@
 `python -m evals run|report|compare|view|list` is the command line. From Python, a `Task` and its `score` are what
 training uses as its reward:
 
-    from evals import load_tasks, score
 
     tasks = load_tasks("gameof24")
     score(tasks[0], "(1+1+1)*8").correct
@@ -11,7 +10,7 @@ training uses as its reward:
 
 from __future__ import annotations
 
-from evals.data import load_tasks, sample
+from evals.benchmarks.loading import load_tasks, sample
 from evals.scorers import score
 from evals.task import Score, Task
 

@@ -18,7 +18,7 @@ from graph.errors import AgentFlowError, ConfigError
 
 if TYPE_CHECKING:
     from evals.results import Result
-    from evals.session import Options, Session
+    from evals.runs.session import Options, Session
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -83,7 +83,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 def options_from(given: argparse.Namespace) -> Options:
     """The options of `run` as data."""
-    from evals.session import ROLES, Options
+    from evals.runs.session import ROLES, Options
 
     context: dict[str, Any] = {
         "max_turns": given.max_turns,
@@ -125,10 +125,10 @@ def options_from(given: argparse.Namespace) -> Options:
 
 def run_command(given: argparse.Namespace) -> int:
     """`run`: exit code 0 when everything is answered, 130 when interrupted."""
-    from evals.collector import collect_less_often
-    from evals.metrics import summarise
-    from evals.report import markdown
-    from evals.session import carry_out, prepare
+    from evals.garbage import collect_less_often
+    from evals.reports.markdown import markdown
+    from evals.reports.metrics import summarise
+    from evals.runs.session import carry_out, prepare
 
     session = prepare(options_from(given))
     collect_less_often()
@@ -196,9 +196,9 @@ class _Progress:
 
 def report_command(given: argparse.Namespace) -> int:
     """`report`: Markdown on standard output, the page in a file."""
-    from evals.metrics import summarise
-    from evals.page import page
-    from evals.report import markdown
+    from evals.reports.markdown import markdown
+    from evals.reports.metrics import summarise
+    from evals.reports.page import page
     from evals.results import read_run, write_atomically
 
     runs = [read_run(folder) for folder in given.folders]
@@ -215,7 +215,7 @@ def report_command(given: argparse.Namespace) -> int:
 
 def compare_command(given: argparse.Namespace) -> int:
     """`compare`: a table, or JSON."""
-    from evals.compare import as_markdown, compare
+    from evals.reports.compare import as_markdown, compare
     from evals.results import read_run
 
     found = compare(read_run(given.a), read_run(given.b), given.seed)
@@ -225,7 +225,7 @@ def compare_command(given: argparse.Namespace) -> int:
 
 def list_command(_: argparse.Namespace) -> int:
     """`list`: one line for each benchmark."""
-    from evals.benchmarks import BENCHMARKS
+    from evals.benchmarks.registry import BENCHMARKS
 
     for entry in BENCHMARKS.values():
         home = "a file named with --data" if entry.hub is None else entry.hub.repo

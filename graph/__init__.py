@@ -1,6 +1,5 @@
 """AgentFlow as a LangGraph application.
 
-    from graph import graph, build_graph, Context
 
     state = graph.invoke({"question": "..."}, context=Context(model="embedded"))
     print(state["answer"])

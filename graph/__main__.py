@@ -153,8 +153,8 @@ async def _ready(context: Context) -> None:
     Raises:
         AgentFlowError: a model cannot be used.
     """
-    from graph.models import preflight
-    from graph.roles import model_for
+    from graph.models.roles import model_for
+    from graph.models.spec import preflight
 
     models = {id(model): model for model in (model_for(role, context, {}) for role in _MODELS)}
     for model in models.values():

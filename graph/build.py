@@ -14,13 +14,13 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
-from graph.connections import run_sync
 from graph.context import Context
 from graph.errors import ConfigError, ModelUnavailable
 from graph.executor import execute
 from graph.generator import generate
+from graph.models.connections import run_sync
+from graph.models.roles import ANY_ROLE
 from graph.planner import plan
-from graph.roles import ANY_ROLE
 from graph.run import Node, Run
 from graph.state import ROLES, AgentInput, State, add_usage
 from graph.toolbox import Toolbox
@@ -172,4 +172,4 @@ async def answer_now(
     usage = add_usage(state.get("usage", {}), update.pop("usage"))
     seconds = state.get("seconds", 0.0) + update.pop("seconds")
     ended = {**state, **update, "usage": usage, "seconds": seconds, "ended_by": "interrupt"}
-    return cast(State, ended)
+    return cast("State", ended)

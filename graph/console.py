@@ -12,9 +12,9 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from graph.prompts import given_text
-from graph.state import Plan, State, Turn, Usage
-from graph.words import FINISH, USAGE_COLUMNS, ended_words, judged_words, planned_words
+from graph.rendering import given_text
+from graph.state import FINISH, Plan, State, Turn, Usage
+from graph.words import USAGE_COLUMNS, ended_words, judged_words, planned_words
 
 NEXT = {"planner": "executor", "executor": "verifier", "verifier": "planner", "generator": ""}
 _LINES = 12

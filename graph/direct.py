@@ -9,11 +9,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 
-from graph.calling import call_model
 from graph.context import Context
+from graph.models.calling import call_model
+from graph.models.roles import model_for
 from graph.parsing import parse_answer, without_thinking
 from graph.prompts import analyst_messages, direct_messages
-from graph.roles import model_for
 from graph.state import State, Usage
 from graph.trace import note_reply
 

@@ -16,22 +16,19 @@ from langchain_core.runnables import RunnableConfig, patch_config
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import interrupt
-from pydantic import BaseModel, ValidationError
 
+from graph.checks.arguments import Arguments, Reader, _unlike, _warned, arguments_complaint
+from graph.checks.grounding import invented_value
 from graph.errors import AgentFlowError, ContextLengthExceeded
-from graph.grounding import invented_value, unsupported_names
+from graph.memory import failed_call
 from graph.parsing import fenced_blocks, find_json, without_thinking
-from graph.prompts import clip, executor_messages, failed_call, guess_complaint, known_texts
+from graph.prompts import executor_messages
+from graph.rendering import clip
 from graph.run import Run
-from graph.state import Failure, Plan, State, ToolCall, Usage
+from graph.state import FINISH, Failure, Plan, State, ToolCall, Usage
 from graph.trace import ToolModel, note_call
-from graph.words import FINISH
-from tools.card import card_of, time_limit_of
+from tools.card import time_limit_of
 from tools.errors import ToolUnavailable
-
-Arguments = dict[str, Any]
-Reader = Callable[[str], list[Arguments] | str]
-"""Takes a reply apart into the arguments of each call, or says in a sentence what is wrong with it."""
 
 
 async def execute(state: State, run: Run) -> dict[str, Any]:
@@ -40,7 +37,7 @@ async def execute(state: State, run: Run) -> dict[str, Any]:
     Raises:
         ModelError: the model that writes the arguments did not answer.
     """
-    plan = cast(Plan, state["plan"])
+    plan = cast("Plan", state["plan"])
     update: dict[str, Any] = {"calls": []}
     if plan["error"] is None and plan["tool_name"] != FINISH:
         tool = next(tool for tool in await run.tools() if tool.name == plan["tool_name"])
@@ -82,7 +79,7 @@ def _writer(tool: BaseTool, state: State, run: Run) -> Callable[[str], Any]:
 
 async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | str:
     """What each call of the tool is given, or a sentence that says why nothing can be."""
-    plan = cast(Plan, state["plan"])
+    plan = cast("Plan", state["plan"])
     one_call = run.toolbox.schema(tool)
     argument = text_argument(one_call)
     if run.context.direct_arguments and argument:
@@ -102,51 +99,6 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     )
     read = _warned(tool, state, _unlike(failed_call(tool, state), _reads_calls(tool, one_call, most)))
     return await run.ask_for("executor", executor_messages(tool, state, form), read, schema=schema)
-
-
-def _unlike(failed: ToolCall | None, read: Reader) -> Reader:
-    """A reader that does not take a call which is known to fail."""
-
-    def read_anew(reply: str) -> list[Arguments] | str:
-        found = read(reply)
-        if failed is not None and found == [failed["arguments"]]:
-            return "this very call was made and failed; its error is told above, so write another"
-        return found
-
-    return read_anew
-
-
-def _warned(tool: BaseTool, state: State, read: Reader) -> Reader:
-    """A reader that says once what speaks against calls; what is written then is taken.
-
-    They may all have been made before, or search for a name that nobody has told. A call whose result was rejected is
-    warned of too, and made if the model insists: the verifier then judges it again.
-    """
-    made = [
-        call["arguments"]
-        for turn in state.get("memory", [])
-        if turn["plan"]["tool_name"] == tool.name
-        for call in turn["calls"]
-        if call["error"] is None
-    ]
-    warned = False
-
-    def read_once(reply: str) -> list[Arguments] | str:
-        nonlocal warned
-        found = read(reply)
-        if warned or isinstance(found, str):
-            return found
-        warned = True
-        if all(arguments in made for arguments in found):
-            return "that was asked before and its result is known, so ask for something else that is still missing"
-        if card_of(tool).quotes_sources:
-            known = known_texts(state)
-            written = [str(value) for arguments in found for value in arguments.values()]
-            if guessed := [name for text in written for name in unsupported_names(text, known)]:
-                return guess_complaint(guessed)
-        return found
-
-    return read_once
 
 
 def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:
@@ -190,24 +142,6 @@ def _reads_calls(tool: BaseTool, one_call: Mapping[str, Any], most: int) -> Read
         return calls
 
     return read
-
-
-def arguments_complaint(tool: BaseTool, one_call: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """What is wrong with a call's arguments by the tool's schema, in one sentence, or None."""
-    schema = tool.args_schema
-    if not (isinstance(schema, type) and issubclass(schema, BaseModel)):  # e.g. MCP tools: the server checks
-        missing = [name for name in one_call.get("required", []) if name not in arguments]
-        return f"the argument `{missing[0]}` of {tool.name} is missing" if missing else None
-    unknown = [name for name in arguments if name not in tool.args]
-    if unknown:
-        return f"{tool.name} has no argument `{unknown[0]}`; its arguments are {', '.join(tool.args)}"
-    try:
-        schema.model_validate(dict(arguments))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the call"
-        return f"the argument `{where}` of {tool.name} is wrong: {first['msg']}"
-    return None
 
 
 def _ask_human(

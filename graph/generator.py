@@ -6,12 +6,15 @@ from typing import Any, cast
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from graph.checks.verdicts import answer_complaint
 from graph.errors import ContextLengthExceeded
+from graph.memory import accepted_turns, last_result
 from graph.parsing import parse_answer, without_thinking
-from graph.prompts import accepted_turns, conversation_text, generator_messages
+from graph.prompts import generator_messages
+from graph.rendering import conversation_text
 from graph.run import Run
 from graph.state import State
-from graph.verifier import answer_complaint, quotes_sources
+from graph.toolbox import quotes_sources
 
 _LIMITS = (4000, 1000, 250)
 """Characters kept of each result; the next is tried when the prompt does not fit the model's context."""
@@ -34,16 +37,6 @@ async def generate(state: State, run: Run) -> dict[str, Any]:
     if run.context.report:
         update["report"] = without_thinking(await _write(state, run, report=True))
     return {**update, "usage": run.usage, "seconds": run.seconds}
-
-
-def last_result(state: State) -> str:
-    """The last result that was accepted, or an empty text."""
-    for turn in reversed(accepted_turns(state)):
-        for call in reversed(turn["calls"]):
-            result: str = call["result"].strip()
-            if call["error"] is None and result:
-                return result
-    return ""
 
 
 async def _write(state: State, run: Run, *, report: bool) -> str:
@@ -69,5 +62,5 @@ async def _verifier_is_plausible(state: State, run: Run) -> bool:
     if not accepted:
         return True
     plan, verdict = accepted[-1]["plan"], accepted[-1]["verdict"]
-    known = cast(State, {**state, "calls": []})  # those of the last step are in the memory by now
-    return answer_complaint(verdict, known, await quotes_sources(plan, run)) is None
+    known = cast("State", {**state, "calls": []})  # those of the last step are in the memory by now
+    return answer_complaint(verdict, known, quotes_sources(await run.tools(), plan["tool_name"])) is None

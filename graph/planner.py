@@ -9,12 +9,12 @@ from langgraph.types import Overwrite
 
 from graph.errors import ContextLengthExceeded, DataError
 from graph.parsing import parse_plan, without_thinking
-from graph.prompts import analyst_messages, conversation_text
+from graph.prompts import analyst_messages
+from graph.rendering import conversation_text
 from graph.run import Run
 from graph.speculation import reply_of
-from graph.state import RunMark, State
+from graph.state import FINISH, RunMark, State
 from graph.transcript import can_finish, transcript_of
-from graph.words import FINISH
 
 
 async def plan(state: State, run: Run) -> dict[str, Any]:
@@ -32,7 +32,7 @@ async def plan(state: State, run: Run) -> dict[str, Any]:
         before = state
         update = _start(state)
         messages = [*state.get("messages", []), *update["messages"]]
-        state = cast(State, {**state, **update, "messages": messages})
+        state = cast("State", {**state, **update, "messages": messages})
         # A reducer adds to what an earlier run of the thread has left; only there the value must replace it.
         update = {
             key: Overwrite(value) if before.get(key) and key in _REDUCED else value for key, value in update.items()

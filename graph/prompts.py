@@ -7,15 +7,16 @@ of it. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; the role
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 
-from graph.grounding import names_something, unsupported_names, unsupported_numbers
-from graph.state import Failure, State, ToolCall, Turn, Verdict
-from graph.words import FINISH
+from graph.checks.arguments import guess_complaint
+from graph.checks.grounding import names_something, unsupported_names, unsupported_numbers
+from graph.memory import accepted_turns, failed_call, known_texts
+from graph.rendering import calls_text, clip, failure_text, given_text, results_text, step_text
+from graph.state import FINISH, Failure, State, ToolCall, Verdict
 from tools.card import card_of
 
 
@@ -186,27 +187,6 @@ def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessa
     ]
 
 
-def known_texts(state: State) -> list[str]:
-    """What may be taken for a fact: what was said in the chat, and the results that were accepted."""
-    said = [str(message.text) for message in state.get("messages", [])]
-    return [*said, state["question"], *(calls_text(turn["calls"]) for turn in accepted_turns(state))]
-
-
-def guess_complaint(names: Sequence[str]) -> str:
-    """Why a search should not be for these names."""
-    told = ", ".join(names)
-    return f"neither the question nor a result tells {told}, so that is a guess; search with what the question says"
-
-
-def failed_call(tool: BaseTool, state: State) -> ToolCall | None:
-    """The last call of the tool, if it failed by its own fault and not by a service that was down."""
-    calls = [
-        call for turn in state.get("memory", []) if turn["plan"]["tool_name"] == tool.name for call in turn["calls"]
-    ]
-    error = calls[-1]["error"] if calls else None
-    return calls[-1] if error is not None and error["kind"] not in ("unavailable", "timeout") else None
-
-
 _VERIFIER = """You check the work of a team that answers a question with tools. Judge the last turn and decide what \
 comes next.
 
@@ -333,50 +313,6 @@ def direct_messages(question: str) -> list[BaseMessage]:
     ]
 
 
-def accepted_turns(state: State) -> list[Turn]:
-    """The turns whose results may be used."""
-    return [turn for turn in state.get("memory", []) if turn["verdict"]["accepted"]]
-
-
-def step_text(turn: Turn) -> str:
-    """A finished turn in the words of its plan and its results."""
-    plan = turn["plan"]
-    if turn["error"] and not turn["calls"]:
-        return failure_text(turn["error"])
-    return f"{plan['tool_name']}: {plan['sub_goal'] or plan['input']}\n{calls_text(turn['calls'])}"
-
-
-def results_text(turns: Sequence[Turn], limit: int | None = None) -> str:
-    """Accepted results, numbered, for those who build on them."""
-    parts = []
-    for number, turn in enumerate(turns, 1):
-        goal = turn["plan"]["sub_goal"] or turn["plan"]["input"]
-        parts.append(f"{number}. {goal}\n{calls_text(turn['calls'], limit)}")
-    return "\n".join(parts)
-
-
-def calls_text(calls: Sequence[ToolCall], limit: int | None = None) -> str:
-    """What came back from the calls of a turn."""
-    parts = []
-    for call in calls:
-        said = call["result"] if call["error"] is None else failure_text(call["error"])
-        parts.append(f"Result: {clip(said, limit) if limit else said}")
-    return "\n".join(parts) or "Result: none"
-
-
-def given_text(call: ToolCall) -> str:
-    """A call's arguments, readable: one text as it is, several as JSON."""
-    values = list(call["arguments"].values())
-    if len(values) == 1 and isinstance(values[0], str):
-        return values[0]
-    return json.dumps(call["arguments"], ensure_ascii=False)
-
-
-def failure_text(failure: Failure) -> str:
-    """A failure as the planner reads it."""
-    return f"failed: {failure['message']}"
-
-
 def observation(
     calls: Sequence[ToolCall],
     error: Failure | None,
@@ -409,24 +345,3 @@ def observation(
         ending += f" Choose another tool ({', '.join(other_tools)}), or ask this one for something else."
     lines.append(ending)
     return "\n".join(lines)
-
-
-def clip(text: str, limit: int) -> str:
-    """Shorten a text to about `limit` characters, keeping its beginning and its end."""
-    if len(text) <= limit:
-        return text
-    head, tail = limit * 3 // 4, limit // 4
-    return f"{text[:head]}\n[… {len(text) - head - tail:,} characters left out …]\n{text[len(text) - tail :]}"
-
-
-def conversation_text(messages: Sequence[AnyMessage], question: str) -> str:
-    """Earlier exchanges of a chat, as an opening for a prompt; empty for a first question."""
-    earlier = [message for message in messages if isinstance(message, HumanMessage | AIMessage)]
-    if earlier and isinstance(earlier[-1], HumanMessage) and str(earlier[-1].text) == question:
-        earlier = earlier[:-1]
-    if not earlier:
-        return ""
-    lines = [
-        f"{'User' if isinstance(m, HumanMessage) else 'Assistant'}: {clip(str(m.text), 500)}" for m in earlier[-6:]
-    ]
-    return "Conversation so far:\n" + "\n".join(lines) + "\n\n"

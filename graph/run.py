@@ -20,10 +20,10 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.func import task
 
-from graph.calling import call_model
-from graph.connections import run_sync
 from graph.context import Context
-from graph.roles import model_for
+from graph.models.calling import call_model
+from graph.models.connections import run_sync
+from graph.models.roles import model_for
 from graph.state import Role, State, Usage, add_usage
 from graph.toolbox import Toolbox
 from graph.trace import note_reply

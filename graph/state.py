@@ -169,3 +169,7 @@ class State(TypedDict, total=False):
     """Set by the verifier for the planner's next visit; unset where a run starts."""
     speculation: Annotated[Speculation | None, EphemeralValue(dict)]
     """The next step, where it was planned ahead."""
+
+
+FINISH = "finish"
+"""With `verify="rules"` no model says when to stop, so the planner can: this tool name ends the run."""

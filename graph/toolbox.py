@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from graph.context import DEFAULT_TOOLS, Context
 from graph.errors import ConfigError
+from tools.card import card_of
 
 
 class Toolbox:
@@ -62,7 +63,7 @@ class Toolbox:
         known = self._schemas.get(id(tool))
         if known is None or known[0] is not tool:
             given = tool.tool_call_schema
-            made = given if isinstance(given, dict) else cast(type[BaseModel], given).model_json_schema()
+            made = given if isinstance(given, dict) else cast("type[BaseModel]", given).model_json_schema()
             known = self._schemas[id(tool)] = (tool, made)
         return known[1]
 
@@ -95,3 +96,8 @@ def _key(spec: str, context: Context, model: BaseChatModel) -> tuple[str, str, i
     """What a tool made from a spec depends on."""
     corpus = context.corpus or "" if spec == "local_search" else ""
     return spec, corpus, id(model) if spec == "generalist" else 0
+
+
+def quotes_sources(tools: Sequence[BaseTool], name: str) -> bool:
+    """Whether the tool of that name returns passages."""
+    return any(card_of(tool).quotes_sources for tool in tools if tool.name == name)

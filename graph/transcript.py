@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AnyMessage
 
-from graph.prompts import conversation_text, planner_messages, planner_system
+from graph.prompts import planner_messages, planner_system
+from graph.rendering import conversation_text
 from graph.run import Run
 from graph.state import State
 

@@ -6,23 +6,19 @@ accepted call are rejected without asking a model, and their results never reach
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
 
-from graph.answers import form_complaint, source_complaint
+from graph.checks.steps import check, is_stuck
+from graph.checks.verdicts import answer_complaint, grounded
 from graph.errors import ContextLengthExceeded
-from graph.grounding import shared_words, unsupported_numbers
 from graph.parsing import parse_verdict
-from graph.prompts import accepted_turns, conversation_text, observation, verifier_messages
+from graph.prompts import observation, verifier_messages
+from graph.rendering import conversation_text
 from graph.run import Run
 from graph.speculation import FORESEEN, planned_ahead, told
-from graph.state import Failure, Plan, Speculation, State, ToolCall, Turn, Verdict
+from graph.state import FINISH, Failure, Plan, Speculation, State, Turn, Verdict
+from graph.toolbox import quotes_sources
 from graph.transcript import can_finish
-from graph.words import FINISH
-from tools.card import card_of
-
-_NEAR = 0.5
-"""Share of a question's words in passages that makes a rejection of them implausible."""
 
 VERDICT_SCHEMA = {
     "title": "verdict",
@@ -45,7 +41,7 @@ async def verify(state: State, run: Run) -> dict[str, Any]:
     Raises:
         ModelError: the model did not answer.
     """
-    plan = cast(Plan, state["plan"])
+    plan = cast("Plan", state["plan"])
     calls = state.get("calls", [])
     memory = state.get("memory", [])
     error = check(plan, calls, memory)
@@ -77,7 +73,7 @@ async def verify(state: State, run: Run) -> dict[str, Any]:
 
 async def _turn(state: State, verdict: Verdict, words: Verdict, error: Failure | None, run: Run) -> Turn:
     """The step in progress as a finished turn; `words` is the part of the verdict that the planner is told."""
-    plan = cast(Plan, state["plan"])
+    plan = cast("Plan", state["plan"])
     calls = state.get("calls", [])
     left = run.context.max_turns - len(state.get("memory", [])) - 1
     return Turn(
@@ -104,56 +100,6 @@ async def _others(plan: Plan, run: Run) -> list[str]:
     return [name for name in names if name != plan["tool_name"]] if plan["tool_name"] in names else []
 
 
-_STUCK = ((3, 1), (4, 2))
-"""Rejected steps in a row, and how few different ones among them show that the planner will not find another."""
-
-
-def is_stuck(memory: list[Turn]) -> bool:
-    """Whether the planner goes round in circles: the same rejected step three times, or two of them in turn."""
-    return any(
-        len(last := memory[-count:]) == count
-        and len({(turn["plan"]["tool_name"], turn["plan"]["sub_goal"], turn["plan"]["input"]) for turn in last})
-        <= kinds
-        and not any(turn["verdict"]["accepted"] for turn in last)
-        for count, kinds in _STUCK
-    )
-
-
-def check(plan: Plan, calls: list[ToolCall], memory: list[Turn]) -> Failure | None:
-    """The checks that need no model: the reason to reject a turn, or None.
-
-    A turn of several calls is rejected only when none of them worked; failed calls of a turn that is kept are shown as
-    failed.
-    """
-    if plan["error"] is not None:
-        return plan["error"]
-    if plan["tool_name"] == FINISH:
-        if not any(turn["verdict"]["accepted"] and turn["calls"] for turn in memory):
-            return Failure(kind="plan", message="there is no result yet to finish with")
-        return None
-    if calls and all(call["error"] is not None for call in calls):
-        return calls[0]["error"]
-    if not any(call["error"] is None and call["result"].strip() for call in calls):
-        return Failure(kind="empty", message=f"{plan['tool_name']} returned nothing")
-    # A call whose result was rejected may be made again: the planner insists on it, and it is judged once more.
-    done = {
-        _key(turn["plan"]["tool_name"], call)
-        for turn in memory
-        if turn["verdict"]["accepted"]
-        for call in turn["calls"]
-        if call["error"] is None
-    }
-    if all(_key(plan["tool_name"], call) in done for call in calls):
-        return Failure(
-            kind="repeat", message="the same call was made before and its result is known; take another step"
-        )
-    return None
-
-
-def _key(tool: str, call: ToolCall) -> str:
-    return tool + json.dumps(call["arguments"], sort_keys=True, default=str)
-
-
 async def _judge_in_time(state: State, run: Run) -> tuple[Verdict, Verdict, str]:
     """The verdict, the part of it that the planner is told, and what ends the run, if anything does."""
     try:
@@ -170,7 +116,7 @@ async def _judge_in_time(state: State, run: Run) -> tuple[Verdict, Verdict, str]
 async def _judge(state: State, run: Run) -> tuple[Verdict, Verdict]:
     conversation = conversation_text(state.get("messages", []), state["question"])
     messages = verifier_messages(state, conversation)
-    passages = await quotes_sources(cast(Plan, state["plan"]), run)
+    passages = quotes_sources(await run.tools(), cast("Plan", state["plan"])["tool_name"])
     asked = False
 
     def read(reply: str) -> Verdict | str:
@@ -188,54 +134,6 @@ async def _judge(state: State, run: Run) -> tuple[Verdict, Verdict]:
         return unread, unread
     verdict = grounded(found, state, quotes_sources=passages)
     return verdict, told(verdict, found, run)
-
-
-async def quotes_sources(plan: Plan, run: Run) -> bool:
-    """Whether the tool of a step returns passages."""
-    return any(card_of(tool).quotes_sources for tool in await run.tools() if tool.name == plan["tool_name"])
-
-
-def answer_complaint(verdict: Verdict, state: State, passages: bool) -> str | None:
-    """Why a verdict that stops cannot have the answer, or None; see `graph.answers`."""
-    if not verdict["stop"] or not verdict["answer"]:
-        return None
-    question, answer = state["question"], verdict["answer"]
-    results = [call["result"] for call in _known_calls(state)]
-    return form_complaint(question, answer) or (source_complaint(question, answer, results) if passages else None)
-
-
-def _known_calls(state: State) -> list[ToolCall]:
-    """The calls that worked, of the step in progress and of those that were accepted."""
-    calls = [*state.get("calls", []), *(call for turn in accepted_turns(state) for call in turn["calls"])]
-    return [call for call in calls if call["error"] is None]
-
-
-def grounded(verdict: Verdict, state: State, *, quotes_sources: bool) -> Verdict:
-    """The verdict, held to the words and figures of the results.
-
-    A stop on an answer with a number that stands in no result goes on: that number was computed in the model's head, or
-    remembered, and tools are for that. A rejection of results whose own figures it quotes accepts, and so does one of
-    passages that hold most words of the question: a part of the answer is in them, whatever else is missing.
-    """
-    calls = state.get("calls", [])
-    new = [call["result"] for call in calls if call["error"] is None]
-    old = [call["result"] for turn in accepted_turns(state) for call in turn["calls"] if call["error"] is None]
-    if not verdict["accepted"]:
-        told = _quotes(verdict["reason"], new, [state["question"], *old])
-        near = quotes_sources and shared_words(state["question"], " ".join(new)) >= _NEAR
-        return {**verdict, "accepted": told or near}
-    # A figure of the question is no finding; where only the reason tells the answer, it may quote the question.
-    claim, known = (verdict["answer"], []) if verdict["answer"] else (verdict["reason"], [state["question"]])
-    unsupported = unsupported_numbers(claim, [*known, *old, *new]) if verdict["stop"] else []
-    if not unsupported:
-        return verdict
-    return {**verdict, "stop": False, "answer": "", "missing": f"{unsupported[0]} stands in no result: compute it"}
-
-
-def _quotes(reason: str, new: list[str], known: list[str]) -> bool:
-    """Whether a reason holds a number that it can only have from the new results."""
-    fresh = unsupported_numbers(reason, known)
-    return len(unsupported_numbers(" ".join(fresh), new)) < len(fresh)
 
 
 def _read_verdict(reply: str) -> Verdict | str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-FINISH = "finish"
-"""With `verify="rules"` no model says when to stop, so the planner can: this tool name ends the run."""
+from graph.state import FINISH
 
 
 def planned_words(plan: Mapping[str, Any]) -> str:

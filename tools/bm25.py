@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 TITLE_WEIGHT = 3
-"""How often a title is counted. Two and four do nearly as well; `python -m evals.retrieval` measures it."""
+"""How often a title is counted. Two and four do nearly as well; `python -m evals.speed.retrieval` measures it."""
 
 ANALYSIS_VERSION = 1
 """Part of every cached index's key: raise it whenever `terms` or what is indexed changes."""

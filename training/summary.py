@@ -13,11 +13,11 @@ from statistics import fmean
 
 import numpy as np
 
-from evals.compare import bootstrap
+from evals.reports.intervals import bootstrap
 from graph.errors import AgentFlowError, DataError
-from training.metrics import read_metrics
-from training.records import Rollout
-from training.store import read_rollouts
+from training.rollouts.records import Rollout
+from training.rollouts.store import read_rollouts
+from training.run.metrics import read_metrics
 
 _LATELY = 10
 """Steps over which a reward is averaged, at the start and at the end."""

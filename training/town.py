@@ -139,7 +139,7 @@ def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> 
         chains: share of questions that take two steps.
 
     Returns:
-        Lines with `id`, `question`, `answers`, `family`, and in `metadata` the `steps` (see `training.breakdown`).
+        Lines with `id`, `question`, `answers`, `family`, and in `metadata` the `steps` (see `rollouts.breakdown`).
     """
     chance = random.Random(f"{seed}/{held_out}")
     names = _names(chance, count, held_out=held_out)

@@ -12,14 +12,14 @@ from string import ascii_uppercase
 from typing import Any, Literal, get_args
 
 from evals.view.values import listing, mapping, number, read, text
-from graph.words import FINISH
+from graph.state import FINISH
 
 Kind = Literal["run", "evaluation", "training"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SCHEMAS = {"run": (1, None), "evaluation": (1,), "training": (1,)}
-"""Versions that are read, see `graph.__main__`, `evals.results` and `training.records`; older saved runs have none."""
+"""Versions that are read (`graph.__main__`, `evals.results`, `training.rollouts.records`); older runs: none."""
 
 CLIPPED = 200
 """Characters of a text in a row; the whole is read when the run is opened."""
@@ -135,7 +135,7 @@ def key_of(run: dict[str, Any]) -> str:
 
 
 def tool_of(turn: dict[str, Any]) -> str:
-    """The tool that a turn chose; `none` where its plan named none (as in `evals.metrics`)."""
+    """The tool that a turn chose; `none` where its plan named none (as in `evals.reports.metrics`)."""
     return text(mapping(turn.get("plan")).get("tool_name")) or "none"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
-from evals.fake_server import ChatReply, ChatRequest, FakeModelServer, Replier
+from evals.speed.fake_server import ChatReply, ChatRequest, FakeModelServer, Replier
 from tools.card import ToolCard
 
 Serve = Callable[..., FakeModelServer]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.fake_server import ChatReply, FakeModelServer
+from evals.speed.fake_server import ChatReply, FakeModelServer
 from graph.__main__ import main
 from tests.graph.conftest import calls_text, plan_text, verdict_text
 

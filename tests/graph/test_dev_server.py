@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from evals.fake_server import FakeModelServer
+from evals.speed.fake_server import FakeModelServer
 from tests.graph.conftest import plan_text
 
 sdk = pytest.importorskip("langgraph_sdk")

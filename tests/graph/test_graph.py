@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 
-from evals.fake_server import ChatReply, ChatRequest
+from evals.speed.fake_server import ChatReply, ChatRequest
 from graph import Context, answer_directly, build_graph
 from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
 from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts, verdict_text

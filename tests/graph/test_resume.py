@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.fake_server import ChatReply, FakeModelServer
+from evals.speed.fake_server import ChatReply, FakeModelServer
 from tests.graph.conftest import calls_text, plan_text, verdict_text
 
 pytest.importorskip("langgraph.checkpoint.sqlite")

@@ -13,7 +13,7 @@ import pytest
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
 
-from evals.fake_server import ChatReply, ChatRequest, FakeModelServer
+from evals.speed.fake_server import ChatReply, ChatRequest, FakeModelServer
 from graph import Context, build_graph
 from graph.errors import ModelUnavailable
 from tests.graph.conftest import calls_text, plan_text, verdict_text

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from langchain_core.tools import BaseTool
 
-from evals.fake_server import FakeModelServer
+from evals.speed.fake_server import FakeModelServer
 from graph import Context, build_graph
 from graph.__main__ import main
 from graph.trace import traced

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .toy import toy_policy
+from tests.training.support.toy import toy_policy
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from graph.errors import ConfigError, DataError
-from training.config import FlowGRPOConfig
-from training.flops import ACCELERATORS, operations, shape_of
-from training.metrics import MetricsFile
-from training.packing import pack
-from training.plan import Request, main, plan
-from training.plan_memory import trainer_memory
-from training.plan_time import UTILISATION, Lengths, assumed, seconds_of, tokens_of
-from training.shapes import config_of
-from training.speed_turns import Workload, rows_of, step_of
+from training.flow_grpo.config import FlowGRPOConfig
+from training.models.flops import ACCELERATORS, operations, shape_of
+from training.models.shapes import config_of
+from training.plan.__main__ import main
+from training.plan.estimate import Request, plan
+from training.plan.memory import trainer_memory
+from training.plan.seconds import UTILISATION, Lengths, assumed, seconds_of, tokens_of
+from training.run.metrics import MetricsFile
+from training.speed.workload import Workload, rows_of, step_of
+from training.update.packing import pack
 
 SEVEN = shape_of(config_of("7b"))
 

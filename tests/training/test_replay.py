@@ -18,23 +18,22 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from evals.fake_server import FakeModelServer
+from evals.speed.fake_server import FakeModelServer
 from graph import Context, build_graph
 from graph.context import Context as GraphContext
-from training.chat_tokens import ChatTokens
-from training.config import load_config
-from training.engine import Sampling
-from training.flow_grpo import main as flow_grpo
-from training.flow_grpo import train
-from training.metrics import read_metrics
-from training.policy import PolicyChat
-from training.records import Rollout
-from training.replay import main
-from training.store import read_rollouts
-
-from .scripted_engine import ScriptedEngine
-from .tiny_model import tiny_tokenizer
-from .toy import toy_config, toy_tools
+from tests.training.support.scripted_engine import ScriptedEngine
+from tests.training.support.tiny_model import tiny_tokenizer
+from tests.training.support.toy import toy_config, toy_tools
+from training.engines.base import Sampling
+from training.flow_grpo.__main__ import main as flow_grpo
+from training.flow_grpo.config import load_config
+from training.flow_grpo.train import train
+from training.replay.__main__ import main
+from training.rollouts.chat_tokens import ChatTokens
+from training.rollouts.policy_chat import PolicyChat
+from training.rollouts.records import Rollout
+from training.rollouts.store import read_rollouts
+from training.run.metrics import read_metrics
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,19 @@ import pytest
 import torch
 
 from graph.errors import DataError
-from training import checkpoints
-from training.chat_tokens import ChatTokens
-from training.export import export
-from training.metrics import read_metrics
-from training.policy_model import load_trained
-from training.records import PlannerTurn, Rollout
-from training.sft import Examples, SFTSettings, examples, main
-from training.store import RolloutStore, read_rollouts
-
-from .sample_rollouts import rollout, task
-from .tiny_model import tiny_tokenizer
-from .toy import opening
+from tests.training.support.sample_rollouts import rollout, task
+from tests.training.support.tiny_model import tiny_tokenizer
+from tests.training.support.toy import opening
+from training.export.write import export
+from training.models.policy import load_trained
+from training.rollouts.chat_tokens import ChatTokens
+from training.rollouts.records import PlannerTurn, Rollout
+from training.rollouts.store import RolloutStore, read_rollouts
+from training.run import checkpoints
+from training.run.metrics import read_metrics
+from training.sft.__main__ import main
+from training.sft.config import SFTSettings
+from training.sft.examples import Examples, examples
 
 torch.set_num_threads(1)
 

@@ -13,17 +13,14 @@ import torch
 from torch import nn
 
 from graph.errors import ConfigError
-from training import speed_measure
-from training.flops import accelerator, operations_of, shape_of
-from training.logprobs import forward_terms
-from training.packing import pack, pad
-from training.policy_model import twin
-from training.rows import Row
-from training.shapes import SHAPES, config_of
-from training.speed import main
-from training.speed_measure import Timing, alternate, time_step
-from training.speed_turns import Workload, merged_samples, rows_of, step_of, turn_samples, unshared
-from training.speed_variants import (
+from training.models.flops import accelerator, shape_of
+from training.models.policy import twin
+from training.models.shapes import SHAPES, config_of
+from training.speed import clock as speed_measure
+from training.speed.__main__ import main
+from training.speed.benchmark import operations_of
+from training.speed.clock import Timing, alternate, time_step
+from training.speed.variants import (
     LORA_RANK,
     Stock,
     Work,
@@ -34,6 +31,10 @@ from training.speed_variants import (
     packed,
     unpacked,
 )
+from training.speed.workload import Workload, merged_samples, rows_of, step_of, turn_samples, unshared
+from training.update.logprobs import forward_terms
+from training.update.packing import pack, pad
+from training.update.rows import Row
 
 torch.set_num_threads(1)
 
@@ -171,7 +172,7 @@ def test_the_command_reports_what_the_issue_asks_for(capsys: pytest.CaptureFixtu
     assert report["stock_head_seconds"].keys() == {"trl", "trl_merged"}
     assert report["micro_batches_timed"]["packed"] == "1 of 1"
     assert report["phases"]["prompt_tokens_saved"] > 0.5
-    from training.speed_table import table
+    from training.speed.table import table
 
     shown = table(report)
     assert "(c) / (a)" in shown

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from evals.task import Task
-from training.records import Rollout
-from training.store import RolloutStore
+from training.rollouts.records import Rollout
+from training.rollouts.store import RolloutStore
 from training.summary import main, summary
 
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from langchain_core.tools import ToolException
 
-from training.config import FlowGRPOConfig
-from training.tasks import Schedule, load_tasks
+from training.flow_grpo.config import FlowGRPOConfig
+from training.rollouts.tasks import Schedule, load_tasks
 from training.town import is_held_out, main, parish_register, questions, ship_register, value_of
 
 

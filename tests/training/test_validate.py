@@ -11,13 +11,12 @@ import torch
 
 from evals.task import Task
 from graph.errors import DataError
-from training.breakdown import breakdown, parts_of
-from training.records import Rollout
-from training.store import read_rollouts
+from tests.training.support.toy import toy_config, toy_policy
+from training.rollouts.breakdown import breakdown, parts_of
+from training.rollouts.records import Rollout
+from training.rollouts.store import read_rollouts
 from training.town import questions
-from training.validate import main
-
-from .toy import toy_config, toy_policy
+from training.validate.__main__ import main
 
 torch.set_num_threads(1)
 

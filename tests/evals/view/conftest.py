@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from evals.view.library import Library
-from evals.view.screenshots import browser, chromium
 from evals.view.server import Server
+from tests.evals.view.screenshots import browser, chromium
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evals.__main__ import main as evals
-from evals.fake_server import ChatRequest, FakeModelServer, Replier
-from evals.view.screenshots import main as screenshots
+from evals.speed.fake_server import ChatRequest, FakeModelServer, Replier
+from tests.evals.view.screenshots import main as screenshots
 
 QUESTIONS = 40
 
@@ -79,8 +79,8 @@ def evaluation(folder: Path, asked: Path, skill: int) -> Path:
 
 def training(folder: Path) -> Path:
     """A training of a tiny model that learns which of two tools is the right one."""
-    from tests.training.toy import toy_config, toy_policy
-    from training.flow_grpo import train
+    from tests.training.support.toy import toy_config, toy_policy
+    from training.flow_grpo.train import train
 
     policy = toy_policy(folder / "policy")
     config = toy_config(folder, policy, steps=15, lora_rank=0, learning_rate=5e-3, tasks_per_step=8, group_size=8)

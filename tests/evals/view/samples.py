@@ -14,9 +14,10 @@ from typing import Any
 
 from evals.results import Result, ResultFile
 from evals.task import Task
-from training.metrics import MetricsFile, step_metrics
-from training.records import PlannerTurn, Rollout, rollout_id
-from training.store import RolloutStore
+from training.rollouts.figures import step_metrics
+from training.rollouts.records import PlannerTurn, Rollout, rollout_id
+from training.rollouts.store import RolloutStore
+from training.run.metrics import MetricsFile
 
 TOOLS = ("python", "wikipedia_search", "local_search")
 

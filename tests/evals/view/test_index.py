@@ -15,9 +15,9 @@ from evals.view.sources import find_sources
 from evals.view.values import read, write
 from graph.build import NODES
 from graph.errors import ConfigError, DataError
-from training.collector import failures_by_kind
-from training.metrics import step_metrics
-from training.store import RolloutStore, read_rollouts
+from training.rollouts.figures import step_metrics
+from training.rollouts.records import failures_by_kind
+from training.rollouts.store import RolloutStore, read_rollouts
 
 from .samples import evaluation, hostile, saved_run, training
 

@@ -11,9 +11,9 @@ import pytest
 from evals.view.export import export
 from evals.view.library import Library
 from evals.view.server import Server
-from training.credit import advantages
-from training.records import groups_of
-from training.store import read_rollouts
+from training.algo.credit import advantages
+from training.rollouts.records import groups_of
+from training.rollouts.store import read_rollouts
 
 from .conftest import Page, serving
 from .samples import evaluation, hostile, saved_run, training

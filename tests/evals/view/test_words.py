@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.fake_server import FakeModelServer
+from evals.speed.fake_server import FakeModelServer
 from evals.view.details import details
 from evals.view.documents import plain
 from evals.view.tokens import TokenTexts

@@ -1,0 +1,1 @@
+"""The benchmarks: their registry, their files, and their rows as tasks."""

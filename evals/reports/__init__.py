@@ -1,0 +1,1 @@
+"""Figures, intervals, comparisons and reports of finished evaluations."""

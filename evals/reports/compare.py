@@ -1,0 +1,135 @@
+"""Two runs of the same questions, compared question by question.
+
+Pairing removes what the two have in common, the difficulty of the questions. The interval is the percentile bootstrap
+over questions (samples of one question stay together), with a fixed seed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from evals.reports.intervals import RESAMPLES, bootstrap
+from evals.reports.markdown import percent
+from evals.reports.metrics import by_question, tool_mix
+from evals.results import Recorded, Result
+from graph.errors import DataError
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changes from run A to run B."""
+
+    a: str
+    b: str
+    questions: int
+    """Asked in both."""
+    only_a: int
+    """Questions that only A has; they are left out."""
+    only_b: int
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    """B minus A, in [-1, 1]."""
+    interval: tuple[float, float]
+    """95 % bootstrap interval of the difference."""
+    won: list[str]
+    """Questions on which B does better."""
+    lost: list[str]
+    tools_a: dict[str, float]
+    """Share of turns by tool."""
+    tools_b: dict[str, float]
+    turns_a: float
+    turns_b: float
+    seconds_a: float
+    seconds_b: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def compare(a: Recorded, b: Recorded, seed: int = 0) -> Comparison:
+    """Compare run B with run A on the questions they share.
+
+    Raises:
+        DataError: they share none, or give one id to two different questions.
+    """
+    samples_a, samples_b = by_question(a.results), by_question(b.results)
+    shared = [task for task in samples_a if task in samples_b]
+    if not shared:
+        raise DataError(f"{a.folder} and {b.folder} have no question in common; compare runs of the same benchmark.")
+    for task in shared:
+        if samples_a[task][0].question != samples_b[task][0].question:
+            raise DataError(
+                f"{a.folder} and {b.folder} ask different questions under the id {task}; compare runs of the same file."
+            )
+    scores_a = np.array([fmean(result.correct for result in samples_a[task]) for task in shared])
+    scores_b = np.array([fmean(result.correct for result in samples_b[task]) for task in shared])
+    results_a = [result for task in shared for result in samples_a[task]]
+    results_b = [result for task in shared for result in samples_b[task]]
+    differences = scores_b - scores_a
+    return Comparison(
+        a=a.name,
+        b=b.name,
+        questions=len(shared),
+        only_a=len(samples_a) - len(shared),
+        only_b=len(samples_b) - len(shared),
+        accuracy_a=float(scores_a.mean()),
+        accuracy_b=float(scores_b.mean()),
+        difference=float(differences.mean()),
+        interval=bootstrap(differences, seed),
+        won=[task for task, change in zip(shared, differences, strict=True) if change > 0],
+        lost=[task for task, change in zip(shared, differences, strict=True) if change < 0],
+        tools_a=_shares(tool_mix(results_a)),
+        tools_b=_shares(tool_mix(results_b)),
+        turns_a=_mean_turns(results_a),
+        turns_b=_mean_turns(results_b),
+        seconds_a=fmean(result.seconds for result in results_a),
+        seconds_b=fmean(result.seconds for result in results_b),
+    )
+
+
+def _shares(counts: Counter[str]) -> dict[str, float]:
+    return {tool: n / counts.total() for tool, n in sorted(counts.items())}
+
+
+def _mean_turns(results: list[Result]) -> float:
+    return fmean(len(result.turns) for result in results)
+
+
+def as_markdown(found: Comparison) -> str:
+    """The comparison for people."""
+    low, high = found.interval
+    lines = [
+        f"{found.b} against {found.a}, {found.questions} questions in common"
+        + (
+            f" ({found.only_a} only in {found.a}, {found.only_b} only in {found.b}, left out)"
+            if found.only_a or found.only_b
+            else ""
+        )
+        + ".",
+        "",
+        f"| | {found.a} | {found.b} | difference |",
+        "| --- | --- | --- | --- |",
+        f"| accuracy | {percent(found.accuracy_a)} | {percent(found.accuracy_b)} | "
+        f"{_points(found.difference)} ({_points(low)} to {_points(high)}) |",
+        f"| turns | {found.turns_a:.2f} | {found.turns_b:.2f} | {found.turns_b - found.turns_a:+.2f} |",
+        f"| seconds | {found.seconds_a:.1f} | {found.seconds_b:.1f} | {found.seconds_b - found.seconds_a:+.1f} |",
+    ]
+    for tool in sorted({*found.tools_a, *found.tools_b}):
+        before, after = found.tools_a.get(tool, 0.0), found.tools_b.get(tool, 0.0)
+        lines.append(f"| turns with {tool} | {percent(before)} | {percent(after)} | {_points(after - before)} |")
+    lines += ["", f"Won {len(found.won)}: {', '.join(found.won) or 'none'}."]
+    lines += [f"Lost {len(found.lost)}: {', '.join(found.lost) or 'none'}."]
+    verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart from the other by these questions"
+    lines += ["", f"{found.b} is {verdict} (95 % bootstrap interval over questions, {RESAMPLES:,} resamples)."]
+    return "\n".join(lines) + "\n"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}"

@@ -1,0 +1,192 @@
+"""Runs in numbers, as Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from evals.reports.metrics import Summary
+
+Cells = list[list[str]]
+
+
+def percent(rate: float) -> str:
+    """A rate in [0, 1] with one decimal, as accuracies are quoted."""
+    return f"{100 * rate:.1f} %"
+
+
+def shares(counts: Counter[str]) -> str:
+    """Counts as "name n (share)", most frequent first."""
+    total = counts.total()
+    return ", ".join(f"{name} {n} ({percent(n / total)})" for name, n in counts.most_common()) or "none"
+
+
+def counted(counts: Counter[str]) -> str:
+    """Counts as "name n", most frequent first."""
+    return ", ".join(f"{name} {n}" for name, n in counts.most_common()) or "none"
+
+
+def overview(summaries: Sequence[Summary]) -> Cells:
+    """The main table: a head and one row per run."""
+    head = ["run", "benchmark", "mode", "questions", "accuracy", "95 % interval", "failures", "turns", "seconds",
+            "calls", "tokens in", "tokens out"]  # fmt: skip
+    return [head, *([*_named(summary), *_measured(summary)] for summary in summaries)]
+
+
+def _named(summary: Summary) -> list[str]:
+    samples = int(summary.settings.get("samples", 1))
+    count = str(summary.questions) if samples == 1 else f"{summary.questions} x {samples}"
+    if summary.unfinished:
+        count += f" (unfinished: {summary.results} of {summary.expected})"
+    return [
+        summary.name,
+        str(summary.settings.get("benchmark", "")),
+        str(summary.settings.get("mode", "")),
+        count,
+    ]
+
+
+def _measured(summary: Summary) -> list[str]:
+    low, high = summary.interval
+    costs = summary.roles.values()
+    return [
+        percent(summary.accuracy),
+        f"{percent(low)} to {percent(high)}",
+        str(summary.failures.total()),
+        f"{summary.turns:.2f}",
+        f"{summary.seconds:.1f}",
+        f"{sum(cost.calls for cost in costs):.1f}",
+        f"{sum(cost.input_tokens for cost in costs):.0f}",
+        f"{sum(cost.output_tokens for cost in costs):.0f}",
+    ]
+
+
+def details(summaries: Sequence[Summary]) -> Cells:
+    """What explains the main table: one row per run."""
+    head = [
+        "run",
+        "pass@k",
+        "partial score",
+        "tools by turn",
+        "rejected turns",
+        "errors",
+        "failures",
+        "ended by",
+        "leaks",
+    ]
+    rows = [
+        [
+            summary.name,
+            ", ".join(f"@{k} {percent(rate)}" for k, rate in summary.pass_at.items()),
+            f"{summary.value:.3f}",
+            shares(summary.tools),
+            _rejected(summary),
+            counted(summary.errors),
+            counted(summary.failures),
+            counted(summary.ended_by),
+            str(summary.leaks),
+        ]
+        for summary in summaries
+    ]
+    return [head, *rows]
+
+
+def _rejected(summary: Summary) -> str:
+    total = summary.rejected.total()
+    if not total:
+        return "none"
+    return f"{total} of {summary.all_turns} ({percent(total / summary.all_turns)}; {counted(summary.rejected)})"
+
+
+def roles(summaries: Sequence[Summary]) -> Cells:
+    """Calls, tokens and seconds of each role, a run on average."""
+    head = ["run", "role", "calls", "tokens in", "tokens out", "seconds"]
+    rows = [
+        [
+            summary.name,
+            role,
+            f"{cost.calls:.2f}",
+            f"{cost.input_tokens:.0f}",
+            f"{cost.output_tokens:.0f}",
+            f"{cost.seconds:.2f}",
+        ]
+        for summary in summaries
+        for role, cost in sorted(summary.roles.items())
+    ]
+    return [head, *rows]
+
+
+def judges(summaries: Sequence[Summary]) -> Cells:
+    """The judge beside the exact scorer, for runs that had one."""
+    head = ["run", "judge", "opinions", "judged accuracy", "agreement", "only judge", "only scorer"]
+    rows = [
+        [
+            summary.name,
+            str(summary.settings.get("judge", "")),
+            str(summary.judge.opinions),
+            percent(summary.judge.accuracy),
+            percent(summary.judge.agreement),
+            str(summary.judge.only_judge),
+            str(summary.judge.only_scorer),
+        ]
+        for summary in summaries
+        if summary.judge is not None
+    ]
+    return [head, *rows]
+
+
+def turn_limits(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
+    """Runs that differ in their turn limit only, by what they share, in order of the limit; two limits at least."""
+    groups: dict[str, list[Summary]] = {}
+    for summary in summaries:
+        settings = summary.settings
+        if settings.get("mode") != "direct" and "max_turns" in settings:
+            shared = {name: value for name, value in settings.items() if name != "max_turns"}
+            groups.setdefault(repr(sorted(shared.items(), key=lambda item: item[0])), []).append(summary)
+    found = [
+        sorted(group, key=lambda summary: int(summary.settings["max_turns"]))
+        for group in groups.values()
+        if len({summary.settings["max_turns"] for summary in group}) > 1
+    ]
+    return {_shared_name(group[0]): group for group in found}
+
+
+def _shared_name(summary: Summary) -> str:
+    settings = summary.settings
+    models = [str(settings[name]) for name in ("model", "planner_model") if settings.get(name)]
+    return " · ".join([str(settings.get("benchmark", summary.name)), *models])
+
+
+def limits(summaries: Sequence[Summary]) -> Cells:
+    """Accuracy and mean turns against the turn limit (the paper's figure on test-time scaling)."""
+    head = ["runs", "turn limit", "accuracy", "mean turns"]
+    rows = [
+        [name, str(summary.settings["max_turns"]), percent(summary.accuracy), f"{summary.turns:.2f}"]
+        for name, group in turn_limits(summaries).items()
+        for summary in group
+    ]
+    return [head, *rows]
+
+
+def tables(summaries: Sequence[Summary]) -> list[tuple[str, Cells]]:
+    """All tables that have rows, with their titles."""
+    every = [
+        ("Accuracy and cost", overview(summaries)),
+        ("What happened", details(summaries)),
+        ("Cost by role, a run on average", roles(summaries)),
+        ("Accuracy and turns against the turn limit", limits(summaries)),
+        ("Judge beside the exact scorer", judges(summaries)),
+    ]
+    return [(title, cells) for title, cells in every if len(cells) > 1]
+
+
+def markdown(summaries: Sequence[Summary]) -> str:
+    """The report as Markdown tables."""
+    parts = [f"## {title}\n\n{_table(cells)}" for title, cells in tables(summaries)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(cells: Cells) -> str:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in cells]
+    lines.insert(1, "|" + " --- |" * len(cells[0]))
+    return "\n".join(lines)

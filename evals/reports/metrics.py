@@ -1,0 +1,178 @@
+"""The numbers of a run: pure functions from results to a summary.
+
+Failures of the surroundings are wrong answers here: they stay in the denominator, and their count stands beside the
+accuracy. With K samples a question's score is the mean over its samples, and the interval is Wilson's for that many
+*questions*: samples of one question are not independent, and pretending they were would make it too narrow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from evals.reports.intervals import pass_at_k, wilson
+from evals.results import Recorded, Result
+
+
+def by_question(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """The samples of each question, questions in order of appearance."""
+    grouped: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        grouped[result.task].append(result)
+    return dict(grouped)
+
+
+@dataclass(frozen=True)
+class RoleCost:
+    """What a role cost, per run on average."""
+
+    calls: float
+    input_tokens: float
+    output_tokens: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class JudgeAgreement:
+    """How the judge's opinions compare with the exact scorer's verdicts."""
+
+    opinions: int
+    accuracy: float
+    agreement: float
+    only_judge: int
+    """Answers that only the judge found right."""
+    only_scorer: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run in numbers. Means are over all runs of all questions."""
+
+    name: str
+    settings: dict[str, Any]
+    questions: int
+    results: int
+    expected: int
+    """Questions times samples; more than `results` when the run is unfinished."""
+    accuracy: float
+    """Mean over questions of the mean over samples, in [0, 1]."""
+    interval: tuple[float, float]
+    value: float
+    """Mean of the scorer's partial measure (F1 where it has one)."""
+    pass_at: dict[int, float]
+    failures: Counter[str]
+    """Runs without a trustworthy answer, by kind."""
+    turns: float
+    seconds: float
+    roles: dict[str, RoleCost]
+    tools: Counter[str]
+    """Turns by chosen tool; `none` where the plan named none."""
+    all_turns: int
+    rejected: Counter[str]
+    """Turns that the verifier rejected, by who decided: rules or model."""
+    errors: Counter[str]
+    """Errors of turns and calls, by kind."""
+    ended_by: Counter[str]
+    leaks: int
+    """Results with a suspected leak."""
+    judge: JudgeAgreement | None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether answers are missing."""
+        return self.results < self.expected
+
+
+def summarise(run: Recorded) -> Summary:
+    """All numbers of one run."""
+    results = run.results
+    questions = by_question(results)
+    accuracy = fmean(fmean(result.correct for result in samples) for samples in questions.values())
+    fewest = min(len(samples) for samples in questions.values())
+    turns = [turn for result in results for turn in result.turns]
+    return Summary(
+        name=run.name,
+        settings=run.settings,
+        questions=len(questions),
+        results=len(results),
+        expected=int(run.settings.get("question_count", len(questions))) * int(run.settings.get("samples", 1)),
+        accuracy=accuracy,
+        interval=wilson(accuracy, len(questions)),
+        value=fmean(result.value for result in results),
+        pass_at={
+            k: fmean(
+                pass_at_k(len(samples), sum(result.correct for result in samples), k) for samples in questions.values()
+            )
+            for k in _powers_of_two(fewest)
+        },
+        failures=Counter(result.failure["kind"] for result in results if result.failure),
+        turns=fmean(len(result.turns) for result in results),
+        seconds=fmean(result.seconds for result in results),
+        roles=_role_costs(results),
+        tools=tool_mix(results),
+        all_turns=len(turns),
+        rejected=Counter(
+            str(turn["verdict"].get("source", "rules"))
+            for turn in turns
+            if turn.get("verdict") and not turn["verdict"].get("accepted")
+        ),
+        errors=Counter(kind for turn in turns for kind in error_kinds(turn)),
+        ended_by=Counter(result.ended_by for result in results if result.ended_by),
+        leaks=sum(bool(result.leaks) for result in results),
+        judge=_agreement(results),
+    )
+
+
+def tool_mix(results: Sequence[Result]) -> Counter[str]:
+    """Turns by the tool they chose."""
+    return Counter((turn.get("plan") or {}).get("tool_name") or "none" for result in results for turn in result.turns)
+
+
+def error_kinds(turn: dict[str, Any]) -> set[str]:
+    """The kinds of error of a turn, its own and its calls', each once."""
+    errors = [turn.get("error"), *(call.get("error") for call in turn.get("calls") or ())]
+    return {str(error["kind"]) for error in errors if error}
+
+
+def _powers_of_two(limit: int) -> list[int]:
+    """1, 2, 4, ... up to the limit, and the limit itself."""
+    powers = [1]
+    while powers[-1] * 2 <= limit:
+        powers.append(powers[-1] * 2)
+    return powers if powers[-1] == limit else [*powers, limit]
+
+
+def _role_costs(results: Sequence[Result]) -> dict[str, RoleCost]:
+    totals: dict[str, Counter[str]] = defaultdict(Counter)
+    for result in results:
+        for role, cost in result.usage.items():
+            totals[role].update(cost)
+    return {
+        role: RoleCost(
+            calls=total["calls"] / len(results),
+            input_tokens=total["input_tokens"] / len(results),
+            output_tokens=total["output_tokens"] / len(results),
+            seconds=total["seconds"] / len(results),
+        )
+        for role, total in totals.items()
+    }
+
+
+def _agreement(results: Sequence[Result]) -> JudgeAgreement | None:
+    pairs = [
+        (result.correct, bool(result.judge["correct"]))
+        for result in results
+        if result.judge and result.judge["correct"] is not None
+    ]
+    if not pairs:
+        return None
+    return JudgeAgreement(
+        opinions=len(pairs),
+        accuracy=fmean(judged for _, judged in pairs),
+        agreement=fmean(exact == judged for exact, judged in pairs),
+        only_judge=sum(judged and not exact for exact, judged in pairs),
+        only_scorer=sum(exact and not judged for exact, judged in pairs),
+    )

@@ -1,0 +1,1 @@
+"""Running an evaluation: the session, the answerers, the runner, the judge, leakage."""

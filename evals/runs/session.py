@@ -1,0 +1,225 @@
+"""One evaluation from its options to its results: load, check, ask, record.
+
+Everything that can be wrong with the options is found before the output folder is touched, except what only the first
+question can show (a tool's corpus, a model's key); a run that ends there leaves no folder behind that would be in the
+way of the corrected command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evals.benchmarks.loading import load_tasks, sample
+from evals.benchmarks.registry import Benchmark, benchmark
+from evals.results import Recorded, Result, ResultFile
+from evals.runs.judge import Judge
+from evals.runs.leakage import NO_SEARCH
+from evals.runs.runner import Answerer, Plan, keys_of, run
+from evals.task import Task
+from graph.errors import ConfigError
+
+if TYPE_CHECKING:
+    from graph import Context
+
+DEFAULT_MODEL = "embedded"
+ROLES = ("planner", "analyst", "executor", "verifier", "generator")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `python -m evals run` was asked for."""
+
+    benchmark: str
+    data: str | None = None
+    mode: str = "agent"
+    """`agent`, or `direct` for the bare model."""
+    model: str | None = None
+    role_models: dict[str, str] = field(default_factory=dict)
+    tools: tuple[str, ...] | None = None
+    corpus: str | None = None
+    context: dict[str, Any] = field(default_factory=dict)
+    """Further settings of the graph's `Context`, by name."""
+    samples: int = 1
+    limit: int | None = None
+    seed: int = 0
+    judge: str | None = None
+    block_leaks: bool = False
+    concurrency: int = 16
+    out: Path | None = None
+    retry_failures: bool = False
+
+
+@dataclass(frozen=True)
+class Session:
+    """A checked evaluation, ready to run."""
+
+    options: Options
+    benchmark: Benchmark
+    tasks: list[Task]
+    context: Context
+    settings: dict[str, Any]
+    """What identifies the run in its `run.json`."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.options.out or Path("runs", "evals", f"{self.benchmark.name}-{self.options.mode}")
+
+    @property
+    def total(self) -> int:
+        """Questions times samples."""
+        return len(self.tasks) * self.options.samples
+
+
+def prepare(options: Options) -> Session:
+    """Load the questions and check every option.
+
+    Raises:
+        ConfigError, DataError: something cannot be used as given.
+    """
+    for name in ("samples", "concurrency"):
+        if getattr(options, name) < 1:
+            raise ConfigError(f"--{name} is {getattr(options, name)}; give at least 1.")
+    entry = benchmark(options.benchmark)
+    tasks = sample(load_tasks(options.benchmark, options.data), options.limit, options.seed)
+    context = _context(options, entry)
+    settings: dict[str, Any] = {
+        "benchmark": entry.name,
+        "question_count": len(tasks),
+        "questions": _digest(tasks),
+        "mode": options.mode,
+        **_as_settings(context, options.mode),
+        "samples": options.samples,
+        "limit": options.limit,
+        "seed": options.seed,
+        "judge": options.judge,
+        "block_leaks": options.block_leaks,
+    }
+    return Session(options, entry, tasks, context, settings)
+
+
+async def carry_out(session: Session, on_result: Callable[[Result], None], on_start: Callable[[int], None]) -> Recorded:
+    """Run a session, or go on with it where it stopped.
+
+    Args:
+        session: what to run.
+        on_result: called after each new result.
+        on_start: called once with the number of results that exist already.
+
+    Raises:
+        AgentFlowError: the run cannot start, or every question would fail.
+    """
+    options = session.options
+    with ResultFile(session.folder, session.settings) as file:
+        if options.retry_failures:
+            file.drop_failures()
+        for result in file.results:
+            on_result(result)
+        on_start(len(file.results))
+        if len(file.results) < session.total:
+            await _preflight(session.context)
+            results = await run(
+                session.tasks,
+                _answerer(session),
+                file,
+                Plan(options.samples, options.seed, options.concurrency, pages=session.benchmark.pages),
+                judge=_judge(options),
+                on_result=on_result,
+            )
+        else:  # answered in full, but perhaps stopped before the file was put in order
+            file.finish(keys_of(session.tasks, options.samples))
+            results = file.results
+    return Recorded(session.folder, session.settings, results)
+
+
+def _context(options: Options, entry: Benchmark) -> Context:
+    """The graph's settings: options first, then the environment, then the benchmark's own defaults."""
+    from graph import Context
+
+    corpus = options.corpus or os.environ.get("AGENTFLOW_CORPUS")
+    if corpus is None and options.data is None and entry.packaged_corpus:
+        corpus = str(Path(str(files("evals"))) / entry.packaged_corpus)
+    named = os.environ.get("AGENTFLOW_TOOLS", "")
+    tools = options.tools or tuple(name.strip() for name in named.split(",") if name.strip()) or _tools(entry, corpus)
+    settings: dict[str, Any] = {
+        role: spec for role in ROLES if (spec := _model(f"AGENTFLOW_{role.upper()}_MODEL", options, role))
+    }
+    model = options.model or os.environ.get("AGENTFLOW_MODEL") or DEFAULT_MODEL
+    return Context(model=model, tools=tools, corpus=corpus, **settings, **options.context)
+
+
+def _model(variable: str, options: Options, role: str) -> str | None:
+    """A role's model; `--model` speaks for every role that has no option of its own."""
+    return options.role_models.get(role) or (os.environ.get(variable) if options.model is None else None)
+
+
+def _tools(entry: Benchmark, corpus: str | None) -> tuple[str, ...]:
+    """The benchmark's tools; with a corpus, searching it takes the place of searching the web."""
+    if corpus is None:
+        return entry.tools
+    return ("local_search", *(name for name in entry.tools if name in NO_SEARCH))
+
+
+def _as_settings(context: Context, mode: str) -> dict[str, Any]:
+    """The context as plain data; for the bare model, what it uses of it."""
+    settings = asdict(context)
+    settings["planner_model"] = settings.pop("planner")
+    settings["tools"] = list(settings["tools"] or ())
+    settings["ask_before"] = list(settings["ask_before"])
+    for name in ("brief_verdicts", "speculate"):  # not in the folders of runs made before these options
+        if not settings[name]:
+            del settings[name]
+    if mode == "direct":
+        return {name: settings[name] for name in ("model", "generator", "max_tokens", "temperature")}
+    return settings
+
+
+def _digest(tasks: list[Task]) -> str:
+    """What tells two sets of questions apart, references and scorers included."""
+    content = json.dumps([[task.id, task.prompt, task.answers, task.scorer] for task in tasks], ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
+
+
+def _answerer(session: Session) -> Answerer:
+    from evals.runs.answerers import agent, bare_model, guarded_tools
+
+    context = session.context
+    if session.options.mode == "direct":
+        return bare_model(context)
+    from dataclasses import replace
+
+    from graph import build_graph
+
+    if not session.options.block_leaks:
+        return agent(build_graph(max_turns=context.max_turns), context)
+    tools = guarded_tools(context.tools or (), context.corpus, session.benchmark.pages)
+    return agent(build_graph(tools=tools, max_turns=context.max_turns), replace(context, tools=None))
+
+
+async def _preflight(context: Context) -> None:
+    """Ask each model's server whether it is there before the first question is put."""
+    from graph.models.roles import model_for
+    from graph.models.spec import preflight
+    from graph.state import ROLES as ALL_ROLES
+
+    models = {id(model): model for model in (model_for(role, context, {}) for role in ALL_ROLES)}
+    for model in models.values():
+        await preflight(model)
+
+
+def _judge(options: Options) -> Judge | None:
+    if options.judge is None:
+        return None
+    import platformdirs
+
+    from graph.models.spec import make_model
+
+    model = make_model(options.judge, temperature=0.0, max_tokens=256)
+    return Judge(model, options.judge, Path(platformdirs.user_cache_dir("agentflow")) / "judge")

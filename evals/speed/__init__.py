@@ -1,0 +1,1 @@
+"""What a run costs besides its models. `python -m evals.speed`."""

@@ -1,0 +1,70 @@
+"""What a run costs besides its models: real graph, fake model server, fixed latency.
+
+    python -m evals.speed --rollouts 256 --turns 3 --latency-ms 50 [--processes 2] [--json]
+    python -m evals.speed --rollouts 4 --speculate [--model embedded] [--seed S] [--json]
+    python -m evals.speed --questions 200 [--json]      # the evaluation's own cost: runner, scorer, results on disk
+
+The server runs in a process of its own and answers every request with a valid reply after the latency. `ideal_seconds`
+is the latency of one run's calls, one after the other: what all runs would take if nothing else cost anything.
+
+With `--speculate` the same questions are asked one after the other, plainly and planning ahead (`graph.speculation`),
+and their answers, steps and seconds are compared. With a real model (`--model embedded`) the questions are those of
+`evals/own`, drawn by `--seed`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from evals.speed.planning_ahead import AheadReport
+from evals.speed.questions import QuestionsReport, measure_questions
+from evals.speed.rollouts import SpeedReport, bench_tools, measure, measure_ahead, serving
+from graph import Context
+from graph.errors import AgentFlowError
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evals.speed", description="Time runs of the graph without a model."
+    )
+    parser.add_argument("--rollouts", type=int, default=256)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--latency-ms", type=float, default=50.0)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--speculate", action="store_true", help="compare plain runs with runs that plan ahead")
+    parser.add_argument("--questions", type=int, default=0, metavar="N", help="time an evaluation of N questions")
+    parser.add_argument("--seed", type=int, default=0, help="with --model: draws the questions")
+    parser.add_argument("--model", metavar="SPEC", help="with --speculate: a real model instead of the fake server")
+    options = parser.parse_args()
+    if options.model and not options.speculate:
+        parser.error("--model goes with --speculate; without a model's own time only the fake server measures the rest")
+    if min(options.rollouts, options.turns, options.processes) < 1 or min(options.latency_ms, options.questions) < 0:
+        parser.error("rollouts, turns and processes must be at least 1, latency and questions at least 0")
+    report: SpeedReport | AheadReport | QuestionsReport
+    if options.questions:
+        with serving(options.turns, options.latency_ms) as url:
+            context = Context(model=f"fake@{url}", max_turns=options.turns)
+            report = measure_questions(options.questions, bench_tools(), context)
+    elif options.speculate:
+        try:
+            report = measure_ahead(options.rollouts, options.turns, options.latency_ms, options.model, options.seed)
+        except AgentFlowError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 2
+    else:
+        report = measure(options.rollouts, options.turns, options.latency_ms, options.processes)
+    if options.json:
+        sys.stdout.write(json.dumps(asdict(report)) + "\n")
+    else:
+        for name, value in asdict(report).items():
+            sys.stdout.write(f"{name:26} {value}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Plain runs against runs that plan ahead: the same answers, and how much sooner."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    from graph import Context
+
+
+@dataclass(frozen=True)
+class AheadReport:
+    """What was compared. Both kinds of runs have brief verdicts, at temperature 0, one question at a time."""
+
+    questions: int
+    same: int
+    """Questions whose answer and every step agree; with a model that is not deterministic (some servers), fewer."""
+    plain_seconds: float
+    """Median seconds of a question, asked plainly."""
+    ahead_seconds: float
+    ratio: float
+    """Median over questions of ahead over plain: below 1 is sooner."""
+    turns: float
+    plain_calls: float
+    """Model calls of a question on average."""
+    ahead_calls: float
+    discarded_calls: float
+    """Steps of a question that were planned ahead in vain; among `ahead_calls`."""
+
+
+async def compare_ahead(questions: Sequence[str], tools: Sequence[BaseTool | str], context: Context) -> AheadReport:
+    """Ask each question plainly and planning ahead, the two taking turns at being first.
+
+    Args:
+        questions: At least one.
+        tools: As in `build_graph`.
+        context: Settings of all runs; verdicts are made brief.
+
+    Raises:
+        AgentFlowError: the model or a tool cannot be used.
+    """
+    from graph import build_graph
+    from graph.models.roles import model_for
+    from graph.models.spec import preflight
+
+    await preflight(model_for("planner", context, {}))
+    graph = build_graph(tools=tools, max_turns=context.max_turns)
+    plain = replace(context, brief_verdicts=True)
+
+    async def asked(question: str, context: Context) -> tuple[dict[str, Any], float]:
+        began = time.perf_counter()
+        state = await graph.ainvoke({"question": question}, context=context)
+        return dict(state), time.perf_counter() - began
+
+    await asked(questions[0], plain)  # imports, connections and the prompts' static beginnings are not what is measured
+    pairs = []
+    for number, question in enumerate(questions):
+        contexts = [plain, replace(plain, speculate=True)]
+        order = contexts if number % 2 == 0 else contexts[::-1]
+        found = {context.speculate: await asked(question, context) for context in order}
+        pairs.append((found[False], found[True]))
+    return _report(pairs)
+
+
+def _report(pairs: Sequence[tuple[tuple[dict[str, Any], float], tuple[dict[str, Any], float]]]) -> AheadReport:
+    states = [state for (state, _), _ in pairs]
+    ahead = [state for _, (state, _) in pairs]
+    return AheadReport(
+        questions=len(pairs),
+        same=sum(_steps(one) == _steps(other) for one, other in zip(states, ahead, strict=True)),
+        plain_seconds=round(statistics.median(seconds for (_, seconds), _ in pairs), 3),
+        ahead_seconds=round(statistics.median(seconds for _, (_, seconds) in pairs), 3),
+        ratio=round(statistics.median(later / sooner for (_, sooner), (_, later) in pairs), 3),
+        turns=round(statistics.fmean(len(state["memory"]) for state in states), 2),
+        plain_calls=round(statistics.fmean(map(_calls, states)), 2),
+        ahead_calls=round(statistics.fmean(map(_calls, ahead)), 2),
+        discarded_calls=round(statistics.fmean(_calls(state, "discarded") for state in ahead), 2),
+    )
+
+
+def _steps(state: dict[str, Any]) -> Any:
+    steps = [(turn["reply"], [call["result"] for call in turn["calls"]], turn["verdict"]) for turn in state["memory"]]
+    return state["answer"], steps
+
+
+def _calls(state: dict[str, Any], role: str | None = None) -> int:
+    return sum(int(cost["calls"]) for name, cost in state["usage"].items() if role in (None, name))

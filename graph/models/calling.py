@@ -1,0 +1,92 @@
+"""One call of one chat model, whoever made it: structured replies and one vocabulary of errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import RunnableConfig
+
+from graph.errors import AgentFlowError, ModelError, ModelRejected, ModelUnavailable
+from graph.models.openai_compatible import OpenAICompatibleChat
+
+
+async def call_model(
+    model: BaseChatModel, messages: list[BaseMessage], config: RunnableConfig, schema: Mapping[str, Any] | None
+) -> AIMessage:
+    """Ask a model once.
+
+    Args:
+        model: Any LangChain chat model.
+        messages: The prompt.
+        config: The caller's configuration (callbacks, tags); `configurable["seed"]` seeds the sampling of
+            OpenAI-compatible servers.
+        schema: JSON schema (with a `title`) that the reply is to follow, where the model can be held to one.
+
+    Returns:
+        The reply; with a schema its text is JSON unless the model ignored it.
+
+    Raises:
+        ModelUnavailable: no connection, time-out, overload, a server error.
+        ModelRejected: the request itself was refused.
+    """
+    try:
+        if isinstance(model, OpenAICompatibleChat):
+            return await model.ainvoke(messages, config, **_body(config, schema))
+        if schema is None:
+            return await model.ainvoke(messages, config)
+        return await _ask_provider(model, messages, config, schema)
+    except AgentFlowError:
+        raise
+    except Exception as error:
+        known = _as_model_error(error, model)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _body(config: RunnableConfig, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What goes into the request beside the prompt: the form of the reply, and the seed of a run that has one."""
+    body: dict[str, Any] = {}
+    seed = config.get("configurable", {}).get("seed")
+    if isinstance(seed, int):
+        body["seed"] = seed
+    if schema is not None:
+        form = {"name": schema["title"], "schema": dict(schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": form}
+    return body
+
+
+async def _ask_provider(
+    model: BaseChatModel, messages: list[BaseMessage], config: RunnableConfig, schema: Mapping[str, Any]
+) -> AIMessage:
+    try:
+        structured = model.with_structured_output(dict(schema), include_raw=True)
+    except NotImplementedError:  # the prompt asks for JSON all the same
+        return await model.ainvoke(messages, config)
+    result = await structured.ainvoke(messages, config)
+    assert isinstance(result, dict)
+    raw: AIMessage = result["raw"]
+    if result["parsed"] is None:
+        return raw
+    return AIMessage(json.dumps(result["parsed"]), usage_metadata=raw.usage_metadata)
+
+
+def _as_model_error(error: Exception, model: BaseChatModel) -> ModelError | None:
+    """Classify a provider's exception; None for one that is no answer of a server but a defect."""
+    name = getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__
+    status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    cause = " ".join(str(error).split())[:300]
+    if isinstance(status, int):
+        if status in (408, 409, 429) or status >= 500:
+            return ModelUnavailable(f"The model {name} did not answer (status {status}): {cause}")
+        hint = "check its API key" if status in (401, 403) else "check the model's name and the request"
+        return ModelRejected(f"The model {name} refused the request (status {status}); {hint}: {cause}")
+    connection = isinstance(error, ConnectionError | TimeoutError | httpx.TransportError)
+    if connection or any(word in type(error).__name__ for word in ("Connection", "Timeout")):
+        return ModelUnavailable(f"The model {name} could not be reached; check its address and the network: {cause}")
+    return None

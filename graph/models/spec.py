@@ -1,0 +1,154 @@
+"""One string names a model: `embedded`, `./planner`, `ollama:NAME`, `MODEL@http://host:8000/v1`, `openai:...`.
+
+`make_model` only reads the string. Nothing is downloaded, started or contacted before the first call (or `preflight`),
+so a graph can be built, drawn and type-checked on a machine that has no model at all.
+
+API keys: `AGENTFLOW_API_KEY` is sent to the address in the spec and to no other; keys of the well-known providers
+(`OPENAI_API_KEY`, ...) go only to those providers, through LangChain's own classes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from graph.errors import ConfigError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from pydantic import SecretStr
+
+FORMS: Final = (
+    "`embedded`, `embedded:0.5b`, `embedded:1.5b`, `/path/to/model.gguf` (or `./folder` with one), `ollama:NAME`, "
+    "`MODEL@http://host:port/v1` (or `vllm:MODEL@...`), `http://host:port/v1` (the only model there), "
+    "or `provider:model` such as `openai:gpt-4o-mini`"
+)
+OLLAMA_ADDRESS: Final = "http://127.0.0.1:11434"
+
+_BY_ADDRESS = re.compile(r"(?:(?:vllm|openai-compatible|ollama):)?(?:(?P<model>\S+?)@)?(?P<url>https?://[^\s/@?#]\S*)")
+_PATH = re.compile(r"[^:@\s]*/[^:@\s]*|[^:@\s]+\.gguf", re.IGNORECASE)
+"""A path whose form leaves no doubt; any other can be given as `embedded:PATH`."""
+_BY_PROVIDER = re.compile(r"(?P<provider>[a-z][a-z0-9_-]*):(?P<model>\S+)")
+_KEYS: Final = {
+    "openai": ("OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "google_genai": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    "mistralai": ("MISTRAL_API_KEY",),
+    "groq": ("GROQ_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "xai": ("XAI_API_KEY",),
+    "together": ("TOGETHER_API_KEY",),
+    "fireworks": ("FIREWORKS_API_KEY",),
+    "cohere": ("COHERE_API_KEY", "CO_API_KEY"),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "perplexity": ("PPLX_API_KEY", "PERPLEXITY_API_KEY"),
+    "nvidia": ("NVIDIA_API_KEY",),
+}
+"""Variables in which a provider's class looks for its key: checked here, since each class complains in its own way."""
+
+
+def make_model(
+    spec: str, *, temperature: float | None = None, max_tokens: int | None = None, timeout: float = 120
+) -> BaseChatModel:
+    """The chat model that `spec` names; the same object for the same arguments, so that connections are shared.
+
+    Args:
+        spec: One of the forms in `FORMS`.
+        temperature: Sampling temperature; None leaves it to the server.
+        max_tokens: Most tokens of a reply; None leaves it to the server.
+        timeout: Seconds that one attempt of a call may take.
+
+    Raises:
+        ConfigError: the spec has none of the known forms, or the provider's package or key is missing.
+    """
+    environment = (os.environ.get("AGENTFLOW_API_KEY"), os.environ.get("OLLAMA_HOST"))
+    return _made(spec.strip(), temperature, max_tokens, timeout, *environment)
+
+
+async def preflight(model: BaseChatModel) -> None:
+    """Fail now, with one clear sentence, rather than in the middle of a run.
+
+    Asks an OpenAI-compatible server whether it is there and knows the model, and starts the embedded one (which may
+    download its file). Models of other providers are not contacted.
+
+    Raises:
+        ModelUnavailable, ModelRejected: as the first call would.
+        ConfigError, DataError: the embedded model cannot be had.
+    """
+    from graph.models.openai_compatible import OpenAICompatibleChat
+
+    if isinstance(model, OpenAICompatibleChat):
+        await model.check()
+
+
+@lru_cache(maxsize=64)
+def _made(
+    spec: str,
+    temperature: float | None,
+    max_tokens: int | None,
+    timeout: float,
+    api_key: str | None,
+    ollama_host: str | None,
+) -> BaseChatModel:
+    from graph.models.openai_compatible import OpenAICompatibleChat
+
+    settings: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "timeout": timeout}
+    kind, _, rest = spec.partition(":")
+    is_path = _PATH.fullmatch(spec) is not None
+    if is_path or (kind == "embedded" and (rest or spec == "embedded")):
+        from graph.models.embedded import EmbeddedChat, model_path_or_name
+
+        return EmbeddedChat(model=model_path_or_name(spec if is_path else rest), **settings)
+    if match := _BY_ADDRESS.fullmatch(spec):
+        url, model = match["url"].rstrip("/"), match["model"] or ""
+        return OpenAICompatibleChat(model=model, base_url=url, api_key=_secret(api_key), **settings)
+    if kind == "ollama" and rest and "@" not in rest:
+        return OpenAICompatibleChat(model=rest, base_url=_ollama_url(ollama_host), **settings)
+    match = _BY_PROVIDER.fullmatch(spec)
+    if match is None or kind in ("vllm", "openai-compatible", "ollama", "http", "https"):
+        raise ConfigError(f"{spec!r} names no model; write {FORMS}.")
+    return _from_provider(spec, match["provider"].replace("-", "_"), match["model"], settings)
+
+
+def _secret(key: str | None) -> SecretStr | None:
+    from pydantic import SecretStr
+
+    return SecretStr(key) if key else None
+
+
+def _ollama_url(host: str | None) -> str:
+    """The address of Ollama's OpenAI-compatible interface, from the forms that OLLAMA_HOST may take."""
+    if not host:
+        return f"{OLLAMA_ADDRESS}/v1"
+    scheme, separator, rest = host.rpartition("://")
+    name, _, port = rest.rstrip("/").partition(":")
+    # 0.0.0.0 says where a server listens; a client cannot connect to it everywhere.
+    name = "127.0.0.1" if name in ("", "0.0.0.0") else name  # noqa: S104
+    default_port = {"https": "443", "http": "80"}.get(scheme, "11434")
+    return f"{scheme if separator else 'http'}://{name}:{port or default_port}/v1"
+
+
+def _from_provider(spec: str, provider: str, model: str, settings: dict[str, Any]) -> BaseChatModel:
+    keys = _KEYS.get(provider, ())
+    if keys and not any(os.environ.get(key) for key in keys):
+        raise ConfigError(f"`{spec}` needs the API key of {provider}; set {' or '.join(keys)}.")
+    from langchain.chat_models import init_chat_model
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    try:
+        made: BaseChatModel = init_chat_model(model, model_provider=provider, **given)
+    except ImportError as error:
+        package = _package(error, provider)
+        raise ConfigError(f"`{spec}` needs a package; install it with `pip install {package}`.") from error
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise ConfigError(f"`{spec}` cannot be used ({reason}); write {FORMS}.") from error
+    return made
+
+
+def _package(error: ImportError, provider: str) -> str:
+    """The package to install, as LangChain's message names it (`pip install langchain-groq`)."""
+    named = re.search(r"pip install (?:-\S+ )*[`'\"]?([\w.-]+\w)", str(error))
+    return named[1] if named else f"langchain-{provider.replace('_', '-')}"

@@ -1,0 +1,70 @@
+"""Turns, calls and results as text, for every prompt that shows them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+
+from graph.state import Failure, ToolCall, Turn
+
+
+def step_text(turn: Turn) -> str:
+    """A finished turn in the words of its plan and its results."""
+    plan = turn["plan"]
+    if turn["error"] and not turn["calls"]:
+        return failure_text(turn["error"])
+    return f"{plan['tool_name']}: {plan['sub_goal'] or plan['input']}\n{calls_text(turn['calls'])}"
+
+
+def results_text(turns: Sequence[Turn], limit: int | None = None) -> str:
+    """Accepted results, numbered, for those who build on them."""
+    parts = []
+    for number, turn in enumerate(turns, 1):
+        goal = turn["plan"]["sub_goal"] or turn["plan"]["input"]
+        parts.append(f"{number}. {goal}\n{calls_text(turn['calls'], limit)}")
+    return "\n".join(parts)
+
+
+def calls_text(calls: Sequence[ToolCall], limit: int | None = None) -> str:
+    """What came back from the calls of a turn."""
+    parts = []
+    for call in calls:
+        said = call["result"] if call["error"] is None else failure_text(call["error"])
+        parts.append(f"Result: {clip(said, limit) if limit else said}")
+    return "\n".join(parts) or "Result: none"
+
+
+def given_text(call: ToolCall) -> str:
+    """A call's arguments, readable: one text as it is, several as JSON."""
+    values = list(call["arguments"].values())
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return json.dumps(call["arguments"], ensure_ascii=False)
+
+
+def failure_text(failure: Failure) -> str:
+    """A failure as the planner reads it."""
+    return f"failed: {failure['message']}"
+
+
+def clip(text: str, limit: int) -> str:
+    """Shorten a text to about `limit` characters, keeping its beginning and its end."""
+    if len(text) <= limit:
+        return text
+    head, tail = limit * 3 // 4, limit // 4
+    return f"{text[:head]}\n[… {len(text) - head - tail:,} characters left out …]\n{text[len(text) - tail :]}"
+
+
+def conversation_text(messages: Sequence[AnyMessage], question: str) -> str:
+    """Earlier exchanges of a chat, as an opening for a prompt; empty for a first question."""
+    earlier = [message for message in messages if isinstance(message, HumanMessage | AIMessage)]
+    if earlier and isinstance(earlier[-1], HumanMessage) and str(earlier[-1].text) == question:
+        earlier = earlier[:-1]
+    if not earlier:
+        return ""
+    lines = [
+        f"{'User' if isinstance(m, HumanMessage) else 'Assistant'}: {clip(str(m.text), 500)}" for m in earlier[-6:]
+    ]
+    return "Conversation so far:\n" + "\n".join(lines) + "\n\n"

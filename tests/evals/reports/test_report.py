@@ -1,0 +1,239 @@
+"""The numbers, the tables, the page and the comparison, from results whose right numbers are known."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from itertools import combinations
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evals.__main__ import main
+from evals.reports.compare import compare
+from evals.reports.intervals import bootstrap, pass_at_k, wilson
+from evals.reports.metrics import summarise
+from evals.results import Recorded, Result, ResultFile, read_run
+from graph.errors import DataError
+
+SETTINGS = {"benchmark": "own", "mode": "agent", "model": "fake", "samples": 1, "max_turns": 3}
+
+
+def turn(
+    tool: str = "python", accepted: bool = True, error: dict[str, str] | None = None, text: str = "4"
+) -> dict[str, Any]:
+    return {
+        "reply": "...",
+        "plan": {"justification": "", "context": "", "sub_goal": "add", "tool_name": tool, "input": "", "error": None},
+        "calls": [{"arguments": {"code": "print(2 + 2)"}, "result": text, "error": error, "seconds": 0.1}],
+        "error": None,
+        "verdict": {"accepted": accepted, "stop": True, "reason": "fine", "source": "rules"},
+        "observation": text,
+    }
+
+
+def result(task: str, correct: bool, sample: int = 0, **more: Any) -> Result:
+    given: dict[str, Any] = {
+        "task": task, "sample": sample, "benchmark": "own", "question": f"Question {task}?", "gold": ["4"],
+        "prediction": "4" if correct else "5", "correct": correct, "value": float(correct), "reason": "because",
+        "seed": 1, "seconds": 2.0, "turns": [turn()],
+        "usage": {"planner": {"calls": 2, "input_tokens": 100, "output_tokens": 10, "seconds": 1.5}},
+    }  # fmt: skip
+    return Result(**(given | more))
+
+
+def folder(path: Path, results: list[Result], **settings: Any) -> Path:
+    questions = len({item.task for item in results})
+    with ResultFile(path, SETTINGS | {"question_count": questions} | settings) as file:
+        for item in results:
+            file.append(item)
+    return path
+
+
+def test_wilson_equals_published_values() -> None:
+    low, high = wilson(0.1, 20)  # 2 of 20
+    assert (round(low, 3), round(high, 3)) == (0.028, 0.301)
+    low, high = wilson(0.0, 10)
+    assert (low, round(high, 3)) == (0.0, 0.278)
+
+
+@given(st.integers(1, 400), st.data())
+def test_wilson_holds_the_rate_and_narrows(n: int, data: st.DataObject) -> None:
+    rate = data.draw(st.integers(0, n)) / n
+    low, high = wilson(rate, n)
+    assert 0 <= low <= rate + 1e-12
+    assert rate - 1e-12 <= high <= 1
+    wide_low, wide_high = wilson(rate, max(1, n // 2))
+    assert high - low <= wide_high - wide_low + 1e-12
+
+
+@given(st.integers(1, 8), st.data())
+def test_pass_at_k_is_the_share_of_draws_with_a_right_answer(n: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, n))
+    k = data.draw(st.integers(1, n))
+    draws = list(combinations([index < right for index in range(n)], k))
+    assert pass_at_k(n, right, k) == pytest.approx(sum(map(any, draws)) / comb(n, k))
+
+
+def test_failures_stay_in_the_denominator(tmp_path: Path) -> None:
+    failed = result("c", False, failure={"kind": "unavailable", "message": "no connection"}, turns=[], usage={})
+    summary = summarise(read_run(folder(tmp_path / "r", [result("a", True), result("b", False), failed])))
+    assert summary.accuracy == pytest.approx(1 / 3)
+    assert summary.failures == {"unavailable": 1}
+    assert summary.interval == wilson(1 / 3, 3)
+
+
+def test_samples_count_as_a_mean_and_the_interval_as_questions(tmp_path: Path) -> None:
+    results = [
+        result(task, correct, sample) for task in "ab" for sample, correct in enumerate([True, False, False, False])
+    ]
+    summary = summarise(read_run(folder(tmp_path / "r", results, samples=4)))
+    assert summary.accuracy == pytest.approx(0.25)
+    assert summary.interval == wilson(0.25, 2)
+    assert summary.pass_at == {1: pytest.approx(0.25), 2: pytest.approx(0.5), 4: pytest.approx(1.0)}
+
+
+def test_turns_tools_errors_and_costs_are_counted(tmp_path: Path) -> None:
+    turns = [turn(), turn("web_search", accepted=False, error={"kind": "timeout", "message": "60 s"})]
+    run = read_run(folder(tmp_path / "r", [result("a", True, turns=turns), result("b", True)]))
+    summary = summarise(run)
+    assert summary.turns == pytest.approx(1.5)
+    assert summary.tools == {"python": 2, "web_search": 1}
+    assert summary.rejected == {"rules": 1}
+    assert summary.errors == {"timeout": 1}
+    assert summary.roles["planner"].calls == pytest.approx(2)
+    assert summary.roles["planner"].input_tokens == pytest.approx(100)
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder(tmp_path / "r", [result("a", True)], question_count=10)
+    assert main(["report", str(path)]) == 0
+    assert "unfinished: 1 of 10" in capsys.readouterr().out
+
+
+class Page(HTMLParser):
+    """What a browser would load or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.fetched: list[str] = []
+        self.handlers: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.fetched += [str(value) for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+
+HOSTILE = '</pre></details><script>alert(1)</script><img src="http://evil.example/x" onerror="alert(1)">$title \x00'
+
+
+def test_the_page_is_self_contained_and_escapes_everything(tmp_path: Path) -> None:
+    hostile = result(
+        "a<b>&", False, question=HOSTILE, gold=[HOSTILE], prediction=HOSTILE, reason=HOSTILE,
+        turns=[turn(tool=HOSTILE, text=HOSTILE)], leaks=[HOSTILE], failure={"kind": HOSTILE, "message": HOSTILE},
+        usage={HOSTILE: {"calls": 1, "input_tokens": 1, "output_tokens": 1, "seconds": 1}},
+    )  # fmt: skip
+    path = folder(tmp_path / "r", [hostile], model=HOSTILE)
+    assert main(["report", str(path)]) == 0
+    text = (path / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert not page.tags & {"script", "img", "link", "iframe", "object", "form"}
+    assert page.fetched == []
+    assert page.handlers == []
+    assert "default-src 'none'" in text
+    assert "$title" in text  # hostile text is not taken for a placeholder of the template
+    assert "&lt;script&gt;" in text
+
+
+def test_runs_with_several_turn_limits_make_the_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [
+        folder(tmp_path / f"turns{limit}", [result("a", limit > 3), result("b", limit > 5)], max_turns=limit)
+        for limit in (3, 5, 7, 10)
+    ]
+    html = tmp_path / "all.html"
+    assert main(["report", *map(str, folders), "--html", str(html)]) == 0
+    text = html.read_text(encoding="utf-8")
+    assert text.count("<circle") == 8  # four limits in two panels
+    table = capsys.readouterr().out.partition("against the turn limit")[2]
+    assert re.findall(r"\| (\d+) \| (\d+\.\d) %", table) == [
+        ("3", "0.0"),
+        ("5", "50.0"),
+        ("7", "100.0"),
+        ("10", "100.0"),
+    ]
+
+
+def test_compare_pairs_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes_a = [True, False, False, True, False, False]
+    outcomes_b = [True, True, True, False, False, True]
+    a = folder(tmp_path / "a", [result(str(n), right) for n, right in enumerate(outcomes_a)] + [result("only", True)])
+    b = folder(
+        tmp_path / "b",
+        [result(str(n), right, turns=[turn("web_search")]) for n, right in enumerate(outcomes_b)],
+        max_turns=5,
+    )
+    assert main(["compare", str(a), str(b), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["difference"] == pytest.approx(1 / 3)
+    assert found["won"] == ["1", "2", "5"]
+    assert found["lost"] == ["3"]
+    assert found["only_a"] == 1
+    assert found["interval"][0] < 1 / 3 < found["interval"][1]
+    assert found["tools_b"] == {"web_search": 1.0}
+    assert main(["compare", str(a), str(b)]) == 0
+    assert "not told apart" in capsys.readouterr().out
+
+
+def test_the_bootstrap_is_seeded_and_close_to_theory() -> None:
+    import numpy as np
+
+    differences = np.array([1.0] * 30 + [0.0] * 60 + [-1.0] * 10)
+    assert bootstrap(differences, 0) == bootstrap(differences, 0)
+    low, high = bootstrap(differences, 0)
+    half = 1.96 * differences.std() / 10
+    assert low == pytest.approx(0.2 - half, abs=0.02)
+    assert high == pytest.approx(0.2 + half, abs=0.02)
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
+    a = read_run(folder(tmp_path / "a", [result("1", True)]))
+    other = read_run(folder(tmp_path / "b", [result("2", True)]))
+    renamed = read_run(folder(tmp_path / "c", [result("1", True, question="Another?")]))
+    with pytest.raises(DataError, match="no question in common"):
+        compare(a, other)
+    with pytest.raises(DataError, match="different questions under the id 1"):
+        compare(a, renamed)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"schema": 1}\n', "is no result"),
+        (b"not json\n", "is no result"),
+        (b'{"schema": 99}\n', "schema 99"),
+        (b"[]\n", "is no result"),
+    ],
+)
+def test_damaged_results_are_named_by_line(tmp_path: Path, line: bytes, said: str) -> None:
+    path = folder(tmp_path / "r", [result("a", True)])
+    with (path / "results.jsonl").open("ab") as file:
+        file.write(line)
+    with pytest.raises(DataError, match=f"line 2.*{said}"):
+        read_run(path)
+    assert isinstance(read_run(folder(tmp_path / "s", [result("a", True)])), Recorded)
+
+
+def test_any_text_survives_the_results_file(tmp_path: Path) -> None:
+    odd = '\x00\u2028\u2029\x85 \\ " \ud800 \n\r\n é 中'
+    path = folder(tmp_path / "r", [result("a", True, prediction=odd), result("b", True)])
+    first, second = read_run(path).results
+    assert first.prediction == odd.replace("\ud800", "?")
+    assert second.task == "b"

@@ -1,0 +1,102 @@
+"""A number in a claim must stand in what the claim is made from."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graph.checks.grounding import invented_value, names_something, shared_words, unsupported_names, unsupported_numbers
+
+
+@pytest.mark.parametrize(
+    ("claim", "sources", "unsupported"),
+    [
+        ("It is 42.", ["42"], []),
+        ("It is 41.", ["42"], ["41"]),
+        ("1,260 people", ["population: 1260"], []),
+        ("born in 1923-09-04", ["born 4.9.1923, the 9th month, day 04"], []),
+        ("about 3.14", ["3.14159265"], []),
+        ("about 3.15", ["3.14159265"], ["3.15"]),
+        ("no number at all", [], []),
+        ("12 and 13", ["12"], ["13"]),
+        ("H2O", ["water is H2O"], []),
+    ],
+)
+def test_numbers_are_compared_by_value(claim: str, sources: list[str], unsupported: list[str]) -> None:
+    assert unsupported_numbers(claim, sources) == unsupported
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1), st.integers(10**13, 10**15))
+def test_what_stands_in_a_source_is_supported_and_nothing_else(known: list[int], other: int) -> None:
+    source = " and ".join(f"{number:,}" for number in known)
+    assert unsupported_numbers(" or ".join(map(str, known)), [source]) == []
+    assert unsupported_numbers(f"{known[0]} or {other}", [source]) == [str(other)]
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_no_text_breaks_it(claim: str, source: str) -> None:
+    assert unsupported_numbers(claim, [claim, source]) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "unsupported"),
+    [
+        ("Toad Hall, university, Melbourne", ["Melbourne"]),
+        ("The halls of Toad", []),
+        ("Canberra is a city. Sydney too, and Perth", ["Perth"]),  # what opens a sentence may be any word
+        ("toad hall", []),
+        ("", []),
+    ],
+)
+def test_names_from_nowhere_are_found(claim: str, unsupported: list[str]) -> None:
+    assert unsupported_names(claim, ["Toad Hall (ANU)", "a residential hall"]) == unsupported
+
+
+@pytest.mark.parametrize(
+    ("goal", "named"),
+    [
+        ("Find the author's name", False),
+        ("find the DJ of the album", False),
+        ("find when NATO was founded", True),
+        ("Find who wrote Emma", True),
+        ('find who wrote "emma"', True),
+        ("Find who won in 1966", True),
+        ("", False),
+    ],
+)
+def test_a_sub_goal_that_names_something_is_known(goal: str, named: bool) -> None:
+    assert names_something(goal) == named
+
+
+@pytest.mark.parametrize(
+    ("code", "invented"),
+    [
+        ("distance = 100  # km\nprint(distance / 2)", "distance = 100"),
+        ("rate: float = 4.5\nprint(rate)", "rate: float = 4.5"),
+        ("width = 42\nprint(width * 7)", None),
+        ("count = 0\nfor n in range(100):\n    count += 1\nprint(count)", None),
+        ("days_in_week = 7\nprint(days_in_week * 42)", None),
+        ("big = 1_260\nprint(big)", None),
+        ("name = 'x'\nready = True\nprint(name)", None),
+        ("print(", None),
+        ("share = 0.035\nprint(share)", None),
+        ("growth = 1.035\nprint(growth ** 6)", None),
+        ("people = 2_000_000\nprint(people)", None),
+        ("faces = 6\nprint(faces ** 2)", None),
+        ("share = 0.043\nprint(share)", "share = 0.043"),
+    ],
+)
+def test_values_that_come_from_nowhere_are_found(code: str, invented: str | None) -> None:
+    assert invented_value(code, ["42 wide", "3.5 percent, 2 million", "population 1,260"]) == invented
+
+
+@given(st.text(max_size=200))
+def test_no_program_breaks_it(code: str) -> None:
+    invented = invented_value(code, [])
+    assert invented is None or "=" in invented
+
+
+def test_words_are_shared_whatever_their_number_or_case() -> None:
+    passage = "[1] Slate of Lisken: in 2021 the quarries produced 8,700 tonnes, of which 65 percent were exported."
+    assert shared_words("How many tonnes of slate were exported from Lisken in 2021?", passage) == 1.0
+    assert shared_words("How many times does the letter s occur in 'possessiveness'?", passage) == 0.0
+    assert shared_words("How many?", passage) == 0.0

@@ -1,0 +1,70 @@
+"""Advantages and weights, against their definitions."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graph.errors import ConfigError, DataError
+from training.algo.credit import ESTIMATORS, REDUCTIONS, advantages, token_weights
+
+rewards = st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0]), min_size=2, max_size=9)
+step_lengths = st.lists(st.lists(st.integers(0, 5), max_size=4), min_size=1, max_size=6)
+
+
+@given(rewards)
+def test_advantages_follow_their_definitions(earned: list[float]) -> None:
+    mean = statistics.fmean(earned)
+    centred = [reward - mean for reward in earned]
+    others = [reward - statistics.fmean(earned[:i] + earned[i + 1 :]) for i, reward in enumerate(earned)]
+    assert advantages(earned, "no_std") == pytest.approx(centred, abs=1e-12)
+    assert advantages(earned, "rloo") == pytest.approx(others, abs=1e-12)
+    if len(set(earned)) == 1:
+        assert not advantages(earned, "grpo").any()
+    else:
+        spread = statistics.stdev(earned)
+        assert advantages(earned, "grpo") == pytest.approx([value / spread for value in centred])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_equal_rewards_teach_exactly_nothing(estimator: str) -> None:
+    assert not advantages([0.1, 0.1, 0.1], estimator).any()  # whose mean is not exactly 0.1
+
+
+@pytest.mark.parametrize("bad", [[1.0], [], [1.0, float("nan")], [0.0, float("inf")]])
+def test_what_cannot_be_compared_is_refused(bad: list[float]) -> None:
+    with pytest.raises(DataError):
+        advantages(bad)
+
+
+@given(step_lengths)
+def test_weights_average_as_they_say(lengths: list[list[int]]) -> None:
+    values = np.random.default_rng(0).normal(size=len(lengths))
+    flow, token, fixed = (token_weights(lengths, name, max_tokens=7) for name in REDUCTIONS)
+
+    def summed(weights: list[list[float]]) -> float:
+        return sum(
+            value * weight * tokens
+            for value, turns, shares in zip(values, lengths, weights, strict=True)
+            for tokens, weight in zip(turns, shares, strict=True)
+        )
+
+    per_rollout = [
+        value * np.mean([tokens > 0 for tokens in turns]) if turns else 0.0
+        for value, turns in zip(values, lengths, strict=True)
+    ]
+    assert summed(flow) == pytest.approx(np.mean(per_rollout))
+    every = [value for value, turns in zip(values, lengths, strict=True) for _ in range(sum(turns))]
+    assert summed(token) == pytest.approx(np.mean(every) if every else 0.0)
+    assert summed(fixed) == pytest.approx(sum(every) / (7 * len(lengths)))
+
+
+def test_unknown_names_are_told_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="grpo, no_std, rloo"):
+        advantages([0.0, 1.0], "gae")
+    with pytest.raises(ConfigError, match="flow, token_mean, constant"):
+        token_weights([[1]], "mean")

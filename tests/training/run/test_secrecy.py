@@ -1,0 +1,77 @@
+"""Keys and passwords reach neither rollouts nor settings nor messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from evals.task import Task
+from training.flow_grpo.__main__ import main
+from training.rollouts.records import Rollout
+from training.rollouts.store import RolloutStore, read_rollouts
+from training.run.folder import claim, read_settings
+from training.run.secrecy import without_credentials, without_keys
+
+KEY = "sk-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 20)
+    monkeypatch.setenv("AGENTFLOW_API_KEY", "short")
+
+
+def test_what_is_no_key_is_left_alone() -> None:
+    text = "short words, https://en.wikipedia.org/wiki/Key?action=raw, HF_TOKEN"
+    assert without_keys(text) == text
+    assert without_keys(f"a {KEY} b hf_{'x' * 20}") == "a [key] b [key]"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("vllm:m@http://me:pass@host:8000/v1", "vllm:m@http://host:8000/v1"),
+        ("http://host/v1?api_key=abc, http://b:c@d/v1", "http://host/v1, http://d/v1"),
+        ("postgresql://u:p@ss@db/threads", "postgresql://db/threads"),
+        ("openai:gpt-4o", "openai:gpt-4o"),
+        ("hub:a/b/c.jsonl@math + benchmark:aime24", "hub:a/b/c.jsonl@math + benchmark:aime24"),
+        ("'https://u:p@x/y' is down", "'https://x/y' is down"),
+    ],
+)
+def test_addresses_are_shown_without_user_password_and_query(address: str, shown: str) -> None:
+    assert without_credentials(address) == shown
+
+
+def test_rollouts_are_stored_without_keys(tmp_path: Path) -> None:
+    memory = [{"reply": "Tool: env", "observation": f"OPENAI_API_KEY={KEY}", "calls": [{"result": KEY}]}]
+    task = Task(id="t", question="What is in the environment?", answers=("x",))
+    store = RolloutStore(tmp_path)
+    store.append(Rollout("0/t/0", task, 0, 0, 0, reward=0.0, answer=KEY, memory=memory))
+    assert KEY not in (tmp_path / "step-000000.jsonl").read_text()
+    [kept] = read_rollouts(tmp_path)
+    assert kept.answer == "[key]"
+
+
+def test_settings_are_kept_and_shown_without_passwords(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secret: dict[str, Any] = {"agent_model": "m@http://me:hunter22@host/v1", "model": "m", "steps": 3}
+    claim(tmp_path / "run", secret)
+    assert "hunter22" not in (tmp_path / "run" / "config.yaml").read_text()
+    assert read_settings(tmp_path / "run")["agent_model"] == "m@http://host/v1"
+    claim(tmp_path / "run", secret)  # the same settings are the same run's
+    words = ["--model", "m", "--out", "o", "--tasks", "t", "--agent_model", str(secret["agent_model"])]
+    assert main([*words, "--show"]) == 0
+    shown = capsys.readouterr().out
+    assert "hunter22" not in shown
+    assert yaml.safe_load(shown)["agent_model"] == "m@http://host/v1"
+
+
+def test_a_message_names_no_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "m", "--out", str(tmp_path), "--tasks", "t", "--engine", "https://me:hunter22@host/v1"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "`engine`" in told
+    assert "hunter22" not in told

@@ -1,0 +1,29 @@
+"""What a run leaves in its folder, in a form that two runs can be compared in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from training.run.metrics import read_metrics
+
+_OF_TIME = ("time", "seconds", "tokens_per_second")
+
+
+def figures(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics without what depends on the clock."""
+    lines = read_metrics(run / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if not any(word in k for word in _OF_TIME)} for line in lines]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    [file] = folder.glob("*.safetensors")
+    return load_file(file)
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=tolerance, atol=tolerance)

@@ -1,0 +1,1 @@
+"""The Flow-GRPO objective as pure functions of numbers and tensors."""

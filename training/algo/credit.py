@@ -1,0 +1,118 @@
+"""Credit: what each rollout of a group is worth against its group, and what each token's share of the loss is.
+
+The reward of a run is one number, known at its end. Every planner turn of the run gets it (AgentFlow, arXiv 2510.05592,
+section 3.2), compared with the other runs of the same question; a token's share of the loss then depends on how the
+objective averages. Both are pure functions of plain numbers, and both are settled before rows are packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from graph.errors import ConfigError, DataError
+from training.update.rows import FloatArray
+
+Rule = TypeVar("Rule")
+
+Lengths = Sequence[Sequence[int]]
+"""Sampled tokens of each turn of each rollout of a step."""
+
+
+def normalised(rewards: FloatArray) -> FloatArray:
+    """(R_i - mean R) / std R with the sample standard deviation: GRPO, and equation 6 of AgentFlow.
+
+    A group whose rewards are all equal teaches nothing: zeros.
+    """
+    if np.ptp(rewards) == 0:
+        return np.zeros_like(rewards)
+    return (rewards - rewards.mean()) / rewards.std(ddof=1)  # type: ignore[no-any-return]
+
+
+def centred(rewards: FloatArray) -> FloatArray:
+    """R_i - mean R: Dr.GRPO (arXiv 2503.20783), which leaves out the division that favours easy and hard questions."""
+    return np.zeros_like(rewards) if np.ptp(rewards) == 0 else rewards - rewards.mean()
+
+
+def leave_one_out(rewards: FloatArray) -> FloatArray:
+    """R_i minus the mean of the others: RLOO (arXiv 2402.14740)."""
+    return centred(rewards) * len(rewards) / (len(rewards) - 1)
+
+
+ESTIMATORS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
+    "grpo": normalised,
+    "no_std": centred,
+    "rloo": leave_one_out,
+}
+
+
+def advantages(rewards: Sequence[float], estimator: str = "grpo") -> FloatArray:
+    """The advantage of each rollout of one group.
+
+    Args:
+        rewards: of the G rollouts of one task, G at least 2.
+        estimator: a key of `ESTIMATORS`.
+
+    Returns:
+        G advantages, which sum to 0.
+
+    Raises:
+        ConfigError: an unknown estimator.
+        DataError: fewer than two rewards, or one that is not finite.
+    """
+    values = np.asarray(rewards, dtype=np.float64)
+    if len(values) < 2:
+        raise DataError(f"A group of {len(values)} rollouts has nothing to be compared with; it needs at least two.")
+    if not np.isfinite(values).all():
+        raise DataError(f"A reward must be a finite number, got {list(rewards)}.")
+    return _chosen(ESTIMATORS, estimator, "estimator")(values)
+
+
+def mean_over_rollouts(lengths: Lengths, max_tokens: int) -> list[list[float]]:
+    """1 / (N * T_i * |a_i,t|): the mean over tokens, then turns, then rollouts (AgentFlow, equation 5)."""
+    rollouts = len(lengths)
+    return [[1 / (rollouts * len(turns) * tokens) if tokens else 0.0 for tokens in turns] for turns in lengths]
+
+
+def mean_over_tokens(lengths: Lengths, max_tokens: int) -> list[list[float]]:
+    """1 / all tokens of the step: DAPO (arXiv 2503.14476, equation 8); a long turn weighs more."""
+    total = max(1, sum(sum(turns) for turns in lengths))
+    return [[1 / total if tokens else 0.0 for tokens in turns] for turns in lengths]
+
+
+def constant(lengths: Lengths, max_tokens: int) -> list[list[float]]:
+    """1 / (N * the most tokens a turn may have): Dr.GRPO (arXiv 2503.20783), without a bias by length."""
+    return [[1 / (len(lengths) * max_tokens) if tokens else 0.0 for tokens in turns] for turns in lengths]
+
+
+REDUCTIONS: Mapping[str, Callable[[Lengths, int], list[list[float]]]] = {
+    "flow": mean_over_rollouts,
+    "token_mean": mean_over_tokens,
+    "constant": constant,
+}
+
+
+def token_weights(lengths: Lengths, reduction: str = "flow", max_tokens: int = 1) -> list[list[float]]:
+    """What each token of each turn weighs in the loss of a step.
+
+    Args:
+        lengths: sampled tokens by rollout and turn, of all N finished rollouts of the step: those of groups without
+            variance included, or the loss would grow as the policy gets better.
+        reduction: a key of `REDUCTIONS`.
+        max_tokens: the most tokens that a turn may have; used by `constant` alone.
+
+    Returns:
+        One weight by rollout and turn, the same for every token of the turn.
+
+    Raises:
+        ConfigError: an unknown reduction.
+    """
+    return _chosen(REDUCTIONS, reduction, "reduction")(lengths, max_tokens)
+
+
+def _chosen(rules: Mapping[str, Rule], name: str, what: str) -> Rule:
+    if name not in rules:
+        raise ConfigError(f"There is no {what} {name!r}; choose one of {', '.join(rules)}.")
+    return rules[name]

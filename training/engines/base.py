@@ -1,0 +1,77 @@
+"""What samples from the policy: one protocol, in-process `transformers` and a vLLM server behind it.
+
+Token ids go in and come out; no engine ever sees a text. Sampling is plain: the temperature given, top-p 1, no top-k,
+no penalties, no constraint. Anything else would draw from another distribution than the one that is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a completion is drawn."""
+
+    temperature: float = 1.0
+    """0 takes the likeliest token and serves evaluation alone: its log-probabilities are those at temperature 1."""
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What was sampled, and from which policy."""
+
+    token_ids: tuple[int, ...]
+    """The end-of-turn token included where it was sampled."""
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    policy_version: int
+
+
+class Engine(Protocol):
+    """Samples completions from the newest policy it was given."""
+
+    @property
+    def version(self) -> int:
+        """The policy's version: 0 before the first update; -1 while the engine has not been given the policy."""
+
+    @property
+    def max_context(self) -> int:
+        """Most tokens of prompt and completion together."""
+
+    def admit(self) -> AbstractAsyncContextManager[None]:
+        """Held by each run while it may still ask: in deterministic mode a wave waits until all admitted runs ask."""
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
+        """One completion of a prompt.
+
+        Args:
+            prompt_ids: the whole prompt.
+            sampling: temperature and length.
+            seed: of this completion alone.
+            run: the rollout that asks; its earlier prompts and completions may still be cached.
+
+        Raises:
+            ModelUnavailable: the engine is gone, overloaded, or answered with nonsense.
+            ContextLengthExceeded: the prompt leaves no room for a reply.
+        """
+
+    async def sync(self, version: int) -> None:
+        """Sample from the trainer's current weights from now on; turns in flight end under the old version first.
+
+        Raises:
+            ModelUnavailable: the engine is gone or refused the weights.
+        """
+
+    async def figures(self) -> dict[str, float]:
+        """What it has done since it was last asked: `prompt_tokens`, `sampled_tokens`, and what else it knows."""
+
+    async def aclose(self) -> None:
+        """Free what the engine holds."""
+
+
+FinishReason = Literal["stop", "length"]

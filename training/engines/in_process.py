@@ -1,0 +1,287 @@
+"""Sampling in the trainer's own process, from the trainer's own weights: for CPUs and single GPUs.
+
+Requests of concurrent runs are gathered into *waves*. A wave computes each different prompt once (and of it only what
+no earlier turn or prompt has computed), draws all completions together, and lets each go back to its run as soon as it
+is complete. The next wave gathers what has come in meanwhile.
+
+In deterministic mode a wave starts when all admitted runs are waiting for it, and its rows are in order of their runs,
+so the same runs always meet in the same waves. Otherwise it starts as soon as no further request arrives for a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded, ModelError
+from training.engines.base import Completion, FinishReason, Sampling
+from training.engines.decoding import Draft, causal_model, draw, empty_memory, prefill
+from training.engines.memories import Memories, common_prefix
+from training.models.policy import copy_trained, twin
+
+_PATIENCE = 0.02
+"""Seconds without a new request after which a wave starts though some runs are not waiting."""
+
+_WORTH_SHARING = 32
+"""Unknown tokens that several prompts of a wave must begin with alike to have them computed once, before the rest."""
+
+
+@dataclass
+class EngineStatistics:
+    """What an engine has done since its last `reset`."""
+
+    prompt_tokens: int = 0
+    """Tokens of all prompts."""
+    computed_tokens: int = 0
+    """Prompt tokens that had to be computed; the others were known."""
+    sampled_tokens: int = 0
+    waves: int = 0
+    seconds: float = 0.0
+    """Spent in waves."""
+
+    def reset(self) -> dict[str, float]:
+        """The figures up to now, starting anew; `prompt_tokens_saved` is the share of prompt tokens that were known."""
+        figures = asdict(self)
+        figures["prompt_tokens_saved"] = 1 - self.computed_tokens / max(1, self.prompt_tokens)
+        self.__init__()  # type: ignore[misc]
+        return figures
+
+
+@dataclass(eq=False)
+class _Request:
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    seed: int
+    run: str
+    reply: asyncio.Future[Completion]
+
+
+@dataclass
+class TransformersEngine:
+    """Samples from a model that lives in this process; see `training.engines.base.Engine`.
+
+    Args:
+        model: the policy, PEFT-wrapped or not; the trainer updates it in place.
+        end_ids: tokens that end a completion.
+        max_context: most tokens of prompt and completion; default: what the model can hold.
+        max_batch: most completions drawn together.
+        max_positions: most positions of one prefill pass, padding included.
+        memory_tokens: most tokens whose keys and values are kept between turns.
+        deterministic: see above.
+        apart: whether it samples from a copy of the trained weights, which `sync` brings up to date, so that the model
+            can be trained meanwhile; frozen weights are not copied.
+    """
+
+    model: nn.Module
+    end_ids: frozenset[int]
+    max_context: int = 0
+    max_batch: int = 64
+    max_positions: int = 16384
+    memory_tokens: int = 200_000
+    deterministic: bool = False
+    apart: bool = False
+    statistics: EngineStatistics = field(default_factory=EngineStatistics)
+
+    def __post_init__(self) -> None:
+        self._copy: nn.Module | None = None
+        held = getattr(causal_model(self.model).config, "max_position_embeddings", None) or 2**31
+        self.max_context = min(self.max_context or held, held)
+        if self.max_batch < 1:
+            raise ConfigError(f"max_batch must be at least 1, got {self.max_batch}.")
+        self._version = 0
+        self._memories = Memories(self.memory_tokens)
+        self._waiting: list[_Request] = []
+        self._admitted = 0
+        self._news = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sampling")
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def version(self) -> int:
+        """How many updates the policy has seen."""
+        return self._version
+
+    @asynccontextmanager
+    async def admit(self) -> AsyncIterator[None]:
+        """Held by each run while it may still ask."""
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+            self._news.set()
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
+        """One completion; see `training.engines.base.Engine`."""
+        room = self.max_context - len(prompt_ids)
+        if room < 1:
+            raise ContextLengthExceeded(
+                f"The transcript has {len(prompt_ids)} tokens and the model's context {self.max_context}: nothing is "
+                "left for a reply. Raise max_context, or lower max_turns or max_result_chars."
+            )
+        loop = asyncio.get_running_loop()
+        sampling = Sampling(sampling.temperature, min(sampling.max_tokens, room))
+        request = _Request(tuple(prompt_ids), sampling, seed, run, loop.create_future())
+        self._waiting.append(request)
+        if self._worker is None or self._worker.done():
+            self._worker = loop.create_task(self._work())
+        self._news.set()
+        try:
+            return await request.reply
+        finally:
+            if request in self._waiting:  # cancelled before its wave
+                self._waiting.remove(request)
+
+    async def sync(self, version: int) -> None:
+        """Take note that the weights have changed: the wave in progress ends first, and nothing kept holds any more.
+
+        With `apart` nobody may change the weights while this runs.
+        """
+        async with self._busy:
+            self._memories.clear()
+            if self._copy is not None:
+                copy_trained(self.model, self._copy)
+            self._version = version
+
+    async def figures(self) -> dict[str, float]:
+        """The statistics since this was last called."""
+        return {name: float(value) for name, value in self.statistics.reset().items()}
+
+    @property
+    def _sampled(self) -> nn.Module:
+        """What is sampled from. A copy is made when it is first needed: the trainer has then placed the model."""
+        if not self.apart:
+            return self.model
+        if self._copy is None:
+            self._copy = twin(self.model).requires_grad_(False)
+        return self._copy
+
+    @property
+    def _causal(self) -> PreTrainedModel:
+        return causal_model(self._sampled)
+
+    async def aclose(self) -> None:
+        """Stop sampling and free the memories."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        self._memories.clear()
+        self._thread.shutdown(wait=True)
+
+    async def _work(self) -> None:
+        """Waves, as long as somebody waits."""
+        while self._waiting:
+            while not self._complete():
+                self._news.clear()
+                patience = None if self.deterministic else _PATIENCE
+                try:
+                    await asyncio.wait_for(self._news.wait(), patience)
+                except TimeoutError:
+                    break
+            if not self._waiting:
+                return
+            async with self._busy:
+                self._waiting.sort(key=lambda request: request.run)
+                wave, self._waiting = self._waiting[: self.max_batch], self._waiting[self.max_batch :]
+                loop = asyncio.get_running_loop()
+                try:
+                    await loop.run_in_executor(self._thread, self._wave, wave, self._version, loop)
+                except AgentFlowError as error:
+                    for request in wave:
+                        _settle(request, error)
+
+    def _complete(self) -> bool:
+        """Whether nobody else can join the next wave."""
+        return not self._waiting or len(self._waiting) >= min(self._admitted, self.max_batch)
+
+    def _wave(self, wave: Sequence[_Request], version: int, loop: asyncio.AbstractEventLoop) -> None:
+        began = time.perf_counter()
+        self.statistics.waves += 1
+        model = self._sampled
+        training = model.training
+        model.eval()
+        try:
+            self._sample(wave, version, loop)
+        except torch.OutOfMemoryError as error:
+            longest = max(len(request.prompt) for request in wave)
+            raise ConfigError(
+                f"Sampling {len(wave)} completions at once (prompts of up to {longest} tokens) ran out of memory; "
+                "lower max_batch, max_positions or memory_tokens."
+            ) from error
+        except RuntimeError as error:  # a kernel that fails, a shape that does not fit: not the agent's doing
+            raise ModelError(f"Sampling failed: {error}.") from error
+        finally:
+            model.train(training)
+            self.statistics.seconds += time.perf_counter() - began
+
+    def _sample(self, wave: Sequence[_Request], version: int, loop: asyncio.AbstractEventLoop) -> None:
+        known = self._prompts(wave)
+        drafts: dict[Draft, _Request] = {}
+        for request in wave:
+            memory, logits = known[request.prompt]
+            chosen = request.sampling
+            drafts[Draft(request.seed, chosen.temperature, chosen.max_tokens, memory, logits)] = request
+
+        def done(draft: Draft, memory: Tensor) -> None:
+            request = drafts[draft]
+            self._memories.keep(request.run, [*request.prompt, *draft.tokens[:-1]], memory)
+            self.statistics.sampled_tokens += len(draft.tokens)
+            reason: FinishReason = "stop" if draft.ended else "length"
+            reply = Completion(tuple(draft.tokens), tuple(draft.logprobs), reason, version)
+            loop.call_soon_threadsafe(_settle, request, reply)
+
+        draw(self._causal, list(drafts), self.end_ids, done)
+
+    def _prompts(self, wave: Sequence[_Request]) -> dict[tuple[int, ...], tuple[Tensor, Tensor]]:
+        """Memory and next logits of each different prompt of a wave."""
+        runs = {request.prompt: request.run for request in wave}
+        prompts = list(runs)
+        self.statistics.prompt_tokens += sum(len(request.prompt) for request in wave)
+        shared = _common(prompts)
+        new_to_it = [memory for memory, _ in self._parts(prompts, runs) if memory.shape[3] < shared - _WORTH_SHARING]
+        if len(new_to_it) > 1:
+            opening = prompts[0][:shared]
+            [(memory, _)] = self._prefill(self._parts([opening], runs))
+            self._memories.keep("", opening, memory)
+        found = self._prefill(self._parts(prompts, runs))
+        return dict(zip(prompts, found, strict=True))
+
+    def _parts(
+        self, prompts: Sequence[tuple[int, ...]], runs: dict[tuple[int, ...], str]
+    ) -> list[tuple[Tensor, Sequence[int]]]:
+        """What is known of each prompt, and what is not."""
+        parts: list[tuple[Tensor, Sequence[int]]] = []
+        for prompt in prompts:
+            memory = self._memories.longest(prompt, runs.get(prompt, ""))
+            if memory is None:
+                memory = empty_memory(self._causal)
+            parts.append((memory, prompt[memory.shape[3] :]))
+        return parts
+
+    def _prefill(self, parts: list[tuple[Tensor, Sequence[int]]]) -> list[tuple[Tensor, Tensor]]:
+        self.statistics.computed_tokens += sum(len(new) for _, new in parts)
+        return prefill(self._causal, parts, self.max_positions)
+
+
+def _common(prompts: Sequence[tuple[int, ...]]) -> int:
+    first, *others = (np.array(prompt) for prompt in prompts)
+    return min([common_prefix(first, other) for other in others], default=len(first))
+
+
+def _settle(request: _Request, outcome: Completion | AgentFlowError) -> None:
+    if request.reply.done():  # its run was cancelled meanwhile
+        return
+    if isinstance(outcome, AgentFlowError):
+        request.reply.set_exception(outcome)
+    else:
+        request.reply.set_result(outcome)

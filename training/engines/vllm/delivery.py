@@ -1,0 +1,251 @@
+"""How the policy's weights reach the vLLM servers.
+
+An adapter travels as a folder of its own for each version, under a name of its own: vLLM keys cached keys and values
+by an adapter's name and path, so an adapter that were loaded in place could meet the cache of its predecessor. All
+weights travel over NCCL, through TRL's client.
+
+Each call is made by every process of the run at the same time, since weights that are sharded over the processes have
+to be gathered by all; the first process alone speaks to the servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from graph.errors import AgentFlowError, ConfigError, DataError, ModelError, ModelUnavailable
+from training.engines.vllm.server import Served, VllmServer
+from training.run import ranks
+from training.run.checkpoints import let_others_read, why_not_written
+
+logger = logging.getLogger(__name__)
+
+
+class Delivery(Protocol):
+    """Brings a version of the policy to the servers."""
+
+    async def deliver(self, servers: Sequence[VllmServer], version: int) -> str:
+        """Every server samples from the current weights when this returns. No turn may be in flight.
+
+        Returns:
+            The model name to ask for.
+
+        Raises:
+            ConfigError: a server cannot take weights in this way.
+            ModelUnavailable: a server is out of reach.
+        """
+
+    async def again(self, server: VllmServer) -> bool:
+        """Bring the version in use to a server that has lost it; False if that cannot be done."""
+
+    async def aclose(self, servers: Sequence[VllmServer]) -> None:
+        """Take away what was left with the servers; those out of reach are skipped."""
+
+
+class AdapterDelivery:
+    """Hot-loads each version of a LoRA adapter.
+
+    Args:
+        model: the PEFT model that is trained.
+        folder: where versions are written; trainer and servers see it under this path.
+        run: names the run, so that what an interrupted process left behind is recognised.
+    """
+
+    def __init__(self, model: nn.Module, folder: Path, run: str) -> None:
+        self._model = model
+        self._folder = folder.absolute()
+        self._run = f"agentflow-{run}-"
+        self._process = uuid.uuid4().hex[:8]
+        self._current: str | None = None
+
+    async def deliver(self, servers: Sequence[VllmServer], version: int) -> str:
+        """See `Delivery`."""
+        ranks.barrier()  # nobody's turns are in flight any more
+        name = ranks.shared(f"{self._run}{self._process}-{version}")
+        weights = gathered(self._model)
+        error: AgentFlowError | None = None
+        if ranks.rank() == 0:
+            try:
+                if self._current is None:
+                    await self._clear(servers)
+                self._write(name, weights)
+                await asyncio.gather(*(server.load_adapter(name, self._folder / name) for server in servers))
+                if self._current not in (None, name):
+                    await self._drop(servers, str(self._current))
+            except AgentFlowError as found:
+                error = found
+        ranks.raise_together(error)
+        self._current = name
+        return name
+
+    async def again(self, server: VllmServer) -> bool:
+        """Load the current version again, e.g. into a server that was restarted."""
+        if self._current is None:
+            return False
+        await server.load_adapter(self._current, self._folder / self._current)
+        logger.warning("The vLLM server at %s had lost its adapter (restarted?); it was loaded again.", server.shown)
+        return True
+
+    async def aclose(self, servers: Sequence[VllmServer]) -> None:
+        """Unload the last version and remove its folder."""
+        if self._current is not None and ranks.rank() == 0:
+            await self._drop(servers, self._current)
+
+    def _write(self, name: str, weights: dict[str, Tensor]) -> None:
+        partial = self._folder / f"{name}.partial"
+        save: Any = self._model.save_pretrained
+        try:
+            save(str(partial), state_dict=weights, save_embedding_layers=False)
+            let_others_read(partial)
+            partial.replace(self._folder / name)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise DataError(
+                f"The adapter could not be written to {self._folder}: {why_not_written(error, self._folder)}."
+            ) from error
+
+    async def _clear(self, servers: Sequence[VllmServer]) -> None:
+        """Take away what an earlier process of this run left: its versions would never be asked for again."""
+        for server in servers:
+            left = [name for name in (await server.served()).adapters if name.startswith(self._run)]
+            for name in left:
+                await server.unload_adapter(name)
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                if path.name.startswith(self._run):
+                    shutil.rmtree(path, ignore_errors=True)
+
+    async def _drop(self, servers: Sequence[VllmServer], name: str) -> None:
+        for server in servers:
+            try:
+                await server.unload_adapter(name)
+            except ModelError as error:
+                logger.debug("Adapter %s was not unloaded: %s", name, error)
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+
+
+class WeightDelivery:
+    """Sends all weights over NCCL, by TRL's client for vLLM (`trl.generation.vllm_client`).
+
+    The servers run with `VLLM_SERVER_DEV_MODE=1` and `--weight-transfer-config '{"backend": "nccl"}'`.
+
+    Args:
+        model: what is trained; its parameters bear the names of the model's checkpoint.
+        device: the first process's GPU; default: where the model is when weights are first sent.
+        first_port: of the connections over which weights travel, one for each server.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device | str | None = None, first_port: int = 51216) -> None:
+        self._model = model
+        self._device = device
+        self._first_port = first_port
+        self._clients: list[Any] | None = None
+        self._base = ""
+
+    async def deliver(self, servers: Sequence[VllmServer], version: int) -> str:
+        """See `Delivery`. It blocks: the weights are sent by this thread, which holds the process groups."""
+        ranks.barrier()
+        error: AgentFlowError | None = None
+        if ranks.rank() == 0 and self._clients is None:
+            try:
+                offers = await asyncio.gather(*(server.served() for server in servers))
+                self._base = _one_name(servers, offers)
+                self._clients = [self._connected(server, place) for place, server in enumerate(servers)]
+            except AgentFlowError as found:
+                error = found
+        ranks.raise_together(error)
+        for client in self._clients or [None] * len(servers):
+            weights = self._weights()
+            try:
+                if client is not None and error is None:
+                    self._send(client, weights)
+            except Exception as found:  # noqa: BLE001 - TRL's client raises bare ones, and those of requests
+                error = ModelUnavailable(f"The policy's weights did not reach a vLLM server: {found}.")
+                error.__cause__ = found
+            for _ in weights:  # what was not sent is gathered all the same: the other processes wait for it
+                pass
+        ranks.raise_together(error)
+        return ranks.shared(self._base)
+
+    async def again(self, server: VllmServer) -> bool:
+        """A server that has lost weights cannot be told from one that has not."""
+        return False
+
+    async def aclose(self, servers: Sequence[VllmServer]) -> None:
+        """Close the connections; the servers keep the last weights."""
+        for client in self._clients or ():
+            client.close_communicator()
+        self._clients = None
+
+    def _connected(self, server: VllmServer, place: int) -> Any:
+        from trl.generation.vllm_client import VLLMClient
+
+        try:
+            client = VLLMClient(base_url=server.root.base_url, group_port=self._first_port + place)
+            client.init_communicator(device=self._device or next(self._model.parameters()).device)
+        except ImportError as error:
+            raise ConfigError(
+                f"Training all weights with engine: vllm needs vLLM beside the trainer too: {error} "
+                "(pip install 'agentflow-langgraph[train,vllm]')."
+            ) from error
+        except NotImplementedError as error:
+            raise ConfigError(
+                "Training all weights with engine: vllm needs GPUs that NCCL connects; on the CPU give a lora_rank."
+            ) from error
+        except RuntimeError as error:
+            raise ConfigError(f"{error}") from error
+        except Exception as error:  # bare ones, and those of requests
+            raise ModelUnavailable(
+                f"No connection for weights to the vLLM server at {server.shown}: {error}."
+            ) from error
+        return client
+
+    def _send(self, client: Any, weights: Iterator[tuple[str, Tensor]]) -> None:
+        described = [
+            (name, str(value.dtype).removeprefix("torch."), list(value.shape))
+            for name, value in self._model.named_parameters()
+        ]
+        with client.weight_update():
+            client.update_named_params(described, weights)
+        client.reset_prefix_cache()
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        for name, value in self._model.named_parameters():
+            yield name, whole(value)
+
+
+def whole(weight: Tensor) -> Tensor:
+    """A parameter's value, gathered where it is sharded (FSDP 2): every process must ask for it."""
+    value = weight.detach()
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def gathered(model: nn.Module) -> dict[str, Tensor]:
+    """What is trained of a model, by name, on the CPU of the first process; nothing elsewhere."""
+    found: dict[str, Tensor] = {}
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            full = whole(value)
+            if ranks.rank() == 0:
+                found[name] = full.cpu()
+    return found
+
+
+def _one_name(servers: Sequence[VllmServer], offers: Sequence[Served]) -> str:
+    names = {served.base for served in offers}
+    if len(names) > 1:
+        raise ConfigError(
+            f"The vLLM servers ({', '.join(server.shown for server in servers)}) know the model by different names: "
+            f"{', '.join(sorted(names))}; start them with one --served-model-name."
+        )
+    return names.pop()

@@ -1,0 +1,1 @@
+"""Export of what a run has trained, in Hub format and GGUF. `python -m training.export`."""

@@ -1,0 +1,70 @@
+"""Export what a run has trained: the merged model and the adapter in Hub format, with a model card, and a GGUF file.
+
+    python -m training.export RUN --out planner                   # the newest checkpoint
+    python -m training.export RUN --checkpoint 40 --out planner
+    python -m training.export RUN --out planner --gguf            # and planner-F16.gguf, for the embedded engine
+    python -m training.export RUN --out planner --gguf Q8_0 --base BASE.gguf
+
+`python -m graph "QUESTION" --planner-model ./planner` then runs the GGUF file, `vllm serve ./planner` the model beside
+it. The adapter is merged in float32. A GGUF file gets 16 or 8 bits a weight: fewer would round away what was learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from graph.errors import AgentFlowError
+from training.export.card import graph_options
+from training.export.write import _settings_of, export
+from training.run.folder import said
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    options = _parser().parse_args(argv)
+    try:
+        out = options.out or options.run / "export"
+        gguf = export(options.run, out, checkpoint=options.checkpoint, gguf=options.gguf, base=options.base)
+        sys.stdout.write(f"exported to {out}\n")
+        if gguf:
+            words = " ".join(graph_options(_settings_of(options.run)))
+            sys.stdout.write(f'use it: python -m graph "QUESTION" --planner-model {_spec(out)} {words}\n')
+    except AgentFlowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"error: {said(error, options.run)}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _spec(folder: Path) -> str:
+    """The folder as `--planner-model` takes it."""
+    return str(folder) if "/" in str(folder) else f"./{folder}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    from training.export.gguf import KINDS
+
+    parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a trained planner.")
+    parser.add_argument("run", type=Path, help="folder of a run of training.flow_grpo or training.sft")
+    parser.add_argument("--checkpoint", type=int, metavar="N", help="which checkpoint; default: the newest")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where it goes; default: RUN/export")
+    parser.add_argument(
+        "--gguf", nargs="?", const="F16", choices=KINDS, help="also a GGUF file with weights of this type (F16)"
+    )
+    parser.add_argument(
+        "--base", type=Path, metavar="FILE", help="GGUF file of the base model, if the run did not train one"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The README of an exported planner: what it was made from and how, what was measured, how to use it.
+
+Only what the run's folder really holds is told: its settings, and the figures of `metrics.jsonl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from graph.models.download import MODEL_FILES
+
+_FIGURES = {
+    "reward": "mean reward of a rollout",
+    "pass_rate": "share of rollouts with the right answer",
+    "turns": "turns of a rollout",
+    "completion_tokens": "tokens of a planner reply",
+    "rejected_turns": "share of rejected turns",
+    "entropy": "entropy of the policy, nats a token",
+    "kl": "KL to the base, nats a token",
+    "eval/pass_rate": "held-out tasks solved",
+    "eval/valid_format": "held-out runs whose replies all had the form",
+    "eval/right_tool": "held-out runs with the right tools",
+    "eval/right_input": "held-out runs with the right tools and inputs",
+    "loss": "loss",
+}
+AGENT = ("tools", "max_turns", "direct_arguments", "analyse", "verify", "answer", "agent_model")
+"""Settings of the agent that the planner was trained in."""
+
+_TOLD = (
+    "tasks", "rollouts", "role", "steps", "tasks_per_step", "group_size", "temperature", "max_tokens", "reward",
+    "estimator", "objective", "reduction", "beta", "epochs", "batch_size", "min_reward", "learning_rate", "lora_rank",
+    "lora_alpha", "lora_targets", "dtype", "seed", *AGENT,
+)  # fmt: skip
+
+
+def model_card(
+    name: str,
+    settings: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    *,
+    update: int | None,
+    files: Sequence[str],
+    licence: str | None = None,
+) -> str:
+    """A model card in Markdown with its YAML front matter.
+
+    Args:
+        name: of the exported folder.
+        settings: the run's.
+        metrics: lines of its `metrics.jsonl`, up to the exported checkpoint.
+        update: which checkpoint it is; None where that is not known.
+        files: names in the folder that are worth a word: GGUF files, `adapter`.
+        licence: of the base, as its own file names it.
+    """
+    base = base_name(str(settings["model"]))
+    supervised = settings.get("command") == "training.sft"
+    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    if "/" in base:
+        front |= {"base_model": base, "base_model_relation": "finetune"}
+    if licence:
+        front["license"] = licence
+    front["tags"] = ["agentflow", "planner", "sft" if supervised else "flow-grpo"]
+    method = (
+        "fine-tuned on the planner turns of successful rollouts (supervised)"
+        if supervised
+        else "trained inside the running agent with Flow-GRPO (arXiv 2510.05592)"
+    )
+    at = f", checkpoint {update}" if update is not None else ""
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"# {name}",
+        f"The planner of an AgentFlow agent: {base}, {method}{at}. It writes one step at a time for a team of tools, "
+        "in the form its system prompt asks for; it is not meant for chat.",
+        "## Settings\n\n| setting | value |\n| --- | --- |\n" + "\n".join(_settings(settings)),
+        _measured(metrics),
+        _use(settings, files),
+        f"## Licence\n\nThat of the base model, {base}, holds"
+        + (f": {licence}." if licence else "; add it here and as `license` above before publishing."),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def base_name(spec: str) -> str:
+    """The base model as others know it: its name on the Hub, or the name of the file or folder alone."""
+    file = Path(spec).name
+    known = next((f"{entry.repo}" for entry in MODEL_FILES.values() if entry.filename == file), None)
+    is_path = spec.endswith(".gguf") or spec.startswith(("/", ".", "~")) or spec.count("/") != 1 or Path(spec).is_dir()
+    return known or (file if is_path else spec)
+
+
+def _settings(settings: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name in _TOLD:
+        value = settings.get(name)
+        if value is None or value == "":
+            continue
+        if name in ("tasks", "rollouts"):
+            value = " + ".join(_without_folders(part.strip()) for part in str(value).split("+"))
+        shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        lines.append(f"| {name} | {shown} |")
+    return lines
+
+
+def _without_folders(spec: str) -> str:
+    """A file's name without its place on the machine that trained; names of benchmarks and of the Hub as they are."""
+    return spec if spec.startswith(("benchmark:", "hub:")) else "/".join(Path(spec).parts[-2:]).lstrip("/")
+
+
+def _measured(metrics: Sequence[Mapping[str, Any]]) -> str:
+    lines = []
+    for name, words in _FIGURES.items():
+        found = [line for line in metrics if isinstance(line.get(name), int | float)]
+        if found:
+            first, last = found[0], found[-1]
+            cells = [f"{line[name]:.4g} (update {line.get('update', '?')})" for line in (first, last)]
+            lines.append(f"| {words} | {' | '.join(cells)} |")
+    if not lines:
+        return ""
+    head = "## Measured while training\n\n| figure | first | last |\n| --- | --- | --- |\n"
+    return head + "\n".join(lines) + "\n\nFrom the run's own log; one run is no proof of a gain."
+
+
+def _use(settings: Mapping[str, Any], files: Sequence[str]) -> str:
+    options = "".join(f" {word}" for word in graph_options(settings))
+    ggufs = [file for file in files if file.endswith(".gguf")]
+    parts = ["## Use", "PATH is this folder."]
+    if ggufs:
+        parts.append(
+            "In the agent, with llama.cpp in the same process:\n\n"
+            f'```bash\npython -m graph "QUESTION" --planner-model PATH{options}\n```'
+        )
+    parts.append(
+        "Served by vLLM:\n\n```bash\nvllm serve PATH --served-model-name planner --generation-config vllm\n"
+        f'python -m graph "QUESTION" --planner-model vllm:planner@http://localhost:8000/v1{options}\n```'
+    )
+    parts.append(
+        "With transformers:\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'tokenizer = AutoTokenizer.from_pretrained("PATH")\nmodel = AutoModelForCausalLM.from_pretrained("PATH")\n```'
+    )
+    if "adapter" in files:
+        parts.append(
+            "`adapter/` holds the LoRA adapter alone, for the base model named above (PEFT, vLLM's `--enable-lora`)."
+        )
+    parts.append(
+        "It was trained with the prompts of `graph/prompts.py`; with others, or other tools, it is another planner."
+    )
+    return "\n\n".join(parts)
+
+
+def graph_options(settings: Mapping[str, Any]) -> list[str]:
+    """What `python -m graph` is given so that the planner meets what it was trained with."""
+    options = []
+    if settings.get("direct_arguments"):
+        options.append("--direct-arguments")
+    if settings.get("analyse") is False:
+        options.append("--no-analysis")
+    for name in ("verify", "answer"):
+        if settings.get(name) not in (None, "model"):
+            options += [f"--{name}", str(settings[name])]
+    if settings.get("tools"):
+        options += ["--tools", ",".join(settings["tools"])]
+    if settings.get("max_turns"):
+        options += ["--max-turns", str(settings["max_turns"])]
+    return options

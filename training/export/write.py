@@ -1,0 +1,168 @@
+"""Writes the folder of an export: merged model, adapter, GGUF file and model card, atomically."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from graph.errors import ConfigError
+from training.export.card import AGENT, base_name, model_card
+from training.run import checkpoints
+from training.run.folder import SETTINGS, read_settings
+from training.run.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def export(
+    run: Path, out: Path, *, checkpoint: int | None = None, gguf: str | None = None, base: Path | None = None
+) -> Path | None:
+    """Writes a folder with the trained model; it is whole or not there.
+
+    Args:
+        run: a run's folder.
+        out: the folder to make.
+        checkpoint: which one; None takes the newest.
+        gguf: a type of `gguf_file.KINDS`, to add a GGUF file.
+        base: the base model's GGUF file; None: the one that was trained.
+
+    Returns:
+        The GGUF file, if one was asked for.
+
+    Raises:
+        ConfigError, DataError: there is no such run, checkpoint or base; or `out` is taken.
+        OSError: the disk is full.
+    """
+    settings = _settings_of(run)
+    weights = checkpoints.weights_of(run, checkpoint)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already; remove it or choose another --out.")
+    if gguf:
+        base = base or _own_base(settings)
+    from training.models.policy import load_trained, quiet
+
+    quiet()
+    staged = out.with_name(f"{out.name}.{os.getpid()}.staging")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    try:
+        with _progress() as told:
+            model, tokenizer = load_trained(str(settings["model"]), weights, str(settings["dtype"]))
+            merged = merge(model)
+            if gguf and base:
+                _add_gguf(merged, base, staged / f"{out.name}-{gguf}.gguf", gguf, told)
+            merged = merged.to(_dtype(settings))
+            merged.save_pretrained(staged)
+            tokenizer.save_pretrained(staged)
+        _add_adapter(weights, staged, settings)
+        _add_card(staged, out.name, run, weights, settings, base)
+        checkpoints.let_others_read(staged)
+        if out.exists():
+            out.rmdir()
+        staged.rename(out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return out / f"{out.name}-{gguf}.gguf" if gguf else None
+
+
+def _settings_of(run: Path) -> dict[str, Any]:
+    """A run's settings; of a supervised one with those of the agent whose rollouts it learned from."""
+    settings = read_settings(run)
+    source = Path(str(settings.get("rollouts", "")).split("+")[0].strip()).expanduser()
+    if "rollouts" not in settings or not (source / SETTINGS).is_file():
+        return settings
+    agent = read_settings(source)
+    return {**{name: agent[name] for name in AGENT if name in agent}, **settings}
+
+
+def merge(model: nn.Module) -> PreTrainedModel:
+    """The language model in float32, with its adapter added to its weights.
+
+    In bfloat16 the sum would be rounded to 8 bits, of which a small change leaves little.
+    """
+    import torch
+    from peft import PeftModel
+
+    with torch.no_grad():
+        model = model.float().eval()
+        if isinstance(model, PeftModel):
+            model = model.merge_and_unload()
+    return cast("PreTrainedModel", model)
+
+
+def _dtype(settings: Mapping[str, Any]) -> Any:
+    import torch
+
+    return getattr(torch, str(settings["dtype"]))
+
+
+def _own_base(settings: Mapping[str, Any]) -> Path:
+    model = str(settings["model"])
+    if not model.endswith(".gguf"):
+        raise ConfigError(
+            f"--gguf takes the tokenizer and the settings from a GGUF file of {base_name(model)}; name one with --base."
+        )
+    return Path(model).expanduser()
+
+
+def _add_gguf(model: PreTrainedModel, base: Path, out: Path, kind: str, told: Callable[[str, int, int], None]) -> None:
+    from training.export.gguf import KINDS, write_gguf
+
+    chosen = next(known for known in KINDS if known == kind)
+    write_gguf(model, base, out, chosen, told=lambda done, total: told(out.name, done, total))
+
+
+def _add_adapter(weights: Path, staged: Path, settings: Mapping[str, Any]) -> None:
+    """The adapter as PEFT and vLLM read it, its base named as others know it."""
+    if not (weights / ADAPTER_FILES[0]).is_file():
+        return
+    import json
+
+    folder = staged / "adapter"
+    folder.mkdir()
+    shutil.copyfile(weights / ADAPTER_FILES[1], folder / ADAPTER_FILES[1])
+    known = json.loads((weights / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
+    known["base_model_name_or_path"] = base_name(str(settings["model"]))
+    (folder / ADAPTER_FILES[0]).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+
+
+def _add_card(
+    staged: Path, name: str, run: Path, weights: Path, settings: Mapping[str, Any], base: Path | None
+) -> None:
+    update = checkpoints.update_of(weights) if weights.name.startswith("checkpoint-") else None
+    metrics = read_metrics(run / "metrics.jsonl") if (run / "metrics.jsonl").is_file() else []
+    if update is not None:
+        metrics = [line for line in metrics if line.get("update", 0) <= update]
+    files = [path.name for path in staged.iterdir()]
+    card = model_card(name, settings, metrics, update=update, files=files, licence=_licence(base))
+    (staged / "README.md").write_text(card, encoding="utf-8")
+
+
+def _licence(base: Path | None) -> str | None:
+    """What the base model's own file says."""
+    if base is None:
+        return None
+    from gguf import GGUFReader
+
+    field = GGUFReader(base).fields.get("general.license")
+    return str(field.contents()) if field is not None else None
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("merging the adapter", total=None)
+        yield lambda words, done, total: bar.update(task, description=words, completed=done, total=total)

@@ -1,0 +1,274 @@
+"""Puts a run together: from a configuration to a trainer with its model, engine, agent, rewards and tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import inspect
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from evals.benchmarks.loading import sample
+from evals.task import Task
+from graph.errors import ConfigError
+from training.engines.base import Engine, Sampling
+from training.flow_grpo.config import FlowGRPOConfig
+from training.rollouts.agents import Agent, GraphAgent
+from training.rollouts.chat_tokens import ChatTokens
+from training.rollouts.collector import Collector, CollectorSettings
+from training.rollouts.policy_chat import PolicyChat
+from training.rollouts.replayed import Replayed
+from training.rollouts.rewards import make_reward
+from training.rollouts.store import RolloutStore
+from training.rollouts.tasks import Schedule, load_tasks
+from training.run import ranks
+from training.run.folder import ADAPTERS, ROLLOUTS, VALIDATIONS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from training.flow_grpo.progress import Progress
+    from training.flow_grpo.trainer import FlowGRPOTrainer
+
+
+def make_trainer(
+    config: FlowGRPOConfig,
+    *,
+    progress: Progress | None = None,
+    engine: Engine | None = None,
+    agent: Agent | None = None,
+) -> tuple[FlowGRPOTrainer, RolloutStore]:
+    """A trainer that is ready to run, and where its rollouts go.
+
+    Args:
+        config: the run's settings.
+        progress: who is told how it goes.
+        engine: what samples, in place of the one the settings name.
+        agent: what is run, in place of the one the settings name.
+
+    Raises:
+        ConfigError, DataError: a setting names something that cannot be had.
+    """
+    _refuse_unknown(config)
+    if engine is None:
+        ranks.refuse_unsuited_sharding(config.engine)
+    tasks = load_tasks(config.tasks)
+    held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
+    _refuse_overlap(tasks, held_out, config)
+    replayed = _replayed(config)
+    agent = agent or _agent(config, asks=replayed is None or bool(held_out))
+    from training.flow_grpo.steps import Parts
+    from training.flow_grpo.trainer import FlowGRPOTrainer
+    from training.models.policy import load_policy, with_adapter
+
+    base, tokenizer = load_policy(config.model, config.dtype)
+    chat = ChatTokens(tokenizer, _end_ids(base))
+    model: nn.Module = base
+    reference: nn.Module | None = None
+    if config.lora_rank:
+        model = with_adapter(
+            base, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets, seed=config.seed
+        )
+    elif config.beta:
+        reference, _ = load_policy(config.model, config.dtype)
+    engine = engine or _engine(config, model, chat)
+    out = Path(config.out)
+    store = RolloutStore(out / ROLLOUTS)
+    if replayed is not None:
+        replayed.refuse_other_tokens(len(tokenizer))
+    schedule = replayed or Schedule(tasks, config.tasks_per_step, config.seed)
+    training = Sampling(config.temperature, config.max_tokens)
+    validating = Sampling(config.validation_temperature, config.max_tokens)
+    parts = Parts(
+        engine=engine,
+        collector=replayed or _collector(config, agent, engine, chat, training, config.group_size, store),
+        schedule=schedule,
+        validator=_collector(config, agent, engine, chat, validating, 1, RolloutStore(out / VALIDATIONS)),
+        validation=held_out,
+        reference=reference,
+        progress=progress,
+    )
+    return FlowGRPOTrainer(model, config, parts, tokenizer), store
+
+
+def make_validator(
+    config: FlowGRPOConfig, weights: Path | None, *, samples: int = 1
+) -> tuple[Collector, Engine, RolloutStore, list[Task]]:
+    """What measures a policy on the held-out tasks: a collector, its engine, where rollouts go, and the tasks.
+
+    It samples in this process whatever the settings' engine is.
+
+    Args:
+        config: the settings; the rollouts go to its `out`.
+        weights: what training made of the policy; None measures it as it was.
+        samples: runs of each task.
+
+    Raises:
+        ConfigError, DataError: a setting names something that cannot be had.
+    """
+    if config.validation is None:
+        raise ConfigError("The setting `validation` is missing: held-out tasks to measure the policy on.")
+    tasks = sample(load_tasks(config.validation), config.validation_limit, config.seed)
+    agent = _agent(config, asks=True)
+    from training.models.policy import load_trained, quiet
+    from training.update.logprobs import attach_scoring
+
+    quiet()
+    model, tokenizer = load_trained(config.model, weights, config.dtype)
+    attach_scoring(model)  # its attention is the one that sampled in training
+    chat = ChatTokens(tokenizer, _end_ids(model))
+    config = replace(config, engine="transformers", vllm_url=None)
+    engine = _engine(config, model, chat)
+    store = RolloutStore(Path(config.out) / ROLLOUTS)
+    sampling = Sampling(config.validation_temperature, config.max_tokens)
+    return _collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
+
+
+def _refuse_unknown(config: FlowGRPOConfig) -> None:
+    """Names that only transformers knows are checked before anything is loaded."""
+    from transformers import SchedulerType
+    from transformers.integrations.integration_utils import (
+        INTEGRATION_TO_CALLBACK,
+        get_available_reporting_integrations,
+    )
+
+    schedules = [item.value for item in SchedulerType]
+    if config.lr_scheduler not in schedules:
+        raise ConfigError(f"There is no lr_scheduler {config.lr_scheduler!r}; choose one of {', '.join(schedules)}.")
+    installed = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
+    for name in config.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ConfigError(f"report_to names {name!r}, which is not known; choose from {known}.")
+        if name not in installed:
+            raise ConfigError(f"report_to names {name!r}, whose package is not installed; run `pip install {name}`.")
+
+
+def _replayed(config: FlowGRPOConfig) -> Replayed | None:
+    if config.replay is None:
+        return None
+    replayed = Replayed(Path(config.replay))
+    if replayed.steps < config.steps:
+        raise ConfigError(f"{config.replay} holds {replayed.steps} steps of rollouts, not {config.steps}; set steps.")
+    return replayed
+
+
+def _collector(
+    config: FlowGRPOConfig,
+    agent: Agent,
+    engine: Engine,
+    chat: ChatTokens,
+    sampling: Sampling,
+    group_size: int,
+    store: RolloutStore,
+) -> Collector:
+    def make_policy(run: str, seed: int) -> PolicyChat:
+        return PolicyChat(engine=engine, chat=chat, sampling=sampling, run=run, seed=seed)
+
+    reward = make_reward(
+        config.reward,
+        format_weight=config.format_weight,
+        length_weight=config.length_weight,
+        max_tokens=config.max_tokens,
+        cache=Path(config.out) / "judged",
+    )
+    settings = CollectorSettings(
+        group_size=group_size,
+        concurrency=config.concurrency,
+        attempts=config.attempts,
+        tail_fraction=config.tail_fraction if group_size > 1 else None,  # a validation is of all its tasks
+        tail_seconds=config.tail_seconds,
+    )
+    return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
+
+
+def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
+    """The agent that the settings name; if it will be run, what it needs is asked for at once."""
+    if config.agent is None:
+        own = GraphAgent(config.context, role=config.role)
+        if asks:
+            asyncio.run(own.preflight())
+        return own
+    module, _, attribute = config.agent.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        made = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"The agent {config.agent!r} cannot be imported: {error}.") from error
+    if callable(made):
+        try:
+            inspect.signature(made).bind(config)
+        except TypeError:
+            raise ConfigError(f"The agent {config.agent!r} must be a function of one argument, the settings.") from None
+    agent: Agent = made(config) if callable(made) else made
+    if asks and isinstance(agent, GraphAgent):
+        asyncio.run(agent.preflight())
+    if not all(hasattr(agent, name) for name in ("prepare", "run", "turns")):
+        raise ConfigError(
+            f"{config.agent!r} makes a {type(agent).__name__}; see training.rollouts.agents.Agent for what it needs."
+        )
+    return agent
+
+
+def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+    if config.engine == "vllm":
+        return _vllm_engine(config, model, chat)
+    from training.engines.in_process import TransformersEngine
+
+    return TransformersEngine(
+        model,
+        chat.end_ids,
+        max_context=config.max_context,
+        max_batch=config.max_batch,
+        memory_tokens=config.memory_tokens,
+        deterministic=config.deterministic,
+        apart=config.overlap,
+    )
+
+
+def _vllm_engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+    from training.engines.vllm.delivery import AdapterDelivery, Delivery, WeightDelivery
+    from training.engines.vllm.engine import VllmEngine, server_urls
+    from training.engines.vllm.probe import Probe
+    from training.update.logprobs import completion_logprobs
+
+    assert config.vllm_url is not None
+    folder = Path(config.vllm_adapters or Path(config.out) / ADAPTERS)
+    run = hashlib.sha256(f"{platform.node()}:{Path(config.out).absolute()}".encode()).hexdigest()[:8]
+    delivery: Delivery = AdapterDelivery(model, folder, run) if config.lora_rank else WeightDelivery(model)
+    prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
+    key = os.environ.get("AGENTFLOW_API_KEY")
+    return VllmEngine(
+        server_urls(config.vllm_url),
+        delivery,
+        chat.end_ids,
+        max_context=config.max_context,
+        probe=Probe(config.model, prompt, config.temperature, partial(completion_logprobs, model)),
+        api_key=SecretStr(key) if key else None,
+    )
+
+
+def _end_ids(model: Any) -> Sequence[int]:
+    """The ids that the model's own generation settings end a reply with."""
+    known = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return () if known is None else (known,) if isinstance(known, int) else tuple(known)
+
+
+def _refuse_overlap(tasks: Sequence[Any], held_out: Sequence[Any], config: FlowGRPOConfig) -> None:
+    """Training on held-out questions would make the validation worthless."""
+    shared = {task.prompt for task in tasks} & {task.prompt for task in held_out}
+    if shared:
+        raise ConfigError(
+            f"{len(shared)} of the {len(held_out)} held-out tasks of {config.validation} are also in {config.tasks}, "
+            f"e.g. {min(shared)[:80]!r}; keep them apart."
+        )

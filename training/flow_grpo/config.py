@@ -1,0 +1,211 @@
+"""Everything that a training run can be told: one flat, typed, frozen object, made from a YAML file and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from graph.context import Context
+from graph.errors import ConfigError
+from training.algo.credit import ESTIMATORS, REDUCTIONS
+from training.algo.objectives import ObjectiveSettings
+from training.run.settings import (
+    AboveZero,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    check_types,
+    load_settings,
+    option,
+    plain_values,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowGRPOConfig:
+    """Settings of one run of Flow-GRPO.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range, or two do not go together.
+    """
+
+    # What is trained
+    model: str = option("The policy: a folder, a Hub name, or a GGUF file (dequantised for training).")
+    out: str = option("Folder of the run: checkpoints, rollouts, metrics.")
+    tasks: str = option("What it trains on: a file, `benchmark:NAME`, or `hub:REPO/PATH`.")
+    role: str = option("The role of the graph that is trained.", "planner")
+    agent: str | None = option("Import path of a function that makes your own agent; default: our graph.", None)
+    dtype: Literal["float32", "bfloat16"] = option("Type of the policy's frozen weights.", "bfloat16")
+    lora_rank: Count = option("Rank of the LoRA adapter; 0 trains all weights.", 16)
+    lora_alpha: Positive = option("Scale of the adapter is lora_alpha / lora_rank.", 32)
+    lora_targets: str = option(
+        "Modules that get an adapter, by name and separated by commas, or `all-linear`.", "all-linear"
+    )
+    gradient_checkpointing: bool = option("Whether activations are computed again to save memory.", False)
+
+    # The agent around it (see graph.Context)
+    agent_model: str | None = option("Model spec of the frozen roles.", None)
+    analyst: str | None = option("Model of the analyst, if not agent_model.", None)
+    executor: str | None = option("Model of the executor, if not agent_model.", None)
+    verifier: str | None = option("Model of the verifier, if not agent_model.", None)
+    generator: str | None = option("Model of the generator, if not agent_model.", None)
+    tools: tuple[str, ...] | None = option("Tools the planner may choose from, by name or import path.", None)
+    corpus: str | None = option("File or folder that `local_search` searches.", None)
+    max_turns: Positive = option("Turns of a run.", 5)
+    max_seconds: AboveZero = option("Seconds of work of a run.", 300.0)
+    max_result_chars: Positive = option("Longest tool result that is kept.", 2000)
+    analyse: bool = option("Whether the question is analysed, once a group.", True)
+    direct_arguments: bool = option("Whether the planner writes the input of simple tools.", False)
+    verify: Literal["model", "rules"] = option("Who judges each turn.", "model")
+    answer: Literal["model", "last_result"] = option("Who writes the answer.", "model")
+
+    # Rollouts
+    steps: Positive = option("Steps: rollouts, then updates.", 100)
+    tasks_per_step: Positive = option("Tasks of a step.", 8)
+    group_size: Annotated[int, Field(ge=2)] = option("G: runs of each task.", 8)
+    replay: str | None = option("Folder of stored rollouts to train on, step by step, in place of new ones.", None)
+    concurrency: Positive | None = option("Runs at once; default: all of a step.", None)
+    temperature: AboveZero = option("Of the policy's sampling.", 1.0)
+    max_tokens: Positive = option("Most tokens of one of the policy's replies.", 512)
+    refill: Count = option("Further rounds of tasks in place of groups without variance (DAPO).", 0)
+    attempts: Positive = option("Tries of a run while its surroundings fail.", 3)
+    tail_fraction: Share | None = option(
+        "Share of a step's runs after whose end the others are hurried (training.rollouts.tail); null: never.", None
+    )
+    tail_seconds: AboveZero = option("Seconds that these then have, and again as many before they are cut off.", 60.0)
+    overlap: bool = option(
+        "Whether a step is rolled out, with the policy before it, while the last one updates.", False
+    )
+    seed: Count = option("Of everything that is drawn.", 0)
+    deterministic: bool = option("Whether a run can be repeated to the bit on one machine (CPU).", False)
+
+    # Reward
+    reward: str = option("`scorer`, `partial`, `judge:SPEC`, or the import path of a function.", "scorer")
+    format_weight: NotNegative = option("Added times the share of readable plans.", 0.0)
+    length_weight: NotNegative = option("Subtracted times the mean share of max_tokens used.", 0.0)
+
+    # Objective
+    estimator: str = option(f"Of advantages: {', '.join(ESTIMATORS)}.", "grpo")
+    reduction: str = option(f"Of the loss: {', '.join(REDUCTIONS)}.", "flow")
+    objective: str = option("ppo, gspo or cispo.", "ppo")
+    clip_low: NotNegative | None = option("Lower clip; default: the objective's usual value.", None)
+    clip_high: NotNegative | None = option("Upper clip.", None)
+    beta: NotNegative = option("Weight of the KL to the reference.", 0.001)
+    tis_cap: AboveZero | None = option("Cap of the importance weight of trainer to sampler; null: none.", 2.0)
+    updates_per_step: Positive = option("Updates with the same rollouts.", 1)
+
+    # Update
+    learning_rate: AboveZero = option("Peak learning rate.", 1e-6)
+    lr_scheduler: str = option("Schedule, as in transformers' TrainingArguments.", "constant")
+    warmup_steps: Count = option("Steps over which the learning rate rises.", 0)
+    weight_decay: NotNegative = option("Of AdamW.", 0.0)
+    max_grad_norm: AboveZero = option("Gradients are scaled down to this norm.", 1.0)
+    packing: Literal["auto", "off"] = option("`auto`: by prefix tree where the model allows it.", "auto")
+    token_budget: Positive = option("Tokens of one forward and backward pass.", 8192)
+
+    # Engine
+    engine: Literal["transformers", "vllm"] = option("What samples: this process, or a vLLM server.", "transformers")
+    vllm_url: str | None = option("Address of the vLLM server, e.g. http://localhost:8000/v1; several by commas.", None)
+    vllm_adapters: str | None = option(
+        "Folder for adapter versions, which trainer and vLLM servers see under this path; default: in `out`.", None
+    )
+    max_context: Positive = option("Most tokens of a transcript.", 8192)
+    max_batch: Positive = option("Most completions drawn together (transformers).", 64)
+    memory_tokens: Positive = option("Tokens whose keys and values are kept between turns (transformers).", 200_000)
+
+    # Validation, checkpoints, logs
+    validation: str | None = option("Held-out tasks, in the form of `tasks`.", None)
+    validation_every: Count = option("Steps between validations; 0: none.", 0)
+    validation_limit: Positive | None = option("Tasks of a validation, drawn by seed.", None)
+    validation_temperature: NotNegative = option("0 takes the likeliest tokens.", 0.0)
+    save_every: Positive = option("Steps between checkpoints: what is done since the last one is done again.", 1)
+    keep: Positive = option("Checkpoints that are kept.", 3)
+    report_to: tuple[str, ...] = option("tensorboard, wandb, trackio, ...", ())
+
+    def __post_init__(self) -> None:
+        check_types(self, lists=("tools", "report_to"))
+        self._check()
+
+    def _check(self) -> None:
+        for name, known in (("estimator", ESTIMATORS), ("reduction", REDUCTIONS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"The setting `{name}` is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+        self.objective_settings, self.context  # noqa: B018 - both check what they are made of
+        problems = {
+            "engine: vllm needs vllm_url, the address of the server": self.engine == "vllm" and not self.vllm_url,
+            "vllm_url is given, but engine is not vllm": self.engine != "vllm" and bool(self.vllm_url),
+            "deterministic needs engine: transformers": self.deterministic and self.engine != "transformers",
+            "deterministic needs concurrency to be left unset": self.deterministic and self.concurrency is not None,
+            "deterministic needs tail_fraction to be left unset: the clock would decide": (
+                self.deterministic and self.tail_fraction is not None
+            ),
+            "deterministic cannot be kept with overlap: after a resume the first step would have another policy": (
+                self.deterministic and self.overlap
+            ),
+            "replay makes no rollouts that could overlap with updates": bool(self.replay) and self.overlap,
+            "validation_every needs validation, the held-out tasks": bool(self.validation_every)
+            and not self.validation,
+            "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
+            "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
+            "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
+            "with lora_rank 0 the servers of vllm_url change at every step; the frozen roles need another server": (
+                self.engine == "vllm" and not self.lora_rank and self._frozen_roles_share_the_policys_server()
+            ),
+            "vllm_adapters is the folder of adapter versions, which engine: vllm with a lora_rank alone has": (
+                bool(self.vllm_adapters) and not (self.engine == "vllm" and self.lora_rank)
+            ),
+        }
+        found = next((problem for problem, is_there in problems.items() if is_there), None)
+        if found:
+            raise ConfigError(f"The settings do not go together: {found}.")
+
+    def _frozen_roles_share_the_policys_server(self) -> bool:
+        served = {url.strip().rstrip("/").removesuffix("/v1") for url in (self.vllm_url or "").split(",")}
+        specs = (self.agent_model, self.analyst, self.executor, self.verifier, self.generator)
+        return any(spec and spec.partition("@")[2].rstrip("/").removesuffix("/v1") in served for spec in specs)
+
+    @property
+    def objective_settings(self) -> ObjectiveSettings:
+        """The loss."""
+        return ObjectiveSettings(self.objective, self.clip_low, self.clip_high, self.beta, self.tis_cap)
+
+    @property
+    def context(self) -> Context:
+        """The graph's settings."""
+        names = ("analyst", "executor", "verifier", "generator", "tools", "corpus", "max_turns", "max_seconds",
+                 "max_result_chars", "analyse", "direct_arguments", "verify", "answer")  # fmt: skip
+        return Context(model=self.agent_model, **{name: getattr(self, name) for name in names})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML."""
+        return plain_values(self)
+
+
+GROUPS = {
+    "model": "What is trained",
+    "agent_model": "The agent around it",
+    "steps": "Rollouts",
+    "reward": "Reward",
+    "estimator": "Objective",
+    "learning_rate": "Update",
+    "engine": "Engine",
+    "validation": "Validation, checkpoints, logs",
+}
+"""Headings of the settings, by the first setting under each."""
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FlowGRPOConfig:
+    """The configuration of a run of Flow-GRPO; see `load_settings`."""
+    return load_settings(FlowGRPOConfig, path, overrides)
+
+
+MAY_CHANGE = frozenset(
+    {"steps", "keep", "save_every", "report_to", "max_batch", "memory_tokens", "token_budget", "validation_every",
+     "vllm_url", "vllm_adapters", "concurrency", "attempts"}
+)  # fmt: skip
+"""Settings that a resumed run may be given anew; any other would make it another run."""

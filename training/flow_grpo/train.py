@@ -1,0 +1,52 @@
+"""Runs the training that a configuration describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graph.errors import ConfigError
+from training.flow_grpo.config import MAY_CHANGE, FlowGRPOConfig
+from training.flow_grpo.progress import ConsoleProgress
+from training.run.folder import claim, held
+
+
+def train(config: FlowGRPOConfig) -> None:
+    """Runs the training that a configuration describes, from its last checkpoint.
+
+    Raises:
+        AgentFlowError: what ended it, in one sentence.
+        OSError: the disk is full.
+    """
+    from training.flow_grpo.build import make_trainer
+    from training.models.policy import quiet
+    from training.run import ranks
+
+    quiet()
+    folder = Path(config.out)
+    # Another number of steps would change a schedule that ends with them.
+    fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
+    claim(folder, config.as_dict(), may_change=MAY_CHANGE - fixed)
+    progress = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
+    with held(folder):
+        trainer, store = make_trainer(config, progress=progress)
+        with progress:
+            try:
+                trainer.train_from_last_checkpoint(store)
+                trainer.save_final()
+            except (MemoryError, RuntimeError) as error:
+                if not _is_about_memory(error):
+                    raise
+                raise ConfigError(
+                    f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, "
+                    "or turn gradient_checkpointing on. The same command goes on from the last checkpoint."
+                ) from error
+            finally:
+                trainer.close()
+    ranks.leave()
+
+
+def _is_about_memory(error: Exception) -> bool:
+    """torch has a class of its own for the memory of GPUs, and a plain RuntimeError for that of the machine."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

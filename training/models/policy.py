@@ -1,0 +1,158 @@
+"""The model that is trained: loaded from a folder, the Hub or a GGUF file, with or without an adapter."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from graph.errors import ConfigError
+from training.models.allocator import keep_freed_memory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ADAPTER = "adapter_config.json"
+"""The file by which a folder shows that it holds an adapter."""
+
+
+def quiet() -> None:
+    """No progress bars of transformers' own where nobody watches: a log would be full of them."""
+    import transformers
+
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer.
+
+    Args:
+        spec: a folder in Hub format, a name on the Hub, or the path of a GGUF file, which is dequantised.
+        dtype: of its weights, a torch name.
+
+    Raises:
+        ConfigError: there is no such model, or it cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+    with _explained(spec):
+        place, options = _place(spec)
+        if "gguf_file" in options:  # left packed it would be slow, and could be neither merged nor saved
+            options["quantization_config"] = GgufConfig(dequantize=True)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
+    return model, load_tokenizer(spec)
+
+
+def load_trained(spec: str, weights: Path | None, dtype: str = "bfloat16") -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    """A policy as training has left it, and its tokenizer.
+
+    Args:
+        spec: what was trained; see `load_policy`.
+        weights: a folder with an adapter, or with all weights; None: nothing was trained yet.
+        dtype: of the weights that are not an adapter's.
+
+    Raises:
+        ConfigError: the weights cannot be loaded, or the adapter does not fit the model.
+    """
+    if weights is None:
+        return load_policy(spec, dtype)
+    if not (weights / ADAPTER).is_file():
+        model, _ = load_policy(str(weights), dtype)
+        return model, load_tokenizer(spec)
+    from peft import PeftModel
+
+    base, tokenizer = load_policy(spec, dtype)
+    with _explained(str(weights)):
+        try:
+            return PeftModel.from_pretrained(base, str(weights)), tokenizer
+        except RuntimeError as error:  # shapes that differ
+            raise ConfigError(
+                f"The adapter {weights} does not fit the model {spec!r}; was it trained on it?"
+            ) from error
+
+
+def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; see `load_policy`."""
+    from transformers import AutoTokenizer
+
+    with _explained(spec):
+        place, options = _place(spec)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **options)
+    return tokenizer
+
+
+def _place(spec: str) -> tuple[str, dict[str, Any]]:
+    """What transformers' `from_pretrained` is given."""
+    if not spec.endswith(".gguf"):
+        return spec, {}
+    path = Path(spec).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"There is no GGUF file at {spec}; check `model`.")
+    return str(path.parent), {"gguf_file": path.name}
+
+
+@contextmanager
+def _explained(spec: str) -> Iterator[None]:
+    """Turns what a model's loading can raise into one sentence."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ImportError as error:
+        raise ConfigError(f"Loading {spec} needs a package that is not installed: {error}.") from error
+    except (OSError, ValueError, KeyError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"The model {spec!r} cannot be loaded: {said}") from error
+
+
+def with_adapter(model: PreTrainedModel, *, rank: int, alpha: int, targets: str, seed: int) -> nn.Module:
+    """The model with a new LoRA adapter, its own weights frozen.
+
+    The adapter's random half is drawn from the seed alone.
+
+    Raises:
+        ConfigError: the model has no such modules.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    chosen: Any = targets if targets == "all-linear" else [name.strip() for name in targets.split(",")]
+    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=chosen, lora_dropout=0.0, task_type="CAUSAL_LM")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(model, settings)
+        except ValueError as error:
+            raise ConfigError(f"lora_targets {targets!r} does not fit this model: {error}") from error
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A second model with the same frozen weights (the very tensors, no copy) and a copy of those that are trained.
+
+    Its modules are its own: what is switched on one (training mode, checkpointing, hooks) does not reach the other.
+    """
+    frozen: list[torch.Tensor] = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    held: list[torch.Tensor] = [*frozen, *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in held})
+
+
+def copy_trained(source: nn.Module, target: nn.Module) -> None:
+    """Gives a model's `twin` the values of the trained weights."""
+    with torch.no_grad():
+        for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
+            if theirs.requires_grad:
+                mine.copy_(theirs)
+
+
+def without_adapter(model: nn.Module) -> AbstractContextManager[Any]:
+    """Inside, a PEFT model computes as if it had no adapter; any other model as ever."""
+    disable = getattr(model, "disable_adapter", None)
+    return disable() if disable is not None else nullcontext()

@@ -1,0 +1,1 @@
+"""The plan of a run: memory of each GPU, tokens and seconds of a step. `python -m training.plan`."""

@@ -1,0 +1,103 @@
+"""What a run would need and take, before it is begun: memory of each GPU, tokens and seconds of a step by phase.
+
+    python -m training.plan --config training/recipes/one_gpu.yaml --gpus 1 [--gpu H100] [--rates speed.json | RUN]
+    python -m training.plan --config runs/mine/config.yaml --gpus 1 --run runs/mine
+
+Rates come from `--rates`: a report of `python -m training.speed --phases --json`, or the folder of a run that was
+measured. Without it they are guessed from the data sheet of `--gpu`, at a share of its peak that is stated. `--run`
+holds the plan against a run: without `--rates` its first half of steps gives the rates and the lengths, and the error
+is that of the second half. Validation and checkpoints are in no figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from graph.errors import AgentFlowError, ConfigError
+from training.flow_grpo.config import load_config
+from training.models.flops import ACCELERATORS
+from training.plan.estimate import _NOT_PLANNED, GIB, Request, plan
+
+
+def text(made: dict[str, Any]) -> str:
+    """The plan for people."""
+    memory = made["trainer_memory_bytes"]
+    lines = [
+        f"{made['model']}: {made['weights'] / 1e9:.2f} billion weights; {made['gpus']} x {made['gpu']}, "
+        f"{made['trainers']} train, {made['samplers']} sample",
+        f"rates: {made['rates']['source']}",
+        "",
+        "memory of a GPU that trains, GiB",
+    ]
+    lines += [
+        f"  {name.replace('_', ' '):22}{memory[name] / GIB:9.2f}" for name in memory if memory[name] and name != "of"
+    ]
+    lines.append(f"  {'of':22}{memory['of'] / GIB:9.2f}   {'fits' if made['fits'] else 'DOES NOT FIT'}")
+    served = made.get("server_memory_bytes")
+    if served:
+        lines += [
+            "memory of a GPU that serves, GiB",
+            f"  {'weights':22}{served['weights'] / GIB:9.2f}",
+            f"  {'KV cache':22}{served['kv_cache'] / GIB:9.2f}   {served['kv_tokens']:,.0f} tokens; the step's open "
+            f"transcripts hold {served['wanted_tokens']:,.0f}",
+        ]
+    lines.append("tokens of a step")
+    lines += [f"  {name.replace('_', ' '):22}{value:12,.0f}" for name, value in made["tokens"].items() if value]
+    lines.append("seconds of a step")
+    lines += [f"  {name:22}{value:9.2f}" for name, value in made["seconds"].items() if value]
+    compared = made.get("compared_with_run")
+    if compared:
+        lines.append(f"held against {compared['steps']} measured steps")
+        for name in ("rollout", "update", "step"):
+            found = compared[name]
+            seconds = f"{found['planned']:9.2f} planned {found['measured']:9.2f} measured"
+            errors = f"error {found['error']:+.0%}; {found['error_of_rates']:+.0%} at these steps' tokens"
+            lines.append(f"  {name:22}{seconds}, {errors}")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.plan",
+        description="Memory, tokens and seconds of a training run before it is begun.",
+        epilog="Settings of the run can follow as --setting value, as for training.flow_grpo.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
+    parser.add_argument("--gpus", type=int, required=True, metavar="N")
+    parser.add_argument("--gpu", default=Request.gpu, help=f"one of {', '.join(ACCELERATORS)} (default %(default)s)")
+    parser.add_argument("--serving", type=int, metavar="N", help="GPUs that serve the policy with vLLM (default: half)")
+    parser.add_argument("--shard", action="store_true", help="trainers share weights and optimizer (FSDP, ZeRO-3)")
+    parser.add_argument("--shape", help="shape of a model that cannot be looked up here (training.models.shapes)")
+    parser.add_argument("--prompt", type=int, default=Request.prompt, help="tokens of the first prompt")
+    parser.add_argument("--completion", type=int, help="tokens of a reply (default: 150, or max_tokens if less)")
+    parser.add_argument("--observation", type=int, default=Request.observation, help="tokens between replies")
+    parser.add_argument("--turns", type=float, help="turns of an average run (default: max_turns)")
+    parser.add_argument("--tool-seconds", type=float, default=0.0, help="of one run, frozen modules included")
+    parser.add_argument("--rates", type=Path, metavar="FILE|RUN", help="report of training.speed, or a run's folder")
+    parser.add_argument("--run", type=Path, help="folder of a run to hold the plan against")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options, pairs = parser.parse_known_args(argv)
+    try:
+        request = Request(
+            **{name: getattr(options, name) for name in Request.__dataclass_fields__ if hasattr(options, name)}
+        )
+        if request.gpus < 1 or min(request.prompt, request.observation) < 1:
+            raise ConfigError("--gpus, --prompt and --observation must be at least 1.")
+        config = load_config(options.config, [*_NOT_PLANNED, *pairs])
+        made = plan(config, request, rates=options.rates, run=options.run)
+    except AgentFlowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(json.dumps(made) + "\n" if options.json else text(made))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""The plan of a run from its settings, its model's shape and measured or assumed rates."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from graph.errors import ConfigError, DataError
+from training.flow_grpo.config import FlowGRPOConfig
+from training.models.flops import ACCELERATORS, Accelerator, accelerator, shape_of
+from training.plan.memory import server_memory, trainer_memory
+from training.plan.seconds import (
+    Lengths,
+    Measured,
+    Rates,
+    StepSeconds,
+    StepTokens,
+    assumed,
+    from_speed,
+    measured,
+    rates_of,
+    seconds_of,
+    tokens_of,
+)
+from training.run.metrics import read_metrics
+
+GIB = 2**30
+
+
+_NOT_PLANNED = [
+    "--out=unused", "--tasks=unused", "--validation=null", "--validation_every=0", "--validation_limit=null",
+]  # fmt: skip
+"""Settings that a run needs and a plan does not."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is planned for."""
+
+    gpus: int
+    gpu: str = "H100"
+    serving: int | None = None
+    """GPUs that serve; None: half of them with engine vllm, all of them otherwise (each samples its share)."""
+    shard: bool = False
+    """Whether the trainers share weights, gradients and optimizer."""
+    prompt: int = 1500
+    completion: int | None = None
+    observation: int = 150
+    turns: float | None = None
+    tool_seconds: float = 0.0
+    shape: str | None = None
+    """Shape of the model, where the settings name one that cannot be looked up here."""
+
+
+def plan(
+    config: FlowGRPOConfig, request: Request, *, rates: Path | None = None, run: Path | None = None
+) -> dict[str, Any]:
+    """The plan, plain values by name.
+
+    Raises:
+        ConfigError: the GPU is not known, or there are too few.
+        DataError: a file of rates or a run cannot be read.
+    """
+    from training.models.shapes import config_of
+
+    shape = shape_of(config_of(request.shape or config.model))
+    device = _device(request.gpu)
+    trainers, samplers = _split(config, request)
+    half: tuple[Measured, Measured] | None = _halves(run) if run else None
+    lengths = Lengths(
+        turns=request.turns or (half[0].turns if half else 0) or float(config.max_turns),
+        prompt=request.prompt,
+        completion=request.completion or min(config.max_tokens, 150),
+        observation=request.observation,
+    )
+    step = _like(half[0], config) if half else tokens_of(
+        lengths, config.tasks_per_step, config.group_size, config.token_budget
+    )  # fmt: skip
+    runs = config.tasks_per_step * config.group_size
+    if rates is not None:
+        known = _read_rates(rates)
+    elif half:
+        known = rates_of(half[0], f"the first {half[0].steps} steps of {run}")
+    else:
+        known = assumed(shape, device, request.gpu, config, step, runs / samplers)
+
+    def at(tokens: StepTokens) -> StepSeconds:
+        return seconds_of(
+            tokens, known, config, trainers=trainers, samplers=samplers, tool_seconds=request.tool_seconds
+        )
+
+    seconds = at(step)
+    memory = trainer_memory(shape, config, sharded_over=trainers if request.shard else 1)
+    made: dict[str, Any] = {
+        "model": request.shape or config.model,
+        "weights": shape.weights,
+        "gpus": request.gpus,
+        "gpu": request.gpu,
+        "trainers": trainers,
+        "samplers": samplers,
+        "rates": asdict(known),
+        "lengths": None if half else asdict(lengths),
+        "trainer_memory_bytes": asdict(memory) | {"total": memory.total, "of": device.memory},
+        "fits": memory.total < 0.95 * device.memory,
+        "tokens": asdict(step),
+        "seconds": asdict(seconds),
+    }
+    if config.engine == "vllm":
+        served = server_memory(shape, config, device.memory, servers=samplers, transcript=step.rows / runs)
+        made["server_memory_bytes"] = asdict(served)
+        made["fits"] = made["fits"] and served.kv_cache > 0
+    if half:
+        made["compared_with_run"] = _compared(seconds, at(_like(half[1], config)), half[1])
+    return made
+
+
+def _device(name: str) -> Accelerator:
+    found = accelerator(name)
+    if found is None:
+        raise ConfigError(f"There is no data sheet for the GPU {name!r}; name one of {', '.join(ACCELERATORS)}.")
+    return found
+
+
+def _split(config: FlowGRPOConfig, request: Request) -> tuple[int, int]:
+    """GPUs that train, and GPUs that sample."""
+    if config.engine != "vllm":
+        if request.serving is not None:
+            raise ConfigError("--serving is for engine: vllm; the transformers engine samples where it trains.")
+        return request.gpus, request.gpus
+    serving = request.gpus // 2 if request.serving is None else request.serving
+    if request.gpus < 2 or not 0 < serving < request.gpus:
+        raise ConfigError(
+            f"engine: vllm needs a GPU to serve and one to train, got {request.gpus} GPUs of which {serving} serve; "
+            "raise --gpus, or set engine: transformers."
+        )
+    return request.gpus - serving, serving
+
+
+def _read_rates(path: Path) -> Rates:
+    if path.is_dir():
+        lines = read_metrics(path / "metrics.jsonl")
+        found = measured(lines, str(path))
+        return rates_of(found, f"{found.steps} steps of {path}")
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"The rates {path} cannot be read ({type(error).__name__}); check --rates.") from None
+    return from_speed(report if isinstance(report, dict) else {}, str(path))
+
+
+def _halves(run: Path) -> tuple[Measured, Measured]:
+    """The steps of a run that the plan may learn from, and those that it is held against."""
+    lines = [line for line in read_metrics(run / "metrics.jsonl") if "seconds/rollout" in line]
+    if len(lines) < 2:
+        raise DataError(
+            f"{run} has {len(lines)} steps; at least two are needed to plan by one and compare with another."
+        )
+    middle = len(lines) // 2
+    return measured(lines[:middle], str(run)), measured(lines[middle:], str(run))
+
+
+def _like(found: Measured, config: FlowGRPOConfig) -> StepTokens:
+    """A step's tokens as a run's, scaled to the number of rollouts."""
+    scale = config.tasks_per_step * config.group_size / max(1.0, found.rollouts)
+    return StepTokens(
+        sampled=scale * found.sampled,
+        prompt=0.0,
+        prompt_computed=0.0,
+        rows=scale * found.rows,
+        trained=scale * found.trained,
+        pairs=0.0,
+    )
+
+
+def _compared(plan: StepSeconds, at_their_tokens: StepSeconds, found: Measured) -> dict[str, Any]:
+    """Planned and measured seconds by phase, and by how much the plan is off.
+
+    `error_of_rates` is what is left of the error when the tokens are known: a policy that learns makes other rollouts,
+    and groups that are all right are not trained on, which no plan foresees.
+    """
+
+    def phases(seconds: StepSeconds) -> dict[str, float]:
+        update = seconds.reference + seconds.update
+        return {"rollout": seconds.rollout, "update": update, "step": seconds.rollout + update}
+
+    planned, known = phases(plan), phases(at_their_tokens)
+    took = {name: found.seconds[name] for name in ("rollout", "update")}
+    took["step"] = sum(took.values())
+    return {
+        "steps": found.steps,
+        **{
+            name: {
+                "planned": planned[name],
+                "measured": took[name],
+                "error": _error(planned[name], took[name]),
+                "error_of_rates": _error(known[name], took[name]),
+            }
+            for name in took
+        },
+    }
+
+
+def _error(planned: float, took: float) -> float:
+    return planned / took - 1 if took else 0.0

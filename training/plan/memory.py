@@ -1,0 +1,123 @@
+"""Memory that a run needs on each GPU, in bytes: what must be there, and what an update adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.flow_grpo.config import FlowGRPOConfig
+from training.models.flops import Shape
+
+_FLOAT = 4
+_LOGITS = 2**24
+"""Logits of the head that exist at one time (`update.logprobs.CHUNK_LOGITS`); three times as many in backward."""
+
+_SERVED = 0.9
+"""Share of its memory that a vLLM server takes (its default)."""
+
+
+@dataclass(frozen=True)
+class TrainerMemory:
+    """Of one GPU that trains."""
+
+    weights: float
+    """The policy's."""
+    reference: float
+    """A frozen copy; none with an adapter, since the policy without it is the reference."""
+    sampler_copy: float
+    """What overlap copies, so that sampling and updating do not meet."""
+    gradients: float
+    optimizer: float
+    activations: float
+    """Of one micro-batch of the token budget."""
+    logits: float
+    kv_cache: float
+    """Of the in-process engine, kept between turns and while drawing; none where servers sample."""
+
+    @property
+    def total(self) -> float:
+        """All of it; sampling and updating take turns, but allocators keep what they got."""
+        return float(sum(vars(self).values()))
+
+
+@dataclass(frozen=True)
+class ServerMemory:
+    """Of one GPU that serves the policy with vLLM."""
+
+    weights: float
+    kv_cache: float
+    """What is left of the share that vLLM takes."""
+    kv_tokens: float
+    """Tokens that fit into it."""
+    wanted_tokens: float
+    """Tokens of the transcripts that are open at one time."""
+
+
+def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 1) -> TrainerMemory:
+    """The memory of a GPU that trains.
+
+    Activations are an estimate of what autograd keeps of a layer: with bfloat16 weights the float32 adapters also keep
+    their inputs in float32.
+
+    Args:
+        shape: the model.
+        config: the run.
+        sharded_over: GPUs that share weights, gradients and optimizer (FSDP, ZeRO-3); 1: each has all.
+    """
+    size = 2 if config.dtype == "bfloat16" else _FLOAT
+    adapter = shape.adapter_weights(config.lora_rank) if config.lora_rank else 0
+    trained, trained_size = (adapter, _FLOAT) if adapter else (shape.weights, size)
+    weights = shape.weights * size + adapter * _FLOAT
+    copied = trained * trained_size if config.overlap and config.engine == "transformers" else 0
+    return TrainerMemory(
+        weights=weights / sharded_over,
+        reference=shape.weights * size / sharded_over if config.beta and not adapter else 0.0,
+        sampler_copy=float(copied),
+        gradients=trained * trained_size / sharded_over,
+        optimizer=2 * trained * trained_size / sharded_over,
+        activations=float(_activations(shape, config, size)),
+        logits=4.0 * _LOGITS * _FLOAT,
+        kv_cache=float(_kv_tokens(config) * shape.kv_values * size) if config.engine == "transformers" else 0.0,
+    )
+
+
+def server_memory(
+    shape: Shape, config: FlowGRPOConfig, memory: float, *, servers: int, transcript: float
+) -> ServerMemory:
+    """The memory of a GPU that serves one whole copy of the policy.
+
+    Args:
+        shape: the model.
+        config: the run.
+        memory: bytes of the GPU.
+        servers: GPUs that serve, each a share of the runs.
+        transcript: tokens of a whole run.
+    """
+    adapter = shape.adapter_weights(config.lora_rank) if config.lora_rank else 0
+    weights = 2.0 * (shape.weights + adapter)
+    cache = max(0.0, _SERVED * memory - weights)
+    runs = config.tasks_per_step * config.group_size
+    return ServerMemory(
+        weights=weights,
+        kv_cache=cache,
+        kv_tokens=cache / (2 * shape.kv_values),
+        wanted_tokens=min(config.concurrency or runs, runs) / servers * transcript,
+    )
+
+
+def _activations(shape: Shape, config: FlowGRPOConfig, size: int) -> int:
+    """Bytes that one micro-batch keeps for its backward pass."""
+    query, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+    layer = size * (4 * shape.hidden + 3 * query + 2 * kv + 4 * shape.intermediate)
+    if config.lora_rank and size < _FLOAT:
+        layer += _FLOAT * (2 * shape.hidden + query + shape.intermediate)
+    if config.gradient_checkpointing:  # the input of each layer, and all of the one that is computed again, and its
+        kept = shape.layers * size * shape.hidden + 2 * layer  # gradients
+    else:
+        kept = (shape.layers + 1) * layer
+    return config.token_budget * kept
+
+
+def _kv_tokens(config: FlowGRPOConfig) -> int:
+    """Tokens of which the in-process engine holds keys and values at most."""
+    runs = config.tasks_per_step * config.group_size
+    return config.memory_tokens + min(config.max_batch, runs) * config.max_context

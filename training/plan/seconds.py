@@ -1,0 +1,235 @@
+"""Tokens and seconds of a step by phase, from lengths and rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from graph.errors import DataError
+from training.flow_grpo.config import FlowGRPOConfig
+from training.models.flops import Accelerator, Shape, operations
+
+UTILISATION = 0.4
+"""Share of the published peak that dense passes are assumed to reach where no rate was measured."""
+
+BANDWIDTH_USED = 0.6
+"""Share of the published memory bandwidth that decoding is assumed to reach."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Of an average rollout, in tokens."""
+
+    turns: float
+    prompt: float
+    """Of the first turn."""
+    completion: float
+    observation: float
+
+    @property
+    def tail(self) -> float:
+        """What a rollout adds to its first prompt."""
+        return self.turns * self.completion + max(0.0, self.turns - 1) * self.observation
+
+    @property
+    def transcript(self) -> float:
+        """All of a rollout."""
+        return self.prompt + self.tail
+
+
+@dataclass(frozen=True)
+class StepTokens:
+    """Of one step."""
+
+    sampled: float
+    prompt: float
+    """Of all prompts, each turn's counted whole."""
+    prompt_computed: float
+    """Of these what no earlier turn or rollout of the group has computed."""
+    rows: float
+    """Of all rollouts, as if nothing were shared."""
+    trained: float
+    """Of these what packing computes."""
+    pairs: float
+    """Pairs of a trained-on position and one that it sees."""
+
+
+def tokens_of(lengths: Lengths, tasks: int, group_size: int, budget: int) -> StepTokens:
+    """The tokens of a step; a group that exceeds the budget is cut, and each part computes its prompt again."""
+    runs = tasks * group_size
+    later = max(0.0, lengths.turns - 1)
+    prompts = lengths.turns * (lengths.prompt + later / 2 * (lengths.completion + lengths.observation))
+    together = max(1, int((budget - lengths.prompt) // lengths.tail))
+    parts = math.ceil(group_size / together)
+    return StepTokens(
+        sampled=runs * lengths.turns * lengths.completion,
+        prompt=runs * prompts,
+        prompt_computed=tasks * lengths.prompt + runs * later * (lengths.observation + 1),
+        rows=runs * lengths.transcript,
+        trained=tasks * parts * lengths.prompt + runs * lengths.tail,
+        pairs=tasks * parts * lengths.prompt**2 / 2 + runs * lengths.tail * (lengths.prompt + lengths.tail / 2),
+    )
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of one GPU, or of the machine that was measured."""
+
+    source: str
+    update: float
+    """Packed tokens a second, forward and backward."""
+    reference: float
+    """Packed tokens a second, forward alone; infinite where it is part of the update's rate."""
+    sampled: float
+    """Tokens drawn a second, prompts included in the time."""
+
+
+def assumed(
+    shape: Shape, device: Accelerator, name: str, config: FlowGRPOConfig, step: StepTokens, per_engine: float
+) -> Rates:
+    """Rates from a data sheet.
+
+    Dense passes run at `UTILISATION` of the peak (model operations; see `models.flops`). Decoding reads all weights
+    once for each token of a wave, at `BANDWIDTH_USED` of the bandwidth, or computes, whichever takes longer; the keys
+    and values of the running transcripts are read too.
+
+    Args:
+        shape: the model.
+        device: its data sheet.
+        name: of the device.
+        config: the run.
+        step: its tokens.
+        per_engine: runs that one GPU samples together.
+    """
+    dense = UTILISATION * device.operations
+    counted = operations(
+        shape, step.trained, step.pairs, step.sampled, lora_rank=config.lora_rank,
+        checkpointing=config.gradient_checkpointing,
+    )  # fmt: skip
+    size = 2 if config.dtype == "bfloat16" else 4
+    batch = max(1.0, min(per_engine, config.max_batch) if config.engine == "transformers" else per_engine)
+    transcript = step.rows / (config.tasks_per_step * config.group_size)
+    read = size * (shape.weights + batch * transcript * shape.kv_values)
+    wave = max(read / (BANDWIDTH_USED * device.bandwidth), 2 * shape.weights * batch / dense)
+    # Each drawn token brings its share of the prompts that had to be computed.
+    prefill = 2 * shape.layer_weights * step.prompt_computed / step.sampled / dense
+    return Rates(
+        source=f"{name}'s data sheet at {UTILISATION:.0%} of its peak and {BANDWIDTH_USED:.0%} of its bandwidth",
+        update=step.trained / (counted.model / dense),
+        reference=step.trained / (counted.forward / dense),
+        sampled=1 / (wave / batch + prefill),
+    )
+
+
+def from_speed(report: Mapping[str, Any], source: str) -> Rates:
+    """Rates that `python -m training.speed --json` measured.
+
+    Raises:
+        DataError: the report is not of that command, or was made without `--phases`, which times sampling.
+    """
+    try:
+        return Rates(
+            source=source,
+            update=float(report["update_tokens_per_second"]),
+            reference=report["tokens"]["packed"] / report["reference_seconds"]["packed"],
+            sampled=float(report["phases"]["sampled_tokens_per_second"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{source} lacks {error}; make it with: python -m training.speed --phases --json, or name a run's folder."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What some steps of a run took, and made, on average."""
+
+    steps: int
+    rollouts: float
+    turns: float
+    sampled: float
+    trained: float
+    rows: float
+    seconds: Mapping[str, float]
+    """By phase: rollout, update, sync."""
+
+
+PHASES = ("rollout", "update", "sync")
+
+
+def measured(lines: Sequence[Mapping[str, Any]], source: str) -> Measured:
+    """The figures of steps, from lines of `metrics.jsonl`.
+
+    Raises:
+        DataError: they hold no step.
+    """
+    steps = [line for line in lines if "seconds/rollout" in line and "tokens/computed" in line]
+    if not steps:
+        raise DataError(f"{source} holds no step to learn from; let the run make a few steps first.")
+
+    def mean(name: str) -> float:
+        return fmean(float(line.get(name, 0.0)) for line in steps)
+
+    drawn = "engine/sampled_tokens" if "engine/sampled_tokens" in steps[0] else "tokens/trained"
+    return Measured(
+        steps=len(steps),
+        rollouts=mean("rollouts"),
+        turns=mean("turns"),
+        sampled=mean(drawn),
+        trained=mean("tokens/computed"),
+        rows=mean("tokens/rows"),
+        seconds={phase: mean(f"seconds/{phase}") for phase in PHASES},
+    )
+
+
+def rates_of(found: Measured, source: str) -> Rates:
+    """Rates of a run; its update includes the reference pass."""
+    return Rates(
+        source=source,
+        update=found.trained / max(found.seconds["update"], 1e-9),
+        reference=math.inf,
+        sampled=found.sampled / max(found.seconds["rollout"], 1e-9),
+    )
+
+
+@dataclass(frozen=True)
+class StepSeconds:
+    """Of one step."""
+
+    rollout: float
+    """The longer of generation and tools: each run waits for its own tools alone."""
+    generation: float
+    tools: float
+    reference: float
+    update: float
+    """All updates of the step."""
+    sync: float
+    total: float
+    """With overlap the longer of rollout and update."""
+
+
+def seconds_of(
+    step: StepTokens, rates: Rates, config: FlowGRPOConfig, *, trainers: int, samplers: int, tool_seconds: float
+) -> StepSeconds:
+    """The seconds of a step by phase; data-parallel processes are taken to share evenly.
+
+    Args:
+        step: its tokens.
+        rates: of one GPU.
+        config: the run.
+        trainers: GPUs that train.
+        samplers: GPUs that sample.
+        tool_seconds: that one run spends with tools and frozen modules in all.
+    """
+    generation = step.sampled / rates.sampled / samplers
+    passes = (config.beta > 0) * config.updates_per_step + (config.updates_per_step > 1)
+    reference = passes * step.trained / rates.reference / trainers
+    update = config.updates_per_step * step.trained / rates.update / trainers
+    rollout = max(generation, tool_seconds)
+    sync = 1.0 if config.engine == "vllm" else 0.0
+    trained = reference + update
+    total = (max(rollout, trained) if config.overlap else rollout + trained) + sync
+    return StepSeconds(rollout, generation, tool_seconds, reference, update, sync, total)

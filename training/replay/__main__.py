@@ -1,0 +1,207 @@
+"""Look at stored rollouts, score them anew, and turn threads of an app into rollouts.
+
+    python -m training.replay show RUN [--step N] [--task ID] [--worst]
+    python -m training.replay rescore RUN --reward SPEC --out FOLDER
+    python -m training.replay samples RUN --out FILE.jsonl
+    python -m training.replay threads CHECKPOINTER --scores FILE --out FOLDER [--config FILE]
+
+What `rescore` and `threads` write can be trained on: `python -m training.flow_grpo --replay FOLDER ...` off-policy with
+importance weights, `python -m training.sft --rollouts FOLDER ...` on the successful ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from graph.errors import AgentFlowError, ConfigError, DataError
+from training.algo.credit import advantages
+from training.rollouts.records import Rollout, groups_of
+from training.rollouts.store import RolloutStore, read_rollouts
+from training.run.folder import said
+from training.run.secrecy import without_credentials
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        options.work(options)
+    except AgentFlowError as error:
+        sys.stderr.write(f"error: {without_credentials(str(error))}\n")
+        return 2
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"error: {said(error)}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.replay", description="Stored rollouts.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    show = commands.add_parser("show", help="print rollouts, turn by turn")
+    show.add_argument("run", type=Path, help="a run's folder, its rollouts/ or one file")
+    show.add_argument("--step", type=int)
+    show.add_argument("--task", metavar="ID")
+    show.add_argument("--worst", action="store_true", help="only those that earned nothing")
+    show.add_argument("--limit", type=int, default=20, metavar="N")
+    show.set_defaults(work=_show)
+    rescore = commands.add_parser("rescore", help="score rollouts with another reward")
+    rescore.add_argument("run", type=Path)
+    rescore.add_argument("--reward", required=True, metavar="SPEC", help="see the setting `reward`")
+    rescore.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    rescore.add_argument("--format-weight", type=float, default=0.0, metavar="W", help="see the setting")
+    rescore.add_argument("--length-weight", type=float, default=0.0, metavar="W", help="see the setting")
+    rescore.add_argument("--max-tokens", type=int, default=512, metavar="N", help="of a turn, for --length-weight")
+    rescore.add_argument("--concurrency", type=int, default=16, metavar="N", help="rollouts scored at once")
+    rescore.set_defaults(work=_rescore)
+    samples = commands.add_parser("samples", help="planner turns with rewards and advantages, one a line")
+    samples.add_argument("run", type=Path)
+    samples.add_argument("--out", type=Path, required=True, metavar="FILE")
+    samples.add_argument("--estimator", default="grpo")
+    samples.set_defaults(work=_samples)
+    threads = commands.add_parser("threads", help="turn threads of a LangGraph checkpointer into rollouts")
+    threads.add_argument("checkpointer", help="a SQLite file or postgresql://...")
+    threads.add_argument("--scores", type=Path, required=True, metavar="FILE", help="thread_id and score, JSONL or CSV")
+    threads.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    threads.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings of the app, for threads whose tokens were not captured"
+    )
+    threads.set_defaults(work=_threads)
+    return parser
+
+
+def _read(path: Path) -> Iterator[Rollout]:
+    return read_rollouts(path / "rollouts" if (path / "rollouts").is_dir() else path)
+
+
+def _show(options: argparse.Namespace) -> None:
+    shown = 0
+    for rollout in _read(options.run):
+        wrong_place = options.step not in (None, rollout.step) or options.task not in (None, rollout.task.id)
+        if wrong_place or (options.worst and (rollout.reward or 0.0) > 0):
+            continue
+        sys.stdout.write(described(rollout) + "\n")
+        shown += 1
+        if shown == options.limit:
+            return
+    if not shown:
+        raise DataError("No rollout fits; leave out --step, --task or --worst.")
+
+
+def described(rollout: Rollout) -> str:
+    """A rollout as text: what was asked, each turn, what came of it."""
+    earned = f"reward {rollout.reward:.3g}" if rollout.reward is not None else f"failed: {dict(rollout.failure or {})}"
+    lines = [
+        f"=== {rollout.id}: {earned}, ended by {rollout.ended_by or '?'}, {len(rollout.memory)} turns",
+        f"question: {rollout.task.prompt}",
+        f"wanted: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
+    ]
+    for number, turn in enumerate(rollout.memory, 1):
+        lines.append(f"--- turn {number}: {turn['reply'].strip()}")
+        lines.append(f"    -> {turn['observation'].strip()}".replace("\n", "\n       "))
+    return "\n".join(lines)
+
+
+def _rescore(options: argparse.Namespace) -> None:
+    from training.rollouts.rewards import make_reward
+
+    reward = make_reward(
+        options.reward,
+        format_weight=options.format_weight,
+        length_weight=options.length_weight,
+        max_tokens=options.max_tokens,
+        cache=options.out.with_name(f"{options.out.name}.judged"),  # opinions outlive an interrupted attempt
+    )
+    before = list(_read(options.run))
+
+    async def scored(rollout: Rollout, limit: asyncio.Semaphore) -> Rollout:
+        if rollout.reward is None:
+            return rollout
+        state: dict[str, Any] = {"answer": rollout.answer, "memory": rollout.memory, "ended_by": rollout.ended_by}
+        async with limit:
+            earned = await reward(rollout.task, state, rollout.turns)
+        return replace(rollout, reward=earned.total, rewards=dict(earned.terms))
+
+    async def all_of_them() -> list[Rollout]:
+        limit = asyncio.Semaphore(options.concurrency)
+        return await asyncio.gather(*(scored(rollout, limit) for rollout in before))
+
+    with _new_store(options.out) as store:
+        after = asyncio.run(all_of_them())
+        for rollout in after:
+            store.append(rollout)
+    changed = sum(one.reward != other.reward for one, other in zip(before, after, strict=True))
+    left_out = sum(rollout.reward is None for rollout in before)
+    failed = f" ({left_out} had failed with their surroundings and have none)" if left_out else ""
+    sys.stdout.write(f"{changed} of {len(before)} rewards changed{failed}; rollouts in {options.out}\n")
+
+
+def _samples(options: argparse.Namespace) -> None:
+    lines = []
+    for group in groups_of(list(_read(options.run))):
+        worth = advantages(group.rewards, options.estimator) if len(group.rollouts) > 1 else [0.0]
+        for rollout, advantage in zip(group.rollouts, worth, strict=True):
+            for number, turn in enumerate(rollout.turns):
+                reply = rollout.memory[number]["reply"] if number < len(rollout.memory) else ""
+                known = {"task": rollout.task.id, "step": rollout.step, "turn": number, "text": reply}
+                worth_of = {"reward": rollout.reward, "advantage": float(advantage), "captured": rollout.captured}
+                lines.append(known | worth_of | turn.as_dict())
+    temporary = options.out.with_name(options.out.name + ".tmp")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    temporary.replace(options.out)
+    sys.stdout.write(f"{len(lines)} planner turns in {options.out}\n")
+
+
+def _threads(options: argparse.Namespace) -> None:
+    from training.replay.threads import Rendering, read_scores, rollouts_of_threads
+
+    scores = read_scores(options.scores)
+    rendering = None
+    if options.config is not None:
+        from training.flow_grpo.config import load_config
+        from training.models.policy import load_tokenizer
+        from training.rollouts.chat_tokens import ChatTokens
+
+        config = load_config(options.config, ["--out", str(options.out)])
+        rendering = Rendering(ChatTokens(load_tokenizer(config.model)), config.context)
+    made = 0
+    with _new_store(options.out) as store:
+        for rollout in rollouts_of_threads(options.checkpointer, scores, rendering):
+            store.append(rollout)
+            made += 1
+    sys.stdout.write(f"{made} rollouts in {options.out}\n")
+    if left_out := len(scores) - made:
+        sys.stdout.write(f"{left_out} threads without captured tokens were left out; --config puts them into tokens\n")
+
+
+@contextmanager
+def _new_store(folder: Path) -> Iterator[RolloutStore]:
+    """A folder of rollouts that is there when all of them are, and not at all if something goes wrong before."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not empty; choose another --out.")
+    unfinished = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield RolloutStore(unfinished)
+        if folder.exists():
+            folder.rmdir()
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Threads of a LangGraph checkpointer become rollouts: runs of an app that was never meant for training.
+
+Where the planner's model captured its tokens, they are in the thread's state and the rollout can be trained on. Other
+threads are put into tokens again from their texts; such rollouts say so (`captured` is False) and serve inspection and
+supervised fine-tuning alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+from evals.task import Task
+from graph.context import Context
+from graph.errors import ConfigError, DataError
+from graph.prompts import planner_messages, planner_system
+from graph.toolbox import Toolbox
+from training.rollouts.chat_tokens import ChatTokens
+from training.rollouts.records import PlannerTurn, Rollout, rollout_id, seed_from
+from training.run.secrecy import without_credentials
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How the prompts of threads without captured tokens are made again."""
+
+    chat: ChatTokens
+    context: Context
+    """Settings that the app ran with."""
+
+
+def read_scores(path: Path) -> dict[str, float]:
+    """A score for each thread, from JSONL (`thread_id`, `score`) or CSV with these columns.
+
+    Raises:
+        DataError: the file cannot be read as that.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The scores {path} cannot be read ({type(error).__name__}); check the path.") from None
+    rows: list[Mapping[str, Any]] = []
+    try:
+        if path.suffix == ".csv":
+            rows = list(csv.DictReader(text.splitlines()))
+        else:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        return {str(row["thread_id"]): float(row["score"]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} must hold a thread_id and a score in every line ({error!r}).") from None
+
+
+def rollouts_of_threads(
+    address: str, scores: Mapping[str, float], rendering: Rendering | None = None
+) -> Iterator[Rollout]:
+    """The scored threads of a checkpointer.
+
+    Args:
+        address: path of a SQLite file, or `postgresql://...`.
+        scores: what each thread earned; others are left out.
+        rendering: how prompts are made again; None leaves out threads whose tokens were not captured.
+
+    Raises:
+        ConfigError: the checkpointer's package is missing.
+        DataError: it cannot be opened, or lacks a thread that has a score.
+    """
+    for thread, score in scores.items():
+        if not math.isfinite(score):
+            raise DataError(f"The score of thread {thread!r} is {score}; a score must be a finite number.")
+    try:
+        with _saver(address) as saver:
+            for thread, score in scores.items():
+                found = saver.get_tuple({"configurable": {"thread_id": thread}})
+                if found is None:
+                    raise DataError(f"The checkpointer {without_credentials(address)} has no thread {thread!r}.")
+                state = found.checkpoint["channel_values"]
+                if not ({"question", "memory", "planner_turns"} & set(state)):
+                    raise DataError(
+                        f"Thread {thread!r} is no run of this graph: its state has {', '.join(sorted(state))}."
+                    )
+                rollout = _rollout(thread, score, state, rendering)
+                if rollout is not None:
+                    yield rollout
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("sqlite3", "psycopg"):
+            raise
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"The checkpointer {without_credentials(address)} cannot be read: {told}.") from error
+
+
+def _saver(address: str) -> AbstractContextManager[Any]:
+    if address.startswith(("postgres://", "postgresql://")):
+        try:
+            from langgraph.checkpoint.postgres import PostgresSaver
+        except ImportError:
+            raise ConfigError(
+                "Reading Postgres needs `pip install langgraph-checkpoint-postgres 'psycopg[binary]'`."
+            ) from None
+        postgres: AbstractContextManager[Any] = PostgresSaver.from_conn_string(address)
+        return postgres
+    if not Path(address).is_file():
+        raise DataError(f"There is no checkpointer file at {address}; name a SQLite file or postgresql://... .")
+    try:
+        from langgraph.checkpoint.sqlite import SqliteSaver
+    except ImportError:
+        raise ConfigError("Reading SQLite needs `pip install langgraph-checkpoint-sqlite`.") from None
+    sqlite: AbstractContextManager[Any] = SqliteSaver.from_conn_string(address)
+    return sqlite
+
+
+def _rollout(thread: str, score: float, state: Mapping[str, Any], rendering: Rendering | None) -> Rollout | None:
+    task = Task(id=thread, question=str(state.get("question", "")), answers=())
+    mark = rollout_id(0, task, 0)
+    captured = state.get("planner_turns") or []
+    if captured:
+        turns = [replace(PlannerTurn(**turn), run=mark) for turn in captured]
+    elif rendering is not None:
+        turns = _rendered(mark, state, rendering)
+    else:
+        return None
+    return Rollout(
+        id=mark,
+        task=task,
+        step=0,
+        index=0,
+        seed=seed_from(thread),
+        turns=tuple(turns),
+        reward=score,
+        rewards={"outcome": score},
+        answer=str(state.get("answer") or ""),
+        ended_by=str(state.get("ended_by") or ""),
+        analysis=str(state.get("analysis") or ""),
+        memory=[dict(turn) for turn in state.get("memory") or ()],
+        captured=bool(captured),
+    )
+
+
+def _rendered(mark: str, state: Mapping[str, Any], rendering: Rendering) -> list[PlannerTurn]:
+    """The planner's turns in tokens that are made from their texts."""
+    context, chat = rendering.context, rendering.chat
+    tools = Toolbox(None).select(context, None)  # type: ignore[arg-type]  # the generalist is described, not asked
+    system = planner_system(tools, direct=context.direct_arguments, can_finish=context.verify == "rules")
+    bare: Any = {**state, "planner_turns": []}
+    messages = planner_messages(system, bare, "", context.max_turns, direct=context.direct_arguments)
+    turns: list[PlannerTurn] = []
+    prompt: list[int] = chat.opening([("system", _text(messages[0])), ("user", _text(messages[1]))])
+    for reply, told in zip(messages[2::2], messages[3::2], strict=True):
+        assert isinstance(reply, AIMessage)
+        completion = [*chat.encoded(_text(reply)), chat.end_of_turn]
+        unknown = (0.0,) * len(completion)
+        turns.append(PlannerTurn(mark, tuple(prompt), tuple(completion), unknown, 0, 1.0, "stop"))
+        prompt = chat.extended(prompt, completion, _text(told))
+    return turns
+
+
+def _text(message: BaseMessage) -> str:
+    return str(message.text)

@@ -1,0 +1,1 @@
+"""Runs of the agent: from tasks to rewarded records."""

@@ -1,0 +1,148 @@
+"""What training knows of an agent: it can be prepared for a task, run with a policy in one role, and read afterwards.
+
+Our graph is one such agent, its planner the role that is trained by default. Another role, or somebody else's
+LangGraph application, fits behind the same protocol; credit, loss, packing and trainer never see the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+
+from evals.task import Task
+from graph.build import build_graph
+from graph.context import Context
+from graph.direct import analyse
+from graph.errors import ConfigError
+from graph.executor import text_argument
+from graph.models.roles import model_for
+from graph.models.spec import preflight
+from graph.state import ROLES, Role
+from graph.toolbox import Toolbox
+from graph.trace import traced
+from training.rollouts.policy_chat import PolicyChat
+from training.rollouts.records import PlannerTurn
+
+State = Mapping[str, Any]
+"""A finished run: `answer`, and where there are any `memory`, `usage`, `ended_by`, `analysis`, `seconds`, `trace`."""
+
+
+class Agent(Protocol):
+    """A run of a task with the policy in it."""
+
+    async def prepare(self, task: Task, seed: int) -> State:
+        """What all runs of a group start from, e.g. the analysed question.
+
+        Raises:
+            AgentFlowError: see `graph.errors`.
+        """
+
+    async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
+        """One run from that start, to its end.
+
+        Raises:
+            AgentFlowError: see `graph.errors`.
+        """
+
+    def turns(self, state: State, policy: PolicyChat) -> Sequence[PlannerTurn]:
+        """The calls of the policy that led to the outcome, in order."""
+
+
+class GraphAgent:
+    """The four modules of `graph`, with the policy in one role and frozen models in the others.
+
+    Args:
+        context: settings of every run; its models are those of the other roles.
+        tools: what the planner may choose from, as in `build_graph`.
+        models: frozen models by role, as in `build_graph`.
+        role: which role is trained.
+
+    Raises:
+        ConfigError: there is no such role, or the settings give it a model of its own, or plan ahead.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        tools: Sequence[BaseTool | str] | None = None,
+        models: Mapping[str, BaseChatModel | str] | None = None,
+        role: str = "planner",
+    ) -> None:
+        if role not in ROLES:
+            raise ConfigError(f"There is no role {role!r} to train; the roles are {', '.join(ROLES)}.")
+        if getattr(context, role, None):
+            raise ConfigError(f"The role {role} is trained and cannot have the model {getattr(context, role)!r} too.")
+        if context.speculate:
+            raise ConfigError("A run that is trained on cannot plan ahead: leave the setting `speculate` off.")
+        self.context = context
+        self.tools = tools
+        self.models = dict(models or {})
+        self.role = role
+        self._shares_analysis = context.analyse and role != "analyst"
+        idle = {
+            "analyst": (not context.analyse, "analyse: false"),
+            "verifier": (context.verify == "rules", "verify: rules"),
+            "generator": (context.answer == "last_result", "answer: last_result"),
+        }
+        never, because = idle.get(role, (False, ""))
+        if never:
+            raise ConfigError(f"The role {role} is to be trained, but {because} leaves it without work; set it anew.")
+
+    async def preflight(self) -> None:
+        """Fail now, in one sentence, rather than in every run: makes the tools, and asks each frozen model's server.
+
+        Raises:
+            ConfigError, DataError: a tool, its corpus or a model cannot be had.
+            ModelUnavailable, ModelRejected: a server is not there, or does not know the model.
+        """
+        toolbox = Toolbox(self.tools)
+        any_model = model_for("generalist", self.context, self.models)
+        tools = await asyncio.to_thread(toolbox.select, self.context, any_model)
+        frozen = [role for role in self._asked(toolbox, tools) if role != self.role]
+        models = [model_for(role, self.context, self.models) for role in frozen]
+        for model in {id(model): model for model in models}.values():
+            await preflight(model)
+
+    def _asked(self, toolbox: Toolbox, tools: Sequence[BaseTool]) -> list[Role]:
+        """The roles that ask a model under these settings."""
+        context = self.context
+        written = context.direct_arguments and all(text_argument(toolbox.schema(tool)) for tool in tools)
+        work: dict[Role, bool] = {
+            "planner": True,
+            "analyst": context.analyse,
+            "executor": not written,
+            "verifier": context.verify == "model",
+            "generator": context.answer == "model",
+            "generalist": any(tool.name == "generalist" for tool in tools),
+        }
+        return [role for role, asks in work.items() if asks]
+
+    async def prepare(self, task: Task, seed: int) -> State:
+        """The question, and its analysis by the frozen analyst if the settings want one."""
+        if not self._shares_analysis:
+            return {"question": task.prompt}
+        with traced() as trace:
+            analysis = await analyse(task.prompt, self.context, self.models, {"configurable": {"seed": seed}})
+        return {"question": task.prompt, "analysis": analysis, "trace": trace.as_dict()}
+
+    async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
+        """One run of the graph."""
+        graph = build_graph(tools=self.tools, models={**self.models, self.role: policy})
+        context = replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
+        config = {"configurable": {"seed": seed, "seconds_left": policy.seconds_left}, "run_name": policy.run}
+        given = {name: value for name, value in start.items() if name != "trace"}
+        with traced(start.get("trace")) as trace:
+            state: State = await graph.ainvoke(given, context=context, config=config)  # type: ignore[call-overload]
+        return {**state, "trace": trace.as_dict()}
+
+    def turns(self, state: State, policy: PolicyChat) -> Sequence[PlannerTurn]:
+        """For the planner those in the graph's state: a call that a node repeated after a failure is not among them."""
+        if self.role != "planner":
+            return policy.turns
+        return [PlannerTurn(**turn) for turn in state.get("planner_turns", [])]

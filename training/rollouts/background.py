@@ -1,0 +1,129 @@
+"""Rollouts that are under way on their own thread, whether somebody waits for them or computes gradients meanwhile.
+
+Overlap. A step's rollouts begin as soon as the last step's have ended, under the policy of that moment, and go on
+while the last step's update makes the next policy. So they are one step older than the policy that trains on them,
+never more: the next ones begin only when these have been taken. Their log-probabilities were captured, and the
+truncated importance weight (`tis_cap`) or the clipped ratio corrects for the difference as for any other between
+sampler and trainer. The engine samples from weights that no update touches: a vLLM server has its own, the in-process
+engine a copy (`TransformersEngine.apart`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from evals.task import Task
+from training.rollouts.collector import Collector
+from training.rollouts.records import Rollout
+from training.rollouts.replayed import Replayed
+
+
+class Listener(Protocol):
+    """Who is told how rollouts go on."""
+
+    def rolling_out(self, step: int, total: int) -> None:
+        """A step's rollouts begin."""
+
+    def rolled_out(self, rollout: Rollout) -> None:
+        """A rollout has ended."""
+
+
+class Underway:
+    """Rollouts of some tasks, begun when this is made.
+
+    Args:
+        loop: where they run.
+        collector: what collects them.
+        step: which step they belong to.
+        tasks: its tasks.
+    """
+
+    def __init__(self, loop: LoopThread, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> None:
+        self._step, self._total = step, len(tasks) * collector.settings.group_size
+        self._ended: list[Rollout] = []
+        self._tell: Callable[[Rollout], None] | None = None
+        self._lock = threading.Lock()
+
+        async def work() -> tuple[list[Rollout], float]:
+            began = time.perf_counter()
+            found = await collector.collect(step, tasks, on_rollout=self._one_ended)
+            return found, time.perf_counter() - began
+
+        self.work = loop.start(work())
+        """The rollouts, and the seconds they took."""
+
+    def show(self, listener: Listener) -> None:
+        """From here on somebody waits: tells of what has ended, then of the others as they end."""
+        with self._lock:
+            listener.rolling_out(self._step, self._total)
+            for rollout in self._ended:
+                listener.rolled_out(rollout)
+            self._tell = listener.rolled_out
+
+    def _one_ended(self, rollout: Rollout) -> None:
+        with self._lock:
+            self._ended.append(rollout)
+            if self._tell is not None:
+                self._tell(rollout)
+
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines on one loop, which engines and collectors are bound to; closed once at the end.
+
+    Args:
+        device: the GPU of this process, if it has one: which one is current is a matter of each thread, and what an
+            engine sends to the other processes has to leave from here.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._device = device
+        self._thread = threading.Thread(target=self._work, name="rollouts", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        if self._device is not None and self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
+        self._loop.run_forever()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begins a coroutine and returns at once."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def wait(self, begun: Future[T]) -> T:
+        """Its result; an interrupt here cancels it."""
+        try:
+            return begun.result()
+        finally:
+            begun.cancel()  # without effect on one that has ended
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine to its end."""
+        return self.wait(self.start(work))
+
+    def close(self) -> None:
+        """Cancels what still runs, waits until it has ended, and stops the loop."""
+        if self._loop.is_closed():
+            return
+        self.start(self._cancel_others()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _cancel_others(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+        await self._loop.shutdown_default_executor()

@@ -1,0 +1,96 @@
+"""What a pass rate is made of: replies that could be read, the right tools, the right input, the right answer.
+
+A task can say which steps lead to its answer (`metadata["steps"]`, a list of `tool` with `input` or `result`; see
+`training.town`). A step is found in a run if one of its turns, later than those of the earlier steps, took it. So the
+parts are nested: who gave the right input chose the right tool. A policy whose gain lies in the first part has learned
+a form, not a strategy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from evals.task import Task
+from graph.errors import DataError
+from graph.rendering import given_text
+from training.rollouts.records import Rollout
+
+PARTS = ("valid_format", "right_tool", "right_input", "solved")
+"""In order; `right_tool` and `right_input` exist for tasks that name their steps."""
+
+_Step = Mapping[str, Any]
+_Turn = Mapping[str, Any]
+
+
+def parts_of(rollout: Rollout) -> dict[str, bool]:
+    """What went right in one run. A failure of the surroundings got nothing right.
+
+    `valid_format`: every reply of the planner named a tool; `right_tool`: each of the task's steps was taken with its
+    tool, in order; `right_input`: and with the input that it needs; `solved`: the answer is right.
+
+    Raises:
+        DataError: the task's steps are not in the form described above.
+    """
+    memory = list(rollout.memory)
+    steps = _steps(rollout.task)
+    found = {"valid_format": bool(memory) and all(_readable(turn) for turn in memory)}
+    if steps:
+        found["right_tool"] = _taken(steps, memory, _has_tool)
+        found["right_input"] = _taken(steps, memory, _has_input)
+    found["solved"] = is_solved(rollout)
+    return found
+
+
+def is_solved(rollout: Rollout) -> bool:
+    """Whether a run earned the full outcome reward."""
+    return rollout.rewards.get("outcome", rollout.reward or 0.0) >= 1.0
+
+
+def breakdown(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """The share of runs for each part; of `right_tool` and `right_input`, among those whose task names its steps."""
+    every = [parts_of(rollout) for rollout in rollouts]
+    known = [name for name in PARTS if any(name in parts for parts in every)]
+    return {name: fmean(parts[name] for parts in every if name in parts) for name in known}
+
+
+def _steps(task: Task) -> Sequence[_Step]:
+    steps = task.metadata.get("steps") or ()
+    if not isinstance(steps, list | tuple) or not all(isinstance(step, Mapping) and "tool" in step for step in steps):
+        raise DataError(
+            f"The task {task.id} has `steps` that cannot be read; write a list of objects with `tool` and, if known, "
+            "`input` or `result`."
+        )
+    return steps
+
+
+def _readable(turn: _Turn) -> bool:
+    error = turn["plan"]["error"]
+    return error is None or error["kind"] == "unknown_tool"  # that reply had the form, and a wrong name in it
+
+
+def _taken(steps: Sequence[_Step], memory: Sequence[_Turn], fits: Callable[[_Step, _Turn], bool]) -> bool:
+    """Whether the turns hold all steps in their order, other turns between them."""
+    turns = iter(memory)
+    return all(any(fits(step, turn) for turn in turns) for step in steps)
+
+
+def _has_tool(step: _Step, turn: _Turn) -> bool:
+    return bool(turn["plan"]["error"] is None and turn["plan"]["tool_name"] == step["tool"])
+
+
+def _has_input(step: _Step, turn: _Turn) -> bool:
+    if not _has_tool(step, turn):
+        return False
+    if "input" in step:
+        given = [turn["plan"]["input"], *(given_text(call) for call in turn["calls"])]
+        return _plain(step["input"]) in map(_plain, given)
+    if "result" in step:
+        return _plain(step["result"]) in (_plain(call["result"]) for call in turn["calls"] if call["error"] is None)
+    return True
+
+
+def _plain(text: object) -> str:
+    """Without what no tool minds."""
+    return "".join(str(text).split()).casefold()

@@ -1,0 +1,68 @@
+"""The figures that a step's rollouts show, apart from its update."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+
+from training.rollouts.records import Rollout, failures_by_kind
+
+
+def step_metrics(rollouts: Sequence[Rollout], *, version: int) -> dict[str, float]:
+    """What rollouts show, apart from the update.
+
+    Args:
+        rollouts: of one step, failed ones included.
+        version: the policy's version when the step began; older turns are stale.
+
+    Returns:
+        Means over finished rollouts (reward, its terms, turns), over turns (length, rejection, tools) and counts.
+    """
+    finished = [rollout for rollout in rollouts if rollout.reward is not None]
+    figures: dict[str, float] = {"rollouts": len(rollouts), "failed": len(rollouts) - len(finished)}
+    figures |= {f"failed/{kind}": count for kind, count in failures_by_kind(rollouts).items()}
+    if not finished:
+        return figures
+    rewards = [rollout.reward or 0.0 for rollout in finished]
+    outcomes = [rollout.rewards.get("outcome", rollout.reward or 0.0) for rollout in finished]
+    figures |= {
+        "reward": fmean(rewards),
+        "reward_std": pstdev(rewards),
+        "pass_rate": fmean(outcome >= 1.0 for outcome in outcomes),
+        "turns": fmean(len(rollout.memory) for rollout in finished),
+        "seconds_per_rollout": fmean(rollout.seconds for rollout in finished),
+    }
+    hurried = [rollout.reward or 0.0 for rollout in finished if rollout.hurried]
+    if hurried:
+        figures |= {"hurried": len(hurried), "reward_of_hurried": fmean(hurried)}
+    for term in sorted({name for rollout in finished for name in rollout.rewards}):
+        figures[f"reward/{term}"] = fmean(rollout.rewards.get(term, 0.0) for rollout in finished)
+    for kind, count in Counter(rollout.ended_by for rollout in finished).items():
+        figures[f"ended_by/{kind or 'unknown'}"] = count / len(finished)
+    return figures | _of_turns(finished, version)
+
+
+def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    drawn = [turn for rollout in finished for turn in rollout.turns]
+    if drawn:
+        figures["completion_tokens"] = fmean(len(turn.completion_ids) for turn in drawn)
+        figures["prompt_tokens"] = fmean(len(turn.prompt_ids) for turn in drawn)
+        figures["cut_off"] = fmean(turn.finish_reason == "length" for turn in drawn)
+        figures["staleness"] = fmean(version - turn.policy_version for turn in drawn)
+    kept = [turn for rollout in finished for turn in rollout.memory]
+    if kept:
+        figures["rejected_turns"] = fmean(not turn["verdict"]["accepted"] for turn in kept)
+        figures["unreadable_plans"] = fmean(bool(turn["plan"]["error"]) for turn in kept)
+        for tool, count in Counter(turn["plan"]["tool_name"] or "none" for turn in kept).items():
+            figures[f"tool/{tool}"] = count / len(kept)
+    later = [
+        turn["reply"] in {earlier["reply"] for earlier in rollout.memory[:place]}
+        for rollout in finished
+        for place, turn in enumerate(rollout.memory)
+        if place
+    ]
+    if later:
+        figures["repeated_plans"] = fmean(later)
+    return figures

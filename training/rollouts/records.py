@@ -1,0 +1,168 @@
+"""What training knows about a run: the records that rollouts are stored as and that everything else is made from.
+
+A `Rollout` is one run of the agent on one task, and ends in exactly one of two ways: with a reward, or with a failure
+of the surroundings (a dead server, a cut connection), which is no reward. What the agent itself did wrong is no failure
+here: it earned its reward. A `Group` is the rollouts of one task in one step.
+
+One schema, versioned; plain JSON, one line a rollout; readable without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from evals.task import Task
+from graph.errors import DataError
+from training.engines.base import FinishReason
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class PlannerTurn:
+    """One call of the trained model, token for token.
+
+    Raises:
+        DataError: the prompt is empty, or log-probabilities and completion differ in length.
+    """
+
+    run: str
+    """The rollout's id, written when the call was made: each turn tells whose it is."""
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    """What was sampled, the end-of-turn token included where it was sampled; nothing else."""
+    logprobs: tuple[float, ...]
+    """Of each completion token, in nats, under the distribution it was drawn from (temperature included)."""
+    policy_version: int
+    """How many updates the policy had seen."""
+    temperature: float
+    finish_reason: FinishReason
+    """`length`: the reply was cut off; the end of turn that follows it in the transcript was not sampled."""
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_ids", "completion_ids", "logprobs"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.prompt_ids:
+            raise DataError(f"A planner turn of rollout {self.run} has no prompt.")
+        if len(self.completion_ids) != len(self.logprobs):
+            raise DataError(
+                f"A planner turn of rollout {self.run} has {len(self.completion_ids)} completion tokens and "
+                f"{len(self.logprobs)} log-probabilities."
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the graph's state and for files."""
+        return {f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One run of the agent on one task."""
+
+    id: str
+    """`step/task/index`, see `rollout_id`."""
+    task: Task
+    step: int
+    index: int
+    """Place in its group."""
+    seed: int
+    turns: tuple[PlannerTurn, ...] = ()
+    reward: float | None = None
+    """What the run earned; None only with a failure."""
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    """The reward's terms, by name."""
+    failure: Mapping[str, str] | None = None
+    """`kind` and `message` of a failure of the surroundings."""
+    answer: str = ""
+    ended_by: str = ""
+    analysis: str = ""
+    memory: Sequence[Mapping[str, Any]] = ()
+    """The run's turns as the graph kept them (`graph.state.Turn`)."""
+    usage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    trace: Mapping[str, Any] = field(default_factory=dict)
+    """The prompts of every role to the letter, and the times of all calls (`graph.trace`)."""
+    seconds: float = 0.0
+    hurried: bool = False
+    """Whether its time budget was ended early because most of its step's rollouts had ended (`rollouts.tail`)."""
+    attempts: int = 1
+    """Tries it took while the surroundings failed."""
+    captured: bool = True
+    """Whether the turns hold the tokens that were sampled; False where ids were made from text later."""
+
+    def __post_init__(self) -> None:
+        if (self.reward is None) == (self.failure is None):
+            raise DataError(f"Rollout {self.id} must have either a reward or a failure, not both and not neither.")
+        strangers = sorted({turn.run for turn in self.turns} - {self.id})
+        if strangers:
+            raise DataError(f"Rollout {self.id} holds a planner turn of rollout {strangers[0]}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for one line of JSON; `rollout_from_dict` reads them back."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain["task"] = asdict(self.task)
+        plain["turns"] = [turn.as_dict() for turn in self.turns]
+        plain["memory"] = [dict(turn) for turn in self.memory]
+        return {"schema": SCHEMA, **plain}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rollouts of one task in one step, failures of the surroundings left out."""
+
+    task: Task
+    rollouts: tuple[Rollout, ...]
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """One reward a rollout, in order."""
+        return tuple(rollout.reward for rollout in self.rollouts if rollout.reward is not None)
+
+
+def rollout_id(step: int, task: Task, index: int) -> str:
+    """The name of a rollout, unique within a training run."""
+    return f"{step}/{task.id}/{index}"
+
+
+def seed_from(*parts: object) -> int:
+    """A seed in [0, 2^31) that depends on these parts alone, e.g. (run's seed, step, task, rollout, turn)."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4]) >> 1
+
+
+def rollout_from_dict(plain: Mapping[str, Any]) -> Rollout:
+    """Read what `Rollout.as_dict` wrote.
+
+    Raises:
+        DataError: another schema, or a field that is missing or unknown.
+    """
+    schema = plain.get("schema")
+    if schema != SCHEMA:
+        raise DataError(f"A rollout of schema {schema!r} cannot be read; this version reads schema {SCHEMA}.")
+    values = {name: value for name, value in plain.items() if name != "schema"}
+    try:
+        task = dict(values["task"])
+        for name in ("answers", "choices"):
+            task[name] = tuple(task[name]) if task[name] is not None else None
+        turns = tuple(PlannerTurn(**turn) for turn in values["turns"])
+        return Rollout(**{**values, "task": Task(**task), "turns": turns})
+    except (KeyError, TypeError) as error:
+        raise DataError(f"A stored rollout cannot be read: {error}.") from error
+
+
+def groups_of(rollouts: Sequence[Rollout]) -> Iterator[Group]:
+    """Rollouts with a reward by step and task, both in order of first appearance, each group in order of index."""
+    by_task: dict[tuple[int, str], list[Rollout]] = {}
+    for rollout in rollouts:
+        if rollout.reward is not None:
+            by_task.setdefault((rollout.step, rollout.task.id), []).append(rollout)
+    for members in by_task.values():
+        yield Group(members[0].task, tuple(sorted(members, key=lambda rollout: rollout.index)))
+
+
+def failures_by_kind(rollouts: Sequence[Rollout]) -> dict[str, int]:
+    """How many rollouts failed with their surroundings, and how."""
+    return dict(Counter(rollout.failure["kind"] for rollout in rollouts if rollout.failure))

@@ -1,0 +1,69 @@
+"""The tail of a step: what is done with the last rollouts, which the others would have to wait for.
+
+When a given share of a step's rollouts has ended, the others have so many seconds left. Then each one's own time budget
+ends: it goes to the generator, answers from what it has and earns what that answer earns, as any run whose time is up.
+Nothing is left out by that, so the reward stays that of all tasks, under a tighter budget for the slow ones; such
+rollouts are marked `hurried`, counted and their mean reward logged. What has not ended after as many seconds again
+(a tool that hangs, an agent that does not look at its budget) is cut off and counted as a failure of kind `late`. It
+earned nothing that is known, so it is no reward; but what is slow is often long or hard, so leaving out many would bend
+the reward towards quick runs. Their share is logged, and `training.run.alarms` warns of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Late(Exception):
+    """The rollout was cut off."""
+
+
+class Tail:
+    """The stragglers' time in one step, on the running event loop's clock.
+
+    Args:
+        rollouts: of the step.
+        fraction: share of them after whose end the others are hurried; None never hurries any.
+        seconds: that they then have, and after which they are cut off when they have passed again.
+    """
+
+    def __init__(self, rollouts: int, fraction: float | None, seconds: float) -> None:
+        self._left = math.inf if fraction is None else math.ceil(fraction * rollouts)
+        self._seconds = seconds
+        self._ends: float | None = None
+        self._limits: set[asyncio.Timeout] = set()
+
+    def ended(self) -> None:
+        """A rollout has ended."""
+        self._left -= 1
+        if self._left <= 0 and self._ends is None:
+            self._ends = time.monotonic() + self._seconds  # the clock of event loops, too
+            for limit in self._limits:
+                limit.reschedule(self._ends + self._seconds)
+
+    def seconds_left(self) -> float:
+        """What a rollout has before its time budget ends: no bound while enough others run."""
+        return math.inf if self._ends is None else self._ends - time.monotonic()
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Cuts off what runs inside when its time has passed twice.
+
+        Raises:
+            Late: it was cut off.
+        """
+        limit = asyncio.timeout_at(None if self._ends is None else self._ends + self._seconds)
+        self._limits.add(limit)
+        try:
+            async with limit:
+                yield
+        except TimeoutError as error:
+            if limit.expired():
+                raise Late from error
+            raise
+        finally:
+            self._limits.discard(limit)

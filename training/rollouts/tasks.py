@@ -1,0 +1,130 @@
+"""Where tasks come from, and which of them a step is given."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from glob import glob
+from pathlib import Path
+
+from evals.benchmarks import loading as data
+from evals.benchmarks.files import read_rows
+from evals.benchmarks.registry import BENCHMARKS, benchmark
+from evals.benchmarks.rows import tasks_of
+from evals.scorers import SCORERS
+from evals.task import Task
+from graph.errors import ConfigError, DataError
+from training.rollouts.records import seed_from
+
+
+def load_tasks(spec: str) -> list[Task]:
+    """Tasks to train on or to validate with.
+
+    Args:
+        spec: a file of questions (JSONL, JSON, CSV, parquet); `benchmark:NAME`, one that `python -m evals list` shows;
+            `hub:OWNER/NAME/PATH`, a file of a data set on the Hub. A path may hold `*` and stand for several files.
+            `@SCORER` at the end names the scorer of questions that name none; several specs are joined by `+`.
+
+    Raises:
+        ConfigError: the spec names nothing known.
+        DataError: a file cannot be had or read, or two tasks bear one id.
+    """
+    parts = [part.strip() for part in spec.split("+")]
+    if len(parts) == 1:
+        return _load(parts[0])
+    return [replace(task, id=f"{number}-{task.id}") for number, part in enumerate(parts) for task in _load(part)]
+
+
+def _load(spec: str) -> list[Task]:
+    place, _, scorer = spec.rpartition("@")
+    if scorer in SCORERS and place:
+        spec = place
+    else:
+        scorer = "match"
+    kind, _, rest = spec.partition(":")
+    if kind == "benchmark":
+        return data.load_tasks(rest)
+    form = replace(benchmark("own"), fields=_COLUMNS, scorer=scorer)
+    files = _from_hub(rest) if kind == "hub" else _here(spec)
+    rows = [row for path in files for row in read_rows(path)]
+    return tasks_of(rows, form, files[0] if len(files) == 1 else Path(spec))
+
+
+_COLUMNS = replace(
+    benchmark("own").fields,
+    question=("question", "problem", "prompt", "Question"),
+    answers=("answers", "answer", "golden_answers", "final_answer", "solution", "Answer"),
+)
+"""Columns of the data sets that people train on (NQ of FlashRAG, DeepMath-103K), beside our own."""
+
+
+def _here(spec: str) -> list[Path]:
+    found = sorted(Path(name) for name in glob(str(Path(spec).expanduser())))
+    files = [path for path in found if path.is_file()]
+    if not files:
+        known = ", ".join(BENCHMARKS)
+        raise DataError(
+            f"There is no file of tasks at {spec}; name a file, benchmark:NAME ({known}) or hub:OWNER/NAME/PATH."
+        )
+    return files
+
+
+def _from_hub(place: str) -> list[Path]:
+    try:
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError:
+        raise ConfigError(f"hub:{place} needs a package; run `pip install huggingface_hub`.") from None
+    owner, _, rest = place.partition("/")
+    name, _, path = rest.partition("/")
+    if not (owner and name and path):
+        raise ConfigError(f"hub:{place} names no file; write hub:OWNER/NAME/PATH.")
+    repo = f"{owner}/{name}"
+    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        paths = [path]
+        if "*" in path:
+            paths = sorted(fnmatch.filter(hub.list_repo_files(repo, repo_type="dataset"), path))
+        files = [Path(hub.hf_hub_download(repo, each, repo_type="dataset")) for each in paths]
+    except (HfHubHTTPError, OSError) as error:
+        raise DataError(
+            f"{path} of the data set {repo} could not be downloaded ({type(error).__name__}); check the name and the "
+            "connection, or name a local file."
+        ) from error
+    if not files:
+        raise DataError(f"The data set {repo} has no file {path}; check the name.")
+    return files
+
+
+class Schedule:
+    """Which tasks each step gets: every epoch in another order, no task twice in a step, a function of the seed alone.
+
+    Where the number of tasks does not divide by the step's, the rest of an epoch waits for the next shuffle.
+
+    Raises:
+        ConfigError: there are fewer tasks than a step takes.
+    """
+
+    def __init__(self, tasks: Sequence[Task], per_step: int, seed: int) -> None:
+        if len(tasks) < per_step:
+            raise ConfigError(
+                f"A step takes {per_step} tasks, but there are only {len(tasks)}; lower tasks_per_step or add tasks."
+            )
+        self._tasks = list(tasks)
+        self._per_step = per_step
+        self._seed = seed
+
+    def of_step(self, step: int, round_: int = 0) -> list[Task]:
+        """The tasks of a step; of a further round of the same step others, drawn at random."""
+        if round_:
+            chance = random.Random(seed_from(self._seed, "refill", step, round_))
+            first = {task.id for earlier in range(round_) for task in self.of_step(step, earlier)}
+            rest = [task for task in self._tasks if task.id not in first]
+            return chance.sample(rest, min(self._per_step, len(rest)))
+        epoch, place = divmod(step, len(self._tasks) // self._per_step)
+        order = list(self._tasks)
+        random.Random(seed_from(self._seed, "epoch", epoch)).shuffle(order)
+        return order[place * self._per_step : (place + 1) * self._per_step]

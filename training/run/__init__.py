@@ -1,0 +1,1 @@
+"""A run on disk: settings, folder, lock, checkpoints, metrics, alarms and ranks."""

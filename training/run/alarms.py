@@ -1,0 +1,89 @@
+"""Signs that a policy is collapsing, told in words while there is time to stop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+_WINDOW = 20
+"""Steps that count as recent past."""
+
+
+class Alarms:
+    """Compares each step with the steps before it; each alarm is raised once until its sign has gone."""
+
+    def __init__(self) -> None:
+        self._past: deque[Mapping[str, float]] = deque(maxlen=_WINDOW)
+        self._raised: set[str] = set()
+
+    def check(self, metrics: Mapping[str, float]) -> list[str]:
+        """Warnings about a step, as sentences.
+
+        Args:
+            metrics: the step's figures as `training.rollouts.figures.step_metrics` names them.
+        """
+        signs = {
+            "entropy": self._entropy(metrics),
+            "length": self._length(metrics),
+            "repeats": self._repeats(metrics),
+            "variance": self._variance(metrics),
+            "gap": self._gap(metrics),
+            "late": self._late(metrics),
+        }
+        self._past.append(metrics)
+        new = [text for name, text in signs.items() if text and name not in self._raised]
+        self._raised = {name for name, text in signs.items() if text}
+        return new
+
+    def _usual(self, name: str) -> float | None:
+        values = sorted(past[name] for past in self._past if name in past)
+        return values[len(values) // 2] if len(values) >= 5 else None
+
+    def _entropy(self, metrics: Mapping[str, float]) -> str | None:
+        now, usual = metrics.get("entropy"), self._usual("entropy")
+        if now is None or usual is None or now > 0.2 * usual:
+            return None
+        return (
+            f"The policy's entropy fell to {now:.3g} nats a token (lately {usual:.3g}): it repeats itself and stops "
+            "learning; lower learning_rate, or raise beta, clip_high or temperature."
+        )
+
+    def _length(self, metrics: Mapping[str, float]) -> str | None:
+        now, usual = metrics.get("completion_tokens"), self._usual("completion_tokens")
+        if now is None or usual is None or usual / 3 < now < usual * 3:
+            return None
+        return (
+            f"Replies now take {now:.0f} tokens (lately {usual:.0f}): read some rollouts before going on "
+            "(python -m training.replay show)."
+        )
+
+    def _repeats(self, metrics: Mapping[str, float]) -> str | None:
+        now = metrics.get("repeated_plans")
+        if now is None or now < 0.5 or metrics.get("turns", 0) < 2:
+            return None
+        return f"{now:.0%} of the later plans of a run repeat an earlier one word by word: the planner is stuck."
+
+    def _variance(self, metrics: Mapping[str, float]) -> str | None:
+        now, mean = metrics.get("zero_variance"), metrics.get("reward", 0.0)
+        if now is None or now < 0.9:
+            return None
+        end = "all right: give harder tasks" if mean > 0.5 else "all wrong: give easier tasks, or a better prompt"
+        return f"{now:.0%} of the groups have rewards without variance and teach nothing ({end})."
+
+    def _gap(self, metrics: Mapping[str, float]) -> str | None:
+        now = metrics.get("logprob_gap")
+        if now is None or now < 0.2:
+            return None
+        return (
+            f"Sampler and trainer disagree by {now:.2g} nats a token: check that both use one model, one precision and "
+            "one temperature."
+        )
+
+    def _late(self, metrics: Mapping[str, float]) -> str | None:
+        share = metrics.get("failed/late", 0.0) / max(1.0, metrics.get("rollouts", 1.0))
+        if share < 0.05:
+            return None
+        return (
+            f"{share:.0%} of the rollouts were cut off as late and left out, so the reward is becoming that of quick "
+            "runs; raise tail_seconds or tail_fraction, or lower max_turns."
+        )

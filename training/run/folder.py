@@ -1,0 +1,113 @@
+"""A command's folder: whose it is, that one process at a time writes to it, and what is said when it cannot be used."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from graph.errors import ConfigError, DataError
+from training.run import ranks
+from training.run.secrecy import without_credentials
+
+SETTINGS = "config.yaml"
+LOCK = ".lock"
+
+
+def claim(folder: Path, settings: Mapping[str, Any], *, may_change: Collection[str] = ()) -> None:
+    """Keeps the settings in the folder (without passwords and keys), and refuses a folder of another run.
+
+    Args:
+        folder: made if it is not there.
+        settings: plain values; `command` tells runs of different commands apart.
+        may_change: settings that a resumed run may be given anew; any other would make it another run.
+
+    Raises:
+        ConfigError: the folder belongs to other settings, or holds something else.
+        OSError: it cannot be written.
+    """
+    if ranks.rank() > 0:
+        return
+    kept = folder / SETTINGS
+    shown = {name: _shown(value) for name, value in settings.items()}
+    begun = folder.exists() and any(path.name not in (SETTINGS, LOCK) for path in folder.iterdir())
+    if kept.exists() and begun:  # a run that was refused at once leaves settings that may be mended
+        before = read_settings(folder)
+        if before.get("command") != shown.get("command"):
+            raise ConfigError(f"{folder} holds a run of another command; choose another --out.")
+        for name, value in shown.items():
+            if name not in may_change and before.get(name, value) != value:
+                raise ConfigError(
+                    f"{folder} holds a run whose {name} is {before.get(name)!r}, not {value!r}; choose another --out."
+                )
+    elif begun:
+        raise ConfigError(f"{folder} is not empty and holds no run of this kind; choose another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(yaml.safe_dump(shown, sort_keys=False), encoding="utf-8")
+    temporary.replace(kept)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing to a run's folder; the lock ends with its process, however that ends.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    if ranks.rank() > 0:
+        yield
+        return
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise ConfigError(f"Another process is training in {folder}; wait for it, or choose another --out.") from None
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings that a run's folder was made with.
+
+    Raises:
+        DataError: it holds none.
+    """
+    try:
+        found = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"{folder / SETTINGS} cannot be read ({error.strerror}); name the folder of a training run."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise DataError(f"{folder / SETTINGS} holds no settings; name the folder of a training run.")
+    return found
+
+
+def said(error: OSError, otherwise: object = None) -> str:
+    """What a failure to read or write means, in a sentence."""
+    if error.errno == errno.ENOSPC:
+        return (
+            "The disk is full. Make room, or choose another --out; what was finished before is whole, and the same "
+            "command goes on from it."
+        )
+    return f"{error.filename or otherwise or 'A file'} cannot be used: {error.strerror or error}."
+
+
+def _shown(value: Any) -> Any:
+    return without_credentials(value) if isinstance(value, str) else value
+
+
+ROLLOUTS = "rollouts"
+
+
+VALIDATIONS = "validations"
+
+
+ADAPTERS = "adapters"

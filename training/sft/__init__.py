@@ -1,0 +1,1 @@
+"""Supervised fine-tuning on successful rollouts. `python -m training.sft`."""

@@ -1,0 +1,77 @@
+"""Runs the supervised fine-tuning that settings describe."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graph.errors import ConfigError, DataError
+from training.run.folder import claim, held
+from training.run.settings import (
+    plain_values,
+)
+from training.sft.config import COMMAND, MAY_CHANGE, SFTSettings
+from training.sft.examples import Examples, _rollouts, examples
+
+if TYPE_CHECKING:
+    from training.sft.trainer import PlannerSFTTrainer
+
+
+def train(settings: SFTSettings) -> None:
+    """Runs the training, from its last checkpoint if there is one.
+
+    Raises:
+        AgentFlowError: what ended it, in one sentence.
+        OSError: the disk is full.
+    """
+    import torch
+
+    from training.models.policy import quiet
+    from training.run import ranks
+
+    quiet()
+    found = examples(_rollouts(settings.rollouts), settings)
+    sys.stderr.write(
+        f"{len(found.rows)} transcripts of {found.successes} successful among {found.rollouts} rollouts "
+        f"({found.duplicates} duplicates, {found.too_long} too long and {found.enough} beyond per_task left out)\n"
+    )
+    folder = Path(settings.out)
+    claim(folder, {**plain_values(settings), "command": COMMAND}, may_change=MAY_CHANGE)
+    with held(folder):
+        trainer = make_trainer(settings, found)
+        try:
+            trainer.train_from_last_checkpoint()
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"There is not enough memory for {settings.micro_batch} transcripts; lower micro_batch, or turn "
+                "gradient_checkpointing on. The same command goes on from the last checkpoint."
+            ) from error
+    ranks.leave()
+
+
+def make_trainer(settings: SFTSettings, found: Examples) -> PlannerSFTTrainer:
+    """TRL's trainer, with our checkpoints and metrics.
+
+    Raises:
+        ConfigError: the model cannot be had, or has no such modules.
+        DataError: the transcripts are not of this model.
+    """
+    from datasets import Dataset
+
+    from training.models.policy import load_policy, with_adapter
+    from training.sft.trainer import PlannerSFTTrainer
+
+    base, tokenizer = load_policy(settings.model, settings.dtype)
+    vocabulary = int(base.config.vocab_size)
+    if max(max(row["input_ids"]) for row in found.rows) >= vocabulary:
+        raise DataError(
+            f"The rollouts of {settings.rollouts} hold tokens that {settings.model} does not know; train the model "
+            "that made them."
+        )
+    model: Any = base
+    if settings.lora_rank:
+        model = with_adapter(
+            base, rank=settings.lora_rank, alpha=settings.lora_alpha, targets=settings.lora_targets, seed=settings.seed
+        )
+    return PlannerSFTTrainer(model, settings, Dataset.from_list(found.rows), tokenizer)

@@ -1,0 +1,1 @@
+"""Benchmark of updates against TRL. `python -m training.speed`."""

@@ -1,0 +1,101 @@
+"""What one update costs: ours, packed and unpacked, against stock TRL, on planner turns as the graph makes them.
+
+    python -m training.speed [--groups 2 --group-size 8 --turns 3 --prompt 1000 --completion 100] [--json]
+    python -m training.speed --device cuda --model 7b --phases
+
+Four variants compute the gradient of the same step with the same weights (LoRA of rank 16 on all linear layers,
+gradient checkpointing):
+
+(a) packed       our update: tokens that rollouts share are computed once
+(b) unpacked     our update on padded rows, one for each rollout
+(c) trl          `GRPOTrainer`'s log-prob and loss path, one sample for each planner turn, as the reference trains
+(d) trl_merged   the same, one sample for each rollout
+
+They run in turn, each repeat beginning with another one. (c) and (d) get the fastest micro-batch of 1, 2 or 4 samples,
+by the forward pass, do not mix lengths, and score completion positions alone; TRL as it is off Triton scores all, which
+is timed once with a sample a micro-batch (`stock_head`). Nobody's micro-batch exceeds the token budget, which is four
+whole rollouts. Of (b), (c) and (d) micro-batches of middling size are timed and stand for the rest. Peak memory is that
+of fresh processes with one micro-batch of the budget each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from graph.errors import AgentFlowError
+from training.speed.workload import Options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = _parser()
+    given = vars(parser.parse_args(argv))
+    as_json, variant = given.pop("json"), given.pop("peak_of")
+    options = Options(**given)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    warnings.filterwarnings("ignore", module="trl|transformers|torch")
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # GRPOTrainer would tell the Hub that it was made
+    try:
+        from training.speed.benchmark import measure, peak_of
+
+        found: dict[str, Any] = peak_of(options, variant) if variant else measure(options, say)
+    except AgentFlowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    if as_json or variant:
+        sys.stdout.write(json.dumps(found) + "\n")
+    else:
+        from training.speed.table import table
+
+        sys.stdout.write(table(found))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    def count(text: str) -> int:
+        value = int(text)
+        if value < 1:
+            raise argparse.ArgumentTypeError("it must be at least 1")
+        return value
+
+    default = Options()
+    parser = argparse.ArgumentParser(
+        prog="python -m training.speed", description="Time one update: ours, packed and unpacked, against stock TRL."
+    )
+    shapes = "a shape by name (tiny, 135m, 0.5b, 1.5b, 3b, 7b) or config.json with random weights, or a model"
+    sampled = "micro-batches that are timed of (b), (c), (d) in each repeat; 0: all"
+    whole = "also time a whole step: sampling, reference, update, optimizer"
+    parser.add_argument("--model", default=default.model, metavar="PATH_OR_CONFIG", help=shapes)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=default.device)
+    parser.add_argument("--groups", type=count, default=default.groups, help="tasks of the step")
+    parser.add_argument("--group-size", type=count, default=default.group_size, help="rollouts of each task")
+    parser.add_argument("--turns", type=count, default=default.turns, help="planner turns of each rollout")
+    parser.add_argument("--prompt", type=count, default=default.prompt, help="tokens of the first prompt")
+    parser.add_argument("--completion", type=count, default=default.completion, help="tokens of each reply")
+    parser.add_argument("--observation", type=count, help="tokens between replies (default: as a reply)")
+    parser.add_argument("--token-budget", type=count, help="most tokens of a micro-batch (default: four rollouts)")
+    parser.add_argument("--repeats", type=count, default=default.repeats, help="at most, as --minutes allows")
+    parser.add_argument("--sample", type=int, default=default.sample, help=sampled)
+    parser.add_argument("--minutes", type=float, default=default.minutes, help="no repeat is begun that ends later")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--phases", action="store_true", help=whole)
+    parser.add_argument("--peak-of", choices=("packed", "trl"), help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From rollouts to a gradient: rows, packing by prefix tree, attention, log-probabilities, accumulation."""

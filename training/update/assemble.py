@@ -1,0 +1,130 @@
+"""Groups of rollouts become rows: the turns of a run laid end to end, each sampled token with its stamp.
+
+The planner's prompts are append-only, so a run is usually one row: its last prompt and reply hold all the earlier ones.
+A turn that does not extend an earlier one (a cleared context, another role) opens a row of its own; what the two share
+is computed once by the packing all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from graph.errors import DataError
+from training.algo.credit import advantages, token_weights
+from training.rollouts.records import Group, PlannerTurn, Rollout
+from training.update.rows import Row, Terms
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The rows of a step, and what was left out on the way."""
+
+    rows: list[Row]
+    rollouts: int
+    """N of the loss: the finished rollouts of all groups that can be compared."""
+    zero_variance: int
+    """Groups whose rollouts earned the same."""
+    skipped: int
+    """Groups of fewer than two rollouts: the others failed with their surroundings."""
+    advantages: dict[str, float] = field(default_factory=dict)
+    """By the rollout's id."""
+
+
+def assemble(
+    groups: Sequence[Group],
+    *,
+    temperature: float,
+    estimator: str = "grpo",
+    reduction: str = "flow",
+    max_tokens: int = 1,
+    keep_zero_variance: bool = True,
+) -> Assembled:
+    """Rows with stamped terms for one update.
+
+    Args:
+        groups: the step's groups.
+        temperature: at which the update scores tokens; the rollouts must have been sampled at it.
+        estimator: see `credit.advantages`.
+        reduction: see `credit.token_weights`.
+        max_tokens: most tokens of a turn, for the reduction `constant`.
+        keep_zero_variance: whether rows of groups without variance are made: they carry no policy gradient, but the KL
+            term acts on them. They count in N either way.
+
+    Raises:
+        ConfigError: unknown estimator or reduction.
+        DataError: a turn sampled at another temperature, a rollout whose ids were made from text later, or a reward
+            that is not finite.
+    """
+    compared = [group for group in groups if len(group.rollouts) > 1]
+    rollouts = [rollout for group in compared for rollout in group.rollouts]
+    for rollout in rollouts:
+        _check(rollout, temperature)
+    lengths = [[len(turn.completion_ids) for turn in rollout.turns] for rollout in rollouts]
+    shares = token_weights(lengths, reduction, max_tokens)
+    weights = {rollout.id: share for rollout, share in zip(rollouts, shares, strict=True)}
+    rows: list[Row] = []
+    worth: dict[str, float] = {}
+    equal = 0
+    for group in compared:
+        values = advantages(group.rewards, estimator)
+        equal += not values.any()
+        for rollout, advantage in zip(group.rollouts, values.tolist(), strict=True):
+            worth[rollout.id] = advantage
+            if values.any() or keep_zero_variance:
+                rows += rows_of(rollout, weights[rollout.id], advantage)
+    return Assembled(rows, len(rollouts), equal, len(groups) - len(compared), worth)
+
+
+def _check(rollout: Rollout, temperature: float) -> None:
+    if not rollout.captured:
+        raise DataError(
+            f"Rollout {rollout.id} holds token ids that were made from its text, not those that were sampled; "
+            "such a rollout serves inspection and `training.sft`."
+        )
+    for turn in rollout.turns:
+        if turn.temperature != temperature:
+            raise DataError(
+                f"Rollout {rollout.id} was sampled at temperature {turn.temperature:g} and is to be trained at "
+                f"{temperature:g}; the log-probabilities of the two cannot be compared."
+            )
+
+
+def rows_of(rollout: Rollout, weights: Sequence[float], advantage: float) -> list[Row]:
+    """One row for each chain of a rollout's turns that extend one another.
+
+    Args:
+        rollout: with its turns.
+        weights: w of each turn's tokens.
+        advantage: of the rollout.
+    """
+    chains: list[list[int]] = []
+    for number, turn in enumerate(rollout.turns):
+        extended = [chain for chain in chains if _extends(turn, rollout.turns[chain[-1]])]
+        if extended:
+            max(extended, key=lambda chain: len(rollout.turns[chain[-1]].prompt_ids)).append(number)
+        else:
+            chains.append([number])
+    return [_row(rollout, chain, weights, advantage) for chain in chains]
+
+
+def _extends(turn: PlannerTurn, earlier: PlannerTurn) -> bool:
+    start, end = len(earlier.prompt_ids), len(earlier.prompt_ids) + len(earlier.completion_ids)
+    return turn.prompt_ids[:start] == earlier.prompt_ids and turn.prompt_ids[start:end] == earlier.completion_ids
+
+
+def _row(rollout: Rollout, chain: Sequence[int], weights: Sequence[float], advantage: float) -> Row:
+    turns = [rollout.turns[number] for number in chain]
+    lengths = [len(turn.completion_ids) for turn in turns]
+    spans = [np.arange(n) + len(turn.prompt_ids) for turn, n in zip(turns, lengths, strict=True)]
+    terms = Terms(
+        positions=np.concatenate(spans),
+        weights=np.repeat([weights[number] for number in chain], lengths),
+        advantages=np.full(sum(lengths), advantage),
+        old_logprobs=np.concatenate([np.array(turn.logprobs) for turn in turns]),
+        turns=np.repeat(chain, lengths),
+    )
+    last = turns[-1]
+    return Row(np.array(last.prompt_ids + last.completion_ids), terms, group=rollout.task.id, rollout=rollout.index)

@@ -1,0 +1,126 @@
+"""One update: rows become micro-batches, micro-batches a gradient; the optimizer is the trainer's.
+
+The loss of a step is a plain sum over terms, so micro-batches accumulate and ranks add up without any scale but one:
+data-parallel wrappers average gradients over ranks, which the factor `ranks` undoes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.algo.objectives import ObjectiveSettings, TermTensors, policy_loss
+from training.update.logprobs import forward_terms
+from training.update.packing import MicroBatch
+from training.update.rows import FloatArray, IntArray
+
+Scorer = Callable[[MicroBatch], Tensor]
+"""Log-probabilities (M,) of a micro-batch's terms under a policy that is not trained."""
+
+
+@dataclass
+class UpdateSums:
+    """What an update adds up over micro-batches and ranks."""
+
+    loss: float = 0.0
+    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Sums over terms by name, and `terms`, their number."""
+    largest_gap: float = 0.0
+
+    def add(self, more: Mapping[str, float]) -> None:
+        """Add sums by name."""
+        for name, value in more.items():
+            self.sums[name] += value
+
+    def means(self) -> dict[str, float]:
+        """Means over terms by name."""
+        terms = max(1.0, self.sums["terms"])
+        return {name: total / terms for name, total in self.sums.items() if name != "terms"}
+
+
+@dataclass(frozen=True)
+class Update:
+    """How the gradient of micro-batches is computed.
+
+    Args:
+        model: the policy as the trainer wrapped it.
+        settings: the objective.
+        temperature: of the sampling.
+        reference: scores under the reference policy; needed where beta is not 0.
+    """
+
+    model: nn.Module
+    settings: ObjectiveSettings
+    temperature: float
+    reference: Scorer | None = None
+
+    def scores(self, batch: MicroBatch) -> Tensor:
+        """Log-probabilities (M,) under the current policy, without gradient."""
+        with torch.no_grad():
+            return forward_terms(self.model, batch, self.temperature, entropies=False).logprobs
+
+    def accumulate(
+        self,
+        batches: Sequence[MicroBatch],
+        backward: Callable[[Tensor], None],
+        *,
+        old: Sequence[Tensor] | None = None,
+        ranks: int = 1,
+        sync: Callable[[bool], AbstractContextManager[object]],
+    ) -> UpdateSums:
+        """Adds the gradient of all micro-batches to the parameters.
+
+        Args:
+            batches: this rank's share of the step.
+            backward: what runs the backward pass of a scaled loss.
+            old: log-probabilities before the step's first update, a tensor a batch; None in the first update.
+            ranks: processes that average their gradients.
+            sync: a context for each backward pass; told whether the gradients are exchanged after it.
+
+        Returns:
+            This rank's sums.
+        """
+        made = UpdateSums()
+        for number, batch in enumerate(batches):
+            with sync(number == len(batches) - 1):
+                scores = forward_terms(self.model, batch, self.temperature)
+                terms = self._terms(batch, scores.logprobs, old[number] if old else None)
+                parts = policy_loss(terms, self.settings)
+                backward(parts.loss * ranks)
+            made.loss += float(parts.loss.detach())
+            made.add(parts.sums)
+            made.sums["entropy"] += float(scores.entropies[terms.weights != 0].double().sum())
+            made.largest_gap = max(made.largest_gap, parts.largest_gap)
+        return made
+
+    def _terms(self, batch: MicroBatch, logprobs: Tensor, old: Tensor | None) -> TermTensors:
+        stamps = batch.terms
+
+        def tensor(values: FloatArray) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=logprobs.device)
+
+        reference: Tensor | None = None
+        if self.settings.beta:
+            known = stamps.ref_logprobs
+            reference = tensor(known) if known is not None else self.reference(batch) if self.reference else None
+        return TermTensors(
+            logprobs=logprobs,
+            sampler_logprobs=tensor(stamps.old_logprobs),
+            advantages=tensor(stamps.advantages),
+            weights=tensor(stamps.weights),
+            turn_of=torch.tensor(turn_numbers(batch), device=logprobs.device),
+            old_logprobs=old,
+            ref_logprobs=reference,
+        )
+
+
+def turn_numbers(batch: MicroBatch) -> IntArray:
+    """Which planner turn each term belongs to, 0..S-1 within the micro-batch, shape (M,)."""
+    keys = np.stack([batch.term_row, batch.terms.turns])
+    return np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)

@@ -1,0 +1,1 @@
+"""Measure a policy on held-out tasks. `python -m training.validate`."""

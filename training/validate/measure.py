@@ -1,0 +1,119 @@
+"""Measures a policy on held-out tasks, in the agent it was trained in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from evals.reports.intervals import wilson
+from graph.errors import ConfigError
+from training.flow_grpo.build import make_validator
+from training.flow_grpo.config import MAY_CHANGE, FlowGRPOConfig
+from training.rollouts.breakdown import breakdown, is_solved
+from training.rollouts.figures import step_metrics
+from training.rollouts.records import Rollout
+from training.rollouts.store import read_rollouts
+from training.run import checkpoints
+from training.run.folder import ROLLOUTS, claim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+SUMMARY = "summary.json"
+
+
+def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 1) -> list[Rollout]:
+    """Runs each held-out task, stores the rollouts in `config.out`, and writes the summary.
+
+    Args:
+        config: the settings.
+        checkpoint: see `checkpoints.weights_of`; None measures the model as it was.
+        samples: runs of each task, with seeds of their own.
+
+    Raises:
+        AgentFlowError: a setting or the checkpoint cannot be used, or what every run would meet.
+        OSError: the folder cannot be written.
+    """
+    if samples < 1:
+        raise ConfigError(f"--samples is {samples}; it must be at least 1.")
+    weights = checkpoints.weights_of(checkpoint) if checkpoint else None
+    folder = Path(config.out)
+    collector, engine, store, tasks = make_validator(config, weights, samples=samples)
+    settings = {
+        **config.as_dict(),
+        "checkpoint": str(weights) if weights else None,
+        "samples": samples,
+        "command": "training.validate",
+    }
+    claim(folder, settings, may_change=MAY_CHANGE)
+    store.mend(0)
+    known = _stored(folder) if (folder / ROLLOUTS).is_dir() else {}
+    done = {rollout.task.id for rollout in known.values() if rollout.failure is None}
+    left = [task for task in tasks if task.id not in done]
+
+    async def collect() -> list[Rollout]:
+        try:
+            return await collector.collect(0, left, on_rollout=count) if left else []
+        finally:
+            await engine.aclose()
+
+    with _progress(len(left) * samples) as count:
+        known |= {rollout.id: rollout for rollout in asyncio.run(collect())}
+    place = {task.id: number for number, task in enumerate(tasks)}
+    rollouts = sorted(known.values(), key=lambda rollout: (place[rollout.task.id], rollout.index))
+    _write(folder / SUMMARY, summary(rollouts))
+    return rollouts
+
+
+def summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
+    """A measurement in figures: the pass rate with its interval, its parts, families of tasks, and `step_metrics`."""
+    tasks = len({rollout.task.id for rollout in rollouts})
+    parts = breakdown(rollouts)
+    by_family: dict[str, list[bool]] = {}
+    for rollout in rollouts:
+        if family := rollout.task.metadata.get("family"):
+            by_family.setdefault(str(family), []).append(is_solved(rollout))
+    return {
+        "tasks": tasks,
+        "runs": len(rollouts),
+        **parts,
+        "solved_interval": wilson(parts["solved"], tasks),
+        "families": {family: {"solved": fmean(found), "runs": len(found)} for family, found in by_family.items()},
+        "figures": step_metrics(rollouts, version=0),
+    }
+
+
+def _stored(folder: Path) -> dict[str, Rollout]:
+    """The rollouts by id; of one that was tried again, the last."""
+    return {rollout.id: rollout for rollout in read_rollouts(folder / ROLLOUTS)}
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[Rollout], None]]:
+    """A bar with the running pass rate, on standard error."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    solved: list[bool] = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("held-out tasks", total=total)
+
+        def count(rollout: Rollout) -> None:
+            solved.append(is_solved(rollout))
+            bar.update(task, advance=1, description=f"held-out tasks, {fmean(solved):.0%} solved")
+
+        yield count
