@@ -7,6 +7,7 @@ The model writes arguments by the tool's own `args_schema`. A tool that takes on
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig, patch_config
 from langchain_core.tools import BaseTool, ToolException
-from langgraph.errors import GraphBubbleUp
+from langgraph.config import get_config
 from langgraph.types import interrupt
 
 from graph.checks.arguments import Arguments, Reader, _unlike, _warned, arguments_complaint
@@ -24,7 +25,7 @@ from graph.memory import failed_call
 from graph.parsing import fenced_blocks, find_json, without_thinking
 from graph.prompts import executor_messages
 from graph.rendering import clip
-from graph.run import Run
+from graph.run import Run, waits_for_human
 from graph.state import FINISH, Failure, Plan, State, ToolCall, Usage
 from graph.trace import ToolModel, note_call
 from tools.card import time_limit_of
@@ -197,7 +198,7 @@ async def call_tool(tool: BaseTool, arguments: Arguments, run: Run, handler: Too
     limit = max(min(time_limit_of(tool), run.seconds_left), 0.0)
     began = time.perf_counter()
     result, error = "", None
-    config: RunnableConfig = patch_config(run.config)
+    config = _own_config()
     if handler is not None:
         config = {**config, "callbacks": _with_handler(config.get("callbacks"), handler)}
     try:
@@ -209,9 +210,11 @@ async def call_tool(tool: BaseTool, arguments: Arguments, run: Run, handler: Too
         error = Failure(kind="unavailable", message=str(problem))
     except ToolException as problem:
         error = Failure(kind="tool", message=str(problem))
-    except (AgentFlowError, GraphBubbleUp):
+    except AgentFlowError:
         raise
-    except Exception as problem:  # noqa: BLE001 - a user's tool may raise anything, and the planner can act on it
+    except Exception as problem:  # a user's tool may raise anything, and the planner can act on it
+        if waits_for_human(problem):
+            raise
         error = Failure(kind="tool", message=f"{type(problem).__name__}: {problem}")
     note_call(tool.name, run.turn, began)
     if error is not None:
@@ -222,6 +225,21 @@ async def call_tool(tool: BaseTool, arguments: Arguments, run: Run, handler: Too
         error=error,
         seconds=time.perf_counter() - began,
     )
+
+
+def _own_config() -> RunnableConfig:
+    """The configuration of this call's own task: a human's answers are told apart by it.
+
+    Once an answer was given without the id of its question, LangGraph hands it to any later question of the step that
+    finds no answer of its own. Where this resume names the questions it answers, no other answer may be taken.
+    """
+    config = patch_config(get_config())
+    settings = config.get("configurable", {})
+    answers = settings.get("__pregel_scratchpad")
+    if answers is not None and settings.get("__pregel_resume_map"):
+        alone = dataclasses.replace(answers, get_null_resume=lambda consume=False: None)
+        config["configurable"] = {**settings, "__pregel_scratchpad": alone}
+    return config
 
 
 def _with_handler(callbacks: Any, handler: ToolModel) -> Any:

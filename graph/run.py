@@ -14,10 +14,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import langgraph.errors
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.func import task
 
 from graph.context import Context
@@ -166,18 +168,47 @@ class Run:
     async def in_tasks(self, work: Work[T], items: Sequence[Any]) -> list[T]:
         """Do `work` on all items at once, each as a LangGraph task of its own.
 
-        With a checkpointer, a task that has finished is not done again when an interrupted node is resumed.
+        With a checkpointer, a task that has finished is not done again when an interrupted node is resumed. A task
+        that asks a human does not stop the others: they finish, or ask as well, so that all questions of a step are
+        known when the first answer comes.
+
+        Raises:
+            GraphInterrupt: tasks ask a human; it holds the questions of all of them.
         """
+        tasks: list[asyncio.Future[T]]
         if self.sync:
-            futures = [asyncio.wrap_future(_step_on_thread(work, item)) for item in items]
-            return list(await asyncio.gather(*futures))
-        return list(await asyncio.gather(*(_step_on_loop(work, item) for item in items)))
+            tasks = [asyncio.wrap_future(_step_on_thread(work, item)) for item in items]
+        else:
+            tasks = [asyncio.ensure_future(_step_on_loop(work, item)) for item in items]
+        unfinished = set(tasks)
+        try:
+            while unfinished:
+                finished, unfinished = await asyncio.wait(unfinished, return_when=asyncio.FIRST_EXCEPTION)
+                for done in finished:
+                    if (error := done.exception()) is not None and not waits_for_human(error):
+                        raise error
+        finally:
+            for left in unfinished:
+                left.cancel()
+        errors = [error for done in tasks if (error := done.exception()) is not None]
+        for error in errors:
+            if not isinstance(error, GraphInterrupt):
+                raise error
+        if errors:
+            raise GraphInterrupt([question for error in errors for question in error.args[0]])
+        return [done.result() for done in tasks]
 
     @asynccontextmanager
     async def within_budget(self) -> AsyncIterator[None]:
         """Raise `TimeoutError` inside the block when the run's time budget ends; what runs in it is cancelled."""
         async with asyncio.timeout(max(self.seconds_left, 0.0)):
             yield
+
+
+def waits_for_human(error: BaseException) -> bool:
+    """Whether an exception is no failure: an interrupt, or an answer to one that has not the form asked for."""
+    unfit: Callable[[BaseException], bool] | None = getattr(langgraph.errors, "is_invalid_resume", None)
+    return isinstance(error, GraphBubbleUp) or (unfit is not None and unfit(error))
 
 
 Node = Callable[[State, Run], Awaitable[dict[str, Any]]]
