@@ -139,6 +139,24 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a model's file; it is remembered as long as the file is not touched, since hashing takes seconds.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    name = hashlib.sha256(_identity(path).encode()).hexdigest()[:32]
+    memo = cache_directory() / "digests" / name
+    with suppress(OSError):
+        if len(digest := memo.read_text()) == 64:
+            return digest
+    digest = _sha256(path)
+    with suppress(OSError):
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(memo, digest)
+    return digest
+
+
 def _download(file: ModelFile, path: Path, report: Progress) -> None:
     """Put the file at `path`, from the first source that delivers the right bytes."""
     free = shutil.disk_usage(path.parent).free

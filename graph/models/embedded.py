@@ -7,7 +7,7 @@ neither an event loop nor Ctrl-C ever waits for a download.
 
 Prompts are cached per slot: llama.cpp gives a request to the slot whose last prompt it shares the longest beginning
 with, and keeps the prompts it had to evict in host memory. Roles whose prompts begin with the same text therefore read
-it once.
+it once, and the static beginning of each role's prompt is read once on a machine (`graph.models.prefixes`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,27 @@ import importlib
 import logging
 import os
 import threading
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import Field, PrivateAttr
 
 from graph.errors import ConfigError
 from graph.models.openai_compatible import OpenAICompatibleChat
+from graph.models.prefixes import Prefixes, PrefixFiles
 from graph.models.server import Endpoint
 
 log = logging.getLogger(__name__)
+
+_PREFIX_TIMEOUT: Final = 600.0
+"""Seconds that a static beginning may take to be read; a slow CPU reads ten tokens a second."""
 
 DEFAULT_MODEL: Final = "1.5b"
 PROMPT_CACHE_MIB: Final = 2048
@@ -111,20 +120,61 @@ class EmbeddedChat(OpenAICompatibleChat):
 
     async def _endpoint(self) -> Endpoint:
         if not self._address:
-            self._address = await _served_at(self.model, self.settings)
+            self._address = f"{(await _served(self.model, self.settings)).root}/v1"
         return Endpoint(self._address, timeout=self.timeout, max_retries=self.max_retries)
 
     async def check(self) -> None:
         """Fetch the file and start the server now instead of at the first call."""
         await self._endpoint()
 
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        await self._read_static_part(messages)
+        return await super()._agenerate(messages, stop, run_manager, **kwargs)
 
-_servers: dict[tuple[str, ServerSettings], Future[Any]] = {}
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        await self._read_static_part(messages)
+        async with aclosing(super()._astream(messages, stop, run_manager, **kwargs)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _read_static_part(self, messages: list[BaseMessage]) -> None:
+        server = await _served(self.model, self.settings)
+        if server.prefixes is not None:
+            await server.prefixes.ensure(messages)
+
+
+@dataclass(frozen=True)
+class _Served:
+    """A server in this process."""
+
+    server: Any
+    """The `xllamacpp.Server`; it stops when the last reference to it goes."""
+    prefixes: Prefixes | None
+
+    @property
+    def root(self) -> str:
+        """Its address, above `/v1`."""
+        return str(self.server.listening_address)
+
+
+_servers: dict[tuple[str, ServerSettings], Future[_Served]] = {}
 _servers_lock = threading.Lock()
 
 
-async def _served_at(model: str, settings: ServerSettings) -> str:
-    """The base URL of the model's server, which is started if this is the first to ask for it."""
+async def _served(model: str, settings: ServerSettings) -> _Served:
+    """The model's server, which is started if this is the first to ask for it."""
     key = (model, settings)
     with _servers_lock:
         started = _servers.get(key)
@@ -132,11 +182,10 @@ async def _served_at(model: str, settings: ServerSettings) -> str:
             started = _servers[key] = Future()
             threading.Thread(target=_fulfil, args=(started, *key), name="embedded-model", daemon=True).start()
     # Shielded: that one caller gives up must not cancel the start for the others.
-    server = await asyncio.shield(asyncio.wrap_future(started))
-    return f"{server.listening_address}/v1"
+    return await asyncio.shield(asyncio.wrap_future(started))
 
 
-def _fulfil(promise: Future[Any], model: str, settings: ServerSettings) -> None:
+def _fulfil(promise: Future[_Served], model: str, settings: ServerSettings) -> None:
     try:
         server = _start(model, settings)
     except Exception as error:  # noqa: BLE001 -- handed to the callers that wait
@@ -145,8 +194,7 @@ def _fulfil(promise: Future[Any], model: str, settings: ServerSettings) -> None:
         promise.set_result(server)
 
 
-def _start(model: str, settings: ServerSettings) -> Any:
-    """A running `xllamacpp.Server`; it stops when the last reference to it goes."""
+def _start(model: str, settings: ServerSettings) -> _Served:
     try:
         xllamacpp = importlib.import_module("xllamacpp")
     except ImportError as error:
@@ -171,13 +219,36 @@ def _start(model: str, settings: ServerSettings) -> Any:
     params.endpoint_slots = False
     params.verbosity = 3 if os.environ.get("AGENTFLOW_EMBEDDED_LOG") == "1" else -1
     log.info("Loading the embedded model %s", path.name)
+    files = None if settings.exact else _prefix_files(path, xllamacpp, params)
+    if files is not None:
+        params.slot_save_path = f"{files.folder}/"
     try:
-        return xllamacpp.Server(params)
+        server = xllamacpp.Server(params)
     except RuntimeError as error:
         raise ConfigError(
             f"llama.cpp cannot load {path} ({error}); it may be no GGUF model or need more memory "
             "(AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
         ) from error
+    root = str(server.listening_address)
+    prefixes = files and Prefixes(lambda: Endpoint(root, timeout=_PREFIX_TIMEOUT, max_retries=0), files, settings.slots)
+    return _Served(server, prefixes)
+
+
+def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None:
+    """Where static beginnings of prompts are kept for this model, build and machine; None if nothing can be written."""
+    from graph.models.download import cache_directory, digest_of
+
+    folder = cache_directory() / "prefixes"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = digest_of(path)
+    except OSError as error:
+        log.info("Static beginnings of prompts are not kept: %s cannot be written (%s).", folder, error)
+        return None
+    settings = (params.n_ctx, params.n_parallel, params.no_extra_bufts, params.flash_attn_type, params.kv_unified)
+    settings += (params.cache_type_k, params.cache_type_v, params.n_gpu_layers)
+    build = (xllamacpp.__version__, xllamacpp.BUILD_INFO, xllamacpp.get_system_info())
+    return PrefixFiles(folder, repr((digest, settings, build)))
 
 
 def _file_of(model: str) -> Path:

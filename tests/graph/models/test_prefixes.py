@@ -1,0 +1,117 @@
+"""Kept beginnings of prompts: real llama.cpp with a tiny random model, restarted, and files that were tampered with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from graph.models import embedded
+from graph.models.embedded import EmbeddedChat, ServerSettings
+from graph.models.prefixes import PrefixFiles
+
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+pytest.importorskip("xllamacpp", reason="the extra `embedded` is not installed")
+
+SYSTEM = " ".join(f"Rule {number}: count the ships." for number in range(40))
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.training.support.tiny_gguf import tiny_gguf
+    from tests.training.support.tiny_model import tiny_model
+    from training.export.gguf import write_gguf
+
+    folder = tmp_path_factory.mktemp("model")
+    model = tiny_model()
+    write_gguf(model, tiny_gguf(model, "qwen2", folder / "base.gguf"), folder / "tiny.gguf")
+    return folder / "tiny.gguf"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AGENTFLOW_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "prefixes"
+
+
+async def ask(gguf: Path, question: str, **settings: int | bool) -> tuple[str, int, int]:
+    """A reply of a server that has just been started, and the tokens that it read and that it had."""
+    with embedded._servers_lock:
+        embedded._servers.clear()
+    server = ServerSettings(**{"slots": 2, "context": 2048, "threads": 1, **settings})  # type: ignore[arg-type]
+    model = EmbeddedChat(model=str(gguf), settings=server, temperature=0.0, max_tokens=8)
+    reply = await model.ainvoke([("system", SYSTEM), ("user", question)])
+    timings = reply.response_metadata["timings"]
+    return str(reply.text), timings["prompt_n"], timings["cache_n"]
+
+
+async def test_a_second_process_reads_only_what_is_new(gguf: Path, cache: Path) -> None:
+    first = await ask(gguf, "How many ships are there in the harbour?")
+    (kept,) = cache.iterdir()
+    before = kept.stat().st_mtime_ns
+    again = await ask(gguf, "How many ships are there in the harbour?")
+    other = await ask(gguf, "What is counted?")
+    assert again == first
+    assert min(again[2], other[2]) > 200
+    assert max(again[1], other[1]) < 80
+    assert [path.name for path in cache.iterdir()] == [kept.name]
+    assert kept.stat().st_mtime_ns >= before
+
+
+@pytest.mark.parametrize("damage", ["a flipped byte", "cut in half", "empty"])
+async def test_a_damaged_file_is_read_anew(gguf: Path, cache: Path, damage: str) -> None:
+    first = await ask(gguf, "How many ships are there?")
+    (kept,) = cache.iterdir()
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes({"a flipped byte": content, "cut in half": content[: len(content) // 2], "empty": b""}[damage])
+    assert await ask(gguf, "How many ships are there?") == first
+    (new,) = cache.iterdir()
+    assert new.name == kept.name
+    assert new.read_bytes() != content
+
+
+async def test_a_file_that_llama_cpp_refuses_is_replaced(
+    gguf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update that changes the format without changing the build that it names."""
+    first = await ask(gguf, "How many ships are there?")
+    (kept,) = cache.iterdir()
+    files = PrefixFiles(cache, "")
+    wrong = cache / "wrong"
+    wrong.write_bytes(b"another format" * 1000)
+    key = kept.name.partition(".")[0]
+    kept.unlink()
+    files.keep(wrong, key)
+    assert await ask(gguf, "How many ships are there?") == first
+    (new,) = cache.iterdir()
+    assert new.name == kept.name
+
+
+async def test_exact_mode_and_a_cache_that_cannot_be_written_keep_nothing(
+    gguf: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = await ask(gguf, "How many ships are there?", exact=True)
+    assert exact[2] == 0
+    assert not cache.exists()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AGENTFLOW_CACHE", str(tmp_path / "file"))
+    assert await ask(gguf, "How many ships are there?")
+
+
+def test_a_key_depends_on_everything_and_old_files_make_room(tmp_path: Path) -> None:
+    files = PrefixFiles(tmp_path, "model a", most_bytes=2500)
+    assert files.key([1, 2]) == PrefixFiles(tmp_path, "model a").key([1, 2])
+    assert len({files.key([1, 2]), files.key([12]), files.key([2, 1]), PrefixFiles(tmp_path, "b").key([1, 2])}) == 4
+    names = []
+    for number in range(4):
+        saved = tmp_path / "new"
+        saved.write_bytes(bytes([number]) * 1000)
+        files.keep(saved, f"key{number}")
+        (name,) = [path.name for path in tmp_path.glob(f"key{number}.*")]
+        os.utime(tmp_path / name, (number, number))
+        names.append(name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[-2:]
+    assert files.intact("key3") == names[3]
+    assert files.intact("key0") is None
