@@ -230,8 +230,10 @@ def _start(model: str, settings: ServerSettings) -> _Served:
             "(AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
         ) from error
     root = str(server.listening_address)
-    prefixes = files and Prefixes(lambda: Endpoint(root, timeout=_PREFIX_TIMEOUT, max_retries=0), files, settings.slots)
-    return _Served(server, prefixes)
+    if files is None:
+        return _Served(server, None)
+    endpoint = Endpoint(root, timeout=_PREFIX_TIMEOUT, max_retries=0)
+    return _Served(server, Prefixes(endpoint, files, settings.slots))
 
 
 def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None:
@@ -246,9 +248,9 @@ def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None
         log.info("Static beginnings of prompts are not kept: %s cannot be written (%s).", folder, error)
         return None
     settings = (params.n_ctx, params.n_parallel, params.no_extra_bufts, params.flash_attn_type, params.kv_unified)
-    settings += (params.cache_type_k, params.cache_type_v, params.n_gpu_layers)
+    cells = (params.cache_type_k, params.cache_type_v, params.n_gpu_layers)
     build = (xllamacpp.__version__, xllamacpp.BUILD_INFO, xllamacpp.get_system_info())
-    return PrefixFiles(folder, repr((digest, settings, build)))
+    return PrefixFiles(folder, repr((digest, settings, cells, build)))
 
 
 def _file_of(model: str) -> Path:

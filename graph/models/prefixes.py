@@ -14,7 +14,7 @@ import logging
 import os
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -87,12 +87,12 @@ class Prefixes:
     """The static beginnings that one server has read.
 
     Args:
-        endpoint: gives the server's root, above `/v1`.
+        endpoint: the server's root, above `/v1`.
         files: what is kept on disk.
         slots: how many slots the server has; beginnings are spread over them.
     """
 
-    def __init__(self, endpoint: Callable[[], Endpoint], files: PrefixFiles, slots: int) -> None:
+    def __init__(self, endpoint: Endpoint, files: PrefixFiles, slots: int) -> None:
         self._endpoint = endpoint
         self._files = files
         self._slots = slots
@@ -168,7 +168,7 @@ class Prefixes:
         return [int(token) for token in tokens["tokens"]]
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await post_json(self._endpoint(), path, body)
+        return await post_json(self._endpoint, path, body)
 
 
 def _name(key: str, path: Path) -> str:
