@@ -18,7 +18,7 @@ from langchain_core.tools import BaseTool, ToolException
 from langgraph.config import get_config
 from langgraph.types import interrupt
 
-from graph.checks.arguments import Arguments, Reader, _unlike, _warned, arguments_complaint
+from graph.checks.arguments import Arguments, Reader, arguments_complaint, unlike, warned_once
 from graph.checks.grounding import invented_value
 from graph.errors import AgentFlowError, ContextLengthExceeded
 from graph.memory import failed_call
@@ -90,7 +90,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
         messages = executor_messages(tool, state, form)
         read = _reads_block(argument, fence, str(messages[-1].content))
-        return await run.ask_for("executor", messages, _warned(tool, state, _unlike(failed_call(tool, state), read)))
+        return await run.ask_for("executor", messages, warned_once(tool, state, unlike(failed_call(tool, state), read)))
     most = run.context.max_calls
     schema = calls_schema(one_call, most)
     shape = json.dumps(schema["properties"]["calls"]["items"])
@@ -98,7 +98,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         f'Reply with a JSON object {{"calls": [...]}} that holds, for each call of the tool (usually one, at most '
         f"{most}), its arguments by this schema:\n{shape}"
     )
-    read = _warned(tool, state, _unlike(failed_call(tool, state), _reads_calls(tool, one_call, most)))
+    read = warned_once(tool, state, unlike(failed_call(tool, state), _reads_calls(tool, one_call, most)))
     return await run.ask_for("executor", executor_messages(tool, state, form), read, schema=schema)
 
 

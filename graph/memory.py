@@ -8,7 +8,7 @@ from graph.rendering import calls_text
 from graph.state import State, ToolCall, Turn
 
 
-def _known_calls(state: State) -> list[ToolCall]:
+def known_calls(state: State) -> list[ToolCall]:
     """The calls that worked, of the step in progress and of those that were accepted."""
     calls = [*state.get("calls", []), *(call for turn in accepted_turns(state) for call in turn["calls"])]
     return [call for call in calls if call["error"] is None]

@@ -20,7 +20,7 @@ Reader = Callable[[str], list[Arguments] | str]
 """Takes a reply apart into the arguments of each call, or says in a sentence what is wrong with it."""
 
 
-def _unlike(failed: ToolCall | None, read: Reader) -> Reader:
+def unlike(failed: ToolCall | None, read: Reader) -> Reader:
     """A reader that does not take a call which is known to fail."""
 
     def read_anew(reply: str) -> list[Arguments] | str:
@@ -32,7 +32,7 @@ def _unlike(failed: ToolCall | None, read: Reader) -> Reader:
     return read_anew
 
 
-def _warned(tool: BaseTool, state: State, read: Reader) -> Reader:
+def warned_once(tool: BaseTool, state: State, read: Reader) -> Reader:
     """A reader that says once what speaks against calls; what is written then is taken.
 
     They may all have been made before, or search for a name that nobody has told. A call whose result was rejected is

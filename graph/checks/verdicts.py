@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graph.checks.answers import form_complaint, source_complaint
 from graph.checks.grounding import shared_words, unsupported_numbers
-from graph.memory import _known_calls, accepted_turns
+from graph.memory import accepted_turns, known_calls
 from graph.state import State, Verdict
 
 _NEAR = 0.5
@@ -16,7 +16,7 @@ def answer_complaint(verdict: Verdict, state: State, passages: bool) -> str | No
     if not verdict["stop"] or not verdict["answer"]:
         return None
     question, answer = state["question"], verdict["answer"]
-    results = [call["result"] for call in _known_calls(state)]
+    results = [call["result"] for call in known_calls(state)]
     return form_complaint(question, answer) or (source_complaint(question, answer, results) if passages else None)
 
 

@@ -60,7 +60,7 @@ def test_rollouts_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_rollouts_are_read_without_torch(run: Path) -> None:
     code = (
-        "import sys; from training.replay import main; main(sys.argv[1:]); "
+        "import sys; from training.replay.__main__ import main; main(sys.argv[1:]); "
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     root = Path(__file__).parents[2]

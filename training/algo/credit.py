@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graph.errors import ConfigError, DataError
-from training.update.rows import FloatArray
+
+FloatArray = NDArray[np.float64]
 
 Rule = TypeVar("Rule")
 

@@ -6,9 +6,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from training.update.rows import IntArray
+IntArray = NDArray[np.int64]
 
 
 class Memories:

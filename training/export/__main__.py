@@ -19,7 +19,7 @@ from pathlib import Path
 
 from graph.errors import AgentFlowError
 from training.export.card import graph_options
-from training.export.write import _settings_of, export
+from training.export.write import export, run_settings
 from training.run.folder import said
 
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         gguf = export(options.run, out, checkpoint=options.checkpoint, gguf=options.gguf, base=options.base)
         sys.stdout.write(f"exported to {out}\n")
         if gguf:
-            words = " ".join(graph_options(_settings_of(options.run)))
+            words = " ".join(graph_options(run_settings(options.run)))
             sys.stdout.write(f'use it: python -m graph "QUESTION" --planner-model {_spec(out)} {words}\n')
     except AgentFlowError as error:
         sys.stderr.write(f"error: {error}\n")

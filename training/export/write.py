@@ -42,7 +42,7 @@ def export(
         ConfigError, DataError: there is no such run, checkpoint or base; or `out` is taken.
         OSError: the disk is full.
     """
-    settings = _settings_of(run)
+    settings = run_settings(run)
     weights = checkpoints.weights_of(run, checkpoint)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already; remove it or choose another --out.")
@@ -74,8 +74,8 @@ def export(
     return out / f"{out.name}-{gguf}.gguf" if gguf else None
 
 
-def _settings_of(run: Path) -> dict[str, Any]:
-    """A run's settings; of a supervised one with those of the agent whose rollouts it learned from."""
+def run_settings(run: Path) -> dict[str, Any]:
+    """The settings of a run; of a supervised one with those of the agent whose rollouts it learned from."""
     settings = read_settings(run)
     source = Path(str(settings.get("rollouts", "")).split("+")[0].strip()).expanduser()
     if "rollouts" not in settings or not (source / SETTINGS).is_file():

@@ -33,7 +33,7 @@ class Parts:
 
 
 @dataclass
-class _Step:
+class Step:
     """The rollouts of a step, laid out for its updates."""
 
     batches: list[MicroBatch]
@@ -41,5 +41,6 @@ class _Step:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def _varies(group: Group) -> bool:
+def varies(group: Group) -> bool:
+    """Whether the group's rewards differ, so that it teaches something."""
     return len(set(group.rewards)) > 1

@@ -29,7 +29,7 @@ from evals.task import Task
 from graph.errors import DataError, ModelError
 from training.engines.vllm.delivery import gathered
 from training.flow_grpo.config import FlowGRPOConfig
-from training.flow_grpo.steps import Parts, _Step, _varies
+from training.flow_grpo.steps import Parts, Step, varies
 from training.models.policy import without_adapter
 from training.rollouts.background import LoopThread, Underway
 from training.rollouts.breakdown import breakdown
@@ -79,7 +79,7 @@ class FlowGRPOTrainer(Trainer):
         if parts.reference is not None:
             parts.reference.to(self.args.device)
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` and `Progress` tell it better
-        self._step: _Step | None = None
+        self._step: Step | None = None
         self._figures: dict[str, float] = {}
         self._rollout_seconds = 0.0
         self._staged: Path | None = None
@@ -135,7 +135,7 @@ class FlowGRPOTrainer(Trainer):
         """Not estimated: the packed tokens that are logged say more."""
         return 0
 
-    def _new_step(self, step: int, model: nn.Module) -> _Step:
+    def _new_step(self, step: int, model: nn.Module) -> Step:
         began = time.perf_counter()
         if self._ahead is None:
             self._publish_policy()
@@ -166,7 +166,7 @@ class FlowGRPOTrainer(Trainer):
         figures["tokens/computed"] = sum(batch.tokens for batch in batches)
         figures["tokens/rows"] = sum(batch.raw_tokens for batch in batches)
         mine = deal(batches, self.accelerator.num_processes)[self.accelerator.process_index]
-        return _Step(mine, figures=figures)
+        return Step(mine, figures=figures)
 
     def _roll_out(self, step: int) -> tuple[list[Rollout], list[Group]]:
         """The rollouts of a step, and the groups to train on."""
@@ -174,14 +174,14 @@ class FlowGRPOTrainer(Trainer):
         groups = list(groups_of(rollouts))
         wanted = len(groups)
         for round_ in range(1, self.config.refill + 1):
-            if sum(_varies(group) for group in groups) >= wanted:
+            if sum(varies(group) for group in groups) >= wanted:
                 break
             more = self._collected(self.parts.collector, step, self.parts.schedule.of_step(step, round_))
             rollouts += more
             groups += groups_of(more)
         if self.config.refill:
             # Groups without variance fill up what even the refilling did not yield: a step that is all right goes on.
-            groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
+            groups = sorted(groups, key=lambda group: not varies(group))[:wanted]
         return rollouts, groups
 
     def _refuse_nothing(self, step: int, made: Assembled, rollouts: Sequence[Rollout]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from graph.errors import AgentFlowError, ConfigError
 from training.flow_grpo.config import load_config
 from training.models.flops import ACCELERATORS
-from training.plan.estimate import _NOT_PLANNED, GIB, Request, plan
+from training.plan.estimate import GIB, UNUSED_SETTINGS, Request, plan
 
 
 def text(made: dict[str, Any]) -> str:
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if request.gpus < 1 or min(request.prompt, request.observation) < 1:
             raise ConfigError("--gpus, --prompt and --observation must be at least 1.")
-        config = load_config(options.config, [*_NOT_PLANNED, *pairs])
+        config = load_config(options.config, [*UNUSED_SETTINGS, *pairs])
         made = plan(config, request, rates=options.rates, run=options.run)
     except AgentFlowError as error:
         sys.stderr.write(f"error: {error}\n")

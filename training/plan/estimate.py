@@ -29,7 +29,7 @@ from training.run.metrics import read_metrics
 GIB = 2**30
 
 
-_NOT_PLANNED = [
+UNUSED_SETTINGS = [
     "--out=unused", "--tasks=unused", "--validation=null", "--validation_every=0", "--validation_limit=null",
 ]  # fmt: skip
 """Settings that a run needs and a plan does not."""

@@ -81,13 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read(path: Path) -> Iterator[Rollout]:
-    return read_rollouts(path / "rollouts" if (path / "rollouts").is_dir() else path)
-
-
 def _show(options: argparse.Namespace) -> None:
     shown = 0
-    for rollout in _read(options.run):
+    for rollout in read_rollouts(options.run):
         wrong_place = options.step not in (None, rollout.step) or options.task not in (None, rollout.task.id)
         if wrong_place or (options.worst and (rollout.reward or 0.0) > 0):
             continue
@@ -123,7 +119,7 @@ def _rescore(options: argparse.Namespace) -> None:
         max_tokens=options.max_tokens,
         cache=options.out.with_name(f"{options.out.name}.judged"),  # opinions outlive an interrupted attempt
     )
-    before = list(_read(options.run))
+    before = list(read_rollouts(options.run))
 
     async def scored(rollout: Rollout, limit: asyncio.Semaphore) -> Rollout:
         if rollout.reward is None:
@@ -149,7 +145,7 @@ def _rescore(options: argparse.Namespace) -> None:
 
 def _samples(options: argparse.Namespace) -> None:
     lines = []
-    for group in groups_of(list(_read(options.run))):
+    for group in groups_of(list(read_rollouts(options.run))):
         worth = advantages(group.rewards, options.estimator) if len(group.rollouts) > 1 else [0.0]
         for rollout, advantage in zip(group.rollouts, worth, strict=True):
             for number, turn in enumerate(rollout.turns):

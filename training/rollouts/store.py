@@ -12,6 +12,7 @@ from pathlib import Path
 
 from graph.errors import DataError
 from training.rollouts.records import Rollout, rollout_from_dict
+from training.run.folder import ROLLOUTS
 from training.run.secrecy import without_keys
 
 _NAME = re.compile(r"step-(\d+)\.jsonl")
@@ -59,14 +60,18 @@ class RolloutStore:
 
 
 def read_rollouts(path: Path) -> Iterator[Rollout]:
-    """The rollouts of a folder, step by step, or of one file; a line that was cut off at the end is left out.
+    """Stored rollouts, step by step; a last line that was cut off is left out.
+
+    Args:
+        path: a run's folder, a folder of rollouts, or one file.
 
     Raises:
         DataError: there is nothing to read, or a line is no rollout of this schema.
     """
-    files = [path] if path.is_file() else [file for _, file in _files(path)]
+    folder = path / ROLLOUTS if (path / ROLLOUTS).is_dir() else path
+    files = [path] if path.is_file() else [file for _, file in _files(folder)]
     if not files:
-        raise DataError(f"{path} holds no rollouts: name a file step-000000.jsonl, or a folder with such files.")
+        raise DataError(f"{path} holds no rollouts; name a run's folder, or a file such as step-000000.jsonl.")
     for file in files:
         data = file.read_bytes()
         whole = data[: data.rfind(b"\n") + 1].decode("utf-8", errors="replace")

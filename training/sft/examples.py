@@ -76,7 +76,7 @@ def _with_loss(rollout: Rollout, settings: SFTSettings) -> list[float]:
     return [float(turn["verdict"]["accepted"]) for turn in rollout.memory]
 
 
-def _rollouts(spec: str) -> Iterator[Rollout]:
+def rollouts_of(spec: str) -> Iterator[Rollout]:
+    """The stored rollouts of all paths in `spec`, which are joined by `+`."""
     for part in spec.split("+"):
-        path = Path(part.strip()).expanduser()
-        yield from read_rollouts(path / "rollouts" if (path / "rollouts").is_dir() else path)
+        yield from read_rollouts(Path(part.strip()).expanduser())

@@ -12,7 +12,7 @@ from training.run.settings import (
     plain_values,
 )
 from training.sft.config import COMMAND, MAY_CHANGE, SFTSettings
-from training.sft.examples import Examples, _rollouts, examples
+from training.sft.examples import Examples, examples, rollouts_of
 
 if TYPE_CHECKING:
     from training.sft.trainer import PlannerSFTTrainer
@@ -31,7 +31,7 @@ def train(settings: SFTSettings) -> None:
     from training.run import ranks
 
     quiet()
-    found = examples(_rollouts(settings.rollouts), settings)
+    found = examples(rollouts_of(settings.rollouts), settings)
     sys.stderr.write(
         f"{len(found.rows)} transcripts of {found.successes} successful among {found.rollouts} rollouts "
         f"({found.duplicates} duplicates, {found.too_long} too long and {found.enough} beyond per_task left out)\n"

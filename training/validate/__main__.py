@@ -22,8 +22,8 @@ from graph.errors import AgentFlowError, ConfigError
 from training.flow_grpo.config import load_config
 from training.rollouts.breakdown import PARTS
 from training.run.folder import read_settings, said
-from training.validate.compare import _words, comparison
-from training.validate.measure import _stored, summary, validate
+from training.validate.compare import comparison, label
+from training.validate.measure import stored_rollouts, summary, validate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,13 +70,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def described(folder: Path) -> str:
     """A measurement for people."""
-    found = summary(list(_stored(folder).values()))
+    found = summary(list(stored_rollouts(folder).values()))
     settings = read_settings(folder)
     low, high = found["solved_interval"]
     lines = [f"{settings['checkpoint'] or settings['model']}: {found['tasks']} tasks, {found['runs']} runs"]
     for name in (name for name in PARTS if name in found):
         interval = f"  (95 % interval {low:.1%} to {high:.1%})" if name == "solved" else ""
-        lines.append(f"{_words(name):<14} {found[name]:6.1%}{interval}")
+        lines.append(f"{label(name):<14} {found[name]:6.1%}{interval}")
     for family, part in sorted(found["families"].items()):
         lines.append(f"  {family:<12} {part['solved']:6.1%}  of {part['runs']}")
     if failed := found["figures"]["failed"]:

@@ -13,7 +13,7 @@ from graph.errors import DataError
 from training.rollouts.breakdown import PARTS, is_solved, parts_of
 from training.rollouts.records import Rollout
 from training.run.folder import read_settings
-from training.validate.measure import _stored
+from training.validate.measure import stored_rollouts
 
 
 def comparison(a: Path, b: Path, seed: int = 0) -> str:
@@ -32,7 +32,7 @@ def comparison(a: Path, b: Path, seed: int = 0) -> str:
     parts = [name for name in PARTS if all(name in parts_of(before[task][0]) for task in shared)]
     solved = (0.0, 0.0)
     for name in parts:
-        row, interval = _compared(_words(name), before, after, shared, seed, lambda rollout: parts_of(rollout)[name])  # noqa: B023
+        row, interval = _compared(label(name), before, after, shared, seed, lambda rollout: parts_of(rollout)[name])  # noqa: B023
         lines.append(row)
         solved = interval
     families = {task: str(before[task][0].task.metadata.get("family") or "") for task in shared}
@@ -66,7 +66,7 @@ def _compared(
 
 def _by_task(folder: Path) -> dict[str, list[Rollout]]:
     found: dict[str, list[Rollout]] = {}
-    for rollout in _stored(folder).values():
+    for rollout in stored_rollouts(folder).values():
         found.setdefault(rollout.task.id, []).append(rollout)
     return found
 
@@ -91,5 +91,6 @@ _THAT_MATTER = frozenset(
 """Settings that a measurement depends on."""
 
 
-def _words(name: str) -> str:
+def label(name: str) -> str:
+    """A part of the pass rate (`breakdown.PARTS`) as a heading."""
     return name.replace("_", " ")

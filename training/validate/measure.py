@@ -54,7 +54,7 @@ def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 
     }
     claim(folder, settings, may_change=MAY_CHANGE)
     store.mend(0)
-    known = _stored(folder) if (folder / ROLLOUTS).is_dir() else {}
+    known = stored_rollouts(folder) if (folder / ROLLOUTS).is_dir() else {}
     done = {rollout.task.id for rollout in known.values() if rollout.failure is None}
     left = [task for task in tasks if task.id not in done]
 
@@ -90,7 +90,7 @@ def summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
     }
 
 
-def _stored(folder: Path) -> dict[str, Rollout]:
+def stored_rollouts(folder: Path) -> dict[str, Rollout]:
     """The rollouts by id; of one that was tried again, the last."""
     return {rollout.id: rollout for rollout in read_rollouts(folder / ROLLOUTS)}
 
