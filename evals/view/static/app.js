@@ -87,11 +87,11 @@ const App = (() => {
       const print = JSON.stringify(detail);
       if (print === drawn) return;
       drawn = print;
-      const beside = (step, title) => {
+      const link = (step, title) => {
         const other = SetView.neighbour(row, step);
-        return other ? h("a", { href: Route.run(other), "data-step": step }, title) : h("span", { class: "quiet" }, title);
+        return other ? h("a", { href: Route.run(other) }, title) : h("span", { class: "quiet" }, title);
       };
-      Dom.fill(box, set.rows.length > 1 && h("nav", { class: "beside", "aria-label": "other runs" }, beside(-1, "← previous"), h("a", { href: Route.link("set", { set: number }) }, "all"), beside(1, "next →")), Run.draw(detail, row, (facts.settings || {}).estimator));
+      Dom.fill(box, set.rows.length > 1 && h("nav", { class: "beside", "aria-label": "other runs" }, link(-1, "← previous"), h("a", { href: Route.link("set", { set: number }) }, "all"), link(1, "next →")), Run.draw(detail, row, (facts.settings || {}).estimator));
     }
     return { element: box, ready, update: ready };
   }
@@ -118,6 +118,7 @@ const App = (() => {
 
   async function show() {
     const mine = opened += 1;
+    delete main.dataset.ready;
     const [place, number, next] = chosen();
     view = next;
     header(place, number);
@@ -129,7 +130,15 @@ const App = (() => {
     } catch (error) {
       if (mine === opened) Dom.fill(main, h("p", { class: "notice bad" }, `This cannot be shown: ${error.message}`));
     }
-    main.dataset.ready = String(mine);
+    if (mine === opened) main.dataset.ready = String(mine);
+  }
+
+  // The run is read from the address, which a key changes at once: one that comes before the run is drawn counts too.
+  function beside(query, step) {
+    const set = Data.sets[Number(query.set || 0)];
+    const row = set && set.byKey.get(query.run);
+    const other = row && SetView.neighbour(row, step);
+    if (other) location.hash = Route.run(other);
   }
 
   function keys(event) {
@@ -143,10 +152,11 @@ const App = (() => {
         search.focus();
       }
     }
-    const step = { n: "1", p: "-1" }[event.key];
-    const link = step && document.querySelector(`nav.beside a[data-step="${step}"]`);
-    if (link) link.click();
-    if (event.key === "Escape" && Route.current().view === "run") history.back();
+    const place = Route.current();
+    if (place.view !== "run") return;
+    const step = { n: 1, p: -1 }[event.key];
+    if (step) beside(place.query, step);
+    if (event.key === "Escape") history.back();
   }
 
   function changed(problem) {

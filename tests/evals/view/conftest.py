@@ -102,7 +102,7 @@ class Page:
         """Follow a link within the page."""
         before = self.js("return document.getElementById('main').dataset.ready")
         self.js("location.hash = arguments[0]", place)
-        self.until(f"return document.getElementById('main').dataset.ready !== '{before}'")
+        self.until(f"const now = document.getElementById('main').dataset.ready; return now && now !== '{before}'")
         return self
 
     def errors(self) -> list[str]:

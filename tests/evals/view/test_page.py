@@ -22,6 +22,9 @@ Serve = Callable[..., Server]
 
 pytestmark = pytest.mark.timeout(900)  # a browser on a busy machine takes its time
 
+QUESTION = "return (document.querySelector('.run .question') || {innerText: ''}).innerText"
+"""The question of the run that is open; the table, which may still be there, holds every question."""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -184,9 +187,18 @@ def test_keys_lead_through_the_table(page: Page, home: str) -> None:
     page.press(Keys.END)
     assert page.js("return document.querySelector('.row.at').dataset.key") == "t29/0"
     page.press(Keys.ENTER)
-    page.until("return document.body.innerText.includes('traveller 29')")
+    page.until(f"{QUESTION}.includes('traveller 29')")
     page.press("p")
-    page.until("const e = document.querySelector('.question'); return e && e.innerText.includes('traveller 28')")
+    page.until(f"{QUESTION}.includes('traveller 28')")
+
+
+def test_keys_typed_ahead_of_the_page_are_not_lost(page: Page, home: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.open(home + "#/set?set=0")
+    page.js("document.querySelector('.table .body').focus()")
+    page.press(Keys.END, Keys.ENTER, "p", "p", "p", "n")
+    page.until(f"{QUESTION}.includes('traveller 27')")
 
 
 def test_every_control_can_be_reached_by_tab(page: Page, home: str) -> None:
