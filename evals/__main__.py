@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from evals.view.command import add_options as add_view_options
 from evals.view.command import view
-from graph.errors import AgentFlowError, ConfigError
+from graph.command_line import CommandLine, exit_code
+from graph.errors import ConfigError
 
 if TYPE_CHECKING:
     from evals.results import Result
     from evals.runs.session import Options, Session
 
-BAD_INPUT = 2
 INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m evals", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True)
+    top = CommandLine(prog="python -m evals", description=__doc__)
+    top.add_version()
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="ask the questions of a benchmark, or go on where a run stopped"))
     report = commands.add_parser("report", help="the numbers of one or more runs, as Markdown and as an HTML page")
     report.add_argument("folders", nargs="+", type=Path, metavar="DIR")
@@ -246,13 +247,13 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and say in one sentence what is wrong with it, if something is."""
-    given = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
+
+    def work() -> int:
+        given = parser().parse_args(argv)
         return COMMANDS[given.command](given)
-    except AgentFlowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

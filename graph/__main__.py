@@ -14,7 +14,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from graph.errors import AgentFlowError, ConfigError
+from graph.command_line import CommandLine, exit_code
+from graph.errors import ConfigError
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -35,12 +36,13 @@ _MODELS: tuple[Role, ...] = ("planner", "analyst", "executor", "verifier", "gene
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="python -m graph",
         description="Answer a question with the AgentFlow agent: planner, executor, verifier, generator.",
         epilog="Environment: AGENTFLOW_MODEL and AGENTFLOW_PLANNER_MODEL (and so on, by role) give default models, "
         "AGENTFLOW_TOOLS and AGENTFLOW_CORPUS default tools and corpus. An option always wins.",
     )
+    parser.add_version()
     parser.add_argument("question", help="the question; '-' reads it from standard input")
     parser.add_argument("--model", metavar="SPEC", help="model of every role: embedded, embedded:0.5b, "
                         "./planner (a GGUF file or a folder with one), provider:model, "
@@ -273,18 +275,16 @@ def save(text: str, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line: 0 after an answer, 2 for what the user can mend, 130 after a second Ctrl-C."""
-    options = arguments(argv)
-    try:
+    """Command line: 0 after an answer, 2 for what the user can correct, 130 after a second Ctrl-C."""
+
+    def work() -> int:
+        options = arguments(argv)
         state = asyncio.run(answer(options))
         if options.json:
             print(as_json(state))
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+        return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

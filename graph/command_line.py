@@ -1,0 +1,149 @@
+"""What the command lines of this project share: errors of one line, suggestions, exit codes, closed pipes.
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return exit_code(lambda: work(parser().parse_args(argv)))
+
+A command line that is built from `CommandLine` answers a mistake with one sentence. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+import select
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NoReturn, TextIO
+
+from graph.errors import AgentFlowError, ConfigError
+
+BAD_INPUT: Final = 2
+"""Exit code after a mistake that the user can correct."""
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells have it."""
+CLOSED_PIPE: Final = 141
+"""Exit code when the reader of the output is gone, as shells have it for SIGPIPE."""
+
+DISTRIBUTION: Final = "agentflow-langgraph"
+
+_VALUE = re.compile(r"invalid (\w+) value: (.+)", re.DOTALL)
+_CHOICE = re.compile(r"invalid choice: (.+?) \(choose from (.+)\)", re.DOTALL)
+_KINDS = {"int": "a whole number", "float": "a number", "Path": "a path"}
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A question that names the nearest of the known names, with a space before it; empty if none is near."""
+    names = {name.lstrip("-"): name for name in known}
+    near = difflib.get_close_matches(given.lstrip("-"), names, n=1, cutoff=0.6)
+    return f" Did you mean {names[near[0]]}?" if near else ""
+
+
+class CommandLine(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors are one sentence with a suggestion, raised as `ConfigError`.
+
+    Options are not abbreviated: a script with `--max-t` would break when a second option begins so.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def add_version(self) -> None:
+        """Add `--version`."""
+        self.add_argument("--version", action=_Version, help="print the version and end")
+
+    def parse_known_args(  # type: ignore[override]  # the overloads of the base class differ in the namespace only
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """As the base class; an unknown option is named before anything that is missing."""
+        given = list(sys.argv[1:] if args is None else args)
+        if self._subparsers is None:  # the options of a command are known to the command's own parser
+            self._refuse_unknown(given)
+        return super().parse_known_args(given, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the mistake as one sentence.
+
+        Raises:
+            ConfigError: always.
+        """
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            self._refuse_unknown(unknown.split())
+            raise ConfigError(f"There is too much on the command line: {unknown}; a text with spaces needs quotes.")
+        where, _, what = message.removeprefix("argument ").rpartition(": invalid ")
+        what = f"invalid {what}"
+        if value := _VALUE.fullmatch(what):
+            raise ConfigError(f"{where} is {value[2]}; give {_KINDS.get(value[1], 'another value')}.")
+        if choice := _CHOICE.fullmatch(what):
+            offered = [name.strip().strip("'\"") for name in choice[2].split(",")]
+            hint = did_you_mean(choice[1].strip("'\""), offered)
+            named = f"{where} is {choice[1]}" if where.startswith("-") else f"There is no {where.lower()} {choice[1]}"
+            raise ConfigError(f"{named}; choose from {', '.join(offered)}.{hint}")
+        raise ConfigError(f"{message.removeprefix('argument ')} (`{self.prog} --help` explains the options).")
+
+    def _refuse_unknown(self, given: Sequence[str]) -> None:
+        for word in given:
+            if word == "--":
+                return
+            name = word.partition("=")[0]
+            if name.startswith("--") and name not in self._option_string_actions:
+                hint = did_you_mean(name, self._option_string_actions)
+                raise ConfigError(f"There is no option {name}.{hint} `{self.prog} --help` lists them.")
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(version())  # noqa: T201 -- what was asked for
+        parser.exit()
+
+
+def version() -> str:
+    """Name and version of the installed distribution."""
+    from importlib import metadata
+
+    try:
+        return f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}"
+    except metadata.PackageNotFoundError:
+        return f"{DISTRIBUTION} (run from its source, not installed)"
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """Do the work of a command and turn whatever stops it into an exit code and at most one line.
+
+    Args:
+        work: Reads the arguments, does what they say, returns the exit code.
+    """
+    try:
+        code = work()
+        sys.stdout.flush()
+    except AgentFlowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        if not any([_let_go(sys.stdout), _let_go(sys.stderr)]):
+            raise  # some other pipe, which is a defect
+        return CLOSED_PIPE
+    return code
+
+
+def _let_go(stream: TextIO) -> bool:
+    """Whether nobody reads the stream any more; it then leads nowhere, since Python flushes once more at its end."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # a stream in memory, as tests have it
+        return False
+    watched = select.poll()
+    watched.register(descriptor, select.POLLOUT)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return gone

@@ -1,0 +1,96 @@
+"""Mistakes on a command line, closed pipes and exit codes, as every command of the project has them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graph.command_line import CommandLine, did_you_mean, exit_code
+from graph.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def parser() -> CommandLine:
+    top = CommandLine(prog="try")
+    top.add_argument("question")
+    top.add_argument("--model")
+    top.add_argument("--max-turns", type=int)
+    top.add_argument("--max-seconds", type=float)
+    top.add_argument("--verify", choices=("model", "rules"))
+    return top
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["q", "--modle", "x"], "There is no option --modle. Did you mean --model?"),
+        (["--modle=x"], "There is no option --modle. Did you mean --model?"),
+        (["q", "--max-turn", "3"], "Did you mean --max-turns?"),
+        (["q", "--xyzzy"], "There is no option --xyzzy. `try --help`"),
+        (["q", "--max-turns", "abc"], "--max-turns is 'abc'; give a whole number."),
+        (["q", "--max-seconds", "long"], "--max-seconds is 'long'; give a number."),
+        (["q", "--verify", "modle"], "--verify is 'modle'; choose from model, rules. Did you mean model?"),
+        (["q", "--model"], "--model: expected one argument (`try --help`"),
+        (["What", "is", "it?"], "too much on the command line: is it?"),
+        ([], "question"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parser().parse_args(words)
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_follows_two_dashes_is_no_option() -> None:
+    assert parser().parse_args(["--", "--modle"]).question == "--modle"
+
+
+def test_a_command_knows_its_own_options() -> None:
+    top = CommandLine(prog="try")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    commands.add_parser("run").add_argument("--limit", type=int)
+    assert top.parse_args(["run", "--limit", "3"]).limit == 3
+    with pytest.raises(ConfigError, match=r"no option --limt. Did you mean --limit\? `try run --help`"):
+        top.parse_args(["run", "--limt", "3"])
+    with pytest.raises(ConfigError, match=r"no command 'rum'; choose from run\. Did you mean run\?"):
+        top.parse_args(["rum"])
+
+
+def test_no_suggestion_is_better_than_a_far_one() -> None:
+    assert did_you_mean("--zebra", ["--model", "--tools"]) == ""
+
+
+def test_an_interrupt_has_its_own_exit_code() -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert exit_code(interrupted) == 130
+
+
+def test_a_pipe_of_ours_that_breaks_is_a_defect_and_not_silent() -> None:
+    def broken() -> int:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        exit_code(broken)
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    script = "from graph.command_line import exit_code\nimport sys\n" + (
+        "def work():\n    for n in range(10**6): print('line', n)\n    return 0\nsys.exit(exit_code(work))"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "line 0\n"
+    writer.stdout.close()
+    assert writer.wait(timeout=60) == 141
+    assert writer.stderr is not None
+    assert writer.stderr.read() == ""
+    writer.stderr.close()
