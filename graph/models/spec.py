@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 FORMS: Final = (
-    "`embedded`, `embedded:0.5b`, `embedded:1.5b`, `/path/to/model.gguf` (or `./folder` with one), `ollama:NAME`, "
+    "`embedded`, `embedded:0.5b`, `embedded:1.5b`, `embedded:OWNER/REPO[:QUANT]` (a GGUF model of the Hub), "
+    "`/path/to/model.gguf` (or `./folder` with one), `ollama:NAME`, "
     "`MODEL@http://host:port/v1` (or `vllm:MODEL@...`), `http://host:port/v1` (the only model there), "
     "or `provider:model` such as `openai:gpt-4o-mini`"
 )

@@ -1,6 +1,6 @@
 """Pictures of the page, made in a headless Chromium: those of README, and any other.
 
-    python -m evals.view.screenshots PATH... --out docs [--at 'NAME=#/run?set=0&run=run'] [--dark] [--width 1280]
+    python -m tests.evals.view.screenshots PATH... --out docs [--at 'NAME=#/run?set=0&run=run'] [--dark] [--width 1280]
 
 Without `--at` it takes the first run, the table of the first evaluation or saved runs, and the charts and a group of
 the first training run that the paths hold. Needs Chromium with its driver, and selenium (extra `dev`).
@@ -110,7 +110,7 @@ def places(library: Library) -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Take the pictures; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m evals.view.screenshots", description="Pictures of the page.")
+    parser = argparse.ArgumentParser(prog="python -m tests.evals.view.screenshots", description="Pictures of the page.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="as for `python -m evals view`")
     parser.add_argument("--out", type=Path, default=Path("docs"), metavar="FOLDER")
     parser.add_argument(

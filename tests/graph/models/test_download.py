@@ -131,7 +131,6 @@ def test_wrong_bytes_are_refused_and_deleted(hub: Hub) -> None:
     hub.content = bytes(len(CONTENT))
     with pytest.raises(ModelUnavailable, match="another SHA-256") as raised:
         fetch(model_file())
-    assert "no package holds this file" in str(raised.value)
     assert f"{hub.url}/some/repo/resolve/main/tiny.gguf" in str(raised.value)
     assert not (cache_directory() / "tiny.gguf").exists()
     assert leftovers() == []
@@ -170,8 +169,8 @@ def test_the_mirror_continues_after_the_parts_it_has(hub: Hub, mirror: tuple[Mir
 
 def test_two_processes_download_once(hub: Hub) -> None:
     script = f"""
-from graph.download import fetch
-from graph.download_sources import ModelFile
+from graph.models.download import fetch
+from graph.models.sources import ModelFile
 fetch({model_file()!r})
 """
     started = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(2)]

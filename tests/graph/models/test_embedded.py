@@ -173,7 +173,7 @@ def test_threads_and_loops_share_one_server_and_requests_run_together(small_mode
 def test_exit_is_quick_and_quiet_even_with_a_reply_in_the_making(small_model: EmbeddedChat) -> None:
     script = """
 import contextlib, threading, time
-from graph.embedded import EmbeddedChat, ServerSettings
+from graph.models.embedded import EmbeddedChat, ServerSettings
 model = EmbeddedChat(model="0.5b", settings=ServerSettings(slots=1, context=2048), timeout=200)
 model.invoke("Say yes.", max_tokens=2)
 def wait():

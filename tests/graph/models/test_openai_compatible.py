@@ -364,7 +364,7 @@ def test_one_model_serves_many_event_loops_and_threads(scripted: Scripted) -> No
 def test_nothing_is_left_open_and_exit_is_quiet(scripted: Scripted) -> None:
     script = f"""
 import asyncio
-from graph.openai_compatible import OpenAICompatibleChat
+from graph.models.openai_compatible import OpenAICompatibleChat
 model = OpenAICompatibleChat(model="m", base_url={scripted(completion()).url!r})
 async def main():
     await asyncio.gather(*(model.ainvoke("q") for _ in range(3)))

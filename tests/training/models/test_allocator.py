@@ -9,7 +9,7 @@ import pytest
 
 _PROGRAM = """
 import resource
-from training.allocator import keep_freed_memory
+from training.models.allocator import keep_freed_memory
 print(keep_freed_memory() if {keep} else False)
 size = 64 << 20
 def once():

@@ -1,0 +1,179 @@
+"""GGUF models of the Hugging Face Hub by name: `OWNER/REPO`, `OWNER/REPO:QUANT` or `OWNER/REPO/FILE.gguf`.
+
+The names are those of `llama-server -hf` and Ollama. The Hub's own list of the repository's files gives their sizes and
+SHA-256; it is kept beside the files, so that a model that is in the cache needs no network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypedDict, cast
+
+from graph.errors import ConfigError, DataError, ModelUnavailable
+from graph.models.download import cache_directory, fetch
+from graph.models.sources import HUB_CONNECT_TIMEOUT, ModelFile, hub_address, hub_headers, is_offline, write_whole
+
+QUANTS: Final = ("Q4_K_M", "Q4_0", "Q8_0")
+"""Quantisations in the order in which they are taken where none is named."""
+
+_NAME = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*?)(?::(?P<quant>[\w.-]+)|/(?P<file>\S+\.gguf))?", re.ASCII)
+_SHARD = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
+_LISTING: Final = "listing.json"
+
+
+class Listed(TypedDict):
+    """One GGUF file of a repository."""
+
+    path: str
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model on the Hub, as a spec names it."""
+
+    repo: str
+    quant: str = ""
+    """Quantisation, such as `Q4_K_M`; empty for the first of `QUANTS` that the repository has."""
+    file: str = ""
+    """Path of one file in the repository; wins over `quant`."""
+
+    @classmethod
+    def parse(cls, name: str) -> HubModel | None:
+        """What a name stands for; None if it has another form."""
+        match = _NAME.fullmatch(name)
+        if match is None or match["repo"].lower().endswith(".gguf"):
+            return None
+        return cls(match["repo"], match["quant"] or "", match["file"] or "")
+
+    def get(self) -> Path:
+        """The model's file in the cache, downloaded if need be; of a split model the first, beside the others.
+
+        Raises:
+            ConfigError: the repository does not exist, is gated, or has no such file.
+            ModelUnavailable: the Hub cannot be reached.
+            DataError: a file in the cache is not the right one.
+        """
+        folder = cache_directory() / "hub" / self.repo
+        listing = _read(folder / _LISTING)
+        chosen = self._choose(listing) if listing else []
+        if not chosen or not all((folder / item["path"]).is_file() for item in chosen):
+            listing = _ask(self.repo)
+            chosen = self._choose(listing)
+            if not chosen:
+                raise ConfigError(self._offer(listing))
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / _LISTING, json.dumps(listing, indent=1))
+        first, *_ = [fetch(self._model_file(item)) for item in chosen]
+        return first
+
+    def _model_file(self, item: Listed) -> ModelFile:
+        return ModelFile(
+            name=f"{self.repo}/{item['path']}",
+            repo=self.repo,
+            filename=item["path"],
+            size=item["size"],
+            sha256=item["sha256"],
+            folder=f"hub/{self.repo}",
+        )
+
+    def _choose(self, listing: list[Listed]) -> list[Listed]:
+        """The files of the model, in order; empty if the repository has none that fits."""
+        models = [item for item in listing if not Path(item["path"]).name.lower().startswith("mmproj")]
+        if self.file:
+            return _with_shards([item for item in models if item["path"] == self.file], models)
+        for quant in (self.quant,) if self.quant else QUANTS:
+            fitting = [item for item in models if _is_quantised(item["path"], quant)]
+            if fitting:
+                return _with_shards(fitting, models)
+        return [] if self.quant else _with_shards(models, models)
+
+    def _offer(self, listing: list[Listed]) -> str:
+        if not listing:
+            return f"The repository {self.repo} holds no GGUF file; look for one whose name ends in -GGUF."
+        offered = ", ".join(f"{item['path']} ({item['size'] / 1e9:.1f} GB)" for item in listing[:12])
+        wanted = self.file or self.quant
+        return f"The repository {self.repo} has no {wanted}; name one of its files as {self.repo}/FILE: {offered}."
+
+
+def _is_quantised(path: str, quant: str) -> bool:
+    name = _SHARD.sub(".gguf", Path(path).name)
+    return re.search(rf"(?:^|[-._]){re.escape(quant)}\.gguf$", name, re.IGNORECASE) is not None
+
+
+def _with_shards(fitting: list[Listed], models: list[Listed]) -> list[Listed]:
+    """The first file that fits, with the other parts of the same model if it is split."""
+    if not fitting:
+        return []
+    first = min(fitting, key=lambda item: item["path"])
+    shard = _SHARD.search(first["path"])
+    if shard is None:
+        return [first]
+    stem = first["path"][: shard.start()]
+    parts = sorted((item for item in models if _shard_of(item["path"], stem)), key=lambda item: item["path"])
+    return parts if len(parts) == int(shard["count"]) else []
+
+
+def _shard_of(path: str, stem: str) -> bool:
+    return path.startswith(stem) and _SHARD.fullmatch(path[len(stem) :]) is not None
+
+
+def _read(path: Path) -> list[Listed]:
+    try:
+        return cast("list[Listed]", json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []
+
+
+def _ask(repo: str) -> list[Listed]:
+    """The GGUF files that the Hub lists for a repository."""
+    if is_offline():
+        raise ModelUnavailable(f"{repo} is not in the cache; unset HF_HUB_OFFLINE once to fetch it.")
+    import httpx
+
+    url: str | None = f"{hub_address()}/api/models/{repo}/tree/main?recursive=true"
+    files: list[Listed] = []
+    try:
+        with httpx.Client(timeout=httpx.Timeout(30.0, connect=HUB_CONNECT_TIMEOUT), follow_redirects=True) as client:
+            while url:
+                response = client.get(url, headers=hub_headers())
+                if response.status_code != 200:
+                    raise _refused(repo, response.status_code)
+                files += [_listed(entry) for entry in response.json() if _is_gguf(entry)]
+                url = response.links.get("next", {}).get("url")
+    except (httpx.TransportError, httpx.InvalidURL, json.JSONDecodeError) as error:
+        raise ModelUnavailable(
+            f"The Hugging Face Hub at {hub_address()} cannot be asked for {repo} ({error}); check the network or "
+            "HF_ENDPOINT, or name a file on this machine as embedded:./FILE.gguf."
+        ) from error
+    return sorted(files, key=lambda item: item["path"])
+
+
+def _is_gguf(entry: dict[str, object]) -> bool:
+    return entry.get("type") == "file" and str(entry.get("path", "")).lower().endswith(".gguf") and "lfs" in entry
+
+
+def _listed(entry: dict[str, object]) -> Listed:
+    lfs = cast("dict[str, object]", entry["lfs"])
+    path = str(entry["path"])
+    if os.path.isabs(path) or ".." in Path(path).parts:
+        raise DataError(f"The Hub lists a file {path!r} that would leave the cache.")
+    return Listed(path=path, size=int(str(lfs["size"])), sha256=str(lfs["oid"]))
+
+
+def _refused(repo: str, status: int) -> ConfigError | ModelUnavailable:
+    page = f"{hub_address()}/{repo}"
+    if status in (401, 403):
+        return ConfigError(
+            f"The Hub does not give {repo} to you ({status}): it does not exist, or it is private or gated. Check the "
+            f"name; accept its licence at {page}; set HF_TOKEN to a token that may read it."
+        )
+    if status == 404:
+        return ConfigError(f"The Hub has no model {repo}; check the name at {page}, or write a local path as ./{repo}.")
+    return ModelUnavailable(f"The Hub answered {status} when asked for {repo}; try again later.")
