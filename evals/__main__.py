@@ -74,6 +74,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--direct-arguments", action="store_true", help="the planner writes the input of simple tools")
     run.add_argument("--verify", choices=("model", "rules"))
     run.add_argument("--answer", choices=("model", "last_result"))
+    run.add_argument("--checks", choices=("auto", "on", "off"), help="hold replies to the checks for small models "
+                     "(auto: those of embedded models)")  # fmt: skip
     run.add_argument("--brief-verdicts", action="store_true", help="tell the planner of an accepted step only that")
     run.add_argument("--speculate", action="store_true", help="plan the next step while the last is judged")
     run.add_argument("--judge", metavar="SPEC", help="a model whose opinion is recorded beside the exact score")
@@ -96,6 +98,7 @@ def options_from(given: argparse.Namespace) -> Options:
         "direct_arguments": given.direct_arguments or None,
         "verify": given.verify,
         "answer": given.answer,
+        "checks": given.checks,
         "brief_verdicts": given.brief_verdicts or None,
         "speculate": given.speculate or None,
     }

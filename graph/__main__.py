@@ -64,6 +64,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--verify", choices=("model", "rules"))
     parser.add_argument("--answer", choices=("model", "last_result"))
+    parser.add_argument("--checks", choices=("auto", "on", "off"), help="hold replies to the checks for small models "
+                        "(auto: those of embedded models)")  # fmt: skip
     parser.add_argument("--brief-verdicts", action="store_true", help="tell the planner of an accepted step no more "
                         "than that")  # fmt: skip
     parser.add_argument("--speculate", action="store_true", help="plan the next step while the last is judged: the "
@@ -105,6 +107,7 @@ def context_from(options: argparse.Namespace) -> Context:
         "analyse": False if options.no_analysis else None,
         "verify": options.verify,
         "answer": options.answer,
+        "checks": options.checks,
         "brief_verdicts": options.brief_verdicts or None,
         "speculate": options.speculate or None,
         "report": options.report or None,

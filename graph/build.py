@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
-from langgraph._internal._runnable import RunnableCallable  # the public RunnableLambda adds a traced run per node
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.runtime import Runtime
+from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy
 
 from graph.context import Context
@@ -76,8 +75,7 @@ def build_graph(
     builder: StateGraph[State, Context, AgentInput, State] = StateGraph(State, Context, input_schema=AgentInput)
     retry = RetryPolicy(max_attempts=2, initial_interval=1.0, retry_on=ModelUnavailable)
     for name, module in NODES.items():
-        action = _as_runnable(name, module, toolbox, by_role, max_turns)
-        builder.add_node(name, action, retry_policy=retry)
+        builder.add_node(name, _Node(name, module, toolbox, by_role, max_turns), retry_policy=retry)
     # Edges that read the state, and not commands of the nodes: so a state that was edited at a pause is routed as well.
     builder.add_edge(START, "planner")
     builder.add_conditional_edges("planner", _unless_ended("executor"), ["executor", "generator"])
@@ -115,36 +113,53 @@ def _models_by_role(
     return dict(models)
 
 
-def _as_runnable(
-    name: str, module: Node, toolbox: Toolbox, models: Mapping[str, BaseChatModel | str], max_turns: int
-) -> RunnableCallable:
-    """A module as a node that serves `invoke` and `ainvoke` alike."""
+class _Node(Runnable[State, State]):
+    """A module as a node that serves `invoke` and `ainvoke` alike.
 
-    async def work(sync: bool, state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
-        context = runtime.context or Context()
-        if context.max_turns > max_turns:
+    A plain function would serve one of them, and a `RunnableLambda` adds a traced run of its own to every node.
+
+    Args:
+        name: The node's name.
+        module: What the node does.
+        toolbox: The graph's tools.
+        models: The graph's models.
+        max_turns: The most turns that a run may ask for.
+    """
+
+    def __init__(
+        self, name: str, module: Node, toolbox: Toolbox, models: Mapping[str, BaseChatModel | str], max_turns: int
+    ) -> None:
+        self.name = name
+        self._module = module
+        self._toolbox = toolbox
+        self._models = models
+        self._max_turns = max_turns
+
+    def invoke(self, input: State, config: RunnableConfig | None = None, **kwargs: Any) -> State:
+        """Enter the node from a plain thread."""
+        return run_sync(self._work(input, config or {}, sync=True))
+
+    async def ainvoke(self, input: State, config: RunnableConfig | None = None, **kwargs: Any) -> State:
+        """Enter the node from an event loop."""
+        return await self._work(input, config or {}, sync=False)
+
+    async def _work(self, state: State, config: RunnableConfig, *, sync: bool) -> State:
+        context = get_runtime(Context).context or Context()
+        if context.max_turns > self._max_turns:
             raise ConfigError(
-                f"The setting `max_turns` is {context.max_turns}, but this graph was built for {max_turns} turns at "
-                "most: ask for fewer, or build it with build_graph(max_turns=...)."
+                f"The setting `max_turns` is {context.max_turns}, but this graph was built for {self._max_turns} turns "
+                "at most: ask for fewer, or build it with build_graph(max_turns=...)."
             )
         run = Run(
             context=context,
-            toolbox=toolbox,
-            models=models,
+            toolbox=self._toolbox,
+            models=self._models,
             config=config,
             sync=sync,
             seconds_before=state.get("seconds", 0.0),
             turn=len(state.get("memory", [])) + 1,
         )
-        return await module(state, run)
-
-    def on_thread(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
-        return run_sync(work(True, state, config, runtime))
-
-    async def on_loop(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
-        return await work(False, state, config, runtime)
-
-    return RunnableCallable(on_thread, on_loop, name=name)
+        return await self._module(state, run)
 
 
 async def answer_now(

@@ -63,6 +63,10 @@ class Context:
     answer: Literal["model", "last_result"] = _option(
         "Whether a model writes the answer, or the last accepted result is the answer.", "model"
     )
+    checks: Literal["auto", "on", "off"] = _option(
+        "Whether replies are held to the checks for small models (`graph.checks`); auto: those of embedded models are.",
+        "auto",
+    )
     brief_verdicts: bool = _option(
         "Whether the planner is told of an accepted step only that it was accepted, not what the verifier says of it.",
         False,

@@ -10,45 +10,66 @@ import asyncio
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
+from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.runnables import RunnableConfig, patch_config
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.config import get_config
 from langgraph.types import interrupt
+from typing_extensions import TypedDict
 
-from graph.checks.arguments import Arguments, Reader, arguments_complaint, unlike, warned_once
-from graph.checks.grounding import invented_value
+from graph.checks import ARGUMENT_CHECKS, PLAN_CHECKS
+from graph.checks.arguments import Arguments, Reader, arguments_complaint, checked
+from graph.checks.plans import doubts_about
 from graph.errors import AgentFlowError, ContextLengthExceeded
-from graph.memory import failed_call
+from graph.memory import accepted_turns, failed_call
 from graph.parsing import fenced_blocks, find_json, without_thinking
-from graph.prompts import executor_messages
-from graph.rendering import clip
+from graph.prompts import Facts, executor_messages
+from graph.rendering import clip, results_text
 from graph.run import Run, waits_for_human
 from graph.state import FINISH, Failure, Plan, State, ToolCall, Usage
 from graph.trace import ToolModel, note_call
-from tools.card import time_limit_of
+from tools.card import card_of, fence_of, time_limit_of
 from tools.errors import ToolUnavailable
 
 
-async def execute(state: State, run: Run) -> dict[str, Any]:
+class WrittenArguments(TypedDict):
+    """What the first of the executor's tasks has done."""
+
+    arguments: list[Arguments]
+    """Of each call; empty where none can be made."""
+    error: Failure | None
+    usage: dict[str, Usage]
+
+
+class FinishedCall(TypedDict):
+    """What the task of one call has done."""
+
+    call: ToolCall
+    usage: dict[str, Usage]
+    """Of a model that the tool asked."""
+
+
+async def execute(state: State, run: Run) -> State:
     """Carry out the planned step.
 
     Raises:
         ModelError: the model that writes the arguments did not answer.
     """
     plan = cast("Plan", state["plan"])
-    update: dict[str, Any] = {"calls": []}
-    if plan["error"] is None and plan["tool_name"] != FINISH:
-        tool = next(tool for tool in await run.tools() if tool.name == plan["tool_name"])
-        (arguments, failure, run.usage), *_ = await run.in_tasks(_writer(tool, state, run), [plan["sub_goal"]])
-        if failure is not None:
-            update["plan"] = {**plan, "error": failure}
-        else:
-            arguments, refusal = _ask_human(tool, arguments, plan, run)
-            update["calls"] = [refusal] if refusal else await _call_all(tool, arguments, run)
-    return {**update, "usage": run.usage, "seconds": run.seconds}
+    if plan["error"] is not None or plan["tool_name"] == FINISH:
+        return State(calls=[], usage=run.usage, seconds=run.seconds)
+    tool = next(tool for tool in await run.tools() if tool.name == plan["tool_name"])
+    written = await run.in_task(partial(_write_in_time, tool, state, run))
+    run.usage = written["usage"]
+    if written["error"] is not None:
+        return State(calls=[], plan={**plan, "error": written["error"]}, usage=run.usage, seconds=run.seconds)
+    arguments, refusal = _ask_human(tool, written["arguments"], plan, run)
+    calls = [refusal] if refusal else await _call_all(tool, arguments, run)
+    return State(calls=calls, usage=run.usage, seconds=run.seconds)
 
 
 def text_argument(schema: Mapping[str, Any]) -> str | None:
@@ -60,46 +81,48 @@ def text_argument(schema: Mapping[str, Any]) -> str | None:
     return str(required[0]) if field.get("type") == "string" and "enum" not in field else None
 
 
-def _writer(tool: BaseTool, state: State, run: Run) -> Callable[[str], Any]:
-    """The work of one task: write the arguments of each call."""
-
-    async def arguments(_: str) -> tuple[list[Arguments], Failure | None, dict[str, Usage]]:
-        try:
-            async with run.within_budget():
-                found = await _write(tool, state, run)
-        except TimeoutError:
-            return [], Failure(kind="timeout", message="the run's time was over"), run.usage
-        except ContextLengthExceeded as error:
-            return [], Failure(kind="arguments", message=str(error)), run.usage
-        if isinstance(found, str):
-            return [], Failure(kind="arguments", message=found), run.usage
-        return found, None, run.usage
-
-    return arguments
+async def _write_in_time(tool: BaseTool, state: State, run: Run) -> WrittenArguments:
+    try:
+        async with run.within_budget():
+            arguments = await _write(tool, state, run)
+    except TimeoutError:
+        error = Failure(kind="timeout", message="the run's time was over")
+    except ContextLengthExceeded as problem:
+        error = Failure(kind="arguments", message=str(problem))
+    else:
+        if not isinstance(arguments, str):
+            return WrittenArguments(arguments=arguments, error=None, usage=run.usage)
+        error = Failure(kind="arguments", message=arguments)
+    return WrittenArguments(arguments=[], error=error, usage=run.usage)
 
 
 async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | str:
-    """What each call of the tool is given, or a sentence that says why nothing can be."""
+    """The arguments of each call, or a sentence that says why there are none."""
     plan = cast("Plan", state["plan"])
     one_call = run.toolbox.schema(tool)
     argument = text_argument(one_call)
     if run.context.direct_arguments and argument:
         return [{argument: plan["input"]}] if plan["input"] else "the reply has no line 'Input: ...' for the tool"
-    fence = (tool.metadata or {}).get("fence")
+    fence = fence_of(tool)
+    schema: dict[str, Any] | None = None
     if fence and argument:
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
-        messages = executor_messages(tool, state, form)
-        read = _reads_block(argument, fence, str(messages[-1].content))
-        return await run.ask_for("executor", messages, warned_once(tool, state, unlike(failed_call(tool, state), read)))
-    most = run.context.max_calls
-    schema = calls_schema(one_call, most)
-    shape = json.dumps(schema["properties"]["calls"]["items"])
-    form = (
-        f'Reply with a JSON object {{"calls": [...]}} that holds, for each call of the tool (usually one, at most '
-        f"{most}), its arguments by this schema:\n{shape}"
-    )
-    read = warned_once(tool, state, unlike(failed_call(tool, state), _reads_calls(tool, one_call, most)))
-    return await run.ask_for("executor", executor_messages(tool, state, form), read, schema=schema)
+        read = _reads_block(argument, fence)
+    else:
+        most = run.context.max_calls
+        schema = calls_schema(one_call, most)
+        shape = json.dumps(schema["properties"]["calls"]["items"])
+        form = (
+            f'Reply with a JSON object {{"calls": [...]}} that holds, for each call of the tool (usually one, at most '
+            f"{most}), its arguments by this schema:\n{shape}"
+        )
+        read = _reads_calls(tool, one_call, most)
+    facts = Facts(state["question"], results_text(accepted_turns(state)), failed_call(tool, state))
+    doubts = doubts_about(plan, tool, state, run.held_to(PLAN_CHECKS, "planner"))
+    messages = executor_messages(tool, plan, facts, doubts, form)
+    checks = run.held_to(ARGUMENT_CHECKS, "executor")
+    read = checked(read, checks, tool, prompt=str(messages[-1].content), state=state)
+    return await run.ask_for("executor", messages, read, schema=schema)
 
 
 def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:
@@ -112,14 +135,12 @@ def calls_schema(one_call: Mapping[str, Any], most: int) -> dict[str, Any]:
     return whole | ({"$defs": definitions} if definitions else {})
 
 
-def _reads_block(name: str, language: str, known: str) -> Reader:
+def _reads_block(name: str, language: str) -> Reader:
     def read(reply: str) -> list[Arguments] | str:
         text = without_thinking(reply)
         code = "\n".join(fenced_blocks(text, language)) if "```" in text else text
         if not code.strip():
             return "the reply holds no code"
-        if language == "python" and (invented := invented_value(code, [known])):
-            return f"`{invented}` is made up: that value stands neither in the question nor in a result"
         return [{name: code}]
 
     return read
@@ -167,28 +188,14 @@ def _ask_human(
 
 
 async def _call_all(tool: BaseTool, arguments: list[Arguments], run: Run) -> list[ToolCall]:
-    async def call(given: Arguments) -> tuple[ToolCall, dict[str, Usage]]:
-        handler = ToolModel("generalist", run.turn) if tool.name == "generalist" else None
-        done = await call_tool(tool, given, run, handler)
-        return done, _bill(handler, done["seconds"])
-
-    call.__name__ = tool.name
-    results = await run.in_tasks(call, arguments)
-    for _, bill in results:
-        for role, cost in bill.items():
+    finished = await run.in_tasks(partial(call_tool, tool, run=run), arguments)
+    for one in finished:
+        for role, cost in one["usage"].items():
             run.count(role, cost)
-    return [done for done, _ in results]
+    return [one["call"] for one in finished]
 
 
-def _bill(handler: ToolModel | None, seconds: float) -> dict[str, Usage]:
-    if handler is None:
-        return {}
-    spent = handler.usage_metadata.values()
-    tokens_in, tokens_out = sum(u["input_tokens"] for u in spent), sum(u["output_tokens"] for u in spent)
-    return {"generalist": Usage(calls=1, input_tokens=tokens_in, output_tokens=tokens_out, seconds=seconds)}
-
-
-async def call_tool(tool: BaseTool, arguments: Arguments, run: Run, handler: ToolModel | None = None) -> ToolCall:
+async def call_tool(tool: BaseTool, arguments: Arguments, run: Run) -> FinishedCall:
     """Call a tool once, within its own time limit and the run's; whatever it raises becomes the call's error.
 
     Raises:
@@ -198,9 +205,13 @@ async def call_tool(tool: BaseTool, arguments: Arguments, run: Run, handler: Too
     limit = max(min(time_limit_of(tool), run.seconds_left), 0.0)
     began = time.perf_counter()
     result, error = "", None
+    role = card_of(tool).asks_role
+    meter = ToolModel(role, run.turn)
     config = _own_config()
-    if handler is not None:
-        config = {**config, "callbacks": _with_handler(config.get("callbacks"), handler)}
+    if role:
+        callbacks = AsyncCallbackManager.configure(config.get("callbacks"))
+        callbacks.add_handler(meter)
+        config["callbacks"] = callbacks
     try:
         async with asyncio.timeout(limit):
             result = _as_text(await tool.ainvoke(arguments, config))
@@ -219,12 +230,11 @@ async def call_tool(tool: BaseTool, arguments: Arguments, run: Run, handler: Too
     note_call(tool.name, run.turn, began)
     if error is not None:
         error["message"] = clip(error["message"], run.context.max_result_chars)
-    return ToolCall(
-        arguments=arguments,
-        result=clip(result, run.context.max_result_chars),
-        error=error,
-        seconds=time.perf_counter() - began,
+    seconds = time.perf_counter() - began
+    call = ToolCall(
+        arguments=arguments, result=clip(result, run.context.max_result_chars), error=error, seconds=seconds
     )
+    return FinishedCall(call=call, usage={role: meter.usage(seconds)} if role else {})
 
 
 def _own_config() -> RunnableConfig:
@@ -240,16 +250,6 @@ def _own_config() -> RunnableConfig:
         alone = dataclasses.replace(answers, get_null_resume=lambda consume=False: None)
         config["configurable"] = {**settings, "__pregel_scratchpad": alone}
     return config
-
-
-def _with_handler(callbacks: Any, handler: ToolModel) -> Any:
-    if callbacks is None:
-        return [handler]
-    if isinstance(callbacks, list):
-        return [*callbacks, handler]
-    manager = callbacks.copy()
-    manager.add_handler(handler, inherit=True)
-    return manager
 
 
 def _as_text(result: Any) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from langchain_core.messages import AIMessage, BaseMessage
 
-from graph.checks.verdicts import answer_complaint
+from graph.checks import ANSWER_CHECKS
+from graph.checks.answers import answer_complaint
+from graph.checks.evidence import Evidence
 from graph.errors import ContextLengthExceeded
 from graph.memory import accepted_turns, last_result
 from graph.parsing import parse_answer, without_thinking
@@ -20,7 +20,7 @@ _LIMITS = (4000, 1000, 250)
 """Characters kept of each result; the next is tried when the prompt does not fit the model's context."""
 
 
-async def generate(state: State, run: Run) -> dict[str, Any]:
+async def generate(state: State, run: Run) -> State:
     """Write the answer and end the run.
 
     This node runs after the budget is spent as well: a run always ends in an answer.
@@ -33,7 +33,7 @@ async def generate(state: State, run: Run) -> dict[str, Any]:
     else:
         answer = parse_answer(await _write(state, run, report=False))
     state = {**state, "answer": answer}
-    update: dict[str, Any] = {"answer": answer, "plan": None, "calls": [], "messages": [AIMessage(answer)]}
+    update = State(answer=answer, plan=None, calls=[], messages=[AIMessage(answer)])
     if run.context.report:
         update["report"] = without_thinking(await _write(state, run, report=True))
     return {**update, "usage": run.usage, "seconds": run.seconds}
@@ -62,5 +62,6 @@ async def _verifier_is_plausible(state: State, run: Run) -> bool:
     if not accepted:
         return True
     plan, verdict = accepted[-1]["plan"], accepted[-1]["verdict"]
-    known = cast("State", {**state, "calls": []})  # those of the last step are in the memory by now
-    return answer_complaint(verdict, known, quotes_sources(await run.tools(), plan["tool_name"])) is None
+    finished: State = {**state, "calls": []}  # those of the last step are in the memory by now
+    evidence = Evidence.of(finished, passages=quotes_sources(await run.tools(), plan["tool_name"]))
+    return answer_complaint(verdict, evidence, run.held_to(ANSWER_CHECKS, "verifier")) is None

@@ -1,4 +1,4 @@
-"""Queries of the memory: accepted turns, known texts, calls that worked, the last failed call."""
+"""Queries of the memory: accepted turns, known texts, the last result, the last failed call."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ from langchain_core.tools import BaseTool
 
 from graph.rendering import calls_text
 from graph.state import State, ToolCall, Turn
-
-
-def known_calls(state: State) -> list[ToolCall]:
-    """The calls that worked, of the step in progress and of those that were accepted."""
-    calls = [*state.get("calls", []), *(call for turn in accepted_turns(state) for call in turn["calls"])]
-    return [call for call in calls if call["error"] is None]
 
 
 def last_result(state: State) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.types import Overwrite
@@ -17,7 +17,7 @@ from graph.state import FINISH, RunMark, State
 from graph.transcript import can_finish, transcript_of
 
 
-async def plan(state: State, run: Run) -> dict[str, Any]:
+async def plan(state: State, run: Run) -> State:
     """Choose the next step, or end the run when its budget is spent.
 
     Entered from outside, the node starts a new run first: it finds the question, clears what an earlier run of the
@@ -27,27 +27,36 @@ async def plan(state: State, run: Run) -> dict[str, Any]:
         DataError: there is no question.
         ModelError: the model did not answer.
     """
-    update: dict[str, Any] = {}
+    before = state
+    fresh = State()
     if not _goes_on(state):
-        before = state
-        update = _start(state)
-        messages = [*state.get("messages", []), *update["messages"]]
-        state = cast("State", {**state, **update, "messages": messages})
-        # A reducer adds to what an earlier run of the thread has left; only there the value must replace it.
-        update = {
-            key: Overwrite(value) if before.get(key) and key in _REDUCED else value for key, value in update.items()
-        }
+        fresh = _start(state)
+        state = {**state, **fresh, "messages": [*state.get("messages", []), *fresh["messages"]]}
         run.seconds_before = 0.0
+    update = await _next_or_end(state, run)
+    update = {**fresh, **update, "usage": run.usage, "seconds": run.seconds}
+    return _replacing(before, update) if fresh else update
+
+
+async def _next_or_end(state: State, run: Run) -> State:
     if len(state.get("memory", [])) >= run.context.max_turns:
-        return _end("turns", update, run)
+        return State(ended_by="turns")
     try:
         async with run.within_budget():
-            update |= await _next_step(state, run)
+            return await _next_step(state, run)
     except TimeoutError:
-        return _end("time", update, run)
+        return State(ended_by="time")
     except ContextLengthExceeded:
-        return _end("context", update, run)
-    return _with_cost(update, run)
+        return State(ended_by="context")
+
+
+def _replacing(before: State, update: State) -> State:
+    """The update of a new run: a reducer would add to what an earlier run of the thread has left, so it is told not to.
+
+    Only there: before the first run a plain value means the same, and is easier to read in a stream.
+    """
+    reduced = {key: Overwrite(value) for key, value in update.items() if key in _REDUCED and before.get(key)}
+    return cast("State", {**update, **reduced})
 
 
 def _goes_on(state: State) -> bool:
@@ -67,7 +76,7 @@ def _goes_on(state: State) -> bool:
 _REDUCED = ("memory", "usage", "seconds", "planner_turns")
 
 
-def _start(state: State) -> dict[str, Any]:
+def _start(state: State) -> State:
     """What a new run of a thread begins with."""
     mark = state.get("run")
     messages = state.get("messages", [])
@@ -85,25 +94,25 @@ def _start(state: State) -> dict[str, Any]:
     analysis = state.get("analysis", "")
     if mark is not None and analysis == mark["analysis"]:
         analysis = ""  # made for an earlier question of this thread
-    return {
-        "question": question,
-        "analysis": analysis,
-        "plan": None,
-        "calls": [],
-        "memory": [],
-        "answer": "",
-        "report": "",
-        "ended_by": "",
-        "usage": {},
-        "seconds": 0.0,
-        "planner_turns": [],
-        "messages": said,
-        "run": RunMark(question=question, analysis=analysis, message_id=message_id),
-    }
+    return State(
+        question=question,
+        analysis=analysis,
+        plan=None,
+        calls=[],
+        memory=[],
+        answer="",
+        report="",
+        ended_by="",
+        usage={},
+        seconds=0.0,
+        planner_turns=[],
+        messages=said,
+        run=RunMark(question=question, analysis=analysis, message_id=message_id),
+    )
 
 
-async def _next_step(state: State, run: Run) -> dict[str, Any]:
-    update: dict[str, Any] = {}
+async def _next_step(state: State, run: Run) -> State:
+    update = State()
     if run.context.analyse and not state.get("analysis") and not state.get("memory"):
         conversation = conversation_text(state.get("messages", []), state["question"])
         reply = await run.ask("analyst", analyst_messages(state["question"], conversation))
@@ -120,14 +129,3 @@ async def _next_step(state: State, run: Run) -> dict[str, Any]:
     if captured is not None:
         update["planner_turns"] = [captured]
     return update
-
-
-def _with_cost(update: dict[str, Any], run: Run) -> dict[str, Any]:
-    """The update with this node's bill, added to a run's bill or opening a new one."""
-    for key, value in (("usage", run.usage), ("seconds", run.seconds)):
-        update[key] = Overwrite(value) if isinstance(update.get(key), Overwrite) else value
-    return update
-
-
-def _end(reason: str, update: dict[str, Any], run: Run) -> dict[str, Any]:
-    return _with_cost({**update, "ended_by": reason}, run)

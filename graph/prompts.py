@@ -8,16 +8,16 @@ of it. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; the role
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 
-from graph.checks.arguments import guess_complaint
-from graph.checks.grounding import names_something, unsupported_names, unsupported_numbers
-from graph.memory import accepted_turns, failed_call, known_texts
+from graph.checks.plans import Doubts
+from graph.memory import accepted_turns
 from graph.rendering import calls_text, clip, failure_text, given_text, results_text, step_text
-from graph.state import FINISH, Failure, State, ToolCall, Verdict
-from tools.card import card_of
+from graph.state import FINISH, Failure, Plan, State, ToolCall, Verdict
+from tools.card import card_of, fence_of
 
 
 def tool_card(tool: BaseTool) -> str:
@@ -146,42 +146,39 @@ def turns_left(count: int, *, direct: bool) -> str:
     return f"Turns left: {count}{' (the last)' if count == 1 else ''}. Plan the next step: {lines}."
 
 
-def executor_messages(tool: BaseTool, state: State, form: str) -> list[BaseMessage]:
+@dataclass(frozen=True)
+class Facts:
+    """What whoever writes a tool's input may build on."""
+
+    question: str
+    results: str
+    """The accepted results, numbered."""
+    failed: ToolCall | None
+    """The tool's last call, if it failed by its own fault: a model that is not told writes the same again."""
+
+
+def executor_messages(tool: BaseTool, plan: Plan, facts: Facts, doubts: Doubts, form: str) -> list[BaseMessage]:
     """Ask for the arguments of the planned step; `form` says how they are to be written."""
     card = card_of(tool)
-    plan = state.get("plan")
-    assert plan is not None
+    fence = fence_of(tool)
     advice = "".join(f"\n{practice}" for practice in card.best_practices)
-    goal = f"Sub-goal: {plan['sub_goal']}"
-    shown = ""
-    fence = (tool.metadata or {}).get("fence")
+    example = ""
     if fence and card.program:
-        shown = f"\n\nExample:\n\nSub-goal: {card.program.sub_goal}\n```{fence}\n{card.program.input}\n```"
-    facts = results_text(accepted_turns(state))
-    # A figure that was neither asked about nor found is made up, and must not reach a tool; nor a name, a search.
-    known = known_texts(state)
-    made_up = unsupported_numbers(plan["context"], [*known, facts])
-    guessed = []
-    if card.quotes_sources:
-        made_up += unsupported_names(plan["context"], known)
-        guessed = unsupported_names(plan["sub_goal"], known)
-    if plan["context"] and not made_up:
+        example = f"\n\nExample:\n\nSub-goal: {card.program.sub_goal}\n```{fence}\n{card.program.input}\n```"
+    goal = "" if doubts.leave_out_question else f"Question (for reference): {facts.question}\n\n"
+    goal += f"Sub-goal: {plan['sub_goal']}"
+    if plan["context"] and not doubts.leave_out_context:
         goal += f"\nContext: {plan['context']}"
-    if guessed:
-        goal += f"\nBut {guess_complaint(guessed)}."
-    # A program may serve the whole question. A search would copy it, and is shown it only where the sub-goal is no use.
-    if fence or guessed or (card.quotes_sources and not names_something(plan["sub_goal"])):
-        goal = f"Question (for reference): {state['question']}\n\n{goal}"
-    if facts:
-        goal += f"\n\nResults so far:\n{facts}"
-    failed = failed_call(tool, state)
-    if failed and failed["error"]:  # a model that is not told writes the same again
-        tried, problem = clip(given_text(failed), 600), clip(failed["error"]["message"], 400)
-        goal += f"\n\nThis was tried and failed, so write it differently:\n{tried}\n{problem}"
+    goal += "".join(f"\nBut {warning}." for warning in doubts.warnings)
+    if facts.results:
+        goal += f"\n\nResults so far:\n{facts.results}"
+    if facts.failed and facts.failed["error"]:
+        call, problem = clip(given_text(facts.failed), 600), clip(facts.failed["error"]["message"], 400)
+        goal += f"\n\nThis was tried and failed, so write it differently:\n{call}\n{problem}"
     return [
         SystemMessage(
             f"You prepare the input of the tool {tool.name}.\n{' '.join(tool.description.split())}\n"
-            f"Input: {card.input}{advice}\n\n{form}\nServe the sub-goal alone, with the facts given.{shown}"
+            f"Input: {card.input}{advice}\n\n{form}\nServe the sub-goal alone, with the facts given.{example}"
         ),
         HumanMessage(goal),
     ]

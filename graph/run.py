@@ -96,6 +96,15 @@ class Run:
         """The model of a role."""
         return model_for(role, self.context, self.models)
 
+    def held_to(self, checks: Sequence[T], role: Role) -> Sequence[T]:
+        """The checks that the words of a role's model are held to: all, or none (`Context.checks`).
+
+        With `auto` the model says itself whether it is small enough to need them (`needs_checks`).
+        """
+        setting = self.context.checks
+        needed = getattr(self.model(role), "needs_checks", False) if setting == "auto" else setting == "on"
+        return checks if needed else ()
+
     async def ask(
         self, role: Role, messages: Sequence[BaseMessage], *, schema: Mapping[str, Any] | None = None
     ) -> AIMessage:
@@ -165,6 +174,11 @@ class Run:
         again = await self.ask(role, [*messages, said, repair], schema=schema)
         return parse(str(again.text))
 
+    async def in_task(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do one piece of work as a LangGraph task of its own; see `in_tasks`."""
+        [result] = await self.in_tasks(lambda _: work(), [None])
+        return result
+
     async def in_tasks(self, work: Work[T], items: Sequence[Any]) -> list[T]:
         """Do `work` on all items at once, each as a LangGraph task of its own.
 
@@ -211,4 +225,4 @@ def waits_for_human(error: BaseException) -> bool:
     return isinstance(error, GraphBubbleUp) or (unfit is not None and unfit(error))
 
 
-Node = Callable[[State, Run], Awaitable[dict[str, Any]]]
+Node = Callable[[State, Run], Awaitable[State]]

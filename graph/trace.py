@@ -24,6 +24,8 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
+from graph.state import Usage
+
 
 class Trace:
     """The model calls and tool calls of one run, in the order in which they ended. Safe to write from several threads.
@@ -121,6 +123,12 @@ class ToolModel(UsageMetadataCallbackHandler):
         self._role = role
         self._turn = turn
         self._asked: dict[Any, tuple[list[BaseMessage], float]] = {}
+
+    def usage(self, seconds: float) -> Usage:
+        """What the tool's call has cost, which took that many seconds."""
+        spent = self.usage_metadata.values()
+        read, written = sum(part["input_tokens"] for part in spent), sum(part["output_tokens"] for part in spent)
+        return Usage(calls=1, input_tokens=read, output_tokens=written, seconds=seconds)
 
     def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: Any, **_: Any) -> None:
         """Keep the prompt until its reply comes."""

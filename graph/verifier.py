@@ -1,15 +1,19 @@
 """The verifier: blocks what did not work, judges what did, and decides whether the run goes on.
 
-Rules come first: an unreadable step, an unknown tool, bad arguments, an error, an empty result and a repeat of an
-accepted call are rejected without asking a model, and their results never reach the generator.
+Rules come first (`STEP_CHECKS`): an unreadable step, an unknown tool, bad arguments, an error, an empty result and a
+repeat of an accepted call are rejected without asking a model, and their results never reach the generator.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
-from graph.checks.steps import check, is_stuck
-from graph.checks.verdicts import answer_complaint, grounded
+from graph.checks import ANSWER_CHECKS, STEP_CHECKS, VERDICT_CHECKS
+from graph.checks.answers import answer_complaint
+from graph.checks.evidence import Evidence
+from graph.checks.steps import Step, failure_of, is_stuck
+from graph.checks.verdicts import revised
 from graph.errors import ContextLengthExceeded
 from graph.parsing import parse_verdict
 from graph.prompts import observation, verifier_messages
@@ -35,35 +39,46 @@ VERDICT_SCHEMA = {
 }
 
 
-async def verify(state: State, run: Run) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Judged:
+    """A step's verdict."""
+
+    verdict: Verdict
+    told: Verdict
+    """The part of it that the planner is told."""
+    ended_by: str = ""
+    """What ends the run, if the verdict does."""
+
+
+def by_rules(accepted: bool, *, stop: bool = False, reason: str = "") -> Verdict:
+    """A verdict that no model gave."""
+    return Verdict(accepted=accepted, stop=stop, reason=reason, answer="", missing="", source="rules")
+
+
+async def verify(state: State, run: Run) -> State:
     """Judge the step in progress, add it to the memory, and say whether the run ends.
 
     Raises:
         ModelError: the model did not answer.
     """
-    plan = cast("Plan", state["plan"])
-    calls = state.get("calls", [])
-    memory = state.get("memory", [])
-    error = check(plan, calls, memory)
+    plan, memory = cast("Plan", state["plan"]), state.get("memory", [])
+    error = failure_of(Step(plan, state.get("calls", []), memory), STEP_CHECKS)
     step: Speculation | None = None
-    if error is not None:
-        verdict = Verdict(accepted=False, stop=False, reason="", answer="", missing="", source="rules")
-        turn, ended_by = await _turn(state, verdict, verdict, error, run), ""
-    elif run.context.verify == "rules":
-        finished = plan["tool_name"] == FINISH
-        verdict = Verdict(accepted=True, stop=finished, reason="", answer="", missing="", source="rules")
-        turn, ended_by = await _turn(state, verdict, verdict, None, run), "planner" if finished else ""
-    else:
-        async with planned_ahead(state, await _turn(state, FORESEEN, FORESEEN, None, run), run) as ahead:
-            verdict, words, ended_by = await _judge_in_time(state, run)
-            turn = await _turn(state, verdict, words, None, run)
-            if not ended_by:
+    if error is None and run.context.verify == "model":
+        async with planned_ahead(state, await _turn(state, Judged(FORESEEN, FORESEEN), None, run), run) as ahead:
+            judged = await _judge_in_time(state, run)
+            turn = await _turn(state, judged, None, run)
+            if not judged.ended_by:
                 step = await ahead.step_after(turn, run)
+    else:
+        judged = _judge_by_rules(plan, error)
+        turn = await _turn(state, judged, error, run)
+    ended_by = judged.ended_by
     if not ended_by and len(memory) + 1 >= run.context.max_turns:
         ended_by = "turns"
     if not ended_by and is_stuck([*memory, turn]):
         ended_by = "stuck"
-    update: dict[str, Any] = {"memory": [turn], "usage": run.usage, "seconds": run.seconds}
+    update = State(memory=[turn], usage=run.usage, seconds=run.seconds)
     if ended_by:
         return {**update, "ended_by": ended_by}
     if step is not None:
@@ -71,8 +86,8 @@ async def verify(state: State, run: Run) -> dict[str, Any]:
     return {**update, "going_on": True}
 
 
-async def _turn(state: State, verdict: Verdict, words: Verdict, error: Failure | None, run: Run) -> Turn:
-    """The step in progress as a finished turn; `words` is the part of the verdict that the planner is told."""
+async def _turn(state: State, judged: Judged, error: Failure | None, run: Run) -> Turn:
+    """The step in progress as a finished turn."""
     plan = cast("Plan", state["plan"])
     calls = state.get("calls", [])
     left = run.context.max_turns - len(state.get("memory", [])) - 1
@@ -81,11 +96,11 @@ async def _turn(state: State, verdict: Verdict, words: Verdict, error: Failure |
         plan=plan,
         calls=calls,
         error=error,
-        verdict=verdict,
+        verdict=judged.verdict,
         observation=observation(
             calls,
             error,
-            words,
+            judged.told,
             left,
             direct=run.context.direct_arguments,
             other_tools=await _others(plan, run),
@@ -100,51 +115,59 @@ async def _others(plan: Plan, run: Run) -> list[str]:
     return [name for name in names if name != plan["tool_name"]] if plan["tool_name"] in names else []
 
 
-async def _judge_in_time(state: State, run: Run) -> tuple[Verdict, Verdict, str]:
-    """The verdict, the part of it that the planner is told, and what ends the run, if anything does."""
+def _judge_by_rules(plan: Plan, error: Failure | None) -> Judged:
+    finished = error is None and plan["tool_name"] == FINISH
+    verdict = by_rules(error is None, stop=finished)
+    return Judged(verdict, verdict, "planner" if finished else "")
+
+
+async def _judge_in_time(state: State, run: Run) -> Judged:
     try:
         async with run.within_budget():
-            verdict, words = await _judge(state, run)
-    except (TimeoutError, ContextLengthExceeded) as error:
-        timed_out = isinstance(error, TimeoutError)
-        reason = "the run's time was over" if timed_out else "the memory fills the model's context"
-        verdict = Verdict(accepted=True, stop=True, reason=reason, answer="", missing="", source="rules")
-        return verdict, verdict, "time" if timed_out else "context"
-    return verdict, words, "verifier" if verdict["stop"] else ""
+            return await _judge(state, run)
+    except TimeoutError:
+        reason, ended_by = "the run's time was over", "time"
+    except ContextLengthExceeded:
+        reason, ended_by = "the memory fills the model's context", "context"
+    verdict = by_rules(True, stop=True, reason=reason)
+    return Judged(verdict, verdict, ended_by)
 
 
-async def _judge(state: State, run: Run) -> tuple[Verdict, Verdict]:
+async def _judge(state: State, run: Run) -> Judged:
     conversation = conversation_text(state.get("messages", []), state["question"])
     messages = verifier_messages(state, conversation)
-    passages = quotes_sources(await run.tools(), cast("Plan", state["plan"])["tool_name"])
+    evidence = Evidence.of(state, passages=quotes_sources(await run.tools(), cast("Plan", state["plan"])["tool_name"]))
+    answer_checks = run.held_to(ANSWER_CHECKS, "verifier")
     asked = False
 
     def read(reply: str) -> Verdict | str:
         nonlocal asked
-        found = _read_verdict(reply)
-        complaint = None if asked or isinstance(found, str) else answer_complaint(found, state, passages)
-        asked = True  # it may know better than the words tell, so it is asked about its answer once
+        verdict = _read_verdict(reply)
+        again, asked = asked, True  # it may know better than the words tell, so it is asked about its answer once
+        if again or isinstance(verdict, str):
+            return verdict
+        complaint = answer_complaint(verdict, evidence, answer_checks)
         if complaint is None:
-            return found
+            return verdict
         return f"{complaint}. If the results tell the answer, give it in their words; if not, say what is missing"
 
-    found = await run.ask_for("verifier", messages, read, schema=VERDICT_SCHEMA)
-    if isinstance(found, str):
-        unread = Verdict(accepted=True, stop=False, reason=found, answer="", missing="", source="rules")
-        return unread, unread
-    verdict = grounded(found, state, quotes_sources=passages)
-    return verdict, told(verdict, found, run)
+    reply = await run.ask_for("verifier", messages, read, schema=VERDICT_SCHEMA)
+    if isinstance(reply, str):
+        unread = by_rules(True, reason=reply)
+        return Judged(unread, unread)
+    verdict = revised(reply, evidence, run.held_to(VERDICT_CHECKS, "verifier"))
+    return Judged(verdict, told(verdict, reply, run), "verifier" if verdict["stop"] else "")
 
 
 def _read_verdict(reply: str) -> Verdict | str:
-    found = parse_verdict(reply)
-    if isinstance(found, str):
-        return found
+    judgement = parse_verdict(reply)
+    if isinstance(judgement, str):
+        return judgement
     return Verdict(
-        accepted=found.accepted,
-        stop=found.stop and found.accepted,
-        reason=found.reason,
-        answer=found.answer,
-        missing=found.missing,
+        accepted=judgement.accepted,
+        stop=judgement.stop and judgement.accepted,
+        reason=judgement.reason,
+        answer=judgement.answer,
+        missing=judgement.missing,
         source="model",
     )

@@ -46,6 +46,8 @@ class ToolCard:
     """How to get good results."""
     quotes_sources: bool = False
     """Whether results are passages of texts that exist, found by their words, and not a model's own."""
+    asks_role: str = ""
+    """The role whose model the tool asks by itself, if it does: its calls are counted and traced as that role's."""
 
 
 def card_of(tool: BaseTool) -> ToolCard:
@@ -55,6 +57,12 @@ def card_of(tool: BaseTool) -> ToolCard:
         return card
     arguments = ", ".join(tool.args) or "nothing"
     return ToolCard(input=arguments)
+
+
+def fence_of(tool: BaseTool) -> str | None:
+    """The language of a tool that takes one piece of code, e.g. "python"; None for all other tools."""
+    fence = (tool.metadata or {}).get("fence")
+    return fence if isinstance(fence, str) else None
 
 
 def time_limit_of(tool: BaseTool) -> float:

@@ -35,6 +35,7 @@ _CARD = ToolCard(
     ),
     limitations=("May be wrong on dates, numbers and rare names; cannot look anything up.",),
     best_practices=("Use it for explanations and common knowledge; check facts with a search.",),
+    asks_role="generalist",
 )
 
 

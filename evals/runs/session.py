@@ -167,14 +167,18 @@ def _tools(entry: Benchmark, corpus: str | None) -> tuple[str, ...]:
     return ("local_search", *(name for name in entry.tools if name in NO_SEARCH))
 
 
+_BEFORE = {"brief_verdicts": False, "speculate": False, "checks": "on"}
+"""How runs behaved before these settings existed: their folders do not name them."""
+
+
 def _as_settings(context: Context, mode: str) -> dict[str, Any]:
     """The context as plain data; for the bare model, what it uses of it."""
     settings = asdict(context)
     settings["planner_model"] = settings.pop("planner")
     settings["tools"] = list(settings["tools"] or ())
     settings["ask_before"] = list(settings["ask_before"])
-    for name in ("brief_verdicts", "speculate"):  # not in the folders of runs made before these options
-        if not settings[name]:
+    for name, value in _BEFORE.items():
+        if settings[name] == value:
             del settings[name]
     if mode == "direct":
         return {name: settings[name] for name in ("model", "generator", "max_tokens", "temperature")}

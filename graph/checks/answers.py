@@ -7,9 +7,24 @@ itself, a word that no passage holds. Each of these can be seen from the words a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-from graph.checks.grounding import telling_words
+from graph.checks.evidence import Evidence
+from graph.checks.grounding import in_latin_script, telling_words
+from graph.state import Verdict
+
+AnswerCheck: TypeAlias = Callable[[str, Evidence], str | None]
+"""Why an answer cannot be the one to its question, in a few words, or None."""
+
+
+def answer_complaint(verdict: Verdict, evidence: Evidence, checks: Sequence[AnswerCheck]) -> str | None:
+    """Why a verdict that stops cannot have the answer; None if it may have it, or goes on."""
+    answer = verdict["answer"]
+    if not verdict["stop"] or not answer or not in_latin_script(answer, *evidence.texts):
+        return None
+    return next((complaint for check in checks if (complaint := check(answer, evidence)) is not None), None)
+
 
 _WANTS_NUMBER = re.compile(
     r"(?i)(?:^|[,;:]\s*)(?:(?:since|until) )?when (?:was|were|is|are|did|does|do|had|has|will)\b"
@@ -26,13 +41,13 @@ _NUMBER_WORD = re.compile(
 )
 
 
-def form_complaint(question: str, answer: str) -> str | None:
-    """Why an answer cannot be what a question asks for, as far as its form tells; None if it may be.
+def wrong_form(answer: str, evidence: Evidence) -> str | None:
+    """The form of the answer is not what the question asks for.
 
     A question for a date or an amount wants a number, one for yes or no wants that, and only a choice between things
     that the question names is answered by its own words. A question that lists options may be answered by a letter.
     """
-    question = question.strip()
+    question = evidence.question.strip()
     if _OPTIONS.search(question):
         return None
     if _WANTS_YES.match(question):
@@ -41,22 +56,22 @@ def form_complaint(question: str, answer: str) -> str | None:
         return None
     if _WANTS_NUMBER.search(question) and not _NUMBER_WORD.search(answer):
         return f"the question asks for a date or a number, and {answer!r} is none"
-    said = _words(answer)
-    if said and said <= telling_words(question) and not _CHOICE.search(question):
+    words = _words(answer)
+    if words and words <= telling_words(question) and not _CHOICE.search(question):
         return f"{answer!r} only repeats the question"
     return None
 
 
-def source_complaint(question: str, answer: str, sources: Iterable[str]) -> str | None:
-    """Why an answer cannot have been read from passages; None if it may have been.
+def not_in_sources(answer: str, evidence: Evidence) -> str | None:
+    """The answer was not read from the passages that were found.
 
     Of the words that it adds to the question, most must stand in them. Numbers are not looked at (`unsupported_numbers`
     compares them by value).
     """
-    if _WANTS_YES.match(question.strip()) and _YES.match(answer.strip()):
+    if not evidence.passages or (_WANTS_YES.match(evidence.question.strip()) and _YES.match(answer.strip())):
         return None
-    added = _words(answer) - telling_words(question)
-    strange = sorted(added.difference(*(telling_words(source) for source in sources)))
+    added = _words(answer) - telling_words(evidence.question)
+    strange = sorted(added.difference(*(telling_words(result) for result in evidence.results)))
     return f"no result says {strange[0]!r}" if len(strange) * 2 >= len(added) > 0 else None
 
 

@@ -1,72 +1,121 @@
-"""Checks of a call's arguments before it is made: repeated failures, invented values, guessed names."""
+"""Checks of a call's arguments before it is made: repeated calls, invented values, guessed names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ValidationError
 
-from graph.checks.grounding import unsupported_names
-from graph.memory import known_texts
-from graph.state import State, ToolCall
-from tools.card import card_of
+from graph.checks.grounding import in_latin_script, invented_assignment, unsupported_names
+from graph.memory import failed_call, known_texts
+from graph.state import State
+from tools.card import card_of, fence_of
 
 Arguments = dict[str, Any]
-
 
 Reader = Callable[[str], list[Arguments] | str]
 """Takes a reply apart into the arguments of each call, or says in a sentence what is wrong with it."""
 
 
-def unlike(failed: ToolCall | None, read: Reader) -> Reader:
-    """A reader that does not take a call which is known to fail."""
+@dataclass(frozen=True)
+class Proposal:
+    """Calls of one tool that a model wants made."""
 
-    def read_anew(reply: str) -> list[Arguments] | str:
-        found = read(reply)
-        if failed is not None and found == [failed["arguments"]]:
-            return "this very call was made and failed; its error is told above, so write another"
-        return found
+    tool: BaseTool
+    arguments: list[Arguments]
+    """Of each call."""
+    prompt: str
+    """What the model was shown of the step."""
+    state: State
 
-    return read_anew
+
+@dataclass(frozen=True)
+class ArgumentCheck:
+    """One check of proposed calls."""
+
+    complaint: Callable[[Proposal], str | None]
+    """What is wrong with them, in a sentence that asks for better ones; None where nothing is."""
+    once: bool = False
+    """Whether it only warns: what the model writes after a warning is called."""
 
 
-def warned_once(tool: BaseTool, state: State, read: Reader) -> Reader:
-    """A reader that says once what speaks against calls; what is written then is taken.
+def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, *, prompt: str, state: State) -> Reader:
+    """A reader that refuses calls about which a check complains; see `Proposal` for tool, prompt and state."""
+    warned = False
 
-    They may all have been made before, or search for a name that nobody has told. A call whose result was rejected is
-    warned of too, and made if the model insists: the verifier then judges it again.
-    """
-    made = [
+    def read_checked(reply: str) -> list[Arguments] | str:
+        nonlocal warned
+        arguments = read(reply)
+        if isinstance(arguments, str):
+            return arguments
+        proposal = Proposal(tool, arguments, prompt, state)
+        for check in checks:
+            if check.once and warned:
+                continue
+            if complaint := check.complaint(proposal):
+                warned = warned or check.once
+                return complaint
+        return arguments
+
+    return read_checked
+
+
+def invented_value(proposal: Proposal) -> str | None:
+    """A program sets a variable to a number that it was not told."""
+    if fence_of(proposal.tool) != "python" or not in_latin_script(*known_texts(proposal.state)):
+        return None
+    for arguments in proposal.arguments:
+        for code in arguments.values():
+            if assignment := invented_assignment(str(code), [proposal.prompt]):
+                return f"`{assignment}` is made up: that value stands neither in the question nor in a result"
+    return None
+
+
+def failed_before(proposal: Proposal) -> str | None:
+    """The very call whose failure the prompt tells."""
+    failed = failed_call(proposal.tool, proposal.state)
+    if failed is not None and proposal.arguments == [failed["arguments"]]:
+        return "this very call was made and failed; its error is told above, so write another"
+    return None
+
+
+def asked_before(proposal: Proposal) -> str | None:
+    """All calls were made before. After a rejection that may be meant, so this only warns."""
+    earlier = [
         call["arguments"]
-        for turn in state.get("memory", [])
-        if turn["plan"]["tool_name"] == tool.name
+        for turn in proposal.state.get("memory", [])
+        if turn["plan"]["tool_name"] == proposal.tool.name
         for call in turn["calls"]
         if call["error"] is None
     ]
-    warned = False
+    if all(arguments in earlier for arguments in proposal.arguments):
+        return "that was asked before and its result is known, so ask for something else that is still missing"
+    return None
 
-    def read_once(reply: str) -> list[Arguments] | str:
-        nonlocal warned
-        found = read(reply)
-        if warned or isinstance(found, str):
-            return found
-        warned = True
-        if all(arguments in made for arguments in found):
-            return "that was asked before and its result is known, so ask for something else that is still missing"
-        if card_of(tool).quotes_sources:
-            known = known_texts(state)
-            written = [str(value) for arguments in found for value in arguments.values()]
-            if guessed := [name for text in written for name in unsupported_names(text, known)]:
-                return guess_complaint(guessed)
-        return found
 
-    return read_once
+def guessed_name(proposal: Proposal) -> str | None:
+    """A search for a name that neither the question nor a result tells."""
+    known = known_texts(proposal.state)
+    texts = [str(value) for arguments in proposal.arguments for value in arguments.values()]
+    if not card_of(proposal.tool).quotes_sources or not in_latin_script(*known, *texts):
+        return None
+    names = [name for text in texts for name in unsupported_names(text, known)]
+    return guess_complaint(names) if names else None
+
+
+def guess_complaint(names: Sequence[str]) -> str:
+    """Why a search should not be for these names."""
+    return (
+        f"neither the question nor a result tells {', '.join(names)}, so that is a guess; search with what the "
+        "question says"
+    )
 
 
 def arguments_complaint(tool: BaseTool, one_call: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """What is wrong with a call's arguments by the tool's schema, in one sentence, or None."""
+    """What is wrong with a call's arguments by the tool's schema, in one sentence, or None. Always checked."""
     schema = tool.args_schema
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):  # e.g. MCP tools: the server checks
         missing = [name for name in one_call.get("required", []) if name not in arguments]
@@ -81,9 +130,3 @@ def arguments_complaint(tool: BaseTool, one_call: Mapping[str, Any], arguments: 
         where = ".".join(str(part) for part in first["loc"]) or "the call"
         return f"the argument `{where}` of {tool.name} is wrong: {first['msg']}"
     return None
-
-
-def guess_complaint(names: Sequence[str]) -> str:
-    """Why a search should not be for these names."""
-    told = ", ".join(names)
-    return f"neither the question nor a result tells {told}, so that is a guess; search with what the question says"

@@ -1,7 +1,8 @@
-"""Checks of what models write against what is known, without a model.
+"""Comparing what models write with the texts it must come from: numbers, names and words.
 
 Small models do sums in their heads, name figures that they believe, put example values in place of facts, and overlook
-what stands in front of them. Numbers and words can be compared to the texts they must come from.
+what stands in front of them. All of this is told by letters and spaces of the Latin script; `in_latin_script` says
+where it cannot be.
 """
 
 from __future__ import annotations
@@ -10,6 +11,21 @@ import ast
 import re
 from collections.abc import Iterable
 from decimal import Decimal
+
+_LETTER = re.compile(r"[^\W\d_]")
+_LATIN_LETTER = re.compile("[A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿⱠ-ⱿꜢ-ꟿꬰ-ꭤＡ-Ｚａ-ｚ]")
+_FEW = 0.2
+"""Share of other letters that a text in Latin script may hold: a formula, a name in its own script."""
+
+
+def in_latin_script(*texts: str) -> bool:
+    """Whether each of the texts is written in Latin script; one without letters is."""
+    for text in texts:
+        letters = len(_LETTER.findall(text))
+        if letters - len(_LATIN_LETTER.findall(text)) > _FEW * letters:
+            return False
+    return True
+
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?|(?<=[a-zA-Z-])\d+(?:\.\d+)?")
 
@@ -69,7 +85,7 @@ _SCALES = {
 """Words that give a number another value in a program: 3.5 percent is 0.035 there, and 2 million is 2000000."""
 
 
-def invented_value(code: str, sources: Iterable[str]) -> str | None:
+def invented_assignment(code: str, sources: Iterable[str]) -> str | None:
     """The first variable that a program sets to a number which no source holds, as `name = number`.
 
     A model that lacks a fact writes a program about an example value in its place.

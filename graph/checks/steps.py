@@ -3,8 +3,78 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from graph.state import FINISH, Failure, Plan, ToolCall, Turn
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was carried out and is not judged yet."""
+
+    plan: Plan
+    calls: list[ToolCall]
+    memory: list[Turn]
+    """The turns before it."""
+
+
+StepCheck: TypeAlias = Callable[[Step], Failure | None]
+"""The reason to reject a step without asking a model, or None."""
+
+
+def failure_of(step: Step, checks: Sequence[StepCheck]) -> Failure | None:
+    """The first reason to reject a step, or None."""
+    return next((failure for check in checks if (failure := check(step)) is not None), None)
+
+
+def unreadable(step: Step) -> Failure | None:
+    """The plan names no usable step, or no arguments could be written for it."""
+    return step.plan["error"]
+
+
+def nothing_to_finish(step: Step) -> Failure | None:
+    """The planner ends a run that has no accepted result."""
+    if step.plan["tool_name"] != FINISH or any(turn["verdict"]["accepted"] and turn["calls"] for turn in step.memory):
+        return None
+    return Failure(kind="plan", message="there is no result yet to finish with")
+
+
+def all_failed(step: Step) -> Failure | None:
+    """No call worked. Failed calls beside one that worked are kept, and shown as failed."""
+    return step.calls[0]["error"] if step.calls and all(call["error"] is not None for call in step.calls) else None
+
+
+def empty(step: Step) -> Failure | None:
+    """No call returned anything."""
+    if step.plan["tool_name"] == FINISH:
+        return None
+    if any(call["error"] is None and call["result"].strip() for call in step.calls):
+        return None
+    return Failure(kind="empty", message=f"{step.plan['tool_name']} returned nothing")
+
+
+def repeated(step: Step) -> Failure | None:
+    """Every call was made before and its result accepted.
+
+    A call whose result was rejected may be made again: the planner insists on it, and it is judged once more.
+    """
+    accepted = {
+        _key(turn["plan"]["tool_name"], call)
+        for turn in step.memory
+        if turn["verdict"]["accepted"]
+        for call in turn["calls"]
+        if call["error"] is None
+    }
+    if not step.calls or not all(_key(step.plan["tool_name"], call) in accepted for call in step.calls):
+        return None
+    return Failure(kind="repeat", message="the same call was made before and its result is known; take another step")
+
+
+def _key(tool: str, call: ToolCall) -> str:
+    return tool + json.dumps(call["arguments"], sort_keys=True, default=str)
+
 
 _STUCK = ((3, 1), (4, 2))
 """Rejected steps in a row, and how few different ones among them show that the planner will not find another."""
@@ -19,38 +89,3 @@ def is_stuck(memory: list[Turn]) -> bool:
         and not any(turn["verdict"]["accepted"] for turn in last)
         for count, kinds in _STUCK
     )
-
-
-def check(plan: Plan, calls: list[ToolCall], memory: list[Turn]) -> Failure | None:
-    """The checks that need no model: the reason to reject a turn, or None.
-
-    A turn of several calls is rejected only when none of them worked; failed calls of a turn that is kept are shown as
-    failed.
-    """
-    if plan["error"] is not None:
-        return plan["error"]
-    if plan["tool_name"] == FINISH:
-        if not any(turn["verdict"]["accepted"] and turn["calls"] for turn in memory):
-            return Failure(kind="plan", message="there is no result yet to finish with")
-        return None
-    if calls and all(call["error"] is not None for call in calls):
-        return calls[0]["error"]
-    if not any(call["error"] is None and call["result"].strip() for call in calls):
-        return Failure(kind="empty", message=f"{plan['tool_name']} returned nothing")
-    # A call whose result was rejected may be made again: the planner insists on it, and it is judged once more.
-    done = {
-        _key(turn["plan"]["tool_name"], call)
-        for turn in memory
-        if turn["verdict"]["accepted"]
-        for call in turn["calls"]
-        if call["error"] is None
-    }
-    if all(_key(plan["tool_name"], call) in done for call in calls):
-        return Failure(
-            kind="repeat", message="the same call was made before and its result is known; take another step"
-        )
-    return None
-
-
-def _key(tool: str, call: ToolCall) -> str:
-    return tool + json.dumps(call["arguments"], sort_keys=True, default=str)

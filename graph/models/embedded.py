@@ -117,6 +117,7 @@ class EmbeddedChat(OpenAICompatibleChat):
     """
 
     provider: ClassVar[str] = "embedded"
+    needs_checks: ClassVar[bool] = True
 
     model: str = DEFAULT_MODEL
     """`0.5b`, `1.5b`, `OWNER/REPO[:QUANT]` on the Hub, or the path of a GGUF file or of a folder that holds one."""

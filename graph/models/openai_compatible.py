@@ -49,6 +49,8 @@ class OpenAICompatibleChat(BaseChatModel):
 
     provider: ClassVar[str] = "openai-compatible"
     """What traces call the provider."""
+    needs_checks: ClassVar[bool] = False
+    """Whether `Context(checks="auto")` holds the model's replies to the checks for small models (`graph.checks`)."""
 
     model: str
     """Name by which the server knows the model; empty for the only one it offers."""

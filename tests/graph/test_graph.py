@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from evals.speed.fake_server import ChatReply, ChatRequest
 from graph import Context, answer_directly, build_graph
 from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
-from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts, verdict_text
+from tests.graph.conftest import Serve, calls_text, plan_text, prompts, verdict_text
 from tools.card import Example, ToolCard
 
 
@@ -87,17 +87,6 @@ async def test_two_runs_share_their_prompts_up_to_the_first_difference(serve: Se
     assert not server.asked("analyst")
 
 
-async def test_an_unknown_tool_is_a_failed_turn_and_the_run_goes_on(serve: Serve, tools: list[BaseTool]) -> None:
-    server = serve(planner=[plan_text("calculator"), plan_text("double")])
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
-    failed, good = state["memory"]
-    assert failed["error"]["kind"] == "unknown_tool"
-    assert not failed["verdict"]["accepted"]
-    assert failed["verdict"]["source"] == "rules"
-    assert good["verdict"]["accepted"]
-    assert len(server.asked("executor")) == len(server.asked("verifier")) == 1
-
-
 async def test_a_rejected_result_never_reaches_the_generator(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve(
         executor=[calls_text({"number": 1000}), calls_text({"number": 21})],
@@ -111,43 +100,6 @@ async def test_a_rejected_result_never_reaches_the_generator(serve: Serve, tools
         assert "42" in facts
         assert "2000" not in facts
     assert state["report"].startswith("The answer is 42")
-
-
-async def test_empty_results_and_repeats_are_rejected(serve: Serve) -> None:
-    def look(name: str) -> str:
-        """Look something up."""
-        return "" if name == "nothing" else "something"
-
-    server = serve(
-        planner=plan_text("look"),
-        executor=[calls_text({"name": "nothing"}), calls_text({"name": "x"})],
-        verifier=verdict_text(then="continue"),
-    )
-    graph = build_graph(tools=[StructuredTool.from_function(look)])
-    state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=3))
-    assert [turn["error"] and turn["error"]["kind"] for turn in state["memory"]] == ["empty", None, "repeat"]
-    assert state["ended_by"] == "turns"
-
-
-async def test_a_call_that_was_wrongly_rejected_is_judged_again(serve: Serve, tools: list[BaseTool]) -> None:
-    server = serve(verifier=[verdict_text("reject", "continue"), verdict_text()])
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
-    assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [False, True]
-    assert state["ended_by"] == "verifier"
-
-
-async def test_a_planner_that_repeats_itself_in_vain_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:
-    server = serve(planner=plan_text("calculator"))
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
-    assert (len(state["memory"]), state["ended_by"], state["answer"]) == (3, "stuck", "42")
-
-
-async def test_a_planner_that_goes_back_and_forth_in_vain_ends_in_an_answer(
-    serve: Serve, tools: list[BaseTool]
-) -> None:
-    server = serve(planner=[plan_text(name) for name in ("calculator", "lexicon")] * 3)  # neither is there
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
-    assert (len(state["memory"]), state["ended_by"]) == (4, "stuck")
 
 
 async def test_should_not_stop_goes_on(serve: Serve, tools: list[BaseTool]) -> None:
@@ -167,86 +119,11 @@ async def test_a_step_that_did_not_help_names_the_other_tools(serve: Serve, tool
     assert "Choose another tool" not in good
 
 
-@pytest.mark.parametrize("field", ["answer", "reason"])
-async def test_a_stop_on_a_number_from_nowhere_goes_on(serve: Serve, tools: list[BaseTool], field: str) -> None:
-    def judged(number: int) -> str:
-        verdict = json.loads(verdict_text(reason="the numbers are known"))
-        return json.dumps({**verdict, field: f"it is {number}"})
-
-    server = serve(executor=[calls_text({"number": 21}), calls_text({"number": 48})], verifier=[judged(54), judged(96)])
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
-    first, second = (turn["verdict"] for turn in state["memory"])
-    assert (first["accepted"], first["stop"], first["answer"]) == (True, False, "")
-    assert "Still missing: 54 stands in no result" in state["memory"][0]["observation"]
-    assert (second["accepted"], second["stop"]) == (True, True)
-
-
-async def test_a_rejection_that_quotes_the_results_figures_accepts(serve: Serve, tools: list[BaseTool]) -> None:
-    server = serve(
-        executor=[calls_text({"number": 21}), calls_text({"number": 50})],
-        verifier=[verdict_text("reject", "continue", "42 is not all"), verdict_text("reject", "continue", "42, no 7")],
-    )
-    context = Context(model=server.spec, max_turns=2)
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
-    assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [True, False]
-
-
-@pytest.mark.parametrize(("question", "accepted"), [("Who founded Port Ellery?", True), ("What is 3 * 7?", False)])
-async def test_passages_that_hold_the_questions_words_are_not_rejected(
-    serve: Serve, question: str, accepted: bool
-) -> None:
-    def look_up(name: str) -> str:
-        """Look something up."""
-        return "Port Ellery was founded by a shipwright."
-
-    card = ToolCard(input="a name", quotes_sources=True)
-    tool = StructuredTool.from_function(look_up, metadata={"card": card})
-    server = serve(
-        planner=plan_text("look_up"),
-        executor=calls_text({"name": "it"}),
-        verifier=verdict_text("reject", "continue", "does not answer directly"),
-    )
-    context = Context(model=server.spec, max_turns=1)
-    state = await build_graph(tools=[tool]).ainvoke({"question": question}, context=context)
-    assert state["memory"][0]["verdict"]["accepted"] == accepted
-
-
-@pytest.mark.parametrize(("answer", "told"), [("Hong Kong", "a date or a number"), ("in May, by surprise", "'may'")])
-async def test_an_answer_that_cannot_be_one_is_asked_about_once(serve: Serve, answer: str, told: str) -> None:
-    server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "film"}), verifier=judged(answer))
-    state = await build_graph(tools=[passages_tool()]).ainvoke({"question": TAKEN}, context=Context(model=server.spec))
-    first, second = prompts(server, "verifier")
-    assert told in second[-1][1]
-    assert len(first) + 2 == len(second)
-    [turn] = state["memory"]
-    assert (turn["verdict"]["stop"], turn["verdict"]["answer"]) == (True, answer)
-
-
-async def test_a_verifier_that_takes_the_hint_says_what_is_missing(serve: Serve) -> None:
-    server = serve(
-        planner=plan_text("look_up"),
-        executor=[calls_text({"name": "film"}), calls_text({"name": "place"})],
-        verifier=[judged("Hong Kong"), judged("unknown", "when Hong Kong was taken"), judged("1842")],
-    )
-    state = await build_graph(tools=[passages_tool()]).ainvoke({"question": TAKEN}, context=Context(model=server.spec))
-    assert "Still missing: when Hong Kong was taken" in state["memory"][0]["observation"]
-    assert [turn["verdict"]["stop"] for turn in state["memory"]] == [False, True]
-
-
 async def test_the_generator_reads_what_the_verifier_concluded(serve: Serve, tools: list[BaseTool]) -> None:
     verdict = {**json.loads(verdict_text()), "answer": "forty-two"}
     server = serve(verifier=json.dumps(verdict))
     await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec))
     assert "the answer is: forty-two" in prompts(server, "generator")[0][1][1]
-
-
-@pytest.mark.parametrize(("answer", "told"), [("1842", True), ("Hong Kong", False), ("in May, by surprise", False)])
-async def test_the_generator_is_not_told_an_answer_that_cannot_be_one(serve: Serve, answer: str, told: bool) -> None:
-    server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "place"}), verifier=judged(answer))
-    await build_graph(tools=[passages_tool()]).ainvoke({"question": TAKEN}, context=Context(model=server.spec))
-    prompt = prompts(server, "generator")[0][1][1]
-    assert "Hong Kong was taken in 1842." in prompt
-    assert ("The verifier" in prompt) == told
 
 
 async def test_a_generator_without_results_is_asked_to_guess(serve: Serve, tools: list[BaseTool]) -> None:
@@ -396,14 +273,6 @@ async def test_where_a_model_says_when_to_stop_the_planner_is_not_told_to(serve:
     context = Context(model=server.spec, direct_arguments=True)
     await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
     assert not any("finish" in text for prompt in prompts(server, "planner") for _, text in prompt)
-
-
-async def test_finish_without_a_result_is_a_failed_turn(serve: Serve, tools: list[BaseTool]) -> None:
-    server = serve(planner="Tool: finish")
-    context = Context(model=server.spec, analyse=False, verify="rules", answer="last_result", max_turns=2)
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
-    assert state["answer"] == ""
-    assert [turn["error"]["kind"] for turn in state["memory"]] == ["plan", "plan"]
 
 
 async def test_a_full_context_ends_in_an_answer(serve: Serve, tools: list[BaseTool]) -> None:

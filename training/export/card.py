@@ -27,7 +27,7 @@ _FIGURES = {
     "eval/right_input": "held-out runs with the right tools and inputs",
     "loss": "loss",
 }
-AGENT = ("tools", "max_turns", "direct_arguments", "analyse", "verify", "answer", "agent_model")
+AGENT = ("tools", "max_turns", "direct_arguments", "analyse", "verify", "answer", "checks", "agent_model")
 """Settings of the agent that the planner was trained in."""
 
 _TOLD = (
@@ -161,6 +161,8 @@ def graph_options(settings: Mapping[str, Any]) -> list[str]:
     for name in ("verify", "answer"):
         if settings.get(name) not in (None, "model"):
             options += [f"--{name}", str(settings[name])]
+    if settings.get("checks", "auto") != "auto":
+        options += ["--checks", str(settings["checks"])]
     if settings.get("tools"):
         options += ["--tools", ",".join(settings["tools"])]
     if settings.get("max_turns"):

@@ -63,6 +63,7 @@ class FlowGRPOConfig:
     direct_arguments: bool = option("Whether the planner writes the input of simple tools.", False)
     verify: Literal["model", "rules"] = option("Who judges each turn.", "model")
     answer: Literal["model", "last_result"] = option("Who writes the answer.", "model")
+    checks: Literal["auto", "on", "off"] = option("Whether replies are held to the checks for small models.", "on")
 
     # Rollouts
     steps: Positive = option("Steps: rollouts, then updates.", 100)
@@ -178,7 +179,7 @@ class FlowGRPOConfig:
     def context(self) -> Context:
         """The graph's settings."""
         names = ("analyst", "executor", "verifier", "generator", "tools", "corpus", "max_turns", "max_seconds",
-                 "max_result_chars", "analyse", "direct_arguments", "verify", "answer")  # fmt: skip
+                 "max_result_chars", "analyse", "direct_arguments", "verify", "answer", "checks")  # fmt: skip
         return Context(model=self.agent_model, **{name: getattr(self, name) for name in names})
 
     def as_dict(self) -> dict[str, Any]:

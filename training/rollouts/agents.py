@@ -25,6 +25,7 @@ from graph.models.spec import preflight
 from graph.state import ROLES, Role
 from graph.toolbox import Toolbox
 from graph.trace import traced
+from tools.card import card_of
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import PlannerTurn
 
@@ -119,7 +120,7 @@ class GraphAgent:
             "executor": not written,
             "verifier": context.verify == "model",
             "generator": context.answer == "model",
-            "generalist": any(tool.name == "generalist" for tool in tools),
+            "generalist": any(card_of(tool).asks_role == "generalist" for tool in tools),
         }
         return [role for role, asks in work.items() if asks]
 

@@ -85,8 +85,8 @@ def _differing(a: Path, b: Path) -> list[str]:
 
 _THAT_MATTER = frozenset(
     {"dtype", "role", "agent", "agent_model", "analyst", "executor", "verifier", "generator", "tools", "corpus",
-     "max_turns", "max_seconds", "max_result_chars", "analyse", "direct_arguments", "verify", "answer", "max_tokens",
-     "max_context", "validation_temperature", "reward", "samples"}
+     "max_turns", "max_seconds", "max_result_chars", "analyse", "direct_arguments", "verify", "answer", "checks",
+     "max_tokens", "max_context", "validation_temperature", "reward", "samples"}
 )  # fmt: skip
 """Settings that a measurement depends on."""
 

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.checks.answers import form_complaint, source_complaint
+from graph.checks.answers import answer_complaint, not_in_sources, wrong_form
+from graph.checks.evidence import Evidence
+from graph.state import Verdict
+
+
+def read_from(question: str, *passages: str) -> Evidence:
+    return Evidence(question=question, new=passages, old=(), passages=True)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +33,7 @@ from graph.checks.answers import form_complaint, source_complaint
     ],
 )
 def test_an_answer_of_the_right_form_passes(question: str, answer: str) -> None:
-    assert form_complaint(question, answer) is None
+    assert wrong_form(answer, read_from(question)) is None
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,7 @@ def test_an_answer_of_the_right_form_passes(question: str, answer: str) -> None:
     ],
 )
 def test_an_answer_of_the_wrong_form_is_named(question: str, answer: str, complaint: str) -> None:
-    assert complaint in (form_complaint(question, answer) or "")
+    assert complaint in (wrong_form(answer, read_from(question)) or "")
 
 
 PASSAGES = ["Amy Johnson was a pioneering English aviator.", "They Flew Alone is a British biopic of 1942."]
@@ -49,18 +55,36 @@ PASSAGES = ["Amy Johnson was a pioneering English aviator.", "They Flew Alone is
 
 @pytest.mark.parametrize("answer", ["aviator", "English aviators", "the profession of an aviator", "1942", ""])
 def test_words_of_the_passages_are_supported(answer: str) -> None:
-    assert source_complaint("What was the profession of Amy Johnson?", answer, PASSAGES) is None
+    assert not_in_sources(answer, read_from("What was the profession of Amy Johnson?", *PASSAGES)) is None
 
 
 def test_a_word_that_no_passage_holds_is_named() -> None:
-    assert source_complaint("What was the profession of Amy Johnson?", "pilot", PASSAGES) == "no result says 'pilot'"
+    assert (
+        not_in_sources("pilot", read_from("What was the profession of Amy Johnson?", *PASSAGES))
+        == "no result says 'pilot'"
+    )
 
 
 def test_yes_and_no_need_no_source() -> None:
-    assert source_complaint("Was Amy Johnson a Scot?", "no", PASSAGES) is None
+    assert not_in_sources("no", read_from("Was Amy Johnson a Scot?", *PASSAGES)) is None
 
 
 @given(st.text(max_size=100), st.text(max_size=100))
 def test_no_text_breaks_it_and_an_answer_that_was_read_is_supported(question: str, answer: str) -> None:
-    form_complaint(question, answer)
-    assert source_complaint(question, answer, [answer]) is None
+    wrong_form(answer, read_from(question))
+    assert not_in_sources(answer, read_from(question, answer)) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "passage"),
+    [
+        ("秘鲁的首都是哪个城市？", "利马市", "利马市是秘鲁的首都。"),
+        ("Какой город столица Перу, Лима или Куско?", "Лима", "Лима - столица Перу."),
+        ("Which city is the capital of Peru?", "Lima", "利马市是秘鲁的首都。"),
+    ],
+)
+def test_no_complaint_about_other_scripts(question: str, answer: str, passage: str) -> None:
+    verdict = Verdict(accepted=True, stop=True, reason="", answer=answer, missing="", source="model")
+    complain = [lambda answer, evidence: "always"]
+    assert answer_complaint(verdict, read_from(question, passage), complain) is None
+    assert answer_complaint(verdict, read_from("q", "Lima"), complain) == (None if answer != "Lima" else "always")

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.checks.grounding import invented_value, names_something, shared_words, unsupported_names, unsupported_numbers
+from graph.checks.grounding import (
+    invented_assignment,
+    names_something,
+    shared_words,
+    unsupported_names,
+    unsupported_numbers,
+)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +92,12 @@ def test_a_sub_goal_that_names_something_is_known(goal: str, named: bool) -> Non
     ],
 )
 def test_values_that_come_from_nowhere_are_found(code: str, invented: str | None) -> None:
-    assert invented_value(code, ["42 wide", "3.5 percent, 2 million", "population 1,260"]) == invented
+    assert invented_assignment(code, ["42 wide", "3.5 percent, 2 million", "population 1,260"]) == invented
 
 
 @given(st.text(max_size=200))
 def test_no_program_breaks_it(code: str) -> None:
-    invented = invented_value(code, [])
+    invented = invented_assignment(code, [])
     assert invented is None or "=" in invented
 
 

@@ -1,0 +1,43 @@
+"""What a verdict is compared with: the question and the results that the verifier saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graph.memory import accepted_turns
+from graph.state import State
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The texts that an answer must come from."""
+
+    question: str
+    new: tuple[str, ...]
+    """Results of the step that is judged."""
+    old: tuple[str, ...]
+    """Accepted results of earlier steps."""
+    passages: bool
+    """Whether the judged step's results are passages of texts that exist (`ToolCard.quotes_sources`)."""
+
+    @classmethod
+    def of(cls, state: State, *, passages: bool) -> Evidence:
+        """The evidence that a state holds."""
+        calls = state.get("calls", [])
+        earlier = [call for turn in accepted_turns(state) for call in turn["calls"]]
+        return cls(
+            question=state["question"],
+            new=tuple(call["result"] for call in calls if call["error"] is None),
+            old=tuple(call["result"] for call in earlier if call["error"] is None),
+            passages=passages,
+        )
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """All results."""
+        return self.new + self.old
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The question and all results."""
+        return (self.question, *self.results)

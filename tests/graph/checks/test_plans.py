@@ -1,0 +1,52 @@
+"""What of a doubtful plan reaches the executor, in the real graph."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.tools import BaseTool
+
+from graph import Context, build_graph
+from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts
+
+
+@pytest.mark.parametrize(("context", "known"), [("21 is given", True), ("the rate is 17", False), ("a rate", True)])
+async def test_made_up_figures_do_not_reach_the_executor(
+    serve: Serve, tools: list[BaseTool], context: str, known: bool
+) -> None:
+    server = serve(planner=plan_text("double", context=context))
+    await build_graph(tools=tools).ainvoke({"question": "Double 21."}, context=Context(model=server.spec, checks="on"))
+    assert (context in prompts(server, "executor")[0][1][1]) == known
+
+
+@pytest.mark.parametrize(("context", "known"), [("Toad Hall, a university", True), ("Toad Hall, Melbourne", False)])
+async def test_made_up_names_do_not_reach_a_search(serve: Serve, context: str, known: bool) -> None:
+    server = serve(planner=plan_text("look_up", context=context), executor=calls_text({"name": "film"}))
+    question = "In which city is Toad Hall?"
+    await build_graph(tools=[passages_tool()]).ainvoke(
+        {"question": question}, context=Context(model=server.spec, checks="on")
+    )
+    assert (context in prompts(server, "executor")[0][1][1]) == known
+
+
+@pytest.mark.parametrize(
+    ("goal", "shown"),
+    [("find the film's country", True), ("find where Fist Power was made", False), ('find "the film"', False)],
+)
+async def test_a_search_for_nothing_in_particular_is_shown_the_question(serve: Serve, goal: str, shown: bool) -> None:
+    server = serve(planner=plan_text("look_up", goal), executor=calls_text({"name": "film"}))
+    await build_graph(tools=[passages_tool()]).ainvoke(
+        {"question": TAKEN}, context=Context(model=server.spec, checks="on")
+    )
+    assert (TAKEN in prompts(server, "executor")[0][1][1]) == shown
+
+
+async def test_a_name_is_a_guess_also_after_a_search_for_it(serve: Serve) -> None:
+    server = serve(
+        planner=plan_text("look_up", "find Aman Chang"),
+        executor=[calls_text({"name": "film"}), calls_text({"name": "place"})],
+        verifier=[judged("unknown", "when it was taken"), judged("1842")],
+    )
+    await build_graph(tools=[passages_tool()]).ainvoke(
+        {"question": TAKEN}, context=Context(model=server.spec, checks="on")
+    )
+    assert all("a result tells Aman, Chang" in prompt[1][1] for prompt in prompts(server, "executor"))

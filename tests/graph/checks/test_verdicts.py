@@ -1,0 +1,93 @@
+"""Verdicts of a small model are held to the results that they judge, in the real graph."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from langchain_core.tools import BaseTool, StructuredTool
+
+from graph import Context, build_graph
+from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts, verdict_text
+from tools.card import ToolCard
+
+
+@pytest.mark.parametrize("field", ["answer", "reason"])
+async def test_a_stop_on_a_number_from_nowhere_goes_on(serve: Serve, tools: list[BaseTool], field: str) -> None:
+    def judged(number: int) -> str:
+        verdict = json.loads(verdict_text(reason="the numbers are known"))
+        return json.dumps({**verdict, field: f"it is {number}"})
+
+    server = serve(executor=[calls_text({"number": 21}), calls_text({"number": 48})], verifier=[judged(54), judged(96)])
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec, checks="on"))
+    first, second = (turn["verdict"] for turn in state["memory"])
+    assert (first["accepted"], first["stop"], first["answer"]) == (True, False, "")
+    assert "Still missing: 54 stands in no result" in state["memory"][0]["observation"]
+    assert (second["accepted"], second["stop"]) == (True, True)
+
+
+async def test_a_rejection_that_quotes_the_results_figures_accepts(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        executor=[calls_text({"number": 21}), calls_text({"number": 50})],
+        verifier=[verdict_text("reject", "continue", "42 is not all"), verdict_text("reject", "continue", "42, no 7")],
+    )
+    context = Context(model=server.spec, checks="on", max_turns=2)
+    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [True, False]
+
+
+@pytest.mark.parametrize(("question", "accepted"), [("Who founded Port Ellery?", True), ("What is 3 * 7?", False)])
+async def test_passages_that_hold_the_questions_words_are_not_rejected(
+    serve: Serve, question: str, accepted: bool
+) -> None:
+    def look_up(name: str) -> str:
+        """Look something up."""
+        return "Port Ellery was founded by a shipwright."
+
+    card = ToolCard(input="a name", quotes_sources=True)
+    tool = StructuredTool.from_function(look_up, metadata={"card": card})
+    server = serve(
+        planner=plan_text("look_up"),
+        executor=calls_text({"name": "it"}),
+        verifier=verdict_text("reject", "continue", "does not answer directly"),
+    )
+    context = Context(model=server.spec, checks="on", max_turns=1)
+    state = await build_graph(tools=[tool]).ainvoke({"question": question}, context=context)
+    assert state["memory"][0]["verdict"]["accepted"] == accepted
+
+
+@pytest.mark.parametrize(("answer", "told"), [("Hong Kong", "a date or a number"), ("in May, by surprise", "'may'")])
+async def test_an_answer_that_cannot_be_one_is_asked_about_once(serve: Serve, answer: str, told: str) -> None:
+    server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "film"}), verifier=judged(answer))
+    state = await build_graph(tools=[passages_tool()]).ainvoke(
+        {"question": TAKEN}, context=Context(model=server.spec, checks="on")
+    )
+    first, second = prompts(server, "verifier")
+    assert told in second[-1][1]
+    assert len(first) + 2 == len(second)
+    [turn] = state["memory"]
+    assert (turn["verdict"]["stop"], turn["verdict"]["answer"]) == (True, answer)
+
+
+async def test_a_verifier_that_takes_the_hint_says_what_is_missing(serve: Serve) -> None:
+    server = serve(
+        planner=plan_text("look_up"),
+        executor=[calls_text({"name": "film"}), calls_text({"name": "place"})],
+        verifier=[judged("Hong Kong"), judged("unknown", "when Hong Kong was taken"), judged("1842")],
+    )
+    state = await build_graph(tools=[passages_tool()]).ainvoke(
+        {"question": TAKEN}, context=Context(model=server.spec, checks="on")
+    )
+    assert "Still missing: when Hong Kong was taken" in state["memory"][0]["observation"]
+    assert [turn["verdict"]["stop"] for turn in state["memory"]] == [False, True]
+
+
+@pytest.mark.parametrize(("answer", "told"), [("1842", True), ("Hong Kong", False), ("in May, by surprise", False)])
+async def test_the_generator_is_not_told_an_answer_that_cannot_be_one(serve: Serve, answer: str, told: bool) -> None:
+    server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "place"}), verifier=judged(answer))
+    await build_graph(tools=[passages_tool()]).ainvoke(
+        {"question": TAKEN}, context=Context(model=server.spec, checks="on")
+    )
+    prompt = prompts(server, "generator")[0][1][1]
+    assert "Hong Kong was taken in 1842." in prompt
+    assert ("The verifier" in prompt) == told
