@@ -54,6 +54,7 @@ class Trace:
                     "reply": self._number(str(reply.text)),
                     "input_tokens": cost["input_tokens"] if cost else 0,
                     "output_tokens": cost["output_tokens"] if cost else 0,
+                    **_timings(reply),
                 }
             )
 
@@ -74,6 +75,18 @@ class Trace:
     def _number(self, text: str) -> int:
         # Interned, because a process that keeps thousands of runs would keep the standing prompts as often.
         return self._texts.setdefault(sys.intern(text), len(self._texts))
+
+
+def _timings(reply: AIMessage) -> dict[str, float]:
+    """What llama.cpp tells of a call: seconds of reading and writing, and prompt tokens that its cache held."""
+    timings = reply.response_metadata.get("timings")
+    if not isinstance(timings, dict):
+        return {}
+    return {
+        "reading_seconds": round(timings.get("prompt_ms", 0.0) / 1000, 4),
+        "writing_seconds": round(timings.get("predicted_ms", 0.0) / 1000, 4),
+        "cached_tokens": timings.get("cache_n", 0),
+    }
 
 
 _open: ContextVar[Trace | None] = ContextVar("trace", default=None)

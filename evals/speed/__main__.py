@@ -3,6 +3,7 @@
     python -m evals.speed --rollouts 256 --turns 3 --latency-ms 50 [--processes 2] [--json]
     python -m evals.speed --rollouts 4 --speculate [--model embedded] [--seed S] [--json]
     python -m evals.speed --questions 200 [--json]      # the evaluation's own cost: runner, scorer, results on disk
+    python -m evals.speed --model embedded --questions 8 [--seed S] [--json]      # a model by role, cold and warm
 
 The server runs in a process of its own and answers every request with a valid reply after the latency. `ideal_seconds`
 is the latency of one run's calls, one after the other: what all runs would take if nothing else cost anything.
@@ -21,6 +22,7 @@ from dataclasses import asdict
 
 from evals.speed.planning_ahead import AheadReport
 from evals.speed.questions import QuestionsReport, measure_questions
+from evals.speed.roles import RolesReport, measure_roles
 from evals.speed.rollouts import SpeedReport, bench_tools, measure, measure_ahead, serving
 from graph import Context
 from graph.errors import AgentFlowError
@@ -39,14 +41,20 @@ def main() -> int:
     parser.add_argument("--speculate", action="store_true", help="compare plain runs with runs that plan ahead")
     parser.add_argument("--questions", type=int, default=0, metavar="N", help="time an evaluation of N questions")
     parser.add_argument("--seed", type=int, default=0, help="with --model: draws the questions")
-    parser.add_argument("--model", metavar="SPEC", help="with --speculate: a real model instead of the fake server")
+    parser.add_argument("--model", metavar="SPEC", help="with --speculate or --questions: a real model")
     options = parser.parse_args()
-    if options.model and not options.speculate:
-        parser.error("--model goes with --speculate; without a model's own time only the fake server measures the rest")
+    if options.model and not (options.speculate or options.questions):
+        parser.error("--model goes with --speculate or --questions; the rest is measured with the fake server")
     if min(options.rollouts, options.turns, options.processes) < 1 or min(options.latency_ms, options.questions) < 0:
         parser.error("rollouts, turns and processes must be at least 1, latency and questions at least 0")
-    report: SpeedReport | AheadReport | QuestionsReport
-    if options.questions:
+    report: SpeedReport | AheadReport | QuestionsReport | RolesReport
+    if options.questions and options.model:
+        try:
+            report = measure_roles(options.model, options.questions, options.seed)
+        except AgentFlowError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 2
+    elif options.questions:
         with serving(options.turns, options.latency_ms) as url:
             context = Context(model=f"fake@{url}", max_turns=options.turns)
             report = measure_questions(options.questions, bench_tools(), context)

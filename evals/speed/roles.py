@@ -1,0 +1,188 @@
+"""Where the seconds of a question go with an embedded model, by role: reading, writing, tools and the rest.
+
+Each question is asked in a process of its own, as a newcomer asks it: cold, with no beginning of a prompt kept on the
+machine, and warm, after another question has left them there. The model's file is in the cache both times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from evals.benchmarks.loading import load_tasks, sample
+from evals.benchmarks.registry import benchmark
+from evals.scorers import score
+from evals.task import Task
+from graph import Context
+from graph.errors import AgentFlowError, ConfigError
+
+
+@dataclass
+class Spent:
+    """Seconds of one question, or their mean over several."""
+
+    total: float = 0.0
+    """From the start of the process to the answer."""
+    start: float = 0.0
+    """Imports and loading the model."""
+    reading: dict[str, float] = field(default_factory=dict)
+    """By role, the prompt tokens that no cache held; the static beginning that is read on first use is in `waiting`."""
+    writing: dict[str, float] = field(default_factory=dict)
+    waiting: dict[str, float] = field(default_factory=dict)
+    """By role, the rest of its calls: beginnings read or restored, queues, HTTP."""
+    tools: float = 0.0
+    rest: float = 0.0
+    """What no call and no tool accounts for."""
+    read_tokens: dict[str, float] = field(default_factory=dict)
+    written_tokens: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RolesReport:
+    """What was measured."""
+
+    model: str
+    questions: int
+    cold_seconds: float
+    """Median over questions."""
+    warm_seconds: float
+    cold_accuracy: float
+    warm_accuracy: float
+    cold: Spent
+    """Means over questions."""
+    warm: Spent
+
+
+def measure_roles(model: str, count: int, seed: int) -> RolesReport:
+    """Ask `count` questions of `evals/own`, drawn by `seed`, cold and warm.
+
+    Raises:
+        AgentFlowError: the model cannot be used.
+    """
+    from graph.models.embedded import EmbeddedChat, model_file
+    from graph.models.spec import make_model
+
+    chat = make_model(model)
+    if not isinstance(chat, EmbeddedChat):
+        raise ConfigError(f"{model!r} is not an embedded model, whose speed by role this measures.")
+    file = model_file(chat.model)
+    tasks = sample(load_tasks(benchmark("own").name, None), count, seed)
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "AGENTFLOW_CACHE": cache, "AGENTFLOW_MODEL_FILE": str(file)}
+        _in_process([model], environment)  # hashes the file, which is remembered
+        cold = []
+        for task in tasks:
+            shutil.rmtree(Path(cache) / "prefixes", ignore_errors=True)
+            cold.append(_in_process([model, task.id], environment))
+        warm = [_in_process([model, task.id], environment) for task in tasks]
+    return RolesReport(
+        model=model,
+        questions=len(tasks),
+        cold_seconds=round(median(spent.total for spent, _ in cold), 1),
+        warm_seconds=round(median(spent.total for spent, _ in warm), 1),
+        cold_accuracy=sum(right for _, right in cold) / len(tasks),
+        warm_accuracy=sum(right for _, right in warm) / len(tasks),
+        cold=_mean([spent for spent, _ in cold]),
+        warm=_mean([spent for spent, _ in warm]),
+    )
+
+
+def _in_process(words: Sequence[str], environment: dict[str, str]) -> tuple[Spent, bool]:
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "evals.speed.roles", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise ConfigError(f"The question could not be asked: {done.stderr.strip().splitlines()[-1:]}")
+    told = json.loads(done.stdout)
+    spent = Spent(**told["spent"])
+    spent.total = time.perf_counter() - began
+    spent.start = spent.total - told["seconds"]
+    return spent, told["right"]
+
+
+def _mean(spent: Sequence[Spent]) -> Spent:
+    count = len(spent)
+    whole = Spent()
+    for name, value in asdict(whole).items():
+        values = [getattr(one, name) for one in spent]
+        if isinstance(value, dict):
+            roles = sorted({role for one in values for role in one})
+            setattr(whole, name, {role: round(sum(one.get(role, 0.0) for one in values) / count, 2) for role in roles})
+        else:
+            setattr(whole, name, round(sum(values) / count, 2))
+    return whole
+
+
+def spent_of(steps: Sequence[dict[str, Any]], seconds: float) -> Spent:
+    """The seconds of a run by its trace.
+
+    Args:
+        steps: as `graph.trace.Trace.as_dict` tells them.
+        seconds: of the whole run.
+    """
+    reading, writing, waiting, read, written = (defaultdict[str, float](float) for _ in range(5))
+    spent = Spent()
+    for step in steps:
+        if "tool" in step:
+            spent.tools += step["seconds"]
+            continue
+        role = step["role"]
+        reading[role] += step.get("reading_seconds", 0.0)
+        writing[role] += step.get("writing_seconds", 0.0)
+        waiting[role] += step["seconds"] - step.get("reading_seconds", 0.0) - step.get("writing_seconds", 0.0)
+        read[role] += step["input_tokens"] - step.get("cached_tokens", 0)
+        written[role] += step["output_tokens"]
+    spent.reading, spent.writing, spent.waiting = dict(reading), dict(writing), dict(waiting)
+    spent.read_tokens, spent.written_tokens = dict(read), dict(written)
+    known = spent.tools + sum(sum(part.values()) for part in (reading, writing, waiting))
+    spent.rest = seconds - known
+    return spent
+
+
+async def _ask(model: str, task: Task | None) -> dict[str, Any]:
+    """Start the model, ask the question and score the answer."""
+    from graph import build_graph
+    from graph.models.spec import make_model, preflight
+    from graph.trace import traced
+
+    await preflight(make_model(model))
+    if task is None:
+        return {"spent": asdict(Spent()), "seconds": 0.0, "right": False}
+    own = benchmark("own")
+    context = Context(model=model, corpus=str(Path(str(files("evals"))) / str(own.packaged_corpus)))
+    began = time.perf_counter()
+    with traced() as trace:
+        state = await build_graph(tools=["python", "local_search"]).ainvoke({"question": task.prompt}, context=context)
+    seconds = time.perf_counter() - began
+    spent = spent_of(trace.as_dict()["steps"], seconds)
+    return {"spent": asdict(spent), "seconds": seconds, "right": score(task, state["answer"]).correct}
+
+
+def main() -> int:
+    """The process of one question: prints what it took as JSON."""
+    model, *wanted = sys.argv[1:]
+    task = next((task for task in load_tasks("own", None) if [task.id] == wanted), None)
+    try:
+        told = asyncio.run(_ask(model, task))
+    except AgentFlowError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(json.dumps(told))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
