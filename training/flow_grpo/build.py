@@ -46,8 +46,8 @@ def make_trainer(
     progress: Progress | None = None,
     engine: Engine | None = None,
     agent: Agent | None = None,
-) -> tuple[FlowGRPOTrainer, RolloutStore]:
-    """A trainer that is ready to run, and where its rollouts go.
+) -> FlowGRPOTrainer:
+    """A trainer that is ready to run.
 
     Args:
         config: the run's settings.
@@ -92,12 +92,13 @@ def make_trainer(
         engine=engine,
         collector=replayed or _collector(config, agent, engine, chat, training, config.group_size, store),
         schedule=schedule,
+        store=store,
         validator=_collector(config, agent, engine, chat, validating, 1, RolloutStore(out / VALIDATIONS)),
         validation=held_out,
         reference=reference,
         progress=progress,
     )
-    return FlowGRPOTrainer(model, config, parts, tokenizer), store
+    return FlowGRPOTrainer(model, config, parts, tokenizer)
 
 
 def make_validator(

@@ -7,22 +7,15 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from training.flow_grpo.config import FlowGRPOConfig
+from training.rollouts.background import Listener
 from training.rollouts.records import Rollout
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from training.rollouts.records import Rollout
 
-
-class Progress(Protocol):
-    """What is told while a run goes on."""
-
-    def rolling_out(self, step: int, total: int) -> None:
-        """A step's rollouts begin."""
-
-    def rolled_out(self, rollout: Rollout) -> None:
-        """A rollout has ended."""
+class Progress(Listener, Protocol):
+    """What hears how a run goes."""
 
     def updating(self, batches: int) -> None:
         """An update of so many micro-batches begins."""

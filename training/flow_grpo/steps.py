@@ -1,29 +1,51 @@
-"""A training step's rollouts, credit and layout."""
+"""A step up to its gradient: roll out, refill, give credit, lay out micro-batches.
+
+With `overlap` the next step's rollouts begin as soon as this one's have ended, under the policy of that moment
+(`training.rollouts.background`), and go on while the trainer updates.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
+import torch
+from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from evals.task import Task
+from graph.errors import ModelError
 from training.engines.base import Engine
+from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.progress import Progress
+from training.rollouts.background import LoopThread, Underway
+from training.rollouts.breakdown import breakdown
 from training.rollouts.collector import Collector
-from training.rollouts.records import Group
+from training.rollouts.figures import step_metrics
+from training.rollouts.records import Group, Rollout, failures_by_kind, groups_of, rollout_from_dict
 from training.rollouts.replayed import Replayed
+from training.rollouts.store import RolloutStore
 from training.rollouts.tasks import Schedule
-from training.update.packing import MicroBatch
+from training.run.checkpoints import newest_in_words
+from training.update.assemble import Assembled, assemble
+from training.update.packing import MicroBatch, deal, pack, pad
+from training.update.packing_check import verify_packing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Parts:
-    """What a trainer is put together from."""
+    """The parts a trainer is built from."""
 
     engine: Engine
     collector: Collector | Replayed
     schedule: Schedule | Replayed
+    store: RolloutStore
+    """Where the rollouts of training go."""
     validator: Collector | None = None
     """Collects validation rollouts: one run a task, at the validation's temperature."""
     validation: Sequence[Task] = ()
@@ -34,13 +56,213 @@ class Parts:
 
 @dataclass
 class Step:
-    """The rollouts of a step, laid out for its updates."""
+    """The rollouts of a step, laid out for its updates: this process's share of the micro-batches."""
 
     batches: list[MicroBatch]
-    old: list[Tensor] | None = None
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float]
+    old_logprobs: list[Tensor] | None = None
+    """Under the policy before the step's first update, a tensor a batch; needed where a step has several updates."""
 
 
-def varies(group: Group) -> bool:
-    """Whether the group's rewards differ, so that it teaches something."""
+class Steps:
+    """Makes one step after another; every process of the run makes its share of each.
+
+    Args:
+        config: the run's settings.
+        parts: engine, collectors and tasks.
+        device: of this process.
+        packed: whether micro-batches may be packed by prefix tree; the first one is checked.
+        process: this process's number.
+        processes: how many there are.
+    """
+
+    def __init__(
+        self,
+        config: FlowGRPOConfig,
+        parts: Parts,
+        device: torch.device,
+        *,
+        packed: bool,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.config = config
+        self.parts = parts
+        self._packed, self._packing_checked = packed, not packed
+        self._process, self._processes = process, processes
+        self._loop = LoopThread(device)
+        self._rollout_seconds = 0.0
+        self._ahead: Underway | None = None  # the next step's rollouts, begun early
+        self._ahead_figures: dict[str, float] | None = None  # the engine's, where a validation came after these
+
+    def make(self, number: int, model: nn.Module, version: int) -> Step:
+        """Rolls a step out and lays it out.
+
+        Args:
+            number: which step.
+            model: the policy, as the trainer wrapped it.
+            version: updates that it has seen.
+
+        Raises:
+            ModelError: nothing can be learned from its rollouts.
+            AgentFlowError: what every rollout would meet.
+        """
+        began = time.perf_counter()
+        if self._ahead is None:
+            self._sync(version)
+        synced = time.perf_counter()
+        self._rollout_seconds = 0.0
+        rollouts, groups = self._roll_out(number)
+        rollout_seconds, ended = self._rollout_seconds, time.perf_counter()
+        engine_figures = self._ahead_figures or self._engine_figures(rollout_seconds)
+        self._ahead_figures = None
+        if self.config.overlap:
+            engine_figures |= {"seconds/waited": ended - synced}
+            self._roll_out_ahead(number + 1, version)
+        assembled = self._assemble(groups)
+        self._refuse_empty(number, assembled, rollouts)
+        batches = self._lay_out(assembled, model)
+        figures = step_metrics(rollouts, version=version) | _group_figures(assembled, groups) | _token_figures(batches)
+        figures |= {"seconds/sync": synced - began, "seconds/rollout": rollout_seconds} | engine_figures
+        return Step(deal(batches, self._processes)[self._process], figures)
+
+    def validate(self, version: int) -> dict[str, float]:
+        """The figures of one run of each held-out task; failures of the surroundings count as wrong.
+
+        Args:
+            version: updates that the policy has seen.
+        """
+        assert self.parts.validator is not None
+        began = time.perf_counter()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:  # these rollouts are of one policy: the validation's has to wait for them
+            _, seconds = self._loop.wait(ahead.work)
+            self._ahead_figures = self._engine_figures(seconds)
+        self._sync(version)
+        rollouts = self._collect(self.parts.validator, version, self.parts.validation)
+        self._ahead = ahead
+        if self.config.deterministic:  # a run that resumes after the validation has none of its memory either
+            self._loop.run(self.parts.engine.sync(version))
+        figures = step_metrics(rollouts, version=version) | breakdown(rollouts)
+        figures["pass_rate"] = figures.pop("solved", 0.0)
+        figures["seconds"] = time.perf_counter() - began
+        return figures | self._engine_figures(figures["seconds"])
+
+    def close(self) -> None:
+        """Stops rollouts that are under way, and the engine."""
+        if self._ahead is not None:
+            self._ahead.work.cancel()
+        self._loop.run(self.parts.engine.aclose())
+        self._loop.close()
+
+    # Rollouts
+
+    def _roll_out(self, number: int) -> tuple[list[Rollout], list[Group]]:
+        """The rollouts of a step, and the groups to train on."""
+        rollouts = self._collect(self.parts.collector, number, self.parts.schedule.of_step(number))
+        groups = list(groups_of(rollouts))
+        wanted = len(groups)
+        for round_ in range(1, self.config.refill + 1):
+            if sum(_varies(group) for group in groups) >= wanted:
+                break
+            more = self._collect(self.parts.collector, number, self.parts.schedule.of_step(number, round_))
+            rollouts += more
+            groups += groups_of(more)
+        if self.config.refill:
+            # Groups without variance fill up what even the refilling did not yield: a step that is all right goes on.
+            groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
+        return rollouts, groups
+
+    def _collect(self, collector: Collector | Replayed, number: int, tasks: Sequence[Task]) -> list[Rollout]:
+        """The rollouts of all processes, in order of the tasks; each process runs its share of them."""
+        underway, self._ahead = self._ahead or self._begin(collector, number, tasks), None
+        if self.parts.progress:
+            underway.show(self.parts.progress)
+        own, seconds = self._loop.wait(underway.work)
+        self._rollout_seconds += seconds
+        if self._processes == 1:
+            return own
+        every = [rollout_from_dict(plain) for plain in gather_object([rollout.as_dict() for rollout in own])]
+        place = {task.id: place for place, task in enumerate(tasks)}
+        return sorted(every, key=lambda rollout: (place[rollout.task.id], rollout.index))
+
+    def _begin(self, collector: Collector | Replayed, number: int, tasks: Sequence[Task]) -> Underway:
+        """This process's share of some rollouts, under way."""
+        return Underway(self._loop, collector, number, list(tasks)[self._process :: self._processes])
+
+    def _roll_out_ahead(self, number: int, version: int) -> None:
+        """Begins the next step's rollouts with the policy of now: one step older than the one they will train."""
+        if number < self.config.steps:
+            self._sync(version)
+            self._ahead = self._begin(self.parts.collector, number, self.parts.schedule.of_step(number))
+
+    def _sync(self, version: int) -> None:
+        """The engine samples from the current weights from here on."""
+        if self.parts.engine.version != version:
+            self._loop.run(self.parts.engine.sync(version))
+
+    def _engine_figures(self, seconds: float) -> dict[str, float]:
+        figures = self._loop.run(self.parts.engine.figures())
+        named = {f"engine/{name}": value for name, value in figures.items()}
+        if "sampled_tokens" in figures:
+            named["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
+        return named
+
+    # Credit and layout
+
+    def _assemble(self, groups: Sequence[Group]) -> Assembled:
+        return assemble(
+            groups,
+            temperature=self.config.temperature,
+            estimator=self.config.estimator,
+            reduction=self.config.reduction,
+            max_tokens=self.config.max_tokens,
+            keep_zero_variance=self.config.beta > 0,
+        )
+
+    def _refuse_empty(self, number: int, assembled: Assembled, rollouts: Sequence[Rollout]) -> None:
+        """A step without anything to learn from would look like training and be none."""
+        if not assembled.rollouts:
+            kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
+            first = next((r.failure["message"] for r in rollouts if r.failure), "")
+            raise ModelError(
+                f"No rollout of step {number} can be trained on; failures: {kinds}. The first: {first} Then give the "
+                f"same command again; {newest_in_words(Path(self.config.out))}."
+            )
+        if not any(rollout.turns for rollout in rollouts):
+            raise ModelError(
+                f"The {self.config.role} was never asked in the {len(rollouts)} rollouts of step {number}, so nothing "
+                "can be learned; check `role` and the settings of the agent around it."
+            )
+
+    def _lay_out(self, assembled: Assembled, model: nn.Module) -> list[MicroBatch]:
+        rows = [row for row in assembled.rows if len(row.terms)]
+        if not self._packing_checked and rows:
+            check = verify_packing(model, rows, self.config.token_budget, self.config.temperature)
+            self._packing_checked = True
+            if check.reason:
+                self._packed = False
+                logger.warning(check.reason)
+        return (pack if self._packed else pad)(rows, self.config.token_budget)
+
+
+def _varies(group: Group) -> bool:
     return len(set(group.rewards)) > 1
+
+
+def _group_figures(assembled: Assembled, groups: Sequence[Group]) -> dict[str, float]:
+    comparable = [group.rewards for group in groups if len(group.rewards) > 1]
+    solved = sum(max(rewards) >= 1.0 for rewards in comparable)
+    return {
+        "zero_variance": assembled.zero_variance / max(1, len(groups)),
+        "skipped_groups": assembled.skipped,
+        "solved_once": solved / max(1, len(comparable)),
+    }
+
+
+def _token_figures(batches: Sequence[MicroBatch]) -> dict[str, float]:
+    return {
+        "tokens/trained": sum(len(batch.terms) for batch in batches),
+        "tokens/computed": sum(batch.tokens for batch in batches),
+        "tokens/rows": sum(batch.raw_tokens for batch in batches),
+    }

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from graph.errors import ConfigError
 from training.flow_grpo.config import MAY_CHANGE, FlowGRPOConfig
-from training.flow_grpo.progress import ConsoleProgress
+from training.flow_grpo.progress import ConsoleProgress, Progress
 from training.run.folder import claim, held
 
 
-def train(config: FlowGRPOConfig) -> None:
+def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
     """Runs the training that a configuration describes, from its last checkpoint.
+
+    Args:
+        config: the run's settings.
+        progress: what hears how it goes; default: the console.
 
     Raises:
         AgentFlowError: what ended it, in one sentence.
@@ -26,12 +31,12 @@ def train(config: FlowGRPOConfig) -> None:
     # Another number of steps would change a schedule that ends with them.
     fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
     claim(folder, config.as_dict(), may_change=MAY_CHANGE - fixed)
-    progress = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
+    console = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
     with held(folder):
-        trainer, store = make_trainer(config, progress=progress)
-        with progress:
+        trainer = make_trainer(config, progress=progress or console)
+        with nullcontext() if progress else console:
             try:
-                trainer.train_from_last_checkpoint(store)
+                trainer.train_from_last_checkpoint()
                 trainer.save_final()
             except (MemoryError, RuntimeError) as error:
                 if not _is_about_memory(error):

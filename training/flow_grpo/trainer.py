@@ -1,8 +1,8 @@
 """Flow-GRPO on transformers' `Trainer`: one item of its data loader is one update, made from one step's rollouts.
 
 The `Trainer` keeps what it is good at: optimizer, schedule, clipping, accelerate with its wrappers (DDP, FSDP,
-DeepSpeed), checkpoints, logging. What is ours is where a batch comes from (runs of the graph), how it is laid out
-(packed), what is summed (`training.update.gradient`), and that a checkpoint is whole or not there.
+DeepSpeed), logging. Where a batch comes from and how it is laid out is `training.flow_grpo.steps`, what is summed
+`training.update.gradient`, and that checkpoints are atomic `training.run.trainer`.
 
 Versions: the policy's version is the number of updates it has seen, which is the trainer's `global_step`.
 """
@@ -13,44 +13,34 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType, broadcast_object_list, gather_object  # type: ignore[import-untyped]
-from safetensors import SafetensorError
+from accelerate.utils import DistributedType, gather_object  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import TrainingArguments
 
-from evals.task import Task
-from graph.errors import DataError, ModelError
+from graph.errors import ModelError
 from training.engines.vllm.delivery import gathered
 from training.flow_grpo.config import FlowGRPOConfig
-from training.flow_grpo.steps import Parts, Step, varies
+from training.flow_grpo.steps import Parts, Step, Steps
 from training.models.policy import without_adapter
-from training.rollouts.background import LoopThread, Underway
-from training.rollouts.breakdown import breakdown
-from training.rollouts.collector import Collector
-from training.rollouts.figures import step_metrics
-from training.rollouts.records import Group, Rollout, failures_by_kind, groups_of, rollout_from_dict
-from training.rollouts.replayed import Replayed
-from training.rollouts.store import RolloutStore
 from training.run import checkpoints
 from training.run.alarms import Alarms
 from training.run.metrics import MetricsFile, read_metrics
-from training.update.assemble import Assembled, assemble
+from training.run.trainer import WholeCheckpoints
 from training.update.gradient import Update, UpdateSums
 from training.update.logprobs import attach_scoring, forward_terms
-from training.update.packing import MicroBatch, deal, pack, pad
-from training.update.packing_check import verify_packing
+from training.update.packing import MicroBatch
 
 logger = logging.getLogger(__name__)
 
 
-class FlowGRPOTrainer(Trainer):
+class FlowGRPOTrainer(WholeCheckpoints):
     """Trains the policy that runs inside the agent.
 
     Args:
@@ -63,31 +53,35 @@ class FlowGRPOTrainer(Trainer):
     def __init__(self, model: nn.Module, config: FlowGRPOConfig, parts: Parts, tokenizer: Any = None) -> None:
         self.config = config
         self.parts = parts
-        self.run_folder = Path(config.out)
         refusal = attach_scoring(model)
         if parts.reference is not None:
             attach_scoring(parts.reference)
             parts.reference.requires_grad_(False)
-        self._packed = config.packing == "auto" and refusal is None
         if refusal and config.packing == "auto":
             logger.warning(refusal)
-        self._packing_checked = not self._packed
         # The data sets are placeholders: an item is a number, and its rollouts are made when it is due.
         super().__init__(
-            model=model, args=arguments(config), train_dataset=[0], eval_dataset=[0], processing_class=tokenizer
+            run_folder=Path(config.out),
+            keep=config.keep,
+            model=model,
+            args=arguments(config),
+            train_dataset=[0],
+            eval_dataset=[0],
+            processing_class=tokenizer,
         )
         if parts.reference is not None:
             parts.reference.to(self.args.device)
-        self.remove_callback(PrinterCallback)  # `metrics.jsonl` and `Progress` tell it better
+        self._steps = Steps(
+            config,
+            parts,
+            self.args.device,
+            packed=config.packing == "auto" and refusal is None,
+            process=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
         self._step: Step | None = None
         self._figures: dict[str, float] = {}
-        self._rollout_seconds = 0.0
-        self._staged: Path | None = None
         self._checkpointing: float | None = None
-        self._runner = LoopThread(self.args.device)
-        self._ahead: Underway | None = None
-        self._ahead_figures: dict[str, float] | None = None
-        self._metrics = MetricsFile(self.run_folder / "metrics.jsonl")
         self._alarms = Alarms()
         self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
 
@@ -102,9 +96,9 @@ class FlowGRPOTrainer(Trainer):
         step, repeat = divmod(inputs["update"], self.config.updates_per_step)
         update = Update(model, self.config.objective_settings, self.config.temperature, self._reference(model))
         if repeat == 0 or self._step is None:
-            self._step = self._new_step(step, model)
+            self._step = self._steps.make(step, model, self.state.global_step)
             if self.config.updates_per_step > 1:
-                self._step.old = [update.scores(batch) for batch in self._step.batches]
+                self._step.old_logprobs = [update.scores(batch) for batch in self._step.batches]
         if self.parts.progress:
             self.parts.progress.updating(len(self._step.batches))
         began = time.perf_counter()
@@ -113,7 +107,7 @@ class FlowGRPOTrainer(Trainer):
             sums = update.accumulate(
                 self._step.batches,
                 self._backward,
-                old=self._step.old if repeat else None,
+                old=self._step.old_logprobs if repeat else None,
                 ranks=self.accelerator.num_processes,
                 sync=self._sync_context(model),
             )
@@ -134,104 +128,6 @@ class FlowGRPOTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: the packed tokens that are logged say more."""
         return 0
-
-    def _new_step(self, step: int, model: nn.Module) -> Step:
-        began = time.perf_counter()
-        if self._ahead is None:
-            self._publish_policy()
-        synced = time.perf_counter()
-        self._rollout_seconds = 0.0
-        rollouts, groups = self._roll_out(step)
-        ended = time.perf_counter()
-        spent = self._rollout_seconds
-        measured = self._ahead_figures or self._engine_figures(spent)
-        self._ahead_figures = None
-        if self.config.overlap:
-            measured |= {"seconds/waited": ended - synced}
-            self._roll_out_ahead(step + 1)
-        beta = self.config.beta
-        made = assemble(
-            groups,
-            temperature=self.config.temperature,
-            estimator=self.config.estimator,
-            reduction=self.config.reduction,
-            max_tokens=self.config.max_tokens,
-            keep_zero_variance=beta > 0,
-        )
-        figures = step_metrics(rollouts, version=self.state.global_step) | self._group_figures(made, groups)
-        figures |= {"seconds/sync": synced - began, "seconds/rollout": spent} | measured
-        self._refuse_nothing(step, made, rollouts)
-        batches = self._laid_out(made, model)
-        figures["tokens/trained"] = sum(len(batch.terms) for batch in batches)
-        figures["tokens/computed"] = sum(batch.tokens for batch in batches)
-        figures["tokens/rows"] = sum(batch.raw_tokens for batch in batches)
-        mine = deal(batches, self.accelerator.num_processes)[self.accelerator.process_index]
-        return Step(mine, figures=figures)
-
-    def _roll_out(self, step: int) -> tuple[list[Rollout], list[Group]]:
-        """The rollouts of a step, and the groups to train on."""
-        rollouts = self._collected(self.parts.collector, step, self.parts.schedule.of_step(step))
-        groups = list(groups_of(rollouts))
-        wanted = len(groups)
-        for round_ in range(1, self.config.refill + 1):
-            if sum(varies(group) for group in groups) >= wanted:
-                break
-            more = self._collected(self.parts.collector, step, self.parts.schedule.of_step(step, round_))
-            rollouts += more
-            groups += groups_of(more)
-        if self.config.refill:
-            # Groups without variance fill up what even the refilling did not yield: a step that is all right goes on.
-            groups = sorted(groups, key=lambda group: not varies(group))[:wanted]
-        return rollouts, groups
-
-    def _refuse_nothing(self, step: int, made: Assembled, rollouts: Sequence[Rollout]) -> None:
-        """A step without anything to learn from would look like training and be none."""
-        if not made.rollouts:
-            kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
-            first = next((r.failure["message"] for r in rollouts if r.failure), "")
-            raise ModelError(
-                f"No rollout of step {step} can be trained on; failures: {kinds}. The first: {first} Then give the "
-                f"same command again; {self._last_checkpoint()}."
-            )
-        if not any(rollout.turns for rollout in rollouts):
-            raise ModelError(
-                f"The {self.config.role} was never asked in the {len(rollouts)} rollouts of step {step}, so nothing "
-                "can be learned; check `role` and the settings of the agent around it."
-            )
-
-    def _collected(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> list[Rollout]:
-        """The rollouts of all ranks, in order of the tasks; each rank runs its share of them."""
-        begun, self._ahead = self._ahead or self._begun(collector, step, tasks), None
-        if self.parts.progress:
-            begun.show(self.parts.progress)
-        found, seconds = self._runner.wait(begun.work)
-        self._rollout_seconds += seconds
-        if self.accelerator.num_processes == 1:
-            return found
-        every = [rollout_from_dict(plain) for plain in gather_object([rollout.as_dict() for rollout in found])]
-        place = {task.id: number for number, task in enumerate(tasks)}
-        return sorted(every, key=lambda rollout: (place[rollout.task.id], rollout.index))
-
-    def _begun(self, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> Underway:
-        """This rank's share of some rollouts, under way."""
-        mine = list(tasks)[self.accelerator.process_index :: self.accelerator.num_processes]
-        return Underway(self._runner, collector, step, mine)
-
-    def _roll_out_ahead(self, step: int) -> None:
-        """Begins the next step's rollouts with the policy of now: one step older than the one they will train."""
-        if step < self.config.steps:
-            self._publish_policy()
-            self._ahead = self._begun(self.parts.collector, step, self.parts.schedule.of_step(step))
-
-    def _laid_out(self, made: Assembled, model: nn.Module) -> list[MicroBatch]:
-        rows = [row for row in made.rows if len(row.terms)]
-        if not self._packing_checked and rows:
-            check = verify_packing(model, rows, self.config.token_budget, self.config.temperature)
-            self._packing_checked = True
-            if check.reason:
-                self._packed = False
-                logger.warning(check.reason)
-        return (pack if self._packed else pad)(rows, self.config.token_budget)
 
     # The gradient
 
@@ -284,28 +180,10 @@ class FlowGRPOTrainer(Trainer):
 
     def _broken(self, what: str) -> str:
         return (
-            f"{what} in update {self.state.global_step + 1}; nothing of it was applied and {self._last_checkpoint()}. "
+            f"{what} in update {self.state.global_step + 1}; nothing of it was applied and "
+            f"{checkpoints.newest_in_words(self.run_folder)}. "
             "Lower learning_rate or clip_high, or train in float32; the same command goes on from the checkpoint."
         )
-
-    def _last_checkpoint(self) -> str:
-        kept = checkpoints.checkpoints(self.run_folder)
-        return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-
-    # The policy's way to the engine
-
-    def _publish_policy(self) -> None:
-        """The engine samples from the current weights from here on."""
-        version = self.state.global_step
-        if self.parts.engine.version != version:
-            self._runner.run(self.parts.engine.sync(version))
-
-    def _engine_figures(self, seconds: float) -> dict[str, float]:
-        figures = self._runner.run(self.parts.engine.figures())
-        made = {f"engine/{name}": value for name, value in figures.items()}
-        if "sampled_tokens" in figures:
-            made["tokens_per_second"] = figures["sampled_tokens"] / max(seconds, 1e-9)
-        return made
 
     # Validation
 
@@ -313,22 +191,7 @@ class FlowGRPOTrainer(Trainer):
         """One run of each held-out task; failures of the surroundings count as wrong."""
         if self.parts.validator is None:
             return {}
-        began = time.perf_counter()
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:  # these rollouts are of one policy: the validation's has to wait for them
-            _, seconds = self._runner.wait(ahead.work)
-            self._ahead_figures = self._engine_figures(seconds)
-        self._publish_policy()
-        version = self.state.global_step
-        rollouts = self._collected(self.parts.validator, version, self.parts.validation)
-        self._ahead = ahead
-        if self.config.deterministic:  # a run that resumes after the validation has none of its memory either
-            self._runner.run(self.parts.engine.sync(version))
-        figures = step_metrics(rollouts, version=version)
-        figures |= breakdown(rollouts)
-        figures["pass_rate"] = figures.pop("solved", 0.0)
-        figures["seconds"] = time.perf_counter() - began
-        figures |= self._engine_figures(figures["seconds"])
+        figures = self._steps.validate(self.state.global_step)
         named = {f"eval/{name}": value for name, value in figures.items()}
         self.log(named)
         # Told as transformers' own `evaluate` tells it: this takes back the wish to evaluate, which the end of an epoch
@@ -339,42 +202,50 @@ class FlowGRPOTrainer(Trainer):
     # Logs and checkpoints
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the step's figures, and writes them to `metrics.jsonl`."""
-        if "train_runtime" in logs:  # the Trainer's own summary of this process
-            return
+        """Adds the step's figures, and looks for signs of collapse."""
         is_step = "loss" in logs
         if is_step:
             logs = {**logs, **self._figures}
             if self._checkpointing is not None:  # it was written after the line before this one
                 logs["seconds/checkpoint"], self._checkpointing = self._checkpointing, None
         super().log(logs, start_time)
-        if not self.is_world_process_zero():
+        if not self.is_world_process_zero() or "train_runtime" in logs:
             return
-        when = {"update": self.state.global_step, "time": time.time()}
-        self._metrics.append({**when, **logs})
+        progress = self.parts.progress
         for text in self._alarms.check(logs) if is_step else ():
-            self._alarms_file.append({**when, "text": text})
-            if self.parts.progress:
-                self.parts.progress.warned(text)
-        if self.parts.progress:
-            self.parts.progress.logged(logs)
+            self._alarms_file.append({"update": self.state.global_step, "time": time.time(), "text": text})
+            if progress:
+                progress.warned(text)
+        if progress:
+            progress.logged(logs)
 
-    def _get_output_dir(self, trial: object) -> str:
-        return str(self._staged or super()._get_output_dir(trial))
+    def discard_after(self, update: int) -> None:
+        """Drops metrics, alarms and rollouts that were written after an update's checkpoint."""
+        super().discard_after(update)
+        self._alarms_file.discard_after(update)
+        self.parts.store.discard_from(max(0, update) // self.config.updates_per_step)
+        if self.parts.validator and self.parts.validator.store:
+            self.parts.validator.store.discard_from(update + 1)
+        for line in read_metrics(self.metrics_file.path) if self.metrics_file.path.exists() else ():
+            if "loss" in line:  # what is unusual is judged by the steps before
+                self._alarms.check(line)
+
+    def train_from_last_checkpoint(self) -> None:
+        """Trains to the end, from the newest whole checkpoint if there is one.
+
+        Raises:
+            AgentFlowError: what ended the run, in one sentence.
+        """
+        if checkpoints.newest(self.run_folder):
+            self.args.eval_on_start = False  # the checkpoint's validation stands
+        random.seed(self.config.seed)
+        super().train_from_last_checkpoint()
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         if self.state.global_step % self.config.updates_per_step:
             return  # the rest of a step cannot be done without its rollouts
-        update = self.state.global_step
         began = time.perf_counter()
-        with self._staging(f"The checkpoint of update {update}"):
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-            if self.is_world_process_zero():
-                assert self._staged is not None
-                staged = self._staged / f"checkpoint-{update}"
-                checkpoints.publish(staged, self.run_folder, update, keep=self.config.keep)
-        self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
         self._checkpointing = time.perf_counter() - began
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -387,83 +258,9 @@ class FlowGRPOTrainer(Trainer):
         if self.args.should_save:
             self._save(output_dir, state_dict=state)
 
-    @contextmanager
-    def _staging(self, what: str) -> Iterator[None]:
-        """Checkpoints written inside go to a folder that is none yet.
-
-        Raises:
-            DataError: they could not be written; torch and safetensors each say so in a way of their own.
-        """
-        try:
-            folder = [str(checkpoints.staging_folder(self.run_folder))] if self.is_world_process_zero() else [""]
-            if self.accelerator.num_processes > 1:
-                broadcast_object_list(folder)
-            self._staged = Path(folder[0])
-            yield
-        except (OSError, RuntimeError, SafetensorError) as error:
-            reason = checkpoints.why_not_written(error, self.run_folder)
-            raise DataError(
-                f"{what} could not be written to {self.run_folder}: {reason}; {self._last_checkpoint()}. Make room, or "
-                "mend what is wrong there; the same command goes on."
-            ) from error
-        finally:
-            self._staged = None
-            if self.is_world_process_zero():
-                checkpoints.drop_staging(self.run_folder)
-
-    def save_final(self, name: str = "final") -> Path:
-        """Puts the trained model into the run's folder, whole or not at all.
-
-        Raises:
-            DataError: it could not be written.
-        """
-        with self._staging("The trained model"):
-            assert self._staged is not None
-            self.save_model(str(self._staged / name))
-            self.accelerator.wait_for_everyone()
-            if self.is_world_process_zero():
-                checkpoints.put(self._staged / name, self.run_folder / name)
-        self.accelerator.wait_for_everyone()
-        return self.run_folder / name
-
-    def train_from_last_checkpoint(self, store: RolloutStore) -> None:
-        """Trains to the end, from the newest whole checkpoint if there is one.
-
-        Raises:
-            AgentFlowError: what ended the run, in one sentence.
-        """
-        kept = checkpoints.checkpoints(self.run_folder)
-        done = checkpoints.update_of(kept[-1]) if kept else 0
-        if self.is_world_process_zero():
-            self._metrics.discard_after(done if kept else -1)
-            self._alarms_file.discard_after(done if kept else -1)
-            store.discard_from(done // self.config.updates_per_step)
-            validations = self.parts.validator.store if self.parts.validator else None
-            if validations is not None:
-                validations.discard_from(done + 1 if kept else 0)
-            for line in read_metrics(self._metrics.path) if self._metrics.path.exists() else ():
-                if "loss" in line:  # what is unusual is told by the steps before
-                    self._alarms.check(line)
-        self.accelerator.wait_for_everyone()
-        self.args.eval_on_start = self.args.eval_on_start and not kept  # a checkpoint's validation stands
-        random.seed(self.config.seed)
-        self.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
-
     def close(self) -> None:
         """Stops rollouts that are under way, and the engine."""
-        if self._ahead is not None:
-            self._ahead.work.cancel()
-        self._runner.run(self.parts.engine.aclose())
-        self._runner.close()
-
-    def _group_figures(self, made: Assembled, groups: Sequence[Group]) -> dict[str, float]:
-        spread = [group.rewards for group in groups if len(group.rewards) > 1]
-        solved = sum(max(rewards) >= 1.0 for rewards in spread)
-        return {
-            "zero_variance": made.zero_variance / max(1, len(groups)),
-            "skipped_groups": made.skipped,
-            "solved_once": solved / max(1, len(spread)),
-        }
+        self._steps.close()
 
 
 def arguments(config: FlowGRPOConfig) -> TrainingArguments:

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written aside, synced to the disk, marked, renamed."""
+"""Atomic checkpoints: written to a staging folder, synced to the disk, marked complete, renamed."""
 
 from __future__ import annotations
 
@@ -92,6 +92,17 @@ def checkpoints(run: Path) -> list[Path]:
         return []
     found = [(int(match[1]), path) for path in run.iterdir() if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found) if (path / MARKER).is_file()]
+
+
+def newest(run: Path) -> Path | None:
+    """The run's newest whole checkpoint, if there is one."""
+    return next(reversed(checkpoints(run)), None)
+
+
+def newest_in_words(run: Path) -> str:
+    """Which checkpoint a run goes on from, as part of a sentence."""
+    checkpoint = newest(run)
+    return f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint yet"
 
 
 def weights_of(place: Path, number: int | None = None) -> Path:

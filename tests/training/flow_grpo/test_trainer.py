@@ -161,9 +161,9 @@ class Unasked(GraphAgent):
 
 
 def trained_with(agent: GraphAgent, config: FlowGRPOConfig) -> None:
-    trainer, store = make_trainer(config, agent=agent)
+    trainer = make_trainer(config, agent=agent)
     try:
-        trainer.train_from_last_checkpoint(store)
+        trainer.train_from_last_checkpoint()
     finally:
         trainer.close()
 

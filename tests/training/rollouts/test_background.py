@@ -201,7 +201,7 @@ def test_the_next_step_is_rolled_out_while_the_last_one_updates(
 ) -> None:
     """Each update waits until the next step's rollouts are on the disk: it works only if they go on beside it."""
     config = toy_config(tmp_path, policy_folder, deterministic=False, overlap=True, steps=3, save_every=3)
-    trainer, store = make_trainer(config)
+    trainer = make_trainer(config)
     per_step = config.tasks_per_step * config.group_size
     begun: list[int] = []
     accumulate = FlowGRPOTrainer._backward
@@ -221,7 +221,7 @@ def test_the_next_step_is_rolled_out_while_the_last_one_updates(
         return sum(file.read_text().count("\n") for file in folder.glob("*.jsonl"))
 
     monkeypatch.setattr(FlowGRPOTrainer, "_backward", backward)
-    trainer.train_from_last_checkpoint(store)
+    trainer.train_from_last_checkpoint()
     trainer.close()
     assert begun == [0, 1, 2]
     versions: dict[int, set[int]] = {}

@@ -14,8 +14,8 @@ import torch
 
 from tests.training.support.toy import toy_config
 from training.engines import in_process as transformers_engine
-from training.flow_grpo import train as train_module
 from training.flow_grpo.progress import ConsoleProgress
+from training.flow_grpo.train import train
 from training.flow_grpo.trainer import FlowGRPOTrainer
 from training.rollouts.records import Rollout
 from training.run import checkpoints, metrics
@@ -101,8 +101,8 @@ def run(folder: Path, model: Path, phase: str, settings: dict[str, Any]) -> None
         assert phase in PHASES
         lay_traps(phase)
     Deadly.phase = phase
-    train_module.ConsoleProgress = Deadly  # type: ignore[misc]
-    train_module.train(toy_config(folder, model, **settings))
+    config = toy_config(folder, model, **settings)
+    train(config, progress=Deadly(config))
 
 
 def main() -> None:
