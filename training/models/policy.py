@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from graph.errors import ConfigError
+from graph.models.hub_access import hub_options, unreachable_hint
 from training.models.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, Pr
         place, options = _place(spec)
         if "gguf_file" in options:  # left packed it would be slow, and could be neither merged nor saved
             options["quantization_config"] = GgufConfig(dequantize=True)
+        if "local_files_only" in options:  # transformers does not pass it on when it looks for an adapter
+            options["adapter_kwargs"] = {"local_files_only": True}
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
     return model, load_tokenizer(spec)
 
@@ -93,7 +96,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
 def _place(spec: str) -> tuple[str, dict[str, Any]]:
     """What transformers' `from_pretrained` is given."""
     if not spec.endswith(".gguf"):
-        return spec, {}
+        return spec, dict(hub_options(spec))
     path = Path(spec).expanduser()
     if not path.is_file():
         raise ConfigError(f"There is no GGUF file at {spec}; check `model`.")
@@ -111,7 +114,7 @@ def _explained(spec: str) -> Iterator[None]:
         raise ConfigError(f"Loading {spec} needs a package that is not installed: {error}.") from error
     except (OSError, ValueError, KeyError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"The model {spec!r} cannot be loaded: {said}") from error
+        raise ConfigError(f"The model {spec!r} cannot be loaded: {unreachable_hint(spec) or said}") from error
 
 
 def with_adapter(model: PreTrainedModel, *, rank: int, alpha: int, targets: str, seed: int) -> nn.Module:

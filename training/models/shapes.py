@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graph.errors import ConfigError
+from graph.models.hub_access import hub_options, unreachable_hint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -59,9 +60,9 @@ def config_of(spec: str) -> PreTrainedConfig:
     if Path(spec).suffix == ".gguf":
         raise ConfigError(f"{spec} is a GGUF file; name the model's shape instead: {', '.join(SHAPES)}.")
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(spec)
+        found: PreTrainedConfig = AutoConfig.from_pretrained(spec, **hub_options(spec))
     except (OSError, ValueError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = unreachable_hint(spec) or (str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise ConfigError(
             f"There is no configuration at {spec!r}: {said} Name a folder, a config.json, or one of "
             f"{', '.join(SHAPES)}."

@@ -17,6 +17,7 @@ from evals.benchmarks.rows import tasks_of
 from evals.scorers import SCORERS
 from evals.task import Task
 from graph.errors import ConfigError, DataError
+from graph.models.hub_access import why_unreachable
 from training.rollouts.records import seed_from
 
 
@@ -84,15 +85,21 @@ def _from_hub(place: str) -> list[Path]:
         raise ConfigError(f"hub:{place} names no file; write hub:OWNER/NAME/PATH.")
     repo = f"{owner}/{name}"
     hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    unreachable = why_unreachable()
+    paths = [path]
     try:
-        paths = [path]
         if "*" in path:
+            if unreachable:
+                raise ConnectionError(unreachable)
             paths = sorted(fnmatch.filter(hub.list_repo_files(repo, repo_type="dataset"), path))
-        files = [Path(hub.hf_hub_download(repo, each, repo_type="dataset")) for each in paths]
+        files = [
+            Path(hub.hf_hub_download(repo, each, repo_type="dataset", local_files_only=bool(unreachable)))
+            for each in paths
+        ]
     except (HfHubHTTPError, OSError) as error:
         raise DataError(
-            f"{path} of the data set {repo} could not be downloaded ({type(error).__name__}); check the name and the "
-            "connection, or name a local file."
+            f"{path} of the data set {repo} could not be downloaded ({unreachable or type(error).__name__}); check the "
+            "name and the connection, or name a local file."
         ) from error
     if not files:
         raise DataError(f"The data set {repo} has no file {path}; check the name.")
