@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import get_runtime
@@ -22,7 +21,7 @@ from graph.models.roles import ANY_ROLE
 from graph.planner import plan
 from graph.run import Node, Run
 from graph.state import ROLES, AgentInput, State, add_usage
-from graph.toolbox import Toolbox
+from graph.toolbox import Toolbox, ToolLike
 from graph.verifier import verify
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ NODES_PER_TURN = 3
 
 def build_graph(
     *,
-    tools: Sequence[BaseTool | str] | None = None,
+    tools: Sequence[ToolLike] | None = None,
     models: BaseChatModel | str | Mapping[str, BaseChatModel | str] | None = None,
     checkpointer: Checkpointer = None,
     store: BaseStore | None = None,
@@ -51,8 +50,9 @@ def build_graph(
     """Compile the agent.
 
     Args:
-        tools: What the planner may choose from: LangChain tools, built-in names, import paths. Default: the built-in
-            tools that need no corpus.
+        tools: What the planner may choose from: LangChain tools, plain functions with a docstring, built-in names,
+            import paths. Tools may ask for the state, the store or the runtime (`InjectedState`, `ToolRuntime`, ...).
+            Default: the built-in tools that need no corpus.
         models: One model (a chat model or a spec) for all roles, or one per role. A chat model is used as it is, with
             its own temperature. What a run's context sets for a role wins.
         checkpointer: Where runs are kept, for resuming and for chats. None compiled in by default: `langgraph dev`
@@ -68,7 +68,7 @@ def build_graph(
         The compiled graph. It takes a `question` (or `messages`) and a `Context`.
 
     Raises:
-        ConfigError: a role is unknown or two tools bear one name.
+        ConfigError: a role is unknown, two tools bear one name, or a tool needs what this graph cannot give.
     """
     toolbox = Toolbox(tools)
     by_role = _models_by_role(models)
@@ -166,7 +166,7 @@ async def answer_now(
     state: State,
     context: Context,
     *,
-    tools: Sequence[BaseTool | str] | None = None,
+    tools: Sequence[ToolLike] | None = None,
     models: BaseChatModel | str | Mapping[str, BaseChatModel | str] | None = None,
 ) -> State:
     """Answer from what an unfinished run knows, without going on with it.

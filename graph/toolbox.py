@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel
 
 from graph.context import DEFAULT_TOOLS, Context
 from graph.errors import ConfigError
+from graph.injection import check_injections
 from tools.card import card_of
+
+ToolLike: TypeAlias = BaseTool | Callable[..., Any] | str
+"""What a graph takes for a tool: a LangChain tool, a function, a built-in name or an import path."""
 
 
 class Toolbox:
     """What the planner may choose from.
 
     Args:
-        tools: LangChain tools, built-in names or import paths; None for the default set.
+        tools: LangChain tools, functions, built-in names or import paths; None for the default set.
 
     Raises:
-        ConfigError: two tools bear one name.
+        ConfigError: two tools bear one name, or one cannot be called.
     """
 
-    def __init__(self, tools: Sequence[BaseTool | str] | None) -> None:
-        self._default: tuple[BaseTool | str, ...] | None = tuple(tools) if tools is not None else None
-        self._objects = {tool.name: tool for tool in tools or () if isinstance(tool, BaseTool)}
-        names = [tool.name if isinstance(tool, BaseTool) else tool for tool in tools or ()]
+    def __init__(self, tools: Sequence[ToolLike] | None) -> None:
+        items = [tool if isinstance(tool, str) else _usable(tool) for tool in tools or ()]
+        self._default: tuple[BaseTool | str, ...] | None = tuple(items) if tools is not None else None
+        self._objects = {tool.name: tool for tool in items if isinstance(tool, BaseTool)}
+        names = [tool.name if isinstance(tool, BaseTool) else tool for tool in items]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"Two tools bear the name {twice[0]!r}: give each tool a name of its own.")
         self._made: dict[tuple[str, str, int], BaseTool] = {}
-        self._schemas: dict[int, tuple[BaseTool, dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._models: dict[int, BaseChatModel] = {}  # keeps the ids above from being used again
 
@@ -58,15 +61,6 @@ class Toolbox:
             for item in self._wanted(context)
         )
 
-    def schema(self, tool: BaseTool) -> dict[str, Any]:
-        """The JSON schema of a tool's arguments; LangChain makes it anew at every look, here it is made once."""
-        known = self._schemas.get(id(tool))
-        if known is None or known[0] is not tool:
-            given = tool.tool_call_schema
-            made = given if isinstance(given, dict) else cast("type[BaseModel]", given).model_json_schema()
-            known = self._schemas[id(tool)] = (tool, made)
-        return known[1]
-
     def _wanted(self, context: Context) -> Sequence[BaseTool | str]:
         if context.tools is not None:
             return context.tools
@@ -86,10 +80,21 @@ class Toolbox:
             self._models[id(model)] = model
             corpus = Path(context.corpus) if context.corpus else None
             try:
-                self._made[key] = load_tool(item, corpus=corpus, model=model)
+                self._made[key] = _usable(load_tool(item, corpus=corpus, model=model))
             except ValueError as error:
                 raise ConfigError(str(error)) from error
         return self._made[key]
+
+
+def _usable(item: object) -> BaseTool:
+    from tools.registry import as_tool
+
+    try:
+        tool = as_tool(item)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    check_injections(tool)
+    return tool
 
 
 def _key(spec: str, context: Context, model: BaseChatModel) -> tuple[str, str, int]:

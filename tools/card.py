@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from langchain_core.tools import BaseTool
 
+from tools.schemas import outline
+
 DEFAULT_TIME_LIMIT = 60.0
 """Seconds a call may take when the tool's metadata names no `time_limit`."""
 
@@ -50,13 +52,25 @@ class ToolCard:
     """The role whose model the tool asks by itself, if it does: its calls are counted and traced as that role's."""
 
 
+_MOST_WORDS = 400
+"""Characters of the argument names on a card; nested names are left out until it fits."""
+
+
 def card_of(tool: BaseTool) -> ToolCard:
-    """The tool's card; for a tool without one, a card made from its argument names."""
+    """The tool's card; for a tool without one, a card made from its argument names, those of nested objects included.
+
+    Raises:
+        ValueError: the tool has no card, and no JSON schema of its arguments can be made.
+    """
     card = (tool.metadata or {}).get("card")
     if isinstance(card, ToolCard):
         return card
-    arguments = ", ".join(tool.args) or "nothing"
-    return ToolCard(input=arguments)
+    from tools.arguments import arguments_of
+
+    schema = arguments_of(tool).schema
+    told = (outline(schema, depth) for depth in (4, 3, 2, 1))
+    names = next((text for text in told if len(text) <= _MOST_WORDS), ", ".join(schema["properties"]))
+    return ToolCard(input=names or "nothing")
 
 
 def fence_of(tool: BaseTool) -> str | None:

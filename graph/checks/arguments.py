@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ValidationError
 
 from graph.checks.grounding import in_latin_script, invented_assignment, unsupported_names
 from graph.memory import failed_call, known_texts
@@ -112,21 +111,3 @@ def guess_complaint(names: Sequence[str]) -> str:
         f"neither the question nor a result tells {', '.join(names)}, so that is a guess; search with what the "
         "question says"
     )
-
-
-def arguments_complaint(tool: BaseTool, one_call: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """What is wrong with a call's arguments by the tool's schema, in one sentence, or None. Always checked."""
-    schema = tool.args_schema
-    if not (isinstance(schema, type) and issubclass(schema, BaseModel)):  # e.g. MCP tools: the server checks
-        missing = [name for name in one_call.get("required", []) if name not in arguments]
-        return f"the argument `{missing[0]}` of {tool.name} is missing" if missing else None
-    unknown = [name for name in arguments if name not in tool.args]
-    if unknown:
-        return f"{tool.name} has no argument `{unknown[0]}`; its arguments are {', '.join(tool.args)}"
-    try:
-        schema.model_validate(dict(arguments))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the call"
-        return f"the argument `{where}` of {tool.name} is wrong: {first['msg']}"
-    return None

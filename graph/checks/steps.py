@@ -52,7 +52,7 @@ def empty(step: Step) -> Failure | None:
         return None
     if any(call["error"] is None and call["result"].strip() for call in step.calls):
         return None
-    return Failure(kind="empty", message=f"{step.plan['tool_name']} returned nothing")
+    return Failure(kind="empty", message=f"{step.plan['tool_name']} ended without an error and returned nothing")
 
 
 def repeated(step: Step) -> Failure | None:

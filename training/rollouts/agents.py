@@ -25,6 +25,7 @@ from graph.models.spec import preflight
 from graph.state import ROLES, Role
 from graph.toolbox import Toolbox
 from graph.trace import traced
+from tools.arguments import arguments_of
 from tools.card import card_of
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import PlannerTurn
@@ -105,15 +106,15 @@ class GraphAgent:
         toolbox = Toolbox(self.tools)
         any_model = model_for("generalist", self.context, self.models)
         tools = await asyncio.to_thread(toolbox.select, self.context, any_model)
-        frozen = [role for role in self._asked(toolbox, tools) if role != self.role]
+        frozen = [role for role in self._asked(tools) if role != self.role]
         models = [model_for(role, self.context, self.models) for role in frozen]
         for model in {id(model): model for model in models}.values():
             await preflight(model)
 
-    def _asked(self, toolbox: Toolbox, tools: Sequence[BaseTool]) -> list[Role]:
+    def _asked(self, tools: Sequence[BaseTool]) -> list[Role]:
         """The roles that ask a model under these settings."""
         context = self.context
-        written = context.direct_arguments and all(text_argument(toolbox.schema(tool)) for tool in tools)
+        written = context.direct_arguments and all(text_argument(arguments_of(tool).schema) for tool in tools)
         work: dict[Role, bool] = {
             "planner": True,
             "analyst": context.analyse,

@@ -1,0 +1,290 @@
+"""One call of one tool: what it is given, what comes back as text, and what went wrong.
+
+A tool is somebody's code. Whatever it raises ends its call and nothing else: its own `TimeoutError` is not the time
+limit, its `CancelledError` no cancellation, its `SystemExit` not the end of the process. What stops a run from outside
+(a cancelled task, Ctrl-C, an interrupt for a human) passes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import inspect
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManager
+from langchain_core.messages import BaseMessage, ToolMessage, convert_to_messages
+from langchain_core.runnables import RunnableConfig, patch_config
+from langchain_core.tools import BaseTool, ToolException
+from langgraph.config import get_config
+from langgraph.types import Command
+from pydantic import ValidationError
+from typing_extensions import TypedDict
+
+from graph.errors import AgentFlowError
+from graph.injection import added_arguments
+from graph.rendering import clip
+from graph.run import Run, waits_for_human
+from graph.state import Failure, State, ToolCall, Usage
+from graph.trace import ToolModel, note_call
+from tools.arguments import arguments_of
+from tools.card import card_of, time_limit_of
+from tools.errors import ToolUnavailable
+from tools.results import MORE, MOST_PARTS, as_text, error_text, shown
+
+
+class FinishedCall(TypedDict):
+    """What the task of one call has done."""
+
+    call: ToolCall
+    usage: dict[str, Usage]
+    """Of a model that the tool asked."""
+
+
+async def call_tool(tool: BaseTool, arguments: Mapping[str, Any], *, state: State, run: Run) -> FinishedCall:
+    """Call a tool once, within its own time limit and the run's; whatever it raises becomes the call's error.
+
+    Args:
+        tool: What to call.
+        arguments: What a model wrote.
+        state: Where the graph stands; some tools are given it.
+        run: The node that calls.
+
+    Raises:
+        ModelError: the tool asked a model and that did not answer.
+        SandboxError: code cannot be isolated on this machine.
+    """
+    limit = max(min(time_limit_of(tool), run.seconds_left), 0.0)
+    began = time.perf_counter()
+    result, error = "", None
+    role = card_of(tool).asks_role
+    meter = ToolModel(role, run.turn)
+    config = _own_config()
+    if role:
+        callbacks = AsyncCallbackManager.configure(config.get("callbacks"))
+        callbacks.add_handler(meter)
+        config["callbacks"] = callbacks
+    work = _Work(tool)
+    try:
+        async with asyncio.timeout(limit) as clock:
+            result, error = await work.result(arguments, state, run, config)
+    except TimeoutError as problem:
+        error = _failure(work, problem)
+        if clock.expired():
+            error = Failure(kind="timeout", message=f"{tool.name} did not finish within {limit:.3g} seconds")
+    except AgentFlowError:
+        raise
+    except asyncio.CancelledError as problem:
+        if _is_cancelled():
+            raise
+        error = _failure(work, problem)
+    except (Exception, SystemExit) as problem:  # a user's tool may raise anything, and the planner can act on it
+        if waits_for_human(problem):
+            raise
+        error = _failure(work, problem)
+    note_call(tool.name, run.turn, began)
+    if error is not None:
+        error["message"] = clip(error["message"], run.context.max_result_chars)
+    seconds = time.perf_counter() - began
+    result = clip(result, run.context.max_result_chars)
+    call = ToolCall(arguments=dict(arguments), result=result, error=error, seconds=seconds)
+    return FinishedCall(call=call, usage={role: meter.usage(seconds)} if role else {})
+
+
+class _Ended(Exception):
+    """Stands for something that a tool raised and an event loop would take for its own end."""
+
+
+@dataclass
+class _Work:
+    """A call in progress, watched beneath what LangChain makes of results and errors."""
+
+    tool: BaseTool
+    entered: bool = False
+    """Whether the tool's own code was reached."""
+    returned: bool = False
+    value: Any = None
+    """What it returned, before LangChain made a message of it."""
+    raised: BaseException | None = None
+    """What it raised, before LangChain handled it."""
+
+    async def result(
+        self, arguments: Mapping[str, Any], state: State, run: Run, config: RunnableConfig
+    ) -> tuple[str, Failure | None]:
+        """Call the tool; the text of its result, or the failure that it reports without raising it."""
+        call_id = _call_id(config)
+        given = {**arguments, **added_arguments(self.tool, state, run.context, config, call_id)}
+        request: dict[str, Any] = given
+        if any(injection.supplier == "call id" for injection in arguments_of(self.tool).injected.values()):
+            request = {"name": self.tool.name, "args": given, "id": call_id, "type": "tool_call"}
+        output = await self._watched().ainvoke(request, config)
+        if self.raised is not None:  # `handle_tool_error` made a text of it
+            return "", Failure(kind="tool", message=as_text(output))
+        if not self.entered and self.tool.handle_validation_error:
+            return "", Failure(kind="arguments", message=as_text(output))
+        value = self.value if self.returned else output
+        if self.tool.response_format == "content_and_artifact" and self.returned:
+            value = value[0]
+        return await _text(self.tool, await _settled(value))
+
+    def _watched(self) -> BaseTool:
+        """The tool, with its own code watched; as a copy, because others may be calling it as well."""
+        run, arun = self.tool._run, self.tool._arun
+
+        @functools.wraps(run)
+        def watched_run(*args: Any, **kwargs: Any) -> Any:
+            with self._watching():
+                self.value = run(*args, **kwargs)
+            self.returned = True
+            return self.value
+
+        @functools.wraps(arun)
+        async def watched_arun(*args: Any, **kwargs: Any) -> Any:
+            with self._watching():
+                self.value = await arun(*args, **kwargs)
+            self.returned = True
+            return self.value
+
+        copy = self.tool.model_copy()
+        object.__setattr__(copy, "_run", watched_run)  # past pydantic, which knows no such field
+        object.__setattr__(copy, "_arun", watched_arun)
+        return copy
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        self.entered = True
+        task = _current_task()
+        try:
+            yield
+        except StopIteration as error:
+            self.raised = error
+            raise _Ended from error
+        except Exception as error:
+            self.raised = error
+            raise
+        except BaseException as error:
+            if _is_from_outside(error, task):
+                raise
+            self.raised = error
+            raise _Ended from error
+
+
+def _is_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+    """Whether the run is being stopped, and not a tool that runs in this task (or in a thread, without one) raised."""
+    if isinstance(error, asyncio.CancelledError):
+        return _is_cancelled()
+    if isinstance(error, GeneratorExit):  # a coroutine is closed while another task runs, or none
+        return _current_task() is not task
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()  # Ctrl-C
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # a thread without a loop
+        return None
+
+
+def _is_cancelled() -> bool:
+    task = _current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _failure(work: _Work, problem: BaseException) -> Failure:
+    """What a call's exception means for the planner."""
+    problem = work.raised or problem
+    if isinstance(problem, RuntimeError) and isinstance(problem.__cause__, StopIteration | StopAsyncIteration):
+        problem = problem.__cause__  # what coroutines make of it
+    if isinstance(problem, ToolUnavailable):
+        return Failure(kind="unavailable", message=shown(problem))
+    if isinstance(problem, ToolException):
+        return Failure(kind="tool", message=shown(problem))
+    if isinstance(problem, ValidationError) and not work.entered:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the call"
+        return Failure(kind="arguments", message=f"the argument `{where}` of {work.tool.name} is wrong: {first['msg']}")
+    return Failure(kind="tool", message=error_text(problem))
+
+
+async def _settled(value: Any) -> Any:
+    """A value that is there: what has to be awaited is awaited, and asynchronous iterators are read."""
+    while inspect.isawaitable(value):
+        value = await value
+    if not isinstance(value, AsyncIterator):
+        return value
+    parts: list[Any] = []
+    async for part in value:
+        if len(parts) == MOST_PARTS:
+            return [*parts, MORE]
+        parts.append(part)
+    return parts
+
+
+async def _text(tool: BaseTool, value: Any) -> tuple[str, Failure | None]:
+    """The text of a result, or the failure that it tells of."""
+    parts = value if isinstance(value, list) and value and all(map(_is_output, value)) else [value]
+    texts = []
+    for part in parts:
+        if isinstance(part, Command):
+            messages = _messages(part)
+            if messages is None:
+                return "", Failure(
+                    kind="tool",
+                    message=f"{tool.name} returned a Command that does more than add a ToolMessage; this graph keeps "
+                    "its own state and edges, so let the tool return its result",
+                )
+            part = [message.text for message in messages if isinstance(message, ToolMessage)] or messages
+            part = "\n".join(map(as_text, part))
+        elif isinstance(part, ToolMessage) and part.status == "error":
+            return "", Failure(kind="tool", message=as_text(part))
+        # A long result takes its time to be written out, and an iterator may do anything.
+        texts.append(part if isinstance(part, str) else await asyncio.to_thread(as_text, part))
+    return "\n".join(texts), None
+
+
+def _is_output(value: Any) -> bool:
+    return isinstance(value, ToolMessage | Command)
+
+
+def _messages(command: Command[Any]) -> Sequence[BaseMessage] | None:
+    """The messages that a command adds; None for one that asks for more than that."""
+    update = command.update
+    if command.goto or command.resume is not None or command.graph is not None:
+        return None
+    if isinstance(update, Mapping):
+        if update.keys() - {"messages"}:
+            return None
+        update = update.get("messages", [])
+    return convert_to_messages(update if isinstance(update, list | tuple) else [update] if update else [])
+
+
+def _call_id(config: RunnableConfig) -> str:
+    """The name of a call: that of its task, and so the same when the run is resumed."""
+    place = str(config.get("configurable", {}).get("checkpoint_ns", ""))
+    return f"call_{place.rpartition(':')[2] or uuid.uuid4().hex}"
+
+
+def _own_config() -> RunnableConfig:
+    """The configuration of this call's own task: a human's answers are told apart by it.
+
+    Once an answer was given without the id of its question, LangGraph hands it to any later question of the step that
+    finds no answer of its own. Where this resume names the questions it answers, no other answer may be taken.
+    """
+    config = patch_config(get_config())
+    settings = config.get("configurable", {})
+    answers = settings.get("__pregel_scratchpad")
+    if answers is not None and settings.get("__pregel_resume_map"):
+        alone = dataclasses.replace(answers, get_null_resume=_no_answer)
+        config["configurable"] = {**settings, "__pregel_scratchpad": alone}
+    return config
+
+
+def _no_answer(consume: bool = False) -> None:
+    """Stands for an answer that was given without an id."""
