@@ -16,11 +16,11 @@ from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 from graph.checks import ARGUMENT_CHECKS, PLAN_CHECKS
-from graph.checks.arguments import Arguments, Reader, checked
+from graph.checks.arguments import Reader, checked
 from graph.checks.plans import doubts_about
 from graph.errors import ContextLengthExceeded
 from graph.memory import accepted_turns, failed_call
-from graph.parsing import fenced_blocks, find_json, without_thinking
+from graph.parsing import Arguments, calls_in, code_in
 from graph.prompts import Facts, executor_messages
 from graph.rendering import results_text
 from graph.run import Run
@@ -93,7 +93,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     schema: dict[str, Any] | None = None
     if fence and argument:
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
-        read = _reads_block(argument, fence)
+        read = _reads_block(argument, fence, tool.name)
     else:
         most = run.context.max_calls
         schema = calls_schema(tool, most)
@@ -121,27 +121,24 @@ def calls_schema(tool: BaseTool, most: int) -> dict[str, Any]:
     return whole
 
 
-def _reads_block(name: str, language: str) -> Reader:
+def _reads_block(argument: str, language: str, tool: str = "") -> Reader:
     def read(reply: str) -> list[Arguments] | str:
-        text = without_thinking(reply)
-        code = "\n".join(fenced_blocks(text, language)) if "```" in text else text
+        code = code_in(reply, language, argument, tool)
         if not code.strip():
             return "the reply holds no code"
-        return [{name: code}]
+        return [{argument: code}]
 
     return read
 
 
 def _reads_calls(tool: BaseTool, most: int) -> Reader:
+    def problem(call: Arguments) -> str | None:
+        usable = _usable_calls(tool, [call])
+        return usable if isinstance(usable, str) else None
+
     def read(reply: str) -> list[Arguments] | str:
-        value = find_json(without_thinking(reply))
-        if value is None:
-            return "the reply holds no JSON object"
-        calls = value.get("calls", [value]) if isinstance(value, dict) else value
-        calls = [calls] if isinstance(calls, dict) else calls
-        if isinstance(calls, list) and len(calls) > most:
-            return f"there are {len(calls)} calls; at most {most} are allowed"
-        return _usable_calls(tool, calls)
+        calls = calls_in(reply, tool.name, arguments_of(tool).schema, problem, most)
+        return calls if isinstance(calls, str) else _usable_calls(tool, calls)
 
     return read
 

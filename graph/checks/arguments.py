@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from langchain_core.tools import BaseTool
 
 from graph.checks.grounding import in_latin_script, invented_assignment, unsupported_names
 from graph.memory import failed_call, known_texts
+from graph.parsing import Arguments
 from graph.state import State
 from tools.card import card_of, fence_of
-
-Arguments = dict[str, Any]
 
 Reader = Callable[[str], list[Arguments] | str]
 """Takes a reply apart into the arguments of each call, or says in a sentence what is wrong with it."""

@@ -1,0 +1,214 @@
+"""Which calls of a tool a reply makes.
+
+The form that was asked for (`{"calls": [...]}`) decides where it is there; then the forms in which models call tools by
+habit (OpenAI's, `<tool_call>`, `<function=...>`); then bare arguments. Of several, the last that fits counts: a reply
+mends itself. A schema that is repeated is no call, and `{}` in a sentence only one where there is nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from graph.parsing.json_text import json_values, loads
+from graph.parsing.thinking import without_thinking
+from graph.parsing.tool_names import match_tool
+
+Arguments = dict[str, Any]
+"""What one call of a tool is given."""
+
+_NAME_KEYS = ("name", "tool_name", "tool", "function", "action", "recipient_name")
+_ARGUMENT_KEYS = ("arguments", "parameters", "args", "tool_input", "action_input", "input", "kwargs", "params")
+_SCHEMA_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
+_BETWEEN_CALLS = re.compile(r"(?:\s|[;,]|</?tool_calls?>|<\|[^|>]*\|>|```(?:json)?)*\Z")
+_TAGGED = re.compile(
+    r"<function=(?P<function>[^>\s]+)>(?P<a>.*?)(?:</function>|\Z)"  # Llama, Qwen3-Coder
+    r"|<invoke name=\"(?P<invoke>[^\"]+)\">(?P<b>.*?)(?:</invoke>|\Z)"  # Anthropic, MiniMax
+    r"|<tool_call>\s*(?P<glm>[\w.-]+)\s*(?P<c>(?:<arg_key>.*?)?)</tool_call>",  # GLM
+    re.DOTALL,
+)
+_PARAMETER = re.compile(
+    r"<parameter(?:=(?P<a>[^>\s]+)| name=\"(?P<b>[^\"]+)\"[^>]*)>(?P<value>.*?)</parameter>"
+    r"|<arg_key>(?P<c>.*?)</arg_key>\s*<arg_value>(?P<also>.*?)</arg_value>",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class _Call:
+    arguments: Arguments
+    tool: str = ""
+    """The tool that is called by name; empty where none is named."""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    calls: list[_Call]
+    rank: int
+    """How much the form says that this is a call: 3 as asked for, 2 by name, 1 bare, 0 nothing but `{}`."""
+
+
+def calls_in(
+    reply: str,
+    tool: str,
+    schema: Mapping[str, Any],
+    complaint: Callable[[Arguments], str | None],
+    most: int,
+) -> list[Arguments] | str:
+    """The arguments of each call that a reply makes.
+
+    Args:
+        reply: The text as the model wrote it.
+        tool: Name of the tool that is called; empty if any may be.
+        schema: JSON schema of one call.
+        complaint: What is wrong with the arguments of one call, or None.
+        most: How many calls may be made.
+
+    Returns:
+        The arguments, or a sentence that says why they cannot be read.
+    """
+    text = without_thinking(reply)
+    readings = list(_readings(text, tool, schema))
+    if not readings:
+        return "the reply holds no JSON object"
+    rank = max(reading.rank for reading in readings)
+    first_complaint: str | None = None
+    for reading in reversed([reading for reading in readings if reading.rank == rank]):
+        problem = _problem(reading, tool, complaint, most)
+        if problem is None:
+            return [call.arguments for call in reading.calls]
+        first_complaint = first_complaint or problem
+    return first_complaint or "the reply holds no JSON object"
+
+
+def text_in_call(text: str, argument: str, tool: str) -> str:
+    """The text that a call by JSON gives for an argument, where no JSON was asked for; empty if there is none."""
+    schema = {"properties": {argument: {"type": "string"}}}
+    calls = calls_in(text, tool, schema, lambda call: None if isinstance(call.get(argument), str) else "no text", 1)
+    return "" if isinstance(calls, str) else str(calls[0][argument])
+
+
+def _problem(reading: _Reading, tool: str, complaint: Callable[[Arguments], str | None], most: int) -> str | None:
+    if not reading.calls:
+        return "the calls are not a list of JSON objects"
+    if len(reading.calls) > most:
+        return f"there are {len(reading.calls)} calls; at most {most} are allowed"
+    for call in reading.calls:
+        if tool and call.tool and match_tool(call.tool.removeprefix("functions."), [tool]) is None:
+            return f"the reply calls {call.tool}, but this step is for {tool}"
+        if problem := complaint(call.arguments):
+            return problem
+    return None
+
+
+def _readings(text: str, tool: str, schema: Mapping[str, Any]) -> Iterator[_Reading]:
+    properties: Mapping[str, Any] = schema.get("properties") or {}
+    if tagged := _tagged_calls(text, properties):
+        yield _Reading(tagged, 2)
+    previous: _Reading | None = None
+    end = 0
+    for found in json_values(text):
+        reading = _reading(found.value, tool, properties)
+        if reading is None:
+            continue
+        together = previous is not None and previous.rank == reading.rank == 2
+        if together and previous and _BETWEEN_CALLS.match(text[end : found.start]):
+            reading = _Reading([*previous.calls, *reading.calls], 2)
+        yield reading
+        previous, end = reading, found.end
+
+
+def _reading(value: object, tool: str, properties: Mapping[str, Any]) -> _Reading | None:
+    """What a JSON value says as calls of the tool; None if it is no call at all."""
+    for key in ("calls", "tool_calls"):
+        if isinstance(value, dict) and key in value and not _is_schema(value[key]):
+            items = value[key] if isinstance(value[key], list) else [value[key]]
+            if key in properties and not all(isinstance(item, dict) and set(item) <= set(properties) for item in items):
+                continue  # an argument of the tool's own
+            calls = [_call(item, tool, properties) for item in items]
+            return _Reading([] if None in calls else cast("list[_Call]", calls), 3)
+    if isinstance(value, dict):
+        calls = [_call(value, tool, properties)]
+    elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        calls = [_call(item, tool, properties) for item in value]
+    else:
+        return None
+    known = [call for call in calls if call is not None]
+    if len(known) < len(calls):
+        return None
+    if all(call.tool for call in known):
+        return _Reading(known, 2)
+    return _Reading(known, 1 if any(call.arguments for call in known) else 0)
+
+
+def _call(value: object, tool: str, properties: Mapping[str, Any]) -> _Call | None:
+    if not isinstance(value, dict):
+        return None
+    written: Arguments = value
+    if set(written) <= set(properties):
+        return _Call(written)
+    if _is_schema(written):
+        return None
+    if isinstance(written.get("function"), dict):
+        written = written["function"]
+    if list(written) == [tool] and isinstance(written[tool], dict):
+        return _Call(written[tool], tool)
+    name = next((written[key] for key in _NAME_KEYS if isinstance(written.get(key), str)), "")
+    for key in _ARGUMENT_KEYS:
+        if key in written and key not in properties and (arguments := _arguments(written[key])) is not None:
+            return None if _is_schema(arguments) else _Call(arguments, name)
+    return _Call(written)
+
+
+def _arguments(value: object) -> Arguments | None:
+    """What stands under `arguments`: an object, an object written as a text, or nothing."""
+    if isinstance(value, str):
+        try:
+            value = loads(value) if value.strip() else {}
+        except ValueError:
+            return None
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else None
+
+
+def _is_schema(value: object) -> bool:
+    """Whether a value describes arguments instead of giving them."""
+    if not isinstance(value, dict):
+        return False
+    kind = value.get("type")
+    described = isinstance(value.get("properties"), dict) or "items" in value or "$ref" in value
+    return "$schema" in value or "$defs" in value or (isinstance(kind, str) and kind in _SCHEMA_TYPES and described)
+
+
+def _tagged_calls(text: str, properties: Mapping[str, Any]) -> list[_Call]:
+    calls = []
+    for match in _TAGGED.finditer(text):
+        name = match["function"] or match["invoke"] or match["glm"]
+        body = match["a"] or match["b"] or match["c"] or ""
+        arguments = {
+            (one["a"] or one["b"] or one["c"]).strip(): _typed(one["value"] or one["also"] or "", one, properties)
+            for one in _PARAMETER.finditer(body)
+        }
+        if not arguments and body.strip():
+            written = [found.value for found in json_values(body) if isinstance(found.value, dict)]
+            if not written:
+                continue
+            arguments = written[-1]
+        calls.append(_Call(arguments, name))
+    return calls
+
+
+def _typed(text: str, parameter: re.Match[str], properties: Mapping[str, Any]) -> Any:
+    """A parameter's value: a text where the schema wants one, else what JSON makes of it."""
+    name = (parameter["a"] or parameter["b"] or parameter["c"]).strip()
+    text = text.removeprefix("\n").removesuffix("\n")
+    field = properties.get(name)
+    if isinstance(field, Mapping) and field.get("type") == "string":
+        return text
+    try:
+        return loads(text)
+    except ValueError:
+        return text

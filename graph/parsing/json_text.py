@@ -1,0 +1,182 @@
+"""JSON values in a text, written as models write them.
+
+Python's literals, single quotes, bare keys, comments, trailing commas and raw line breaks in strings are read, since
+they leave no doubt. What was cut off is not: neither completed nor read from the inside, because a part of a list of
+calls is not what was decided.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tools.text import well_formed_value
+
+_STARTS = re.compile(r"[{\[]")
+_OPENS_JSON = re.compile(r"""\{\s*(?:["'}]|//|/\*|\#|\w+\s*:)|\[\s*(?:[{\["'\]\d-]|//|/\*)""")
+_TOKEN = re.compile(
+    r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+      | (?P<comment>//[^\n]*|\#[^\n]*|/\*.*?\*/)
+      | (?P<trailing>,(?=(?:\s|//[^\n]*|\#[^\n]*|/\*.*?\*/)*[}\]]))
+      | (?P<word>-?[A-Za-z_]\w*)
+      | (?P<open>[{\[(])
+      | (?P<close>[}\])])
+      | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_WORDS = {"true": "True", "false": "False", "null": "None", "undefined": "None", "NaN": "None", "nan": "None",
+          "Infinity": "None", "-Infinity": "None", "None": "None", "True": "True", "False": "False"}  # fmt: skip
+"""JSON has no number that is none; schemas say what they take instead of it."""
+_MOST_STARTS = 500
+"""Brackets of a text at which a value is looked for."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A JSON object or array in a text."""
+
+    value: dict[str, Any] | list[Any]
+    start: int
+    end: int
+
+
+def json_values(text: str) -> list[Found]:
+    """The outermost JSON objects and arrays of a text, in order; their texts are well formed."""
+    found: list[Found] = []
+    position = 0
+    for _ in range(_MOST_STARTS):
+        start = _STARTS.search(text, position)
+        if start is None:
+            break
+        one = _value_at(text, start.start())
+        if one is not None:
+            found.append(one)
+            position = one.end
+        elif _is_cut_off(text, start.start()):
+            position = _next_outer_line(text, start.start())
+        else:
+            position = start.end()
+    if not found and text.lstrip().startswith('"') and isinstance(inner := _text(text), str):
+        return json_values(inner)  # written as a text once more
+    return found
+
+
+def find_json(text: str) -> dict[str, Any] | None:
+    """The first JSON object of a text that is not empty, or None."""
+    return next((found.value for found in json_values(text) if isinstance(found.value, dict) and found.value), None)
+
+
+def loads(text: str) -> Any:
+    """The JSON value that a text is, as models write them.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return well_formed_value(json.loads(text, strict=False, parse_constant=lambda _: None))
+    except ValueError:
+        return _from_literal(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+_decoder = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
+
+
+def _value_at(text: str, start: int) -> Found | None:
+    try:
+        value, end = _decoder.raw_decode(text, start)
+        return Found(well_formed_value(value), start, end)
+    except json.JSONDecodeError:
+        pass
+    except (RecursionError, ValueError):
+        return None
+    length = _length(text, start) if _OPENS_JSON.match(text, start) else None
+    if length is None:
+        return None
+    try:
+        value = _from_literal(text[start : start + length])
+    except ValueError:
+        return None
+    return Found(value, start, start + length) if isinstance(value, dict | list) else None
+
+
+def _is_cut_off(text: str, start: int) -> bool:
+    return _OPENS_JSON.match(text, start) is not None and _length(text, start) is None
+
+
+def _length(text: str, start: int) -> int | None:
+    """How far the brackets that open at `start` reach; None if they do not close."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        depth += (token.lastgroup == "open") - (token.lastgroup == "close")
+        if depth == 0:
+            return token.end() - start
+    return None
+
+
+def _text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _from_literal(text: str) -> Any:
+    """A value in the notation of JSON, Python or JavaScript."""
+    try:
+        value = ast.literal_eval("".join(_python_tokens(text)).strip())
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise ValueError("not JSON") from None
+    return well_formed_value(_checked(value))
+
+
+def _python_tokens(text: str) -> Iterator[str]:
+    tokens = list(_TOKEN.finditer(text))
+    for number, token in enumerate(tokens):
+        written = token[0]
+        if token.lastgroup == "string":
+            yield _string(written)
+        elif token.lastgroup == "word":
+            following = next((other[0] for other in tokens[number + 1 :] if not other[0].isspace()), "")
+            yield repr(written) if following == ":" else _WORDS.get(written, written)
+        elif token.lastgroup not in ("comment", "trailing"):
+            yield " " if written.isspace() else written
+
+
+def _string(written: str) -> str:
+    if written[0] == '"':
+        try:
+            return repr(json.loads(written, strict=False))
+        except ValueError:
+            pass  # an escape of Python's
+    return written.replace("\n", "\\n")
+
+
+def _checked(value: Any) -> Any:
+    """The value, if JSON could hold it.
+
+    Raises:
+        ValueError: it could not.
+    """
+    if isinstance(value, dict):
+        return {str(key): _checked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_checked(item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise ValueError("not JSON")
+
+
+def _next_outer_line(text: str, start: int) -> int:
+    """Where to look on after a value that was cut off: at a line that begins one of its own, no deeper than that."""
+    line = text.rfind("\n", 0, start) + 1
+    indentation = len(text[line:start]) - len(text[line:start].lstrip())
+    for match in re.finditer(r"\n([ \t]*)(?=[{\[`<])", text[start:]):
+        if len(match[1]) <= indentation:
+            return start + match.end()
+    return len(text)

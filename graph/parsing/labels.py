@@ -1,0 +1,52 @@
+"""Named parts of a reply: `Label: value` lines, tags and JSON keys, under any Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+_LINE = re.compile(
+    r"""^[ \t]*(?:[-*+>\#]+[ \t]*|\d+[.)][ \t]*)*      # bullet, heading, quote or number
+        [*_`<"]*                                        # emphasis, tag or quote before the label
+        (?P<label>[A-Za-z][A-Za-z _-]{1,20}?)
+        [*_`>"]*[ \t]*[:=](?:\*\*|__)?[ \t]*             # the colon may stand inside or outside the emphasis
+        (?P<value>.*)$""",
+    re.VERBOSE,
+)
+_TAG = re.compile(r"<(?P<label>[A-Za-z][A-Za-z _-]{1,20})>(?P<value>.*?)</(?P=label)>", re.DOTALL)
+
+
+class Labels:
+    """The fields that a reply may hold.
+
+    Args:
+        fields: The labels of each field, in lower case with spaces.
+    """
+
+    def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
+        self._field_of = {label: name for name, labels in fields.items() for label in labels}
+
+    def field(self, label: str) -> str | None:
+        """The field that a label stands for, however it is spelled (`Sub-Goal`, `sub_goal`)."""
+        return self._field_of.get(re.sub(r"[\s_-]+", " ", label).strip().lower())
+
+    def line(self, line: str) -> tuple[str, str] | None:
+        """The field and the value of a line that begins with a label."""
+        match = _LINE.match(line)
+        name = self.field(match["label"]) if match else None
+        return (name, match["value"]) if match and name else None
+
+    def in_tags(self, text: str) -> dict[str, str]:
+        """The fields that stand in tags; of two alike, the last."""
+        return {name: match["value"].strip() for match in _TAG.finditer(text) if (name := self.field(match["label"]))}
+
+    def in_json(self, value: object) -> dict[str, str]:
+        """The fields of a JSON object; values that are no text are written as JSON."""
+        if not isinstance(value, dict):
+            return {}
+        known = {name: item for key, item in value.items() if (name := self.field(str(key)))}
+        return {
+            name: item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+            for name, item in known.items()
+        }

@@ -1,0 +1,165 @@
+"""One step, read from a planner's reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from graph.parsing.blocks import fenced_blocks
+from graph.parsing.json_text import json_values, loads
+from graph.parsing.labels import Labels
+from graph.parsing.thinking import without_thinking
+from graph.parsing.tool_names import exact_name, tools_named
+from graph.state import Failure, Plan
+
+_LABELS = Labels(
+    {
+        "justification": ("justification", "reason", "reasoning", "why"),
+        "context": ("context",),
+        "sub_goal": ("sub goal", "subgoal", "goal"),
+        "tool_name": ("tool name", "tool", "toolname", "tool to use", "selected tool", "action"),
+        "input": ("input", "tool input", "action input", "arguments", "code"),
+    }
+)
+
+
+def parse_plan(reply: str, tools: Iterable[str]) -> Plan:
+    """Read one step from a planner's reply.
+
+    Args:
+        reply: The text as the model wrote it.
+        tools: Names of the tools that may be chosen.
+
+    Returns:
+        The step. When no known tool can be read its `error` says why (kind `plan` or `unknown_tool`) and `tool_name`
+        holds what was written instead.
+    """
+    tools = tuple(tools)
+    text = without_thinking(reply)
+    fields = _fields(text, tools)
+    named = fields.get("tool_name", "")
+    candidates = tools_named(named, tools) if named else []
+    error: Failure | None = None
+    if not text:
+        said = "is all thinking and decides nothing" if reply.strip() else "is empty"
+        error = {"kind": "plan", "message": f"the reply {said}; it needs a line 'Tool Name: ...'"}
+    elif not named:
+        error = {"kind": "plan", "message": "the reply names no tool; it needs a line 'Tool Name: ...'"}
+    elif not candidates:
+        error = {
+            "kind": "unknown_tool",
+            "message": f"there is no tool {_clip(named)!r}; the tools are {', '.join(tools)}",
+        }
+    elif len(candidates) > 1:
+        error = {
+            "kind": "unknown_tool",
+            "message": f"{_clip(named)!r} could mean {' or '.join(candidates)}; write the exact name of one tool",
+        }
+    return Plan(
+        justification=fields.get("justification", ""),
+        context=fields.get("context", ""),
+        sub_goal=fields.get("sub_goal", ""),
+        tool_name=candidates[0] if error is None else _clip(named),
+        input=_unfenced_input(fields.get("input", "")),
+        reply=reply,
+        error=error,
+    )
+
+
+def _fields(text: str, tools: tuple[str, ...]) -> dict[str, str]:
+    """The parts of a step by name: from JSON, from tags, or from lines."""
+    fields = _fields_in_json(text)
+    if "tool_name" not in fields:
+        text = _labelled_part(text)
+        fields = _LABELS.in_tags(text)
+    if "tool_name" not in fields:
+        fields = _fields_in_lines(text)
+    unlabelled = fields.pop("", "")
+    first = unlabelled.partition("\n")[0]
+    if "tool_name" not in fields and (name := exact_name(first, tools)):
+        fields["tool_name"] = name  # at temperature 0 small models drop the first label
+    return fields
+
+
+def _fields_in_json(text: str) -> dict[str, str]:
+    """The fields of the last JSON object that chooses a tool, unless a label has chosen one before it."""
+    fields: dict[str, str] = {}
+    for found in json_values(text):
+        steps = found.value if isinstance(found.value, list) else [found.value]
+        first = next((step for step in map(_step, steps) if "tool_name" in step), None)
+        if first is None:
+            continue
+        if not fields and "tool_name" in _fields_in_lines(text[: found.start]):
+            return {}
+        fields = first
+    return fields
+
+
+def _step(value: Any) -> dict[str, str]:
+    """The step that a JSON object is, in the form asked for or in that of a tool call."""
+    fields = _LABELS.in_json(value)
+    if "tool_name" in fields and not isinstance(value.get("function"), dict):
+        return fields
+    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list) and value["tool_calls"]:
+        value = value["tool_calls"][0]
+    if isinstance(value, dict) and isinstance(value.get("function"), dict):
+        value = value["function"]
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return fields
+    arguments = value.get("arguments", value.get("parameters"))
+    return {**fields, "tool_name": value["name"], **_given(arguments)} if arguments is not None else fields
+
+
+def _given(arguments: Any) -> dict[str, str]:
+    """What a tool call gives the tool, as the context and the input of a step."""
+    if isinstance(arguments, str):
+        try:
+            arguments = loads(arguments)
+        except ValueError:
+            return {"context": arguments, "input": arguments}
+    if not isinstance(arguments, Mapping) or not arguments:
+        return {}
+    values = list(arguments.values())
+    written = json.dumps(arguments, ensure_ascii=False)
+    return {"context": written, "input": values[0] if len(values) == 1 and isinstance(values[0], str) else written}
+
+
+def _fields_in_lines(text: str) -> dict[str, str]:
+    """The labelled lines, a value reaching to the next label; under an empty name what stands before the first."""
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in text.splitlines():
+        labelled = _LABELS.line(line)
+        if labelled and labelled[0] not in found and "input" not in found:  # the input is last and may hold any line
+            current = found[labelled[0]] = [labelled[1]]
+        elif current is not None:
+            current.append(line)
+        elif line.strip():
+            current = found[""] = [line]
+    return {name: "\n".join(lines).strip() for name, lines in found.items()}
+
+
+def _labelled_part(text: str) -> str:
+    """The text, or the fenced block in it that chooses a tool where the text around it does not."""
+    blocks = fenced_blocks(text)
+    around, position = "", 0
+    for block in blocks:
+        around, position = around + text[position : block.start], block.end
+    if "tool_name" in _fields_in_lines(around + text[position:]):
+        return text
+    return next((block.body for block in blocks if "tool_name" in _fields_in_lines(block.body)), text)
+
+
+def _clip(text: str, limit: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _unfenced_input(text: str) -> str:
+    """An input without the fence or the backticks around it."""
+    text = text.strip()
+    block = next(iter(fenced_blocks(text, "python")), None)
+    if block and block.start == 0:
+        return block.body.strip()
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == "`" else text

@@ -1,0 +1,108 @@
+"""A judgement, read from a verifier's reply."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from graph.parsing.json_text import json_values
+from graph.parsing.labels import Labels
+from graph.parsing.thinking import without_thinking
+
+_NEGATED_STOP = re.compile(
+    r"\b(?:not|n't|never|cannot|isn't|don't|shouldn't|can't|no need to|too early to|premature to|rather than"
+    r"|instead of)\b"
+    r"[\w\s',]{0,25}?\bstop(?:ped|ping)?\b",
+    re.IGNORECASE,
+)
+_NEGATED_GO_ON = re.compile(
+    r"\b(?:not|n't|never|cannot|don't|shouldn't|no need to|no reason to|unnecessary to|rather than|instead of)\b"
+    r"[\w\s',]{0,25}?\b(?:continue|continuing|go on|going on|proceed)\b",
+    re.IGNORECASE,
+)
+_STOP = re.compile(r"\bstop(?:ped|ping)?\b", re.IGNORECASE)
+_GO_ON = re.compile(r"\b(?:continue|continuing|go on|going on|proceed)\b", re.IGNORECASE)
+
+
+def reads_as_stop(text: str) -> bool | None:
+    """Whether a sentence says to stop (True), to go on (False), or neither clearly (None).
+
+    "We should not stop yet" goes on; "no need to continue" stops.
+    """
+    go_on = bool(_NEGATED_STOP.search(text))
+    stop = bool(_NEGATED_GO_ON.search(text))
+    rest = _NEGATED_GO_ON.sub(" ", _NEGATED_STOP.sub(" ", text))
+    stop = stop or bool(_STOP.search(rest))
+    go_on = go_on or bool(_GO_ON.search(rest))
+    return None if stop == go_on else stop
+
+
+_LABELS = Labels(
+    {
+        "reason": ("reason", "analysis", "explanation", "justification"),
+        "result": ("result", "verdict", "judgement", "judgment"),
+        "answer": ("answer", "final answer"),
+        "missing": ("missing",),
+        "next": ("next", "decision", "conclusion", "recommendation", "stop signal"),
+    }
+)
+
+
+class Judgement(NamedTuple):
+    """A verifier's reply, read."""
+
+    accepted: bool
+    stop: bool
+    reason: str
+    answer: str = ""
+    """The question's answer, where the verifier named one."""
+    missing: str = ""
+    """What has still to be found or computed."""
+
+
+_NOTHING = re.compile(r"(?i)(nothing|none|n/a|no|unknown|not (?:yet )?known|not provided|null)\b")
+
+
+def parse_verdict(reply: str) -> Judgement | str:
+    """Read a verifier's judgement.
+
+    One that wants to stop and names what is missing, or calls the answer unknown, contradicts itself; it is read as
+    wanting to go on.
+
+    Returns:
+        The judgement, or a sentence that says what could not be read.
+    """
+    text = without_thinking(reply)
+    if not text:
+        return "the judgement is all thinking and decides nothing" if reply.strip() else "the judgement is empty"
+    fields = _fields_in_json(text) or _LABELS.in_tags(text)
+    if "next" not in fields and "result" not in fields:
+        fields = dict(filter(None, map(_LABELS.line, text.splitlines())))
+        fields.setdefault("next", text.splitlines()[-1])
+        fields.setdefault("reason", text)
+    stop = reads_as_stop(fields.get("next", ""))
+    if stop is None:
+        return "the judgement does not say whether to stop or to continue"
+    rejected = re.search(r"\breject", fields.get("result", ""), re.IGNORECASE) is not None
+    reason = " ".join(fields.get("reason", "").split())
+    missing, answer = (" ".join(fields.get(name, "").split()) for name in ("missing", "answer"))
+    if _NOTHING.match(missing):
+        missing = ""
+    if missing or _NOTHING.match(answer):
+        answer, stop = "", False
+    return Judgement(not rejected, stop, reason, answer, missing.rstrip("."))
+
+
+def _fields_in_json(text: str) -> dict[str, str]:
+    """The fields of the last JSON object that judges."""
+    judged: dict[str, str] = {}
+    for found in json_values(text):
+        value = found.value[-1] if isinstance(found.value, list) and found.value else found.value
+        fields = _LABELS.in_json(value)
+        if isinstance(value, dict) and isinstance(value.get("stop"), bool):
+            fields["next"] = "stop" if value["stop"] else "continue"
+        if isinstance(value, dict) and isinstance(value.get("accepted"), bool):
+            fields["result"] = "accept" if value["accepted"] else "reject"
+        if "next" in fields or "result" in fields:
+            judged = fields
+    return judged

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graph.parsing import parse_verdict, reads_as_stop
+
+
+@pytest.mark.parametrize(
+    ("text", "stop"),
+    [
+        ("STOP", True),
+        ("Conclusion: STOP", True),
+        ("We can stop here.", True),
+        ("There is no need to continue.", True),
+        ("We should not continue; stop.", True),
+        ("CONTINUE", False),
+        ("We should not stop yet.", False),
+        ("We shouldn't stop yet", False),
+        ("Do not stop: continue", False),
+        ("It would be premature to stop.", False),
+        ("We cannot, at this point, stop.", False),
+        ("continue rather than stop", False),
+        ("stop or continue", None),
+        ("", None),
+        ("All good.", None),
+    ],
+)
+def test_stop_is_read_with_its_negation(text: str, stop: bool | None) -> None:
+    assert reads_as_stop(text) is stop
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ('{"reason": "r", "result": "accept", "next": "stop"}', (True, True, "r")),
+        ('{"reason": "r", "result": "reject", "next": "continue"}', (False, False, "r")),
+        ('```json\n{"analysis": "r", "verdict": "accept", "decision": "CONTINUE"}\n```', (True, False, "r")),
+        ('{"reason": "r", "accepted": true, "stop": false}', (True, False, "r")),
+        ("{'reason': 'r', 'result': 'accept', 'next': 'stop',}", (True, True, "r")),
+        ('The tool said {"temperature": 5}.\nReason: r\nResult: accept\nNext: stop', (True, True, "r")),
+        (
+            '{"result": "reject", "next": "continue"}\nNo: {"reason": "r", "result": "accept", "next": "stop"}',
+            (True, True, "r"),
+        ),
+        ("<reason>r</reason><result>reject</result><next>continue</next>", (False, False, "r")),
+        ("Reason: r\nResult: reject\nNext: continue", (False, False, "r")),
+        ("Explanation: r\nConclusion: We should not stop yet", (True, False, "r")),
+    ],
+)
+def test_verdicts_are_read(reply: str, verdict: tuple[bool, bool, str]) -> None:
+    found = parse_verdict(reply)
+    assert not isinstance(found, str)
+    assert (found.accepted, found.stop, found.reason) == verdict
+
+
+@pytest.mark.parametrize(
+    ("fields", "judgement"),
+    [
+        ({"missing": "the year.", "answer": "1900"}, (True, False, "r", "", "the year")),
+        ({"missing": "Nothing.", "answer": "1900"}, (True, True, "r", "1900", "")),
+        ({"missing": "nothing", "answer": "unknown"}, (True, False, "r", "", "")),
+        ({"missing": "none"}, (True, True, "r", "", "")),
+    ],
+)
+def test_a_stop_that_contradicts_itself_goes_on(fields: dict[str, str], judgement: tuple[object, ...]) -> None:
+    assert parse_verdict(json.dumps({"reason": "r", "result": "accept", "next": "stop", **fields})) == judgement
+
+
+def test_an_undecided_verdict_is_a_complaint() -> None:
+    assert isinstance(parse_verdict("<think>Result: accept\nNext: stop"), str)
+    assert isinstance(parse_verdict(""), str)
+    assert isinstance(parse_verdict("It all looks fine to me."), str)
+    assert isinstance(parse_verdict('{"reason": "stop", "result": "accept"}'), str)
+
+
+@given(st.text(max_size=400) | st.text(alphabet='{}[]":,abc \n`*<>#-.', max_size=300))
+def test_no_text_breaks_the_parser(text: str) -> None:
+    parse_verdict(text)

@@ -1,0 +1,43 @@
+"""Text that can be stored and sent: what is no character is replaced where it enters.
+
+Python's strings can hold halves of surrogate pairs: JSON writes them (`"\\ud83d"`), and file names, arguments and
+environment variables bring undecodable bytes as such. No encoder takes them, so that one bad character from a tool, a
+model or a user would end a run far from where it came in. NUL is one of them, because Postgres cannot hold it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+_BAD = re.compile("[\ud800-\udfff\0]")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_ESCAPED_BYTES = re.compile("[\udc80-\udcff]+")
+
+
+def well_formed(text: str) -> str:
+    """The text without lone surrogates and NUL characters.
+
+    The two halves of a pair become their character, undecoded bytes (PEP 383) what UTF-8 makes of them, and the rest
+    U+FFFD.
+    """
+    if not _BAD.search(text):
+        return text
+    text = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+    text = _ESCAPED_BYTES.sub(lambda run: run[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace"), text)
+    return _BAD.sub(REPLACEMENT, text)
+
+
+def well_formed_value(value: Any) -> Any:
+    """A JSON-like value whose texts, keys included, are all `well_formed`; other objects are left as they are."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {well_formed_value(key): well_formed_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [well_formed_value(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(well_formed_value(item) for item in value)
+    return value
