@@ -34,6 +34,7 @@ from graph.errors import ConfigError
 from graph.models.hub import HubModel
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.prefixes import Prefixes, PrefixFiles
+from graph.models.reading import is_watched
 from graph.models.server import Endpoint
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ _PREFIX_TIMEOUT: Final = 600.0
 DEFAULT_MODEL: Final = "1.5b"
 PROMPT_CACHE_MIB: Final = 2048
 """Host memory for prompts that lost their slot: some 70,000 tokens of the 1.5B model."""
+READ_AT_ONCE: Final = 128
+"""Prompt tokens between two reports of progress; a CPU reads them no faster in larger pieces."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,13 @@ class EmbeddedChat(OpenAICompatibleChat):
     async def _endpoint(self) -> Endpoint:
         if not self._address:
             self._address = f"{(await _served(self.model, self.settings)).root}/v1"
-        return Endpoint(self._address, timeout=self.timeout, max_retries=self.max_retries)
+        return Endpoint(
+            self._address,
+            timeout=self.timeout,
+            max_retries=self.max_retries,
+            name="The embedded model",
+            if_too_long=f"set AGENTFLOW_EMBEDDED_CONTEXT to more than {self.settings.context} tokens",
+        )
 
     async def check(self) -> None:
         """Fetch the file and start the server now instead of at the first call."""
@@ -154,6 +163,8 @@ class EmbeddedChat(OpenAICompatibleChat):
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         await self._read_static_part(messages)
+        if is_watched():
+            kwargs["return_progress"] = True
         async with aclosing(super()._astream(messages, stop, run_manager, **kwargs)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -217,6 +228,7 @@ def _start(model: str, settings: ServerSettings) -> _Served:
     params.model_alias = {model}
     params.n_parallel = 1 if settings.exact else settings.slots
     params.n_ctx = params.n_parallel * settings.context
+    params.n_batch = READ_AT_ONCE
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or usable_cores()
     # Repacked weights and flash attention round a token by how many are read beside it, so that what happens to be
     # cached would change an answer.

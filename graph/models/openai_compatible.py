@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
 from graph.errors import ModelRejected, ModelUnavailable
 from graph.models.connections import run_sync
+from graph.models.reading import note_reading
 from graph.models.server import Endpoint, RequestRefused, UnknownModel, list_models, post_json, post_stream
 
 log = logging.getLogger(__name__)
@@ -188,6 +189,7 @@ class OpenAICompatibleChat(BaseChatModel):
     async def _chunks(self, endpoint: Endpoint, body: dict[str, Any]) -> AsyncGenerator[ChatGenerationChunk, None]:
         async with aclosing(post_stream(endpoint, "/chat/completions", body)) as events:
             async for event in events:
+                note_reading(event)
                 if (chunk := _chunk(event)) is not None:
                     yield chunk
 

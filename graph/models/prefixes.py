@@ -16,14 +16,15 @@ import struct
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage, SystemMessage
 
 from graph.errors import ModelError
-from graph.models.server import Endpoint, post_json
+from graph.models.reading import note_reading
+from graph.models.server import Endpoint, post_json, post_stream
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class Prefixes:
         name = await asyncio.to_thread(self._files.intact, key)
         if name is not None and await self._restored(name, slot, len(ids)):
             return
-        await self._post("/completion", {"prompt": ids, "n_predict": 0, "id_slot": slot, "cache_prompt": True})
+        await self._fill(slot, ids)
         temporary = f"{key}.{os.getpid()}.tmp"
         saved = await self._post(f"/slots/{slot}?action=save", {"filename": temporary})
         path = self._files.folder / temporary
@@ -140,6 +141,16 @@ class Prefixes:
             await asyncio.to_thread(self._files.keep, path, key)
         else:  # another request took the slot in between
             await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def _fill(self, slot: int, ids: list[int]) -> None:
+        """Read tokens into a slot, and tell those who watch how far it is."""
+        body = {"prompt": ids, "n_predict": 0, "id_slot": slot, "cache_prompt": True}
+        body |= {"stream": True, "return_progress": True}
+        async with aclosing(post_stream(self._endpoint, "/completion", body)) as events:
+            async for event in events:
+                note_reading(event)
+                if event.get("stop"):  # llama.cpp's own interface ends its streams without a mark
+                    return
 
     async def _restored(self, name: str, slot: int, count: int) -> bool:
         """Whether a file could be restored into a slot."""

@@ -60,6 +60,15 @@ class Endpoint:
     """Seconds one attempt may take, from connecting to the last byte."""
     max_retries: int = 2
     """Further attempts after a refused or lost connection, a 429 or a 5xx."""
+    name: str = ""
+    """What messages call it; empty for a model server at its address."""
+    if_too_long: str = ""
+    """What to do about a prompt that does not fit its context, for messages."""
+
+    @property
+    def named(self) -> str:
+        """The server as the subject of a sentence."""
+        return self.name or f"The model server at {self.shown}"
 
     @property
     def shown(self) -> str:
@@ -204,20 +213,18 @@ async def _in_our_words(endpoint: Endpoint, work: Awaitable[T]) -> T:
         return await work
     except aiohttp.ConnectionTimeoutError as error:
         raise _Transient(
-            f"The model server at {endpoint.shown} could not be reached in time; check the address and the network."
+            f"{endpoint.named} could not be reached in time; check the address and the network."
         ) from error
     except TimeoutError as error:
         # Not transient: the caller's patience is spent, and the server may still be at work on the first request.
         raise ModelUnavailable(
-            f"The model server at {endpoint.shown} did not answer within {endpoint.timeout:g} s; "
+            f"{endpoint.named} did not answer within {endpoint.timeout:g} s; "
             "allow more time or make the request smaller."
         ) from error
     except aiohttp.ClientConnectorError as error:
         # asyncio puts the address in place of the system's own words.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.os_error)
-        raise _Transient(
-            f"The model server at {endpoint.shown} cannot be reached ({reason.lower()}); is it running?"
-        ) from error
+        raise _Transient(f"{endpoint.named} cannot be reached ({reason.lower()}); is it running?") from error
     except aiohttp.InvalidURL as error:
         raise ModelRejected(f"{endpoint.shown!r} is not the address of a model server.") from error
     except (aiohttp.ClientError, ConnectionError) as error:
@@ -235,7 +242,7 @@ def _proxy(url: str) -> str | None:
 
 def _failure(endpoint: Endpoint, status: int, raw: bytes, retry_after: str | None = None) -> ModelError:
     """The error that an error reply stands for."""
-    where = f"The model server at {endpoint.shown}"
+    where = endpoint.named
     detail = _error_text(raw)
     if endpoint.api_key is not None:
         detail = detail.replace(endpoint.api_key.get_secret_value(), "[key]")
@@ -245,7 +252,8 @@ def _failure(endpoint: Endpoint, status: int, raw: bytes, retry_after: str | Non
             return ModelRejected(f"{where} wants an API key ({status}): set AGENTFLOW_API_KEY to it.")
         return ModelRejected(f"{where} refused the API key ({status}): correct AGENTFLOW_API_KEY (or `api_key`).")
     if status in (400, 413, 422, 500) and _CONTEXT.search(detail):
-        return ContextLengthExceeded(f"{where} cannot take a prompt of this length: {detail}")
+        advice = f"; {endpoint.if_too_long}" if endpoint.if_too_long else ""
+        return ContextLengthExceeded(f"{where} cannot take a prompt of this length: {detail}{advice}.")
     if status == 404 or (status in (400, 422) and _UNKNOWN_MODEL.search(detail)):
         return UnknownModel(f"{where} does not know this model or path: {detail}.")
     if status == 429:
@@ -258,7 +266,7 @@ def _failure(endpoint: Endpoint, status: int, raw: bytes, retry_after: str | Non
 
 
 def _cut(endpoint: Endpoint) -> _Transient:
-    return _Transient(f"The reply of the model server at {endpoint.shown} was cut off before its end; try again.")
+    return _Transient(f"{endpoint.named} cut off its reply before the end; try again.")
 
 
 async def _offer(endpoint: Endpoint) -> str:
@@ -275,10 +283,10 @@ def _json_object(raw: bytes, endpoint: Endpoint) -> dict[str, Any]:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise _Transient(
-            f"The model server at {endpoint.shown} sent a reply that is not whole JSON; try again or check the address."
+            f"{endpoint.named} sent a reply that is not whole JSON; try again or check the address."
         ) from error
     if not isinstance(value, dict):
-        raise _Transient(f"The model server at {endpoint.shown} sent a reply that is not a JSON object.")
+        raise _Transient(f"{endpoint.named} sent a reply that is not a JSON object.")
     return value
 
 

@@ -11,22 +11,7 @@ from graph.models import embedded
 from graph.models.embedded import EmbeddedChat, ServerSettings
 from graph.models.prefixes import PrefixFiles
 
-pytest.importorskip("torch", reason="the extra `train` is not installed")
-pytest.importorskip("xllamacpp", reason="the extra `embedded` is not installed")
-
 SYSTEM = " ".join(f"Rule {number}: count the ships." for number in range(40))
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.training.support.tiny_gguf import tiny_gguf
-    from tests.training.support.tiny_model import tiny_model
-    from training.export.gguf import write_gguf
-
-    folder = tmp_path_factory.mktemp("model")
-    model = tiny_model()
-    write_gguf(model, tiny_gguf(model, "qwen2", folder / "base.gguf"), folder / "tiny.gguf")
-    return folder / "tiny.gguf"
 
 
 @pytest.fixture
