@@ -7,37 +7,34 @@ python -m graph.models remove NAME
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from graph.errors import AgentFlowError
+from graph.command_line import CommandLine, exit_code
 from graph.models.cache import cached_models, remove
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m graph.models", description="The models in the cache.")
+    return exit_code(lambda: _work(argv))
+
+
+def _work(argv: Sequence[str] | None) -> int:
+    parser = CommandLine(prog="python -m graph.models", description="The models in the cache.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("list", help="list the models with their sizes (default)")
     for name, about in (("get", "download a model"), ("remove", "delete a model's files")):
         command = commands.add_parser(name, help=about)
         command.add_argument("model", help="0.5b, 1.5b, OWNER/REPO[:QUANT] or OWNER/REPO/FILE.gguf")
     options = parser.parse_args(argv)
-    try:
-        if options.command == "get":
-            from graph.models.embedded import model_file
+    if options.command == "get":
+        from graph.models.embedded import model_file
 
-            sys.stdout.write(f"{model_file(options.model)}\n")
-        elif options.command == "remove":
-            sys.stdout.write(f"removed {remove(options.model) / 1e9:.2f} GB\n")
-        else:
-            _list()
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        sys.stdout.write(f"{model_file(options.model)}\n")
+    elif options.command == "remove":
+        sys.stdout.write(f"removed {remove(options.model) / 1e9:.2f} GB\n")
+    else:
+        _list()
     return 0
 
 

@@ -11,12 +11,12 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
 from graph.errors import ConfigError, DataError, ModelUnavailable
+from graph.models.download_bar import Display, download_bar
 from graph.models.sources import Mirror, ModelFile, Progress, SourceFailed, from_hub, from_mirror, write_whole
 
 log = logging.getLogger(__name__)
@@ -80,8 +80,9 @@ def fetch(file: ModelFile, *, progress: Progress | None = None) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / f"{path.name}.lock"):
             if not path.is_file():
-                with _progress_bar(file) if progress is None else nullcontext(progress) as report:
-                    _download(file, path, report)
+                shown = download_bar(path.name, file.size) if progress is None else nullcontext(Display(progress))
+                with shown as display:
+                    _download(file, path, display)
                 _seal(path, seal)
     except OSError as error:
         raise ConfigError(
@@ -158,7 +159,7 @@ def digest_of(path: Path) -> str:
     return digest
 
 
-def _download(file: ModelFile, path: Path, report: Progress) -> None:
+def _download(file: ModelFile, path: Path, display: Display) -> None:
     """Put the file at `path`, from the first source that delivers the right bytes."""
     free = shutil.disk_usage(path.parent).free
     if free < file.size * 1.1:
@@ -166,13 +167,15 @@ def _download(file: ModelFile, path: Path, report: Progress) -> None:
             f"The model file needs {file.size / 1e9:.1f} GB in {path.parent}, where {free / 1e9:.1f} GB are free; "
             "make room or set AGENTFLOW_CACHE to another directory."
         )
+    sources = [(from_hub, "from the Hugging Face Hub", path.with_name(f"{path.name}.hub.part"))]
+    if file.mirror:
+        sources.append((from_mirror, "from the package index", path.with_name(f"{path.name}.mirror.part")))
     reasons = []
-    for source, partial in (
-        (from_hub, path.with_name(f"{path.name}.hub.part")),
-        (from_mirror, path.with_name(f"{path.name}.mirror.part")),
-    ):
+    for source, words, partial in sources:
         try:
-            source(file, partial, report)
+            display.stage(words)
+            source(file, partial, display.there)
+            display.stage("checking the file")
             if _sha256(partial) != file.sha256:
                 partial.unlink()
                 raise SourceFailed("what arrived has another SHA-256 and was deleted")
@@ -187,20 +190,3 @@ def _download(file: ModelFile, path: Path, report: Progress) -> None:
         f"The model file {path.name} cannot be fetched from the Hugging Face Hub ({reasons[0]}){elsewhere}; get "
         f"{file.url} on another machine and put it into {path.parent}, or use another model."
     )
-
-
-@contextmanager
-def _progress_bar(file: ModelFile) -> Iterator[Progress]:
-    """A bar on stderr with size, speed and the time that is left."""
-    from rich import progress as rich
-    from rich.console import Console
-
-    columns = (
-        rich.TextColumn("{task.description}"),
-        rich.BarColumn(),
-        rich.DownloadColumn(),
-        rich.TransferSpeedColumn(),
-    )
-    with rich.Progress(*columns, rich.TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"Fetching {Path(file.filename).name}", total=file.size)
-        yield lambda there: bar.update(task, completed=there)

@@ -1,0 +1,69 @@
+"""What a download shows on standard error: a bar in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+LINE_EVERY: Final = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+@dataclass(frozen=True)
+class Display:
+    """Where one download tells how it goes."""
+
+    there: Callable[[int], None]
+    """Takes the bytes that are there."""
+    stage: Callable[[str], None] = lambda _: None
+    """Takes what is being done now, such as where the file comes from."""
+
+
+@contextmanager
+def download_bar(name: str, size: int) -> Iterator[Display]:
+    """Show a download as long as the block takes.
+
+    Args:
+        name: of the file.
+        size: in bytes.
+    """
+    if not sys.stderr.isatty():
+        yield _lines(name, size)
+        return
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = (
+        rich.SpinnerColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(bar_width=20),
+        rich.DownloadColumn(),
+        rich.TransferSpeedColumn(),
+        rich.TimeRemainingColumn(compact=True),
+    )
+    with rich.Progress(*columns, console=Console(stderr=True)) as bar:
+        bar.console.print(f"Fetching {name}, once; later runs find it in the cache.", highlight=False)
+        task = bar.add_task("", total=size)
+        yield Display(
+            there=lambda there: bar.update(task, completed=there),
+            stage=lambda words: bar.update(task, description=words),
+        )
+
+
+def _lines(name: str, size: int) -> Display:
+    last = 0.0
+
+    def there(count: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY:
+            last = time.monotonic()
+            say(f"{count / 1e6:.0f} of {size / 1e6:.0f} MB")
+
+    def say(words: str) -> None:
+        sys.stderr.write(f"{name}: {words}\n")
+
+    return Display(there, say)
