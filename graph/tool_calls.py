@@ -131,7 +131,7 @@ class _Work:
             return "", Failure(kind="arguments", message=as_text(output))
         value = self.value if self.returned else output
         if self.tool.response_format == "content_and_artifact" and self.returned:
-            value = value[0]
+            value = _told(*value)
         return await _text(self.tool, await _settled(value))
 
     def _watched(self) -> BaseTool:
@@ -211,6 +211,15 @@ def _failure(work: _Work, problem: BaseException) -> Failure:
         where = ".".join(str(part) for part in first["loc"]) or "the call"
         return Failure(kind="arguments", message=f"the argument `{where}` of {work.tool.name} is wrong: {first['msg']}")
     return Failure(kind="tool", message=error_text(problem))
+
+
+def _told(content: Any, artifact: Any) -> Any:
+    """What a model is told of a result in two parts: the content, or the artifact where there is nothing else."""
+    if isinstance(content, str | list | tuple | None) and not content:
+        if isinstance(artifact, Mapping) and "structured_content" in artifact:  # of an MCP server, by the adapters
+            return artifact["structured_content"]
+        return artifact
+    return content
 
 
 async def _settled(value: Any) -> Any:

@@ -11,7 +11,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -132,8 +132,11 @@ def _schema(tool: BaseTool) -> Schema:
 def _injected(tool: BaseTool) -> dict[str, Injection]:
     found: dict[str, Injection] = {}
     for name, annotation, required in _parameters(tool):
-        if (injection := _injection(annotation, required)) is not None:
-            found[name] = injection
+        if (injection := _injection(annotation, required)) is None:
+            continue
+        if injection.supplier == "nobody" and name == "runtime":  # as LangGraph takes it, and the MCP adapters mean it
+            injection = replace(injection, supplier="runtime")
+        found[name] = injection
     return found
 
 

@@ -1,24 +1,32 @@
-"""Tools of MCP servers, through `langchain-mcp-adapters` (the extra `mcp`).
+"""Tools of MCP servers, through the connections of `langchain-mcp-adapters` (the extra `mcp`).
 
 A server is started, or connected to, anew for each call: calls are independent and a hanging server dies with its call.
-A server that must keep state between calls needs a transport of its own (HTTP) that keeps it.
+A server that must keep state between calls needs a transport of its own (HTTP) that keeps it. A server that does not
+work, and a tool that cannot be used, are left out with a warning: the others serve.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from langchain_core.tools import BaseTool, ToolException
+from pydantic import BaseModel, Field
 
 from tools.card import ToolCard
 from tools.errors import ToolUnavailable
 from tools.http import run
+from tools.mcp_results import Answer
 from tools.passages import RESULT_CHARS
+from tools.schemas import Schema, outline, self_contained
+
+logger = logging.getLogger(__name__)
 
 _TRANSPORTS = {
     "stdio": "stdio",
@@ -29,6 +37,32 @@ _TRANSPORTS = {
     "websocket": "websocket",
 }
 _FIELDS = ("command", "args", "env", "cwd", "encoding", "url", "headers")
+
+
+_CONNECTION_CLOSED = -32000
+_MOST_PAGES = 1000
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """A tool as its server lists it."""
+
+    name: str
+    description: str
+    schema: Schema
+
+
+class McpTool(BaseTool):
+    """A tool of an MCP server. Any name may be an argument of it, also those that LangChain's own tools reserve."""
+
+    request: Callable[[dict[str, Any]], Awaitable[str]] = Field(repr=False, exclude=True)
+    """Calls the server with the arguments of one call. Holds the server's keys, so it is never shown."""
+
+    def _run(self, /, **arguments: Any) -> str:
+        return run(self._arun(**arguments))
+
+    async def _arun(self, /, **arguments: Any) -> str:
+        return await self.request(arguments)
 
 
 async def load_mcp_tools(
@@ -46,36 +80,31 @@ async def load_mcp_tools(
         max_chars: Characters of a result; the rest is cut.
 
     Raises:
-        ValueError: the configuration cannot be used, a server does not start, or the extra is not installed.
+        ValueError: the configuration cannot be used, none of its servers does, or the extra is not installed.
     """
-    connections = _connections(await asyncio.to_thread(_read, config))
+    servers = _servers(await asyncio.to_thread(_read, config))
     try:
-        client_class = await asyncio.to_thread(_client_class)
+        await asyncio.to_thread(_import_client)
     except ImportError as error:
         raise ValueError("MCP tools need the extra `mcp`: pip install 'agentflow-langgraph[mcp]'.") from error
-    found: list[tuple[str, BaseTool]] = []
-    for name, connection in connections.items():
-        try:
-            async with asyncio.timeout(time_limit):
-                tools = await client_class({name: connection}).get_tools(server_name=name)
-        except TimeoutError:
-            raise ValueError(f"The MCP server {name!r} did not list its tools within {time_limit:g} s.") from None
-        except Exception as error:
-            raise ValueError(
-                f"The MCP server {name!r} could not be used ({_cause(error)}). Check its command or address."
-            ) from error
-        found += [(name, tool) for tool in tools]
-    count = Counter(tool.name for _, tool in found)
-    return [
-        _adopt(tool, f"{server}_{tool.name}" if count[tool.name] > 1 else tool.name, server, time_limit, max_chars)
-        for server, tool in found
+    listings = await asyncio.gather(*(_listing(name, server, time_limit) for name, server in servers.items()))
+    problems = [listing for listing in listings if isinstance(listing, str)]
+    if len(problems) == len(listings):
+        raise ValueError(" ".join(problems))
+    for problem in problems:
+        logger.warning("%s Its tools are left out.", problem)
+    tools = [
+        (name, definition)
+        for name, listing in zip(servers, listings, strict=True)
+        if not isinstance(listing, str)
+        for definition in listing
     ]
+    count = Counter(definition.name for _, definition in tools)
+    return [_tool(server, servers[server], each, count[each.name] > 1, time_limit, max_chars) for server, each in tools]
 
 
-def _client_class() -> Any:
-    from langchain_mcp_adapters.client import MultiServerMCPClient
-
-    return MultiServerMCPClient
+def _import_client() -> None:
+    import langchain_mcp_adapters.sessions  # noqa: F401
 
 
 def _read(config: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
@@ -92,73 +121,147 @@ def _read(config: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
     return parsed
 
 
-def _connections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The servers of a configuration in the form that the adapters take."""
+def _servers(config: Mapping[str, Any]) -> Mapping[str, Any]:
     servers = config.get("mcpServers")
     if not isinstance(servers, Mapping) or not servers:
         raise ValueError('The MCP configuration names no servers. Write {"mcpServers": {"name": {"command": "..."}}}.')
-    connections = {}
-    for name, server in servers.items():
-        if not isinstance(server, Mapping) or ("command" in server) == ("url" in server):
-            raise ValueError(f'The MCP server {name!r} needs either a "command" or a "url".')
-        kind = server.get("transport", server.get("type", "stdio" if "command" in server else "http"))
-        if kind not in _TRANSPORTS:
-            raise ValueError(
-                f"The MCP server {name!r} has the transport {kind!r}; use one of {', '.join(_TRANSPORTS)}."
-            )
-        connection = {field: server[field] for field in _FIELDS if field in server}
-        if "command" in server:
-            connection.setdefault("args", [])
-        connections[name] = {**connection, "transport": _TRANSPORTS[kind]}
-    return connections
+    return servers
 
 
-def _adopt(tool: BaseTool, name: str, server: str, time_limit: float, max_chars: int) -> BaseTool:
-    """The adapters' tool with a synchronous form, text as its result, our errors, a card and a time limit."""
-    call = tool.coroutine if isinstance(tool, StructuredTool) else None
-    if call is None or tool.args_schema is None:
-        raise TypeError(f"langchain-mcp-adapters made no asynchronous StructuredTool of {tool.name!r}.")
+def _connection(name: str, server: Any) -> dict[str, Any]:
+    """A server of a configuration in the form that the adapters take."""
+    if not isinstance(server, Mapping) or ("command" in server) == ("url" in server):
+        raise ValueError(f'The MCP server {name!r} needs either a "command" or a "url".')
+    kind = server.get("transport", server.get("type", "stdio" if "command" in server else "http"))
+    if kind not in _TRANSPORTS:
+        raise ValueError(f"The MCP server {name!r} has the transport {kind!r}; use one of {', '.join(_TRANSPORTS)}.")
+    connection = {field: server[field] for field in _FIELDS if field in server}
+    if "command" in server:
+        connection.setdefault("args", [])
+    return {**connection, "transport": _TRANSPORTS[kind]}
 
-    async def acall(**arguments: Any) -> str:
+
+async def _listing(name: str, server: Any, time_limit: float) -> list[_Definition] | str:
+    """The tools of a server, or a sentence that says why there are none."""
+    try:
+        connection = _connection(name, server)
+        async with asyncio.timeout(time_limit):
+            listed = await _listed(connection)
+    except TimeoutError:
+        return f"The MCP server {name!r} did not list its tools within {time_limit:g} s."
+    except ValueError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a server and its transport may fail in any way
+        return f"The MCP server {name!r} could not be used ({_cause(error)}). Check its command or address."
+    tools: dict[str, _Definition] = {}
+    for item in listed:
         try:
-            async with asyncio.timeout(time_limit):
-                content, _ = await call(**arguments)
-        except ToolException:
-            raise
-        except TimeoutError:
-            raise ToolUnavailable(f"The MCP server {server!r} did not answer within {time_limit:g} s.") from None
-        except Exception as error:
-            raise ToolUnavailable(f"The MCP server {server!r} failed ({_cause(error)}).") from error
-        text = _text(content)
-        return text if len(text) <= max_chars else text[: max_chars - 2] + " …"
+            definition = _definition(name, item)
+            if definition.name in tools:
+                raise ValueError("its name is there twice")
+            tools[definition.name] = definition
+        except ValueError as error:
+            called = item.get("name") if isinstance(item, Mapping) else None
+            logger.warning("The tool %r of the MCP server %r cannot be used and is left out: %s.", called, name, error)
+    return list(tools.values())
 
-    def sync_call(**arguments: Any) -> str:
-        return run(acall(**arguments))
 
-    arguments = ", ".join(tool.args) or "nothing"
-    return StructuredTool(
-        name=name,
-        description=tool.description or f"The tool {tool.name} of the server {server}.",
-        args_schema=tool.args_schema,
-        func=sync_call,
-        coroutine=acall,
-        metadata={"card": ToolCard(input=arguments), "time_limit": time_limit + 5},
+class _Page(BaseModel):
+    """The result of `tools/list`, its tools unread: one that breaks the protocol must not hide the others."""
+
+    tools: list[Any] = []
+    nextCursor: str | None = None  # noqa: N815 - the protocol's name
+
+
+async def _listed(connection: dict[str, Any]) -> list[Any]:
+    from langchain_mcp_adapters.sessions import create_session
+
+    listed: list[Any] = []
+    async with create_session(connection) as session:  # type: ignore[arg-type]
+        await session.initialize()
+        cursor: str | None = None
+        for _ in range(_MOST_PAGES):
+            page = await session.send_request(_message("tools/list", {"cursor": cursor} if cursor else None), _Page)
+            listed += page.tools
+            cursor = page.nextCursor
+            if not cursor:
+                break
+    return listed
+
+
+def _message(method: str, params: dict[str, Any] | None) -> Any:
+    from mcp.types import ClientRequest
+
+    return ClientRequest.model_validate({"method": method} | ({"params": params} if params else {}))
+
+
+def _definition(server: str, item: Any) -> _Definition:
+    """A listed tool, if it can be used.
+
+    Raises:
+        ValueError: it has no name, or its arguments are no object.
+    """
+    if not isinstance(item, Mapping) or not isinstance(item.get("name"), str) or not item["name"].strip():
+        raise ValueError("it has no name")
+    name, schema = item["name"], item.get("inputSchema")
+    if schema is not None and not isinstance(schema, Mapping):
+        raise ValueError("its input schema is no object")
+    description = str(item.get("description") or item.get("title") or f"The tool {name} of the server {server}.")
+    return _Definition(name, description, self_contained(schema or {}))
+
+
+def _tool(
+    server: str, settings: Any, definition: _Definition, has_namesake: bool, time_limit: float, max_chars: int
+) -> BaseTool:
+    connection = _connection(server, settings)
+
+    async def request(arguments: dict[str, Any]) -> str:
+        answer = await _answer(server, connection, definition.name, arguments, time_limit)
+        text = answer.text if len(answer.text) <= max_chars else answer.text[: max_chars - 2] + " …"
+        if answer.isError:
+            raise ToolException(text or f"{definition.name} failed and did not say why")
+        return text
+
+    return McpTool(
+        name=f"{server}_{definition.name}" if has_namesake else definition.name,
+        description=definition.description,
+        args_schema=definition.schema,
+        request=request,
+        metadata={"card": ToolCard(input=outline(definition.schema) or "nothing"), "time_limit": time_limit + 5},
     )
 
 
-def _text(content: Any) -> str:
-    """The text of an MCP result; what is no text is named, so that its absence is no riddle."""
-    if isinstance(content, str):
-        return content
-    parts = []
-    for block in content:
-        if isinstance(block, str):
-            parts.append(block)
-        elif block.get("type") == "text":
-            parts.append(str(block.get("text", "")))
-        else:
-            parts.append(f"[{block.get('type', 'unknown')} content, not shown]")
-    return "\n".join(parts)
+async def _answer(
+    server: str, connection: dict[str, Any], tool: str, arguments: dict[str, Any], time_limit: float
+) -> Answer:
+    """What the server says to one call.
+
+    Raises:
+        ToolException: the server refuses the call.
+        ToolUnavailable: the server does not work.
+    """
+    from langchain_mcp_adapters.sessions import create_session
+    from mcp import McpError
+
+    refusal: McpError | None = None
+    answer = Answer()
+    try:
+        async with asyncio.timeout(time_limit), create_session(connection) as session:  # type: ignore[arg-type]
+            await session.initialize()
+            try:
+                call = _message("tools/call", {"name": tool, "arguments": arguments})
+                answer = await session.send_request(call, Answer)
+            except McpError as error:  # told below: what leaves the session comes out as a group
+                refusal = error
+    except TimeoutError:
+        raise ToolUnavailable(f"The MCP server {server!r} did not answer within {time_limit:g} s.") from None
+    except Exception as error:
+        raise ToolUnavailable(f"The MCP server {server!r} failed ({_cause(error)}).") from error
+    if refusal is None:
+        return answer
+    if refusal.error.code == _CONNECTION_CLOSED:
+        raise ToolUnavailable(f"The MCP server {server!r} failed ({_cause(refusal)}).") from refusal
+    raise ToolException(f"{tool} refuses the call: {refusal.error.message}") from refusal
 
 
 def _cause(error: BaseException) -> str:

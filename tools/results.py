@@ -40,6 +40,8 @@ _MEDIA = frozenset(
     ("image", "image_url", "input_image", "audio", "input_audio", "video", "file", "input_file", "media")
 )
 """Types of content blocks that hold no text."""
+_LINK_KEYS = frozenset(("type", "url", "id", "index", "mime_type", "extras", "source_type"))
+"""All that a block has which names its data by an address; a record of a file has more to tell."""
 _KINDS = {b"\x89PNG": "PNG image", b"\xff\xd8\xff": "JPEG image", b"GIF8": "GIF image", b"%PDF": "PDF file"}
 """What binary data begins with."""
 
@@ -97,6 +99,7 @@ def _is_block(part: Any) -> bool:
         isinstance(part.get("base64") or part.get("image_url") or part.get("file_data"), str)
         or any(isinstance(part.get(key), Mapping) for key in ("image_url", "input_audio", "source", "file"))
         or (isinstance(part.get("data"), str) and _media_type(part) is not None)
+        or (isinstance(part.get("url"), str) and part.keys() <= _LINK_KEYS)
     )
 
 
@@ -106,7 +109,8 @@ def _block_text(part: Any) -> str:
     if part["type"] == "text":
         return str(part["text"])
     kind = str(part["type"]).removeprefix("input_").removesuffix("_url")
-    return f"[{kind}{f' ({media_type})' if (media_type := _media_type(part)) else ''}, not shown]"
+    place = f" at {part['url']}" if isinstance(part.get("url"), str) and not part["url"].startswith("data:") else ""
+    return f"[{kind}{f' ({media_type})' if (media_type := _media_type(part)) else ''}{place}, not shown]"
 
 
 def _media_type(part: Mapping[Any, Any]) -> str | None:

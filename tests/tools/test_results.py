@@ -129,6 +129,8 @@ CIRCLE["me"] = CIRCLE
         (np.datetime64("2024-01-02"), "2024-01-02"),
         (ToolMessage("said", tool_call_id="1"), "said"),
         ([{"type": "text", "text": "a"}, "b", IMAGE], "a\nb\n[image (image/png), not shown]"),
+        ([{"type": "file", "url": "file:///a", "id": "1"}], "[file at file:///a, not shown]"),
+        ([{"type": "file", "url": "file:///a", "size": 1}], '[{"type": "file", "url": "file:///a", "size": 1}]'),
         ([{"text": "a", "score": 1}], '[{"text": "a", "score": 1}]'),
         ([{"type": "file", "name": "a.txt"}], '[{"type": "file", "name": "a.txt"}]'),
         (["a", "b"], '["a", "b"]'),
