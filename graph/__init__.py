@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graph.build import AgentGraph, build_graph
+    from graph.build import build_graph
+    from graph.compiled import AgentGraph
     from graph.context import Context
     from graph.direct import answer_directly
     from graph.state import State
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentGraph", "Context", "State", "answer_directly", "build_graph", "graph"]
 
 _HOMES = {
-    "AgentGraph": "graph.build",
+    "AgentGraph": "graph.compiled",
     "Context": "graph.context",
     "State": "graph.state",
     "answer_directly": "graph.direct",

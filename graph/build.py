@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy
 
+from graph.compiled import AgentGraph
 from graph.context import Context
 from graph.errors import ConfigError, ModelUnavailable
 from graph.executor import execute
@@ -20,7 +20,7 @@ from graph.models.connections import run_sync
 from graph.models.roles import ANY_ROLE
 from graph.planner import plan
 from graph.run import Node, Run
-from graph.state import ROLES, AgentInput, State, add_usage
+from graph.state import ROLES, AgentInput, RunState, State, add_usage
 from graph.toolbox import Toolbox, ToolLike
 from graph.verifier import verify
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from langgraph.cache.base import BaseCache
     from langgraph.store.base import BaseStore
     from langgraph.types import Checkpointer
-
-AgentGraph = CompiledStateGraph[State, Context, AgentInput, State]
 
 NODES: dict[str, Node] = {"planner": plan, "executor": execute, "verifier": verify, "generator": generate}
 
@@ -72,7 +70,9 @@ def build_graph(
     """
     toolbox = Toolbox(tools)
     by_role = _models_by_role(models)
-    builder: StateGraph[State, Context, AgentInput, State] = StateGraph(State, Context, input_schema=AgentInput)
+    builder: StateGraph[RunState, Context, AgentInput, State] = StateGraph(
+        RunState, Context, input_schema=AgentInput, output_schema=State
+    )
     retry = RetryPolicy(max_attempts=2, initial_interval=1.0, retry_on=ModelUnavailable)
     for name, module in NODES.items():
         builder.add_node(name, _Node(name, module, toolbox, by_role, max_turns), retry_policy=retry)
@@ -90,7 +90,7 @@ def build_graph(
         interrupt_after=list(interrupt_after) or None,
         name="agentflow",
     )
-    return compiled.with_config(recursion_limit=NODES_PER_TURN * max_turns + 2)
+    return AgentGraph.of(compiled).with_config(recursion_limit=NODES_PER_TURN * max_turns + 2)
 
 
 def _unless_ended(following: str) -> Callable[[State], str]:
@@ -113,7 +113,7 @@ def _models_by_role(
     return dict(models)
 
 
-class _Node(Runnable[State, State]):
+class _Node(Runnable[RunState, State]):
     """A module as a node that serves `invoke` and `ainvoke` alike.
 
     A plain function would serve one of them, and a `RunnableLambda` adds a traced run of its own to every node.
@@ -135,15 +135,15 @@ class _Node(Runnable[State, State]):
         self._models = models
         self._max_turns = max_turns
 
-    def invoke(self, input: State, config: RunnableConfig | None = None, **kwargs: Any) -> State:
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> State:
         """Enter the node from a plain thread."""
         return run_sync(self._work(input, config or {}, sync=True))
 
-    async def ainvoke(self, input: State, config: RunnableConfig | None = None, **kwargs: Any) -> State:
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> State:
         """Enter the node from an event loop."""
         return await self._work(input, config or {}, sync=False)
 
-    async def _work(self, state: State, config: RunnableConfig, *, sync: bool) -> State:
+    async def _work(self, state: RunState, config: RunnableConfig, *, sync: bool) -> State:
         context = get_runtime(Context).context or Context()
         if context.max_turns > self._max_turns:
             raise ConfigError(

@@ -49,7 +49,7 @@ async def execute(state: State, run: Run) -> State:
     if plan["error"] is not None or plan["tool_name"] == FINISH:
         return State(calls=[], usage=run.usage, seconds=run.seconds)
     tool = next(tool for tool in await run.tools() if tool.name == plan["tool_name"])
-    written = await run.in_task(partial(_write_in_time, tool, state, run))
+    written = await run.in_task("write_arguments", partial(_write_in_time, tool, state, run))
     run.usage = written["usage"]
     if written["error"] is not None:
         return State(calls=[], plan={**plan, "error": written["error"]}, usage=run.usage, seconds=run.seconds)
@@ -180,7 +180,7 @@ def _ask_human(
 
 
 async def _call_all(tool: BaseTool, arguments: list[Arguments], state: State, run: Run) -> list[ToolCall]:
-    finished = await run.in_tasks(partial(call_tool, tool, state=state, run=run), arguments)
+    finished = await run.in_tasks("call_tool", partial(call_tool, tool, state=state, run=run), arguments)
     for one in finished:
         for role, cost in one["usage"].items():
             run.count(role, cost)

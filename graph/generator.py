@@ -29,24 +29,25 @@ async def generate(state: State, run: Run) -> State:
         ModelError: the model did not answer.
     """
     if run.context.answer == "last_result":
-        answer = last_result(state)
+        message = AIMessage(last_result(state))
     else:
-        answer = parse_answer(await _write(state, run, report=False))
+        reply = await _write(state, run, report=False)
+        message = AIMessage(parse_answer(str(reply.text)), id=reply.id)  # one message with the text that was streamed
+    answer = str(message.text)
     state = {**state, "answer": answer}
-    update = State(answer=answer, plan=None, calls=[], messages=[AIMessage(answer)])
+    update = State(answer=answer, plan=None, calls=[], messages=[message])
     if run.context.report:
-        update["report"] = without_thinking(await _write(state, run, report=True))
+        update["report"] = without_thinking(str((await _write(state, run, report=True)).text))
     return {**update, "usage": run.usage, "seconds": run.seconds}
 
 
-async def _write(state: State, run: Run, *, report: bool) -> str:
+async def _write(state: State, run: Run, *, report: bool) -> AIMessage:
     conversation = conversation_text(state.get("messages", []), state["question"])
     told = await _verifier_is_plausible(state, run)
 
-    async def ask(limit: int) -> str:
+    async def ask(limit: int) -> AIMessage:
         messages: list[BaseMessage] = generator_messages(state, conversation, report=report, limit=limit, told=told)
-        reply = await run.ask("generator", messages)
-        return str(reply.text)
+        return await run.ask("generator", messages)
 
     for limit in _LIMITS[:-1]:
         try:

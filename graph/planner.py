@@ -13,11 +13,11 @@ from graph.prompts import analyst_messages
 from graph.rendering import conversation_text
 from graph.run import Run
 from graph.speculation import reply_of
-from graph.state import FINISH, RunMark, State
+from graph.state import FINISH, RunMark, RunState
 from graph.transcript import can_finish, transcript_of
 
 
-async def plan(state: State, run: Run) -> State:
+async def plan(state: RunState, run: Run) -> RunState:
     """Choose the next step, or end the run when its budget is spent.
 
     Entered from outside, the node starts a new run first: it finds the question, clears what an earlier run of the
@@ -28,7 +28,7 @@ async def plan(state: State, run: Run) -> State:
         ModelError: the model did not answer.
     """
     before = state
-    fresh = State()
+    fresh = RunState()
     if not _goes_on(state):
         fresh = _start(state)
         state = {**state, **fresh, "messages": [*state.get("messages", []), *fresh["messages"]]}
@@ -38,28 +38,28 @@ async def plan(state: State, run: Run) -> State:
     return _replacing(before, update) if fresh else update
 
 
-async def _next_or_end(state: State, run: Run) -> State:
+async def _next_or_end(state: RunState, run: Run) -> RunState:
     if len(state.get("memory", [])) >= run.context.max_turns:
-        return State(ended_by="turns")
+        return RunState(ended_by="turns")
     try:
         async with run.within_budget():
             return await _next_step(state, run)
     except TimeoutError:
-        return State(ended_by="time")
+        return RunState(ended_by="time")
     except ContextLengthExceeded:
-        return State(ended_by="context")
+        return RunState(ended_by="context")
 
 
-def _replacing(before: State, update: State) -> State:
+def _replacing(before: RunState, update: RunState) -> RunState:
     """The update of a new run: a reducer would add to what an earlier run of the thread has left, so it is told not to.
 
     Only there: before the first run a plain value means the same, and is easier to read in a stream.
     """
     reduced = {key: Overwrite(value) for key, value in update.items() if key in _REDUCED and before.get(key)}
-    return cast("State", {**update, **reduced})
+    return cast("RunState", {**update, **reduced})
 
 
-def _goes_on(state: State) -> bool:
+def _goes_on(state: RunState) -> bool:
     """Whether this visit belongs to the run that the state holds.
 
     The verifier's mark says so. It does not outlive a change of the state at a pause (`update_state`, Studio's edit);
@@ -76,7 +76,7 @@ def _goes_on(state: State) -> bool:
 _REDUCED = ("memory", "usage", "seconds", "planner_turns")
 
 
-def _start(state: State) -> State:
+def _start(state: RunState) -> RunState:
     """What a new run of a thread begins with."""
     mark = state.get("run")
     messages = state.get("messages", [])
@@ -94,7 +94,7 @@ def _start(state: State) -> State:
     analysis = state.get("analysis", "")
     if mark is not None and analysis == mark["analysis"]:
         analysis = ""  # made for an earlier question of this thread
-    return State(
+    return RunState(
         question=question,
         analysis=analysis,
         plan=None,
@@ -111,8 +111,8 @@ def _start(state: State) -> State:
     )
 
 
-async def _next_step(state: State, run: Run) -> State:
-    update = State()
+async def _next_step(state: RunState, run: Run) -> RunState:
+    update = RunState()
     if run.context.analyse and not state.get("analysis") and not state.get("memory"):
         conversation = conversation_text(state.get("messages", []), state["question"])
         reply = await run.ask("analyst", analyst_messages(state["question"], conversation))

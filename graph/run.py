@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import langgraph.errors
 from langchain_core.language_models import BaseChatModel
@@ -26,7 +26,7 @@ from graph.context import Context
 from graph.models.calling import call_model
 from graph.models.connections import run_sync
 from graph.models.roles import model_for
-from graph.state import Role, State, Usage, add_usage
+from graph.state import Role, RunState, State, Usage, add_usage
 from graph.toolbox import Toolbox
 from graph.trace import note_reply
 
@@ -36,17 +36,33 @@ T = TypeVar("T")
 Work = Callable[[Any], Coroutine[Any, Any, T]]
 
 
-async def _on_loop(work: Work[Any], item: Any) -> Any:
+TaskName = Literal["write_arguments", "call_tool"]
+"""What a task is called in `updates` streams and in traces."""
+
+
+# Functions of this module, undecorated: LangGraph then looks at their signatures once, and not at every call.
+
+
+async def _write_on_loop(work: Work[Any], item: Any) -> Any:
     return await work(item)
 
 
-def _on_thread(work: Work[Any], item: Any) -> Any:
+def _write_on_thread(work: Work[Any], item: Any) -> Any:
     return run_sync(work(item))
 
 
-# Undecorated and found by its name, a task function's signature is looked at once, not at every call.
-_step_on_loop = task(_on_loop)
-_step_on_thread = task(_on_thread)
+async def _call_on_loop(work: Work[Any], item: Any) -> Any:
+    return await work(item)
+
+
+def _call_on_thread(work: Work[Any], item: Any) -> Any:
+    return run_sync(work(item))
+
+
+_write_on_loop.__name__ = _write_on_thread.__name__ = "write_arguments"
+_call_on_loop.__name__ = _call_on_thread.__name__ = "call_tool"
+_ON_LOOP = {"write_arguments": task(_write_on_loop), "call_tool": task(_call_on_loop)}
+_ON_THREAD = {"write_arguments": task(_write_on_thread), "call_tool": task(_call_on_thread)}
 
 
 @dataclass
@@ -121,7 +137,7 @@ class Run:
         """
         model = self.model(role)
         began = time.perf_counter()
-        reply = await call_model(model, list(messages), self.config, schema)
+        reply = await call_model(model, list(messages), tagged(self.config, role), schema)
         note_reply(role, self._turn_of(role), messages, reply, began)
         cost = reply.usage_metadata
         self.count(
@@ -174,12 +190,12 @@ class Run:
         again = await self.ask(role, [*messages, said, repair], schema=schema)
         return parse(str(again.text))
 
-    async def in_task(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def in_task(self, name: TaskName, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do one piece of work as a LangGraph task of its own; see `in_tasks`."""
-        [result] = await self.in_tasks(lambda _: work(), [None])
+        [result] = await self.in_tasks(name, lambda _: work(), [None])
         return result
 
-    async def in_tasks(self, work: Work[T], items: Sequence[Any]) -> list[T]:
+    async def in_tasks(self, name: TaskName, work: Work[T], items: Sequence[Any]) -> list[T]:
         """Do `work` on all items at once, each as a LangGraph task of its own.
 
         With a checkpointer, a task that has finished is not done again when an interrupted node is resumed. A task
@@ -191,9 +207,9 @@ class Run:
         """
         tasks: list[asyncio.Future[T]]
         if self.sync:
-            tasks = [asyncio.wrap_future(_step_on_thread(work, item)) for item in items]
+            tasks = [asyncio.wrap_future(_ON_THREAD[name](work, item)) for item in items]
         else:
-            tasks = [asyncio.ensure_future(_step_on_loop(work, item)) for item in items]
+            tasks = [asyncio.ensure_future(_ON_LOOP[name](work, item)) for item in items]
         unfinished = set(tasks)
         try:
             while unfinished:
@@ -219,10 +235,15 @@ class Run:
             yield
 
 
+def tagged(config: RunnableConfig, *tags: str) -> RunnableConfig:
+    """The configuration with further tags, by which streams and traces tell calls apart."""
+    return {**config, "tags": [*(config.get("tags") or ()), *tags]}
+
+
 def waits_for_human(error: BaseException) -> bool:
     """Whether an exception is no failure: an interrupt, or an answer to one that has not the form asked for."""
     unfit: Callable[[BaseException], bool] | None = getattr(langgraph.errors, "is_invalid_resume", None)
     return isinstance(error, GraphBubbleUp) or (unfit is not None and unfit(error))
 
 
-Node = Callable[[State, Run], Awaitable[State]]
+Node = Callable[[RunState, Run], Awaitable[State]]

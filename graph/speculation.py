@@ -24,11 +24,10 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables import RunnableConfig
 from langgraph.constants import TAG_NOSTREAM
 
 from graph.errors import ModelError
-from graph.run import Run
+from graph.run import Run, tagged
 from graph.state import Speculation, State, Turn, Usage, Verdict
 from graph.transcript import digest, transcript_of
 
@@ -119,17 +118,12 @@ async def planned_ahead(state: State, foreseen: Turn, run: Run) -> AsyncIterator
 
 async def _plan(state: State, run: Run) -> Speculation:
     transcript = await transcript_of(state, run)
-    own = replace(run, usage={}, config=_unseen(run.config))
+    own = replace(run, usage={}, config=tagged(run.config, TAG_NOSTREAM))  # it may never become a step
     reply = await own.ask("planner", transcript)
     captured = reply.additional_kwargs.get("captured")
     return Speculation(
         transcript=digest(transcript), reply=str(reply.text), captured=captured, usage=own.usage["planner"]
     )
-
-
-def _unseen(config: RunnableConfig) -> RunnableConfig:
-    """The configuration for a call whose tokens are not streamed: they may never become a step."""
-    return {**config, "tags": [*(config.get("tags") or ()), TAG_NOSTREAM]}
 
 
 async def reply_of(step: Speculation | None, transcript: Sequence[AnyMessage], run: Run) -> AIMessage | None:
@@ -138,7 +132,7 @@ async def reply_of(step: Speculation | None, transcript: Sequence[AnyMessage], r
         return None
     run.count("planner", step["usage"])
     known = {"captured": step["captured"]} if step["captured"] is not None else {}
-    said: AIMessage = await _Said(reply=step["reply"]).ainvoke(list(transcript), run.config)
+    said: AIMessage = await _Said(reply=step["reply"]).ainvoke(list(transcript), tagged(run.config, "planner"))
     return AIMessage(said.text, additional_kwargs=known)
 
 

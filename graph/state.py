@@ -164,7 +164,12 @@ class State(TypedDict, total=False):
     planner_turns: Annotated[
         list[dict[str, Any]], Field(description="Token ids of the planner's calls, when its model captures them."), add
     ]
-    run: Annotated[RunMark, Field(description="What this run was started with.")]
+
+
+class RunState(State, total=False):
+    """What the modules see of a run: the state, and what they pass on to each other unseen by anybody else."""
+
+    run: RunMark
     going_on: Annotated[bool, EphemeralValue(bool)]
     """Set by the verifier for the planner's next visit; unset where a run starts."""
     speculation: Annotated[Speculation | None, EphemeralValue(dict)]

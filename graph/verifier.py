@@ -20,7 +20,7 @@ from graph.prompts import observation, verifier_messages
 from graph.rendering import conversation_text
 from graph.run import Run
 from graph.speculation import FORESEEN, planned_ahead, told
-from graph.state import FINISH, Failure, Plan, Speculation, State, Turn, Verdict
+from graph.state import FINISH, Failure, Plan, RunState, Speculation, State, Turn, Verdict
 from graph.toolbox import quotes_sources
 from graph.transcript import can_finish
 
@@ -55,7 +55,7 @@ def by_rules(accepted: bool, *, stop: bool = False, reason: str = "") -> Verdict
     return Verdict(accepted=accepted, stop=stop, reason=reason, answer="", missing="", source="rules")
 
 
-async def verify(state: State, run: Run) -> State:
+async def verify(state: State, run: Run) -> RunState:
     """Judge the step in progress, add it to the memory, and say whether the run ends.
 
     Raises:
@@ -78,7 +78,7 @@ async def verify(state: State, run: Run) -> State:
         ended_by = "turns"
     if not ended_by and is_stuck([*memory, turn]):
         ended_by = "stuck"
-    update = State(memory=[turn], usage=run.usage, seconds=run.seconds)
+    update = RunState(memory=[turn], usage=run.usage, seconds=run.seconds)
     if ended_by:
         return {**update, "ended_by": ended_by}
     if step is not None:

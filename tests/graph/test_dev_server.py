@@ -135,7 +135,7 @@ async def test_schemas_describe_what_can_be_set(address: str) -> None:
     undescribed = [
         name for name, value in schemas["state_schema"]["properties"].items() if not value.get("description")
     ]
-    assert set(undescribed) <= {"going_on", "speculation"}, "what is passed on within a run, and seen by nobody"
+    assert undescribed == [], "what is passed on within a run is seen by nobody"
 
 
 async def test_wrong_settings_are_told(address: str, serve: Callable[..., FakeModelServer]) -> None:

@@ -1,0 +1,47 @@
+"""The compiled agent: LangGraph's own class, with a recursion limit that fits its turns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Self
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import DEFAULT_RECURSION_LIMIT
+from langgraph.graph.state import CompiledStateGraph
+
+from graph.context import Context
+from graph.state import AgentInput, RunState, State
+
+_ANY = CompiledStateGraph[RunState, Context, AgentInput, State]
+
+
+class AgentGraph(_ANY):
+    """The agent as `build_graph` makes it.
+
+    A run ends by itself after the turns that its context allows. LangChain fills in a recursion limit of 25 steps,
+    eight turns, wherever a runnable is called by another (`batch`, a chain, a tool): that is nobody's choice, and does
+    not take the place of the graph's own limit. Any other limit in a call's configuration does.
+    """
+
+    @classmethod
+    def of(cls, compiled: _ANY) -> Self:
+        """The same graph, which streams what `State` names and nothing that the modules keep to themselves."""
+        parts = {name: value for name, value in vars(compiled).items() if name != "__orig_class__"}
+        return cls(**{**parts, "stream_channels": compiled.output_channels})
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
+        """Run the agent step by step; the other ways to run it lead here or to `astream`."""
+        return super().stream(input, _chosen(config), **options)
+
+    def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
+        """Run the agent step by step."""
+        return super().astream(input, _chosen(config), **options)
+
+
+def _chosen(config: RunnableConfig | None) -> RunnableConfig | None:
+    """The configuration without a limit that nobody chose."""
+    if config is None or config.get("recursion_limit") != DEFAULT_RECURSION_LIMIT:
+        return config
+    chosen = config.copy()
+    del chosen["recursion_limit"]
+    return chosen
