@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from _agentflow_shadows import require
+
+require("tools")
+
 if TYPE_CHECKING:
     from graph.build import build_graph
     from graph.compiled import AgentGraph

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Self
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import DEFAULT_RECURSION_LIMIT
@@ -11,6 +11,16 @@ from langgraph.graph.state import CompiledStateGraph
 
 from graph.context import Context
 from graph.state import AgentInput, RunState, State
+
+if TYPE_CHECKING:
+    from langgraph.types import Command, Interrupt
+
+    class Result(State, total=False):
+        """The state as a run leaves it."""
+
+        __interrupt__: Sequence[Interrupt]
+        """What a human is asked, where the run pauses for that."""
+
 
 _ANY = CompiledStateGraph[RunState, Context, AgentInput, State]
 
@@ -28,6 +38,26 @@ class AgentGraph(_ANY):
         """The same graph, which streams what `State` names and nothing that the modules keep to themselves."""
         parts = {name: value for name, value in vars(compiled).items() if name != "__orig_class__"}
         return cls(**{**parts, "stream_channels": compiled.output_channels})
+
+    if TYPE_CHECKING:  # what results are, as long as `stream_mode` and `version` are left alone
+
+        def invoke(  # type: ignore[override]
+            self,
+            input: AgentInput | Command[Any] | None,
+            config: RunnableConfig | None = None,
+            *,
+            context: Context | None = None,
+            **options: Any,
+        ) -> Result: ...
+
+        async def ainvoke(  # type: ignore[override]
+            self,
+            input: AgentInput | Command[Any] | None,
+            config: RunnableConfig | None = None,
+            *,
+            context: Context | None = None,
+            **options: Any,
+        ) -> Result: ...
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
         """Run the agent step by step; the other ways to run it lead here or to `astream`."""

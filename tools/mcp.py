@@ -86,7 +86,7 @@ async def load_mcp_tools(
     try:
         await asyncio.to_thread(_import_client)
     except ImportError as error:
-        raise ValueError("MCP tools need the extra `mcp`: pip install 'agentflow-langgraph[mcp]'.") from error
+        raise ValueError("MCP tools need a package: run `pip install langchain-mcp-adapters`.") from error
     listings = await asyncio.gather(*(_listing(name, server, time_limit) for name, server in servers.items()))
     problems = [listing for listing in listings if isinstance(listing, str)]
     if len(problems) == len(listings):

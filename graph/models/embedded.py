@@ -220,7 +220,7 @@ def _start(model: str, settings: ServerSettings) -> _Served:
     except ImportError as error:
         raise ConfigError(
             "The embedded model needs the package xllamacpp; install it with "
-            "`pip install 'agentflow-langgraph[embedded]'` or name another model."
+            "`pip install xllamacpp` or name another model."
         ) from error
     path = model_file(model)
     params = xllamacpp.CommonParams()

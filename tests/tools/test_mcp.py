@@ -118,5 +118,5 @@ async def test_a_bad_file_is_explained(tmp_path: Path) -> None:
 
 async def test_a_missing_extra_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain_mcp_adapters.sessions", None)
-    with pytest.raises(ValueError, match=r"pip install 'agentflow-langgraph\[mcp\]'"):
+    with pytest.raises(ValueError, match=r"pip install langchain-mcp-adapters"):
         await load_mcp_tools(config)

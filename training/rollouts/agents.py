@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 
 from evals.task import Task
@@ -22,7 +23,7 @@ from graph.errors import ConfigError
 from graph.executor import text_argument
 from graph.models.roles import model_for
 from graph.models.spec import preflight
-from graph.state import ROLES, Role
+from graph.state import ROLES, AgentInput, Role
 from graph.toolbox import Toolbox
 from graph.trace import traced
 from tools.arguments import arguments_of
@@ -137,10 +138,11 @@ class GraphAgent:
         """One run of the graph."""
         graph = build_graph(tools=self.tools, models={**self.models, self.role: policy})
         context = replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
-        config = {"configurable": {"seed": seed, "seconds_left": policy.seconds_left}, "run_name": policy.run}
-        given = {name: value for name, value in start.items() if name != "trace"}
+        seconds_left = policy.seconds_left
+        config = RunnableConfig(configurable={"seed": seed, "seconds_left": seconds_left}, run_name=policy.run)
+        given = cast("AgentInput", {name: value for name, value in start.items() if name != "trace"})
         with traced(start.get("trace")) as trace:
-            state: State = await graph.ainvoke(given, context=context, config=config)  # type: ignore[call-overload]
+            state = await graph.ainvoke(given, context=context, config=config)
         return {**state, "trace": trace.as_dict()}
 
     def turns(self, state: State, policy: PolicyChat) -> Sequence[PlannerTurn]:

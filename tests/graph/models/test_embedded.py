@@ -67,7 +67,7 @@ async def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
 async def test_without_its_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     model = EmbeddedChat(model="0.5b", settings=ServerSettings(slots=1, context=512, threads=1))
-    with pytest.raises(ConfigError, match=r"pip install 'agentflow-langgraph\[embedded\]'"):
+    with pytest.raises(ConfigError, match=r"pip install xllamacpp"):
         await model.ainvoke("q")
 
 

@@ -196,7 +196,7 @@ class WeightDelivery:
         except ImportError as error:
             raise ConfigError(
                 f"Training all weights with engine: vllm needs vLLM beside the trainer too: {error} "
-                "(pip install 'agentflow-langgraph[train,vllm]')."
+                "(`pip install vllm`)."
             ) from error
         except NotImplementedError as error:
             raise ConfigError(
