@@ -11,13 +11,13 @@ import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, Tool
 from langchain_core.tools.base import get_all_basemodel_annotations
 from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticUserError
@@ -27,7 +27,7 @@ from tools.schemas import Schema, self_contained
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-Supplier = Literal["state", "store", "runtime", "call id", "nobody"]
+Supplier = Literal["state", "store", "runtime", "call id", "langchain", "nobody"]
 
 _ALTERNATIVES = ("anyOf", "oneOf", "allOf", "patternProperties", "if")
 
@@ -37,7 +37,7 @@ class Injection:
     """An argument that no model writes."""
 
     supplier: Supplier
-    """Where its value comes from; `nobody` where the tool wants one that no graph can know."""
+    """Where its value comes from. LangChain itself passes the configuration; `nobody` supplies what no graph knows."""
     field: str | None = None
     """Of the state: its field, or None for all of it."""
     kind: Any = Any
@@ -109,7 +109,8 @@ def arguments_of(tool: BaseTool) -> Arguments:
     hidden = injected.keys() & schema["properties"].keys()
     if hidden:
         schema["properties"] = {name: field for name, field in schema["properties"].items() if name not in hidden}
-        schema["required"] = [name for name in schema.get("required", ()) if name not in hidden]
+        required = [name for name in schema.pop("required", ()) if name not in hidden]
+        schema |= {"required": required} if required else {}
     made = Arguments(schema, injected)
     place = id(tool)
     _arguments[place] = (weakref.ref(tool, lambda _: _arguments.pop(place, None)), tool.args_schema, made)
@@ -120,6 +121,8 @@ def _schema(tool: BaseTool) -> Schema:
     """The schema of all that the tool lists, without its own name and description, which are told elsewhere."""
     try:
         given: Any = tool.tool_call_schema
+        if isinstance(tool, Tool) and tool.args_schema is None:  # one text, which its function takes by place
+            given = {"type": "object", "properties": tool.args, "required": list(tool.args)}
         if not isinstance(given, Mapping):
             given = given.model_json_schema() if issubclass(given, BaseModel) else given.schema()
         schema = self_contained(given)
@@ -130,29 +133,24 @@ def _schema(tool: BaseTool) -> Schema:
 
 
 def _injected(tool: BaseTool) -> dict[str, Injection]:
-    found: dict[str, Injection] = {}
-    for name, annotation, required in _parameters(tool):
-        if (injection := _injection(annotation, required)) is None:
-            continue
-        if injection.supplier == "nobody" and name == "runtime":  # as LangGraph takes it, and the MCP adapters mean it
-            injection = replace(injection, supplier="runtime")
-        found[name] = injection
-    return found
-
-
-def _parameters(tool: BaseTool) -> Iterator[tuple[str, Any, bool]]:
-    """Name, annotation and necessity of everything that a tool may be given: by its functions, then by its schema."""
+    injected: dict[str, Injection] = {}
     for function in _given_functions(tool) or [tool._run, tool._arun]:
         hints = _hints(function)
         for name, parameter in inspect.signature(function).parameters.items():
-            yield name, hints.get(name, parameter.annotation), parameter.default is inspect.Parameter.empty
-    schema = tool.args_schema
-    if isinstance(schema, type):
-        fields = getattr(schema, "model_fields", {})
-        for name, annotation in get_all_basemodel_annotations(schema).items():
-            yield name, annotation, name not in fields or fields[name].is_required()
+            if name in ("args", "kwargs") and parameter.kind in _VARIADIC and not isinstance(tool.args_schema, dict):
+                injected[name] = Injection("nobody", required=False)  # pydantic makes arguments of them
+            annotation = hints.get(name, parameter.annotation)
+            if injection := _injection(name, annotation, parameter.default is inspect.Parameter.empty):
+                injected[name] = injection
+    if isinstance(tool.args_schema, type):
+        fields = getattr(tool.args_schema, "model_fields", {})
+        for name, annotation in get_all_basemodel_annotations(tool.args_schema).items():
+            if injection := _injection(name, annotation, name not in fields or fields[name].is_required()):
+                injected[name] = injection
+    return injected
 
 
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -174,14 +172,14 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     return hints
 
 
-def _injection(annotation: Any, required: bool) -> Injection | None:
-    """What an annotation asks the graph for, or None for an argument of the model's."""
+def _injection(name: str, annotation: Any, required: bool) -> Injection | None:
+    """What an argument asks the graph for, or None for an argument of the model's."""
     from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
 
     injection: Injection | None = None
+    kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else Any
     for mark in _marks(annotation):
         cls = mark if isinstance(mark, type) else type(mark)
-        kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else Any
         if issubclass(cls, ToolRuntime):
             return Injection("runtime", required=required)
         if issubclass(cls, InjectedState):
@@ -190,8 +188,11 @@ def _injection(annotation: Any, required: bool) -> Injection | None:
             return Injection("store", None, kind, required)
         if issubclass(cls, InjectedToolCallId):
             return Injection("call id", None, kind, required)
+        if mark is RunnableConfig:
+            return Injection("langchain", required=False)
         if issubclass(cls, InjectedToolArg):
-            injection = Injection("nobody", None, kind, required)
+            # LangGraph gives the runtime to an argument of that name, and the MCP adapters count on it.
+            injection = Injection("runtime" if name == "runtime" else "nobody", None, kind, required)
     return injection
 
 
@@ -222,12 +223,13 @@ def check_callable(tool: BaseTool) -> None:
                 f"The tool {tool.name!r} keeps the argument `{name}` from the model (InjectedToolArg), and nothing in "
                 "this graph supplies it: give it a default, or take it from the state, the store or the runtime."
             )
+    if isinstance(tool, Tool):
+        return
     supplied = {*arguments.names, *arguments.injected, *getattr(tool.args_schema, "model_fields", {}), "callbacks"}
     for function in _given_functions(tool):
-        hints = _hints(function)
         for name, parameter in inspect.signature(function).parameters.items():
             needed = parameter.default is parameter.empty and parameter.kind in _BY_NAME
-            if needed and name not in supplied and hints.get(name) is not RunnableConfig:
+            if needed and name not in supplied:
                 raise ValueError(f"The tool {tool.name!r} needs `{name}`, which is not among its arguments.")
 
 

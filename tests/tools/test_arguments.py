@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, tool
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, Tool, tool
 from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
 from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as OldModel
@@ -69,7 +69,15 @@ def by_schema(x: int, runtime: ToolRuntime) -> str:
     return ""
 
 
-@pytest.mark.parametrize("given", [everything, Counting(), by_schema])
+class Configured(BaseTool):
+    name: str = "configured"
+    description: str = "A tool that reads the configuration."
+
+    def _run(self, x: int, *args: Any, config: RunnableConfig, **kwargs: Any) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("given", [everything, Counting(), Configured(), by_schema])
 def test_no_model_is_asked_for_what_the_graph_adds(given: BaseTool) -> None:
     arguments = arguments_of(given)
     assert arguments.names == ["x"]
@@ -80,6 +88,13 @@ def test_no_model_is_asked_for_what_the_graph_adds(given: BaseTool) -> None:
     check_callable(given)
 
 
+def test_a_tool_of_one_text_is_asked_for_one_text() -> None:
+    given = Tool(name="echo", description="Echoes.", func=lambda words: words)
+    check_callable(given)
+    assert arguments_of(given).schema["properties"] == {"tool_input": {"type": "string"}}
+    assert given.invoke({"tool_input": "a"}) == "a"
+
+
 def test_who_supplies_what() -> None:
     found = {name: (each.supplier, each.field) for name, each in arguments_of(everything).injected.items()}
     assert found == {
@@ -88,6 +103,7 @@ def test_who_supplies_what() -> None:
         "store": ("store", None),
         "runtime": ("runtime", None),
         "call": ("call id", None),
+        "config": ("langchain", None),
         "optional": ("state", None),
         "secret": ("nobody", None),
     }
