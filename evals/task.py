@@ -7,7 +7,7 @@ an agent; the reference answers and the metadata are for the scorer and for the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from string import ascii_uppercase
 from typing import Any
 
@@ -41,20 +41,31 @@ class Task:
 
 @dataclass(frozen=True)
 class Score:
-    """A scorer's verdict on one prediction."""
+    """A scorer's verdict on one prediction, under two sets of rules.
+
+    The exact rules are those of published figures. The lenient ones also accept an answer that says the same in
+    another form ("about 52 years" for 52); whatever is right under the exact rules is right under the lenient ones.
+    """
 
     correct: bool
+    """Under the lenient rules."""
+    exact: bool
+    """Under the exact rules."""
     value: float
     """In [0, 1]: 1.0 when correct; token F1 or another partial measure where the scorer has one, else 0.0."""
     reason: str
     """One sentence for the person who reads the run."""
 
+    def leniently(self) -> Score:
+        """This verdict, if it was reached by a rule that only the lenient ones have."""
+        return replace(self, exact=False)
+
 
 def right(reason: str) -> Score:
     """A full score."""
-    return Score(correct=True, value=1.0, reason=reason)
+    return Score(correct=True, exact=True, value=1.0, reason=reason)
 
 
 def wrong(reason: str, value: float = 0.0) -> Score:
     """A wrong answer; `value` may tell how close it came."""
-    return Score(correct=False, value=value, reason=reason)
+    return Score(correct=False, exact=False, value=value, reason=reason)

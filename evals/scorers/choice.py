@@ -9,22 +9,23 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import lru_cache
 from string import ascii_uppercase
 
+from evals.scorers.denials import affirmed, has_denial
 from evals.scorers.final import final_answers
-from evals.scorers.normal import tokens
+from evals.scorers.mentions import MAX_SENTENCE, asserted, by_ordinal, concluded, loose
 from evals.task import Score, Task, right, wrong
 
 _LETTER_ONLY = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:]?")
-_LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[).:\-–,])\s*(.*)", re.DOTALL)
+_LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[).:\-–,(])\s*(.*)", re.DOTALL)
 _LETTER_NAMED = re.compile(r"\b(?i:option|choice|answer)(?:\s+is)?\s*:?\s*(?:[(\[]([A-Z])[)\]]|([A-Z])\b(?!['’]))")
-_DENIAL = re.compile(
-    r"\b(?:not|no|never|neither|nor|except|rather|unlike|incorrect|wrong|rule[sd]? out|cannot)\b|n't\b"
+_MORE_LETTERS = re.compile(r"\s*(?:,|/|&|;|\bor\b|\band\b|\bnor\b)\s*(?:(?i:option|choice)\s*)?[(\[]?[A-Z]\b")
+_DISCARDED = re.compile(
+    r"(?i:\W*(?:(?:it|this|that|which)\s+)?(?:is|was|are|can|would|should|must|does|could|has|been|seems|clearly|\s)*"
+    r"\b(?:not|cannot|wrong|incorrect|false|unlikely|ruled|excluded|eliminated|no)\b)|\W*\w+n['’]t\b"
 )
+_RULING_OUT = re.compile(r"\b(?:rule[sd]? out|exclude[sd]?|eliminate[sd]?|rather|unlike|except)\b|\?", re.IGNORECASE)
 _CONCLUDING = frozenset(("is", "are", "be", "was", "has", "have", "choose", "suggests", "suggest", "indicates"))
-_MAX_SENTENCE = 400
-"""Characters of an explanation in which an option is looked for."""
 
 
 def plain_text(text: str) -> str:
@@ -36,14 +37,9 @@ def _folded(text: str) -> str:
     return plain_text(text).casefold()
 
 
-@lru_cache(maxsize=4096)
-def _loose(text: str) -> str:
-    return " ".join(tokens(text))
-
-
 Spellings = tuple[Callable[[str], str], ...]
 _STRICT: Spellings = (plain_text, _folded)
-_LOOSE: Spellings = (_loose,)
+_LOOSE: Spellings = (loose,)
 
 
 def score_choice(task: Task, prediction: object) -> Score:
@@ -52,14 +48,25 @@ def score_choice(task: Task, prediction: object) -> Score:
     readings = final_answers(prediction)
     if not readings:
         return wrong("No option was chosen.")
-    for reading in readings:
-        chosen = _chosen(reading, options)
-        if chosen is None:
-            continue
-        letter = ascii_uppercase[chosen]
-        correct = any(plain_text(options[chosen]) == plain_text(answer) for answer in task.answers)
-        return right(f"Chose option {letter}.") if correct else wrong(f"Chose option {letter}.")
+    for chooses in (_chosen, _chosen_leniently):
+        for reading in readings:
+            chosen = chooses(reading, options)
+            if chosen is None:
+                continue
+            letter = ascii_uppercase[chosen]
+            if all(plain_text(options[chosen]) != plain_text(answer) for answer in task.answers):
+                return wrong(f"Chose option {letter}.")
+            verdict = right(f"Chose option {letter}.")
+            return verdict if chooses is _chosen else verdict.leniently()
     return wrong("Names no option, or more than one.")
+
+
+def _chosen_leniently(reading: str, options: tuple[str, ...]) -> int | None:
+    """The option that a reading names by its place, concludes with, or asserts in a sentence."""
+    for chooses in (by_ordinal, concluded, asserted):
+        if (chosen := chooses(reading, options)) is not None:
+            return chosen
+    return None
 
 
 def _chosen(reading: str, options: tuple[str, ...]) -> int | None:
@@ -71,14 +78,23 @@ def _chosen(reading: str, options: tuple[str, ...]) -> int | None:
         return by_letter if by_letter is not None and (match[1].isupper() or exact is None) else exact
     if exact is not None:
         return exact
+    if reading.rstrip(" *_\"'").endswith("?"):
+        return None  # a question chooses nothing
     if match := _LETTER_FIRST.match(reading.strip()):
         return _by_letter_and_text(match[1] or match[2], match[3], options)
     if (chosen := _by_text(reading, options, _LOOSE)) is not None:
         return chosen
-    named = {_index(match[1] or match[2], options) for match in _LETTER_NAMED.finditer(reading)}
-    if len(named) == 1 and not _DENIAL.search(reading[:_MAX_SENTENCE].lower()):
-        return named.pop()
-    return _by_mention(reading, options) if not named else None
+    return _by_name(reading, options) if _LETTER_NAMED.search(reading) else _by_mention(reading, options)
+
+
+def _by_name(reading: str, options: tuple[str, ...]) -> int | None:
+    """The one option that a text calls "option C" or "the answer C", if nothing is denied or named beside it."""
+    matches = list(_LETTER_NAMED.finditer(reading))
+    named = {_index(match[1] or match[2], options) for match in matches}
+    text = affirmed(reading[:MAX_SENTENCE])
+    if len(named) != 1 or has_denial(text) or _RULING_OUT.search(text):
+        return None
+    return None if any(_MORE_LETTERS.match(reading, match.end()) for match in matches) else named.pop()
 
 
 def _index(letter: str, options: tuple[str, ...]) -> int | None:
@@ -107,9 +123,11 @@ def _by_letter_and_text(letter: str, rest: str, options: tuple[str, ...]) -> int
     if index is None or not rest.strip():
         return index
     by_text = _by_text(rest, options, _STRICT + _LOOSE)
-    if by_text is not None and plain_text(options[by_text]) != plain_text(options[index]):
+    if by_text is not None:
+        return index if plain_text(options[by_text]) == plain_text(options[index]) else None
+    if _DISCARDED.match(rest):
         return None
-    others = re.findall(r"(?:^|[\s,;/])(?:or|and|,)\s*[(\[]?([A-Z])[)\]]?(?=[\s.,;:)]|$)", rest[:_MAX_SENTENCE])
+    others = re.findall(r"(?:^|[\s,;/])(?:or|and|,)\s*[(\[]?([A-Z])[)\]]?(?=[\s.,;:)]|$)", rest[:MAX_SENTENCE])
     bare = re.fullmatch(r"[(\[]?([A-Z])[)\]]?(?:\s*[,;/]\s*[(\[]?[A-Z][)\]]?)*[.]?", rest.strip())
     if bare is not None or any(other != letter and _index(other, options) is not None for other in others):
         return None
@@ -121,13 +139,13 @@ def _by_mention(reading: str, options: tuple[str, ...]) -> int | None:
 
     An option's text that merely occurs does not count, and an explanation that denies something is not read.
     """
-    if len(reading) > _MAX_SENTENCE or _DENIAL.search(reading.lower()):
+    if len(reading) > MAX_SENTENCE or has_denial(reading) or _RULING_OUT.search(reading):
         return None
-    sentences = [_loose(sentence) for sentence in re.split(r"[.;!]\s|\n|[.;!]$", reading)]
+    sentences = [loose(sentence) for sentence in re.split(r"[.;!]\s|\n|[.;!]$", reading)]
     found = [
         index
         for index, option in enumerate(options)
-        if (text := _loose(option)) and any(_concludes_with(sentence, text) for sentence in sentences)
+        if (text := loose(option)) and any(_concludes_with(sentence, text) for sentence in sentences)
     ]
     return _single(found, options) if found else None
 

@@ -2,12 +2,16 @@
 
 The generator is asked for a short answer and mostly gives one. A bare model explains first. Both are read the same
 way: an explicit mark (`<answer>`, `\\boxed{}`, "the answer is", "Answer:") says where the answer stands, the last mark
-counts, and a text without any mark is the answer as a whole. Nothing is guessed beyond that.
+counts, and a text without any mark is the answer as a whole. A marked answer that is denied ("I doubt that the answer
+is 27") or withdrawn ("wait, that is wrong") is none. Nothing is guessed beyond that.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+
+from evals.scorers.denials import is_denied_nearby, is_open, is_withdrawn
 
 MAX_PREDICTION = 20_000
 """Characters of a prediction that are read; of a longer one, the end, where a final answer stands."""
@@ -15,6 +19,12 @@ MAX_PREDICTION = 20_000
 _ANNOUNCED = re.compile(
     r"(?:\bfinal answer\b|\b(?:correct |right |best |final |short )?answer\b)(?:\s*\*{1,2})?\s*(?:is\b|:|=)[ \t]*:?",
     re.IGNORECASE,
+)
+_OPENING_TAG, _CLOSING_TAG = re.compile("<answer>", re.IGNORECASE), re.compile("</answer>", re.IGNORECASE)
+_BOX = re.compile(r"\\boxed\{")
+_MAX_BOXES = 50
+_JOINT = re.compile(
+    r"[\s$.]*(?:,|;|/|&|\\quad|\b(?:or|and)\b|\\text\{\s*(?:or|and)\s*\})?[\s$]*(?:\b(?:or|and)\b)?[\s$]*"
 )
 _WRAPPING = (("**", "**"), ("__", "__"), ("`", "`"), ('"', '"'), ("“", "”"), ("'", "'"), ("$", "$"), ("*", "*"))
 
@@ -26,42 +36,71 @@ def text_of(prediction: object) -> str:
     return prediction[-MAX_PREDICTION:].replace("\x00", " ").strip()
 
 
-def last_boxed(text: str) -> str | None:
-    """The content of the last complete `\\boxed{...}` (braces balanced), or None."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    begin = start + len("\\boxed{")
-    depth = 1
-    for position in range(begin, len(text)):
-        if text[position] == "{":
-            depth += 1
-        elif text[position] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[begin:position].strip()
-    return None
+@dataclass(frozen=True)
+class Marked:
+    """A marked answer and where it stands, mark included."""
+
+    answer: str
+    start: int
+    end: int
 
 
-def last_tagged(text: str) -> str | None:
+def last_boxed(text: str) -> Marked | None:
+    """The content of the last complete `\\boxed{...}` (braces balanced), or None; boxes side by side are one list."""
+    return _last_in_row(text, _boxes(text))
+
+
+def last_tagged(text: str) -> Marked | None:
     """The content of the last `<answer>...</answer>`; an unclosed tag runs to the end. None without a tag."""
-    lowered = text.lower() if len(text.lower()) == len(text) else text
-    start = lowered.rfind("<answer>")
-    if start < 0:
-        return None
-    begin = start + len("<answer>")
-    end = lowered.find("</answer>", begin)
-    return text[begin : end if end >= 0 else len(text)].strip()
+    spans: list[Marked] = []
+    position = 0
+    while opening := _OPENING_TAG.search(text, position):
+        closing = _CLOSING_TAG.search(text, opening.end())
+        inner_end, position = (closing.start(), closing.end()) if closing else (len(text), len(text))
+        content = text[opening.end() : inner_end]
+        # A tag opened again before it is closed begins anew.
+        while again := _OPENING_TAG.search(content):
+            content = content[again.end() :]
+        spans.append(Marked(content.strip(), opening.start(), position))
+    return _last_in_row(text, spans)
 
 
-def last_announced(text: str) -> str | None:
+def last_announced(text: str) -> Marked | None:
     """The rest of the line after the last "answer is" or "answer:" (or the next line, if that is where it stands)."""
     marks = list(_ANNOUNCED.finditer(text))
     if not marks:
         return None
     rest = text[marks[-1].end() :].lstrip(" *:\t").lstrip("\n")
     line = rest.split("\n", 1)[0]
-    return line.strip() or None
+    if not line.strip():
+        return None
+    return Marked(line.strip(), marks[-1].start(), len(text) - len(rest) + len(line))
+
+
+def _boxes(text: str) -> list[Marked]:
+    """All complete boxes; of boxes inside one another, the innermost."""
+    spans: list[Marked] = []
+    starts = [match.end() for match in _BOX.finditer(text)][-_MAX_BOXES:]
+    for begin in starts:
+        depth = 1
+        for position in range(begin, len(text)):
+            depth += (text[position] == "{") - (text[position] == "}")
+            if depth == 0:
+                if not any(begin < later < position for later in starts):
+                    spans.append(Marked(text[begin:position].strip(), begin - len("\\boxed{"), position + 1))
+                break
+    return spans
+
+
+def _last_in_row(text: str, spans: list[Marked]) -> Marked | None:
+    """The last span; spans with nothing but "or", "and" or a comma between them are one answer of several."""
+    if not spans:
+        return None
+    row = [spans[-1]]
+    while len(row) < len(spans) and _JOINT.fullmatch(text[spans[-len(row) - 1].end : row[0].start]):
+        row.insert(0, spans[-len(row) - 1])
+    answers = dict.fromkeys(span.answer for span in row)
+    return Marked(", ".join(answers), row[0].start, row[-1].end)
 
 
 def unwrap(text: str) -> str:
@@ -81,6 +120,12 @@ def unwrap(text: str) -> str:
             return text
 
 
+def _is_taken_back(text: str, marked: Marked) -> bool:
+    before = text[: marked.start]
+    announced = not text.startswith(("<", "\\"), marked.start)
+    return (is_open(before) if announced else is_denied_nearby(before)) or is_withdrawn(text[marked.end :])
+
+
 def final_answers(prediction: object) -> tuple[str, ...]:
     """The readings of a prediction, most explicit first, without repeats: the marked answer, then the whole text.
 
@@ -90,11 +135,12 @@ def final_answers(prediction: object) -> tuple[str, ...]:
     text = text_of(prediction)
     if not text:
         return ()
-    marked = last_tagged(text)
-    if marked is None:
-        marked = last_boxed(text)
-    if marked is None:
-        marked = last_announced(text)
-    readings = [] if marked is None else [last_boxed(marked) or marked, unwrap(marked)]
+    marked = last_tagged(text) or last_boxed(text) or last_announced(text)
+    if marked is not None and _is_taken_back(text, marked):
+        marked = None
+    readings = []
+    if marked is not None:
+        inner = last_boxed(marked.answer)
+        readings = [inner.answer if inner else marked.answer, unwrap(marked.answer)]
     readings += [text, unwrap(text)]
     return tuple(dict.fromkeys(reading for reading in readings if reading))

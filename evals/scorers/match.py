@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter
 
 from evals.scorers.dates import parse_date
+from evals.scorers.denials import affirmed
 from evals.scorers.final import final_answers
+from evals.scorers.forms import same_in_another_form
 from evals.scorers.normal import same_tokens, tokens
 from evals.task import Score, Task, right, wrong
 
@@ -46,6 +48,10 @@ def score_match(task: Task, prediction: object) -> Score:
         for gold in golds:
             if same_answer(gold, reading):
                 return right(f"Equals the reference answer {gold!r}.")
+    for reading in readings:
+        for gold in golds:
+            if same_in_another_form(gold, reading, task.question):
+                return right(f"Says the reference answer {gold!r} in another form.").leniently()
     value = max((token_f1(gold, reading) for gold in golds for reading in readings), default=0.0)
     # The bags of tokens can be equal while the order is not, which is still no match.
     return wrong("Equals none of the reference answers.", value=min(value, 0.99))
@@ -57,13 +63,26 @@ def _polarity(found: list[str]) -> str | None:
 
 def _score_yes_no(golds: list[str], readings: tuple[str, ...]) -> Score:
     """A yes or no, with or without an explanation after it, as long as the explanation does not say the opposite."""
+    expected = {gold.strip().casefold() for gold in golds}
     for reading in readings:
-        found = tokens(reading)
-        said = _YES_NO.get(found[0]) if found else None
+        said = _said(tokens(affirmed(reading)))
         if said is None:
             continue
-        if ("no" if said == "yes" else "yes") in found[1:]:
+        if not said:
             return wrong("Says both yes and no.")
-        expected = {gold.strip().casefold() for gold in golds}
-        return right(f"Says {said}.") if said in expected else wrong(f"Says {said}.")
+        verdict = right(f"Says {said}.") if said in expected else wrong(f"Says {said}.")
+        return verdict if _said(tokens(reading)) == said else verdict.leniently()
     return wrong("Says neither yes nor no.")
+
+
+def _said(found: list[str]) -> str | None:
+    """The yes or no that a text begins with; empty if it says both; None if it begins with neither."""
+    said = _YES_NO.get(found[0]) if found else None
+    if said is None:
+        return None
+    rest = found[1:]
+    opposite = "no" if said == "yes" else "yes"
+    # "No, it is not true" says no once more.
+    plain = [word for before, word in zip([found[0], *rest], rest, strict=False) if before not in ("not", "isnt")]
+    contradicts = opposite in rest or any(_YES_NO.get(word) == opposite for word in plain)
+    return "" if contradicts else said

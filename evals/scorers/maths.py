@@ -1,61 +1,35 @@
-"""Numbers and LaTeX: cheap exact comparison first, `math-verify` for what is left.
+"""Numbers and formulas, compared by value.
 
-Integers, decimals and fractions, which nearly all answers are, are compared as exact fractions right here. Anything
-else goes to `math-verify` in a worker process of its own (`math_worker.py`), because symbolic simplification can take
-for ever and the library's own limit relies on signals, which work on the main thread only. The worker is started on
-first use, used again, and limited in CPU time and memory by the operating system; when it is ended for either, the
-answer is wrong and the next one gets a fresh worker.
+Amounts whose numbers stand there in digits, which nearly all are, are compared as exact fractions right here. Anything
+else is read and compared by `formulas`, in a process of its own. Whatever is not understood as a whole is wrong: no
+word is skipped, no number is put together from two.
 """
 
 from __future__ import annotations
 
-import atexit
-import json
-import logging
-import os
-import queue
 import re
-import subprocess
-import sys
-import threading
 from fractions import Fraction
-from pathlib import Path
 
 from evals.scorers.final import final_answers
+from evals.scorers.formulas.process import compare
+from evals.scorers.normal import tokens
+from evals.scorers.quantities import Amount, amount_of, undressed, with_decimal_comma
+from evals.scorers.sentences import Stated, stated_number
+from evals.scorers.units import Unit, unit_of
 from evals.task import Score, Task, right, wrong
 
-logger = logging.getLogger(__name__)
-
 MAX_FORMULA = 1_000
-"""Characters of a formula that is handed to `math-verify`."""
-CPU_SECONDS = 5
-"""CPU time that one comparison may take; CPU time, so that a busy machine does not change verdicts."""
-WALL_SECONDS = 60.0
-"""The longest wait for one comparison, and for a worker to start, whatever the machine is doing."""
+"""Characters of a formula that is read."""
 
-_WORKER = Path(__file__).with_name("math_worker.py")
-_SPACING = re.compile(r"\\(?:[,;:! ]|left|right|displaystyle|text\{[^{}]{0,40}\}|mathrm\{[^{}]{0,40}\}|circ|degree)")
-_LATEX_FRACTION = re.compile(r"(-?)\\[dt]?frac\{(-?\d{1,30})\}\{(\d{1,30})\}")
-_RATIO = re.compile(r"(-?\d{1,30})/(\d{1,30})")
-_DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3}){1,20}|\d{1,60})(?:\.\d{0,60})?|[-+]?\.\d{1,60}")
-_NUMBER_IN_TEXT = re.compile(r"(?<![\w.\\])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?![\w^])")
-_SEVERAL = re.compile(r"\b(?:or|and|either)\b|;|,\s|\d,(?!\d{3}(?!\d))")
-_WORD = re.compile(r"(?<!\\)\b[A-Za-z]{3,}\b")
-
-
-def exact_number(text: str) -> Fraction | None:
-    """The rational number that a text is, LaTeX or plain, with or without separators; None if it is anything else."""
-    text = _SPACING.sub("", text[:MAX_FORMULA]).replace("{,}", ",").replace("−", "-")
-    text = text.strip().strip("$").strip().rstrip(".").removeprefix("\\(").removesuffix("\\)").strip().rstrip("^")
-    text = re.sub(r"\s+", "", text)
-    if match := _LATEX_FRACTION.fullmatch(text):
-        sign = -1 if match[1] else 1
-        return sign * Fraction(int(match[2]), int(match[3])) if int(match[3]) else None
-    if match := _RATIO.fullmatch(text):
-        return Fraction(int(match[1]), int(match[2])) if int(match[2]) else None
-    if _DECIMAL.fullmatch(text):
-        return Fraction(text.replace(",", ""))
-    return None
+_LABEL = re.compile(r"\(?\(([A-E])\)\)?\s*(?=\S)")
+_PERCENTAGES = re.compile(r"%|percent", re.IGNORECASE)
+_SPAN = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_WORDS_ONLY = re.compile(r"[^\W\d_]{2,}(?:[\s'-]+[^\W\d_]+)*")
+_SAME = {
+    "no solutions": "no solution",
+    "no real solution": "no solution",
+    "infinitely many solutions": "infinitely many",
+}
 
 
 def score_math(task: Task, prediction: object) -> Score:
@@ -64,118 +38,132 @@ def score_math(task: Task, prediction: object) -> Score:
     if not readings:
         return wrong("No answer was given.")
     verdict = wrong("Does not equal the reference answer.")
+    lenient: Score | None = None
     for gold in task.answers:
         for reading in readings:
-            verdict = _compare(gold, reading)
-            if verdict.correct:
+            verdict = _Comparison(gold, reading, task.question).verdict()
+            if verdict.exact:
                 return verdict
-    return verdict
+            if verdict.correct:
+                lenient = lenient or verdict
+    return lenient or verdict
 
 
-def _compare(gold: str, reading: str) -> Score:
-    gold_number = exact_number(gold)
-    number = exact_number(reading)
-    if number is None:
-        number = _only_number(reading)
-    if gold_number is not None and number is not None:
-        same = gold_number == number
-        return right(f"Equals {gold}.") if same else wrong(f"Is {_shown(reading)}, not {gold}.")
-    if " ".join(gold.split()) == " ".join(reading.split()):
-        return right(f"Equals {gold}.")
-    if len(reading) > MAX_FORMULA or len(gold) > MAX_FORMULA:
-        return wrong("Has no single final number or formula.")
-    if len(_WORD.findall(reading)) > 1 or (gold_number is not None and _SEVERAL.search(reading)):
-        return wrong("Has no single final number or formula.")
-    return _verdict_of_worker(gold, reading)
+class _Comparison:
+    """One reading against one reference answer."""
+
+    def __init__(self, gold: str, reading: str, question: str) -> None:
+        self.gold_text = gold.strip()
+        self.text = reading.strip()
+        self.question = question
+        self.nouns = tuple(re.findall(r"[^\W\d_]{3,}", question)[:200])
+
+    def verdict(self) -> Score:
+        """Whether they are equal, and under which rules."""
+        if not self.gold_text or max(len(self.gold_text), len(self.text)) > MAX_FORMULA:
+            return wrong("Has no single final number or formula.")
+        if _squeezed(self.gold_text) == _squeezed(self.text):
+            return right(f"Equals {self.gold_text}.")
+        if _WORDS_ONLY.fullmatch(undressed(self.gold_text)) and self._is_same_in_words():
+            return right(f"Equals {self.gold_text}.")
+        gold = amount_of(self.gold_text, self.nouns)
+        if gold.number is None and (own := _nouns_after_number(self.gold_text)):
+            self.nouns = (*self.nouns, *own)
+            gold = amount_of(self.gold_text, self.nouns)
+        first = self._against(gold, self.text)
+        if first.correct or (label := _LABEL.match(undressed(self.text))) is None:
+            return first
+        second = self._against(gold, undressed(self.text)[label.end() :])
+        return second.leniently() if second.correct else first
+
+    def _is_same_in_words(self) -> bool:
+        """Whether both are the same words; a short one in capitals (AB) is a name, and keeps its case."""
+        gold, said = undressed(self.gold_text), undressed(self.text)
+        spelled, said_so = (" ".join(tokens(text)) for text in (gold, said))
+        same_case = len(gold) > 3 or gold.isupper() == said.isupper()
+        return same_case and _SAME.get(spelled, spelled) == _SAME.get(said_so, said_so)
+
+    def _against(self, gold: Amount, text: str) -> Score:
+        said = amount_of(text, self.nouns)
+        if gold.unit is not None and said.unit is not None and gold.unit.powers != said.unit.powers:
+            verdict = wrong(f"Has another unit than {self.gold_text}.")
+        elif gold.number is not None and said.number is not None:
+            verdict = self._numbers(gold, said)
+        else:
+            verdict = self._formulas(gold, said, text)
+        if verdict.correct:
+            return verdict.leniently() if said.about and not gold.about else verdict
+        stated = stated_number(text) if said.number is None and gold.number is not None else None
+        return verdict if stated is None else self._in_sentence(gold, stated)
+
+    def _numbers(self, gold: Amount, said: Amount) -> Score:
+        """Two numbers; a unit, like a percent sign, may be left out by one of them."""
+        same_value = said.value is not None and gold.value == said.value * _factor(gold.unit, said.unit)
+        if same_value or (gold.percent and gold.number == said.number):
+            return right(f"Equals {self.gold_text}.")
+        if said.percent and gold.number == said.number and _PERCENTAGES.search(self.question):
+            return right(f"Equals {self.gold_text}, which the question asks for in percent.").leniently()
+        return wrong(f"Is {_shown(self.text)}, not {self.gold_text}.")
+
+    def _formulas(self, gold: Amount, said: Amount, text: str) -> Score:
+        """Two formulas, without their units and, where that fails, as they stand."""
+        if gold.number is not None and with_decimal_comma(said) == gold.number:
+            return right(f"Equals {self.gold_text}, with a decimal comma.").leniently()
+        factor = _factor(gold.unit, said.unit)
+        core = said.core if factor == 1 else f"({said.core})*({factor})"
+        found = compare(_percentage(gold), _percentage(said, core))
+        if not found.equal and (gold.core, core) != (undressed(self.gold_text), undressed(text)):
+            found = compare(self.gold_text, text)
+        if found.equal:
+            return right(f"Equals {self.gold_text}.")
+        return self._in_span(gold, text) or wrong(found.why or f"Does not equal {self.gold_text}.")
+
+    def _in_span(self, gold: Amount, text: str) -> Score | None:
+        """The verdict on the only formula in a sentence, with the unit that follows it."""
+        spans = list(_SPAN.finditer(text))
+        if len(spans) != 1 or spans[0].group(0) == text:
+            return None
+        inner = next(group for group in spans[0].groups() if group is not None)
+        before, after = text[: spans[0].start()], text[spans[0].end() :]
+        if stated_number(f"{before} 7 {after}") is None:
+            return None
+        return self._against(gold, f"{inner} {after}") if after.strip(" .") else self._against(gold, inner)
+
+    def _in_sentence(self, gold: Amount, stated: Stated) -> Score:
+        """The verdict on the one number that a sentence states; a unit that follows it must not be another."""
+        words = stated.tail.split()
+        units = (unit_of(" ".join(words[:length]), self.nouns) for length in range(len(words), 0, -1))
+        unit = next((found for found in units if found is not None), None)
+        if gold.unit is not None and (unit.powers if unit else None) not in (gold.unit.powers, None):
+            return wrong(f"Has another unit than {self.gold_text}.")
+        if gold.value != stated.number * _factor(gold.unit, unit):
+            return wrong(f"States {stated.number}, not {self.gold_text}.")
+        verdict = right(f"States {self.gold_text}.")
+        return verdict.leniently() if stated.about and not gold.about else verdict
 
 
-def _only_number(text: str) -> Fraction | None:
-    """The number of a sentence that holds exactly one value ("They meet after 27 miles."); None for none or several."""
-    if not _WORD.search(text):
-        return None
-    found = {exact_number(match[0]) for match in _NUMBER_IN_TEXT.finditer(text)}
-    if len(found) != 1 or "\\" in text or "^" in text:
-        return None
-    # A digit outside the number found means there is more than that number (5x, 3rd, 2^10).
-    return found.pop() if not re.search(r"\d", _NUMBER_IN_TEXT.sub("", text)) else None
+def _factor(gold: Unit | None, said: Unit | None) -> Fraction:
+    """What a number in one unit is multiplied with to be in the other."""
+    return Fraction(1) if gold is None or said is None else said.factor / gold.factor
+
+
+def _percentage(amount: Amount, core: str | None = None) -> str:
+    """The formula of an amount, with its percent sign."""
+    core = amount.core if core is None else core
+    return f"({core})/100" if amount.percent else core
+
+
+def _nouns_after_number(text: str) -> tuple[str, ...]:
+    """The words after the number of a reference answer, which are its unit whatever they are."""
+    match = re.match(r"[^A-Za-z]*\d[^A-Za-z]*((?:[A-Za-z]{3,}\s*){1,3})\Z", undressed(text))
+    return tuple(match[1].split()) if match else ()
+
+
+def _squeezed(text: str) -> str:
+    """A formula without what does not show: the commands that set sizes and spaces, and space that parts no names."""
+    text = re.sub(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[,;:!]", "", undressed(text))
+    return re.sub(r"\s+(?!\w)|(?<!\w)\s+", "", text)
 
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def _verdict_of_worker(gold: str, reading: str) -> Score:
-    answer = _worker().ask(gold, reading)
-    if answer is None:
-        return wrong(f"Could not be compared with {gold} within {CPU_SECONDS} seconds of computing.")
-    return right(f"Equals {gold}, by math-verify.") if answer else wrong(f"Does not equal {gold}, by math-verify.")
-
-
-class MathWorker:
-    """A process that compares formulas, one at a time; several threads may ask."""
-
-    def __init__(self, cpu_seconds: int = CPU_SECONDS) -> None:
-        self.cpu_seconds = cpu_seconds
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._replies: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def ask(self, gold: str, prediction: str) -> bool | None:
-        """Whether two formulas are equal; None if it took too much time or memory to find out."""
-        with self._lock:
-            process = self._running()
-            request = json.dumps({"gold": gold, "prediction": prediction})
-            try:
-                assert process.stdin is not None
-                process.stdin.write(request + "\n")
-                process.stdin.flush()
-                reply = self._replies.get(timeout=WALL_SECONDS)
-            except (BrokenPipeError, queue.Empty):
-                reply = ""
-            if not reply:
-                self._end()
-                return None
-            return bool(json.loads(reply)["equal"])
-
-    def close(self) -> None:
-        """End the process, if there is one."""
-        with self._lock:
-            self._end()
-
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        # -I keeps the current folder and the environment's Python settings out of the worker.
-        command = [sys.executable, "-I", str(_WORKER), str(self.cpu_seconds)]
-        self._process = subprocess.Popen(  # noqa: S603 - a fixed command
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
-        )
-        self._replies = queue.SimpleQueue()
-        threading.Thread(target=_pump, args=(self._process, self._replies), daemon=True).start()
-        return self._process
-
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
-def _pump(process: subprocess.Popen[str], replies: queue.SimpleQueue[str]) -> None:
-    """Pass the worker's lines on; an empty string says that it has ended."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        replies.put(line)
-    replies.put("")
-
-
-_workers: dict[int, MathWorker] = {}
-
-
-def _worker() -> MathWorker:
-    """This process's worker: a forked child must not read the replies meant for its parent."""
-    worker = _workers.get(os.getpid())
-    if worker is None:
-        worker = _workers[os.getpid()] = MathWorker()
-        atexit.register(worker.close)
-    return worker

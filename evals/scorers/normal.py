@@ -18,11 +18,20 @@ _LETTERS = str.maketrans({
     "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "―": "-", "−": "-", "⁄": "/",
     "'": None, "‘": None, "’": None, "`": None, "´": None, "ʻ": None, "ʼ": None, "′": None,
 })  # fmt: skip
-_COMBINING = re.compile(r"[\u0300-\u036f]+")
-_CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}
-_CURRENCY = re.compile(rf"(?:us)?([$€£¥])\s?({NUMBER.pattern}(?:\s(?:thousand|million|billion|trillion)\b)?)")
+_ACCENT = re.compile(r"(?<=[^\W\d_])[\u0300-\u036f]+")
+_SUPERSCRIPT = re.compile(r"(?<=\d)(?=[⁰¹²³⁴-⁹])")
+_SUBSCRIPT = re.compile(r"(?<=\d)(?=[₀-₉])")
+_VULGAR = re.compile(r"(?<=\w)(?=[¼-¾⅐-⅞])")
+_CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee", "₽": "ruble", "₩": "won"}
+_CURRENCY = re.compile(rf"(?:us)?([$€£¥₹₽₩])\s?({NUMBER.pattern}(?:\s(?:thousand|million|billion|trillion)\b)?)")
 _NEGATIVE = re.compile(r"(?<![\w.,)])-(?=\d)")
-_TOKEN = re.compile(rf"-?{NUMBER.pattern}(?:(?:st|nd|rd|th)\b)?|[^\W\d_]+\d*[+#]*|[^\W_]+")
+_OPERATOR = re.compile(
+    r"(?<=[0-9])\s?[/+*^_](?=\s?[0-9])|(?<=[0-9])\+(?!\w)"  # 1/2, 2 + 3, 10^2, 5+
+    r"|(?<=\b[^\W\d_]\s)[-+*/](?=\s[^\W\d_]\b)|(?<=\b[^\W\d_])\+(?=[^\W\d_]\b)"  # x - y, a+b
+    r"|[<>≤≥±](?=\s?[0-9.])|(?<=\S)\s?[=≠](?=\s?\S)"  # <5, a = b
+)
+"""Signs that make another answer of the same words; elsewhere a sign is punctuation."""
+_TOKEN = re.compile(rf"\x02[0-9]+|-?{NUMBER.pattern}(?:(?:st|nd|rd|th)\b)?|[^\W\d_]+\d*[+#]*|[^\W_]+")
 _SYNONYMS = {
     "%": "percent", "&": "and", "bce": "bc", "dollars": "dollar", "usd": "dollar", "euros": "euro", "eur": "euro",
     "pounds": "pound", "kilometers": "km", "kilometres": "km", "kilometer": "km", "kilometre": "km", "kms": "km",
@@ -41,15 +50,17 @@ CURRENCY_WORDS = frozenset(_CURRENCIES.values())
 
 def fold(text: str) -> str:
     """One spelling for letters: compatibility forms, case, accents, dashes, no apostrophes, single spaces."""
+    text = _VULGAR.sub(" ", _SUBSCRIPT.sub("_", _SUPERSCRIPT.sub("^", text)))  # 10² is not 102, 1½ is not 11/2
     text = unicodedata.normalize("NFKC", text).casefold()
-    text = _COMBINING.sub("", unicodedata.normalize("NFD", text)).translate(_LETTERS)
+    text = unicodedata.normalize("NFC", _ACCENT.sub("", unicodedata.normalize("NFD", text))).translate(_LETTERS)
     return " ".join(text.split())
 
 
 def tokens(text: str) -> list[str]:
     """The comparable form of a text; a text of symbols only is one token, an empty text has none."""
     folded = fold(text)
-    marked = _CURRENCY.sub(lambda match: f"{match[2]} {_CURRENCIES[match[1]]}", folded)
+    marked = _OPERATOR.sub(lambda match: f" \x02{ord(match[0].strip())} ", folded.replace("\x02", " "))
+    marked = _CURRENCY.sub(lambda match: f"{match[2]} {_CURRENCIES[match[1]]}", marked)
     marked = _NEGATIVE.sub("\x01", marked).replace("-", " ").replace("\x01", "-")
     marked = marked.replace("%", " percent ").replace("&", " and ")
     marked = re.sub(r"(?<=[^\W\d_])\.(?=[^\W\d_])", "", marked)
@@ -60,6 +71,8 @@ def tokens(text: str) -> list[str]:
 
 
 def _canonical(token: str) -> str:
+    if token.startswith("\x02"):
+        return token
     if token[-1].isdigit() and (token[0].isdigit() or token[0] == "-") and token.isascii():
         return plain_number(token)
     if token[0].isdigit() and token.isascii() and token[-2:] in ("st", "nd", "rd", "th"):
