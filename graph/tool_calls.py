@@ -38,6 +38,7 @@ from tools.arguments import arguments_of
 from tools.card import card_of, time_limit_of
 from tools.errors import ToolUnavailable
 from tools.results import MORE, MOST_PARTS, as_text, error_text, shown
+from tools.text import well_formed
 
 
 class FinishedCall(TypedDict):
@@ -91,9 +92,9 @@ async def call_tool(tool: BaseTool, arguments: Mapping[str, Any], *, state: Stat
         error = _failure(work, problem)
     note_call(tool.name, run.turn, began)
     if error is not None:
-        error["message"] = clip(error["message"], run.context.max_result_chars)
+        error["message"] = clip(well_formed(error["message"]), run.context.max_result_chars)
     seconds = time.perf_counter() - began
-    result = clip(result, run.context.max_result_chars)
+    result = clip(well_formed(result), run.context.max_result_chars)
     call = ToolCall(arguments=dict(arguments), result=result, error=error, seconds=seconds)
     return FinishedCall(call=call, usage={role: meter.usage(seconds)} if role else {})
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tools.results import as_text
+from tools.results import as_text, text_of_bytes
 
 
 class Answer(BaseModel):
@@ -63,13 +63,10 @@ def _resource_text(resource: Mapping[str, Any]) -> str:
         return str(resource["text"])
     kind, blob = resource.get("mimeType"), resource.get("blob")
     try:
-        data = base64.b64decode(str(blob), validate=True) if blob is not None else b""
-        text = data.decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
-        text = "\0"
-    if text and "\0" not in text:
-        return text
-    return f"[resource {resource.get('uri', '')}{f' ({kind})' if kind else ''}, not shown]"
+        text = text_of_bytes(base64.b64decode(str(blob), validate=True)) if blob is not None else None
+    except binascii.Error:
+        text = None
+    return text or f"[resource {resource.get('uri', '')}{f' ({kind})' if kind else ''}, not shown]"
 
 
 def _is_said(structured: Any, texts: Sequence[str]) -> bool:

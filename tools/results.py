@@ -282,12 +282,16 @@ def _ordered(values: Set[Any]) -> list[Any]:
         return sorted(parts, key=shown)
 
 
+def text_of_bytes(data: bytes) -> str | None:
+    """The text that bytes hold, a few bytes that are no UTF-8 replaced; None for what is no text."""
+    text = data.decode("utf-8", "replace")
+    is_text = "\0" not in text and text.count("\ufffd") <= len(text) // 4
+    return text if is_text and not any(map(data.startswith, _KINDS)) else None
+
+
 def _bytes_text(data: bytes) -> str:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" not in text:
+    text = text_of_bytes(data)
+    if text is not None:
         return text
     what = next((name for mark, name in _KINDS.items() if data.startswith(mark)), "binary data")
     return f"[{what} of {len(data):,} bytes, not shown]"

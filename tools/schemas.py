@@ -16,8 +16,15 @@ Schema: TypeAlias = dict[str, Any]
 
 LARGEST = 16_000
 """Characters of a schema as JSON; one that is larger is cut at a smaller depth."""
-_CUTS = ((3, 40), (2, 40), (1, 40), (1, 12), (1, 8), (1, 6), (1, 4), (1, 3), (1, 2))
-"""What is tried in turn: how often a schema may appear inside itself, and how deep schemas may be nested."""
+_LARGEST_AGAIN = 4_000
+"""The same for one that appears inside itself: the first level says what the others are."""
+_CUTS = (
+    (3, 40, _LARGEST_AGAIN),
+    (2, 40, _LARGEST_AGAIN),
+    *((1, depth, LARGEST) for depth in (40, 12, 8, 6, 4, 3)),
+)
+"""What is tried in turn: how often a schema may appear inside itself, how deep it may be nested, its size."""
+_FLATTEST = (1, 2)
 _MOST_NODES = 4_000
 """Schemas in an expansion; only the flattest one may have more."""
 
@@ -74,14 +81,14 @@ def self_contained(schema: Mapping[str, Any]) -> Schema:
     Raises:
         ValueError: the schema is of something else than an object.
     """
-    for levels, depth in _CUTS[:-1]:
+    for levels, depth, largest in _CUTS:
         try:
             made = _Expansion(schema, levels, depth, _MOST_NODES).whole()
         except _TooManyNodes:
             continue
-        if len(json.dumps(made, default=str)) <= LARGEST:
+        if len(json.dumps(made, default=str)) <= largest:
             return _as_object(made)
-    return _as_object(_Expansion(schema, *_CUTS[-1], sys.maxsize).whole())
+    return _as_object(_Expansion(schema, *_FLATTEST, sys.maxsize).whole())
 
 
 def _as_object(schema: Schema) -> Schema:

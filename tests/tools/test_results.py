@@ -116,6 +116,7 @@ CIRCLE["me"] = CIRCLE
         (range(3), "[0, 1, 2]"),
         (counting(), '[1, {"day": "2024-01-02"}]'),
         (b"text", "text"),
+        (b"caf\xe9, 42", "caf\ufffd, 42"),
         (b"\x89PNG\0\0", "[PNG image of 6 bytes, not shown]"),
         (b"\0\xff", "[binary data of 2 bytes, not shown]"),
         (CIRCLE, '{"me": "[the same dict again]"}'),
