@@ -1,0 +1,66 @@
+"""The programs of examples/ run as they are, against a server whose model is a script."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evals.speed.fake_server import ChatRequest, FakeModelServer
+from tests.graph.conftest import Override, calls_text, plan_text, script
+
+ROOT = Path(__file__).parents[2]
+CODE = "```python\nprint(6 * 7)\n```"
+
+
+def run(name: str, folder: Path, *arguments: str, said: str = "", **replies: Override | list[Override]) -> str:
+    """What an example prints."""
+    with FakeModelServer(script(**replies)) as server:
+        done = subprocess.run(
+            [sys.executable, ROOT / "examples" / f"{name}.py", *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "AGENTFLOW_MODEL": server.spec},
+            input=said, capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_own_tool(tmp_path: Path) -> None:
+    shown = run(
+        "own_tool", tmp_path, planner=plan_text("high_tide", "Find the tide"),
+        executor=calls_text({"harbour": "Port Ellery"}), generator="Answer: 06:12",
+    )  # fmt: skip
+    assert shown.splitlines() == ["high_tide: Find the tide", "06:12"]
+
+
+def test_chat_sqlite(tmp_path: Path) -> None:
+    pytest.importorskip("langgraph.checkpoint.sqlite")
+    replies: dict[str, Override | list[Override]] = {"planner": plan_text("python"), "executor": CODE}
+    shown = run("chat_sqlite", tmp_path, **replies)
+    assert shown.splitlines() == [
+        "> Which day of the week was 20 July 1969?", "42", "> And 100 days later?", "42",
+    ]  # fmt: skip
+    again = run("chat_sqlite", tmp_path, "And then?", **replies)
+    assert again.splitlines() == ["(4 messages so far)", "> And then?", "42"]
+
+
+def test_approval(tmp_path: Path) -> None:
+    replies: dict[str, Override | list[Override]] = {"planner": plan_text("python"), "executor": CODE}
+    allowed = run("approval", tmp_path, said="y\n", **replies)
+    assert "print(6 * 7)" in allowed
+    assert allowed.endswith("[y/N] 42\n")
+    refused = run("approval", tmp_path, said="n\n" * 9, generator=answer_from_results, **replies)
+    assert refused.endswith("[y/N] unknown\n")
+
+
+def answer_from_results(request: ChatRequest) -> str:
+    return "Answer: 42" if "42" in str(request.messages) else "Answer: unknown"
+
+
+def test_subgraph(tmp_path: Path) -> None:
+    shown = run("subgraph", tmp_path, planner=plan_text("python"), executor=CODE)
+    assert shown.splitlines() == ["read", "agent", "write", "Dear Ada,", "it is 42.", "Yours, the office"]
