@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -83,6 +84,48 @@ async def test_a_human_is_asked_before_a_call(serve: Serve, tools: list[BaseTool
     refused = await run("no", "too dear")
     assert refused["error"] == {"kind": "refused", "message": "a human refused the call: too dear"}
     assert len(server.asked("executor")) == 3, "the arguments are not written again after the pause"
+
+
+async def test_a_human_is_asked_again_about_calls_that_cannot_be_made(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve()
+    graph = build_graph(tools=tools, checkpointer=InMemorySaver())
+    context = Context(model=server.spec, ask_before=("double",), max_turns=1)
+    config: Any = {"configurable": {"thread_id": "t"}}
+    await graph.ainvoke({"question": "q"}, config, context=context)
+    for arguments, words in (([{"nummer": 5}], "no argument `nummer`"), ("5", "not a list"), ([], "not a list")):
+        paused = await graph.ainvoke(Command(resume={"arguments": arguments}), config, context=context)
+        assert words in paused["__interrupt__"][0].value["problem"]
+    state = await graph.ainvoke(Command(resume={"arguments": [{"number": 5}]}), config, context=context)
+    assert state["memory"][0]["calls"][0]["result"] == "10"
+
+
+async def test_nested_arguments_are_shown_whole(serve: Serve) -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"ship_to": {"$ref": "#/definitions/address"}, "备注": {"type": "string"}},
+        "required": ["ship_to"],
+        "definitions": {"address": {"type": "object", "properties": {"street": {"type": "string"}}}},
+    }
+    tool = StructuredTool(name="order", description="Orders.", args_schema=schema, func=lambda **given: str(given))
+    call = {"ship_to": {"street": "x"}}
+    server = serve(planner=plan_text("order"), executor=calls_text(call))
+    state = await build_graph(tools=[tool]).ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=1))
+    assert state["memory"][0]["calls"][0]["result"] == str(call)
+    assert "Input: ship_to {street}, 备注" in prompts(server, "planner")[0][0][1]
+    request = server.asked("executor")[0]
+    shown = json.loads(str(request.messages[0]["content"]).split("by this schema:\n")[1].splitlines()[0])
+    held_to = request.body["response_format"]["json_schema"]["schema"]["properties"]["calls"]["items"]
+    assert (
+        shown
+        == held_to
+        == {
+            "type": "object",
+            "properties": {"ship_to": schema["definitions"]["address"], "备注": {"type": "string"}},
+            "required": ["ship_to"],
+            "additionalProperties": False,
+        }
+    )
+    assert "备注" in str(request.messages[0]["content"])
 
 
 async def test_long_results_are_clipped_once(serve: Serve, tools: list[BaseTool]) -> None:

@@ -56,7 +56,7 @@ def typed_state(x: int, state: Annotated[Known, InjectedState], record: Annotate
 
 
 @tool
-async def contextual(x: int, runtime: ToolRuntime) -> str:
+async def contextual(x: int, runtime: ToolRuntime[Any, Any]) -> str:
     """Looks around."""
     runtime.stream_writer({"seen": x})
     assert runtime.tool_call_id is not None
@@ -109,7 +109,7 @@ async def aplain(x: int, *rest: int, **more: int) -> str:
 
 
 async def called(serve: Serve, given: ToolLike, mode: str = "async", call: Any = None, **settings: Any) -> ToolCall:
-    name = getattr(given, "name", None) or getattr(given, "__name__", "")
+    name = str(getattr(given, "name", None) or getattr(given, "__name__", ""))
     server = serve(planner=plan_text(name), executor=calls_text(call or {"x": 1}))
     graph, context = build_graph(tools=[given], **settings), Context(model=server.spec, max_turns=1)
     if mode == "sync":

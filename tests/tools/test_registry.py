@@ -40,6 +40,11 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "    return text.upper()\n"
         "def make() :\n"
         "    return shout\n"
+        "def plain(text: str) -> str:\n"
+        "    'Makes a text loud.'\n"
+        "    return text.upper()\n"
+        "def wordless(text: str) -> str:\n"
+        "    return text\n"
         "number = 5\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -82,7 +87,7 @@ def test_what_a_tool_lacks_is_said() -> None:
 
 
 @pytest.mark.usefixtures("importable")
-@pytest.mark.parametrize("attribute", ["shout", "make"])
+@pytest.mark.parametrize("attribute", ["shout", "make", "plain"])
 def test_anybodys_tool_is_loaded_by_import_path(attribute: str) -> None:
     made = load_tool(f"my_own_tools:{attribute}")
     assert made.invoke({"text": "hey"}) == "HEY"
@@ -97,6 +102,7 @@ def test_anybodys_tool_is_loaded_by_import_path(attribute: str) -> None:
         ("my_own_tools:missing", "has no 'missing'"),
         ("my_own_tools:", "Write package.module:attribute"),
         ("my_own_tools:number", "is a int"),
+        ("my_own_tools:wordless", "has no docstring"),
         (":x", "Write package.module:attribute"),
     ],
 )
