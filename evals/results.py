@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from graph.errors import AgentFlowError, ConfigError, DataError
+from graph.state import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Result:
     usage: dict[str, dict[str, float]] = field(default_factory=dict)
     """Calls, tokens and seconds of each role."""
     ended_by: str = ""
-    failure: dict[str, str] | None = None
+    failure: Failure | None = None
     """`kind` and `message` when there is no answer, or none to trust, because of the surroundings."""
     leaks: list[str] = field(default_factory=list)
     """Why tool results of this run are suspected to have given the answer away."""

@@ -17,27 +17,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from evals.results import Key, Result, ResultFile
+from evals.runs.failures import PASSING, classify, unavailable_tool
 from evals.runs.judge import Judge
 from evals.runs.leakage import current_task, leaks_in
 from evals.scorers import score
 from evals.task import Task
-from graph.errors import (
-    AgentFlowError,
-    ConfigError,
-    ContextLengthExceeded,
-    DataError,
-    ModelRejected,
-    ModelUnavailable,
-    SandboxError,
-)
+from graph.errors import ModelUnavailable
+from graph.state import Failure
 
 logger = logging.getLogger(__name__)
 
 Answerer = Callable[[Task, int], Awaitable[Mapping[str, Any]]]
 """From a task and a seed to a finished state with `answer`, and where there are any `memory`, `usage`, `ended_by`."""
-
-_SETTINGS_ARE_WRONG = (ConfigError, DataError, SandboxError)
-"""Errors that every question would meet again: they end the run."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class Plan:
 @dataclass(frozen=True)
 class _Attempt:
     state: Mapping[str, Any]
-    failure: dict[str, str] | None
+    failure: Failure | None
     seconds: float
 
 
@@ -97,7 +88,7 @@ async def run(
 
     Raises:
         ModelRejected: the very first question was refused, so all would be.
-        ConfigError, DataError, SandboxError: what the questions need cannot be had.
+        ConfigError, DataError, SandboxError, OSError: what the questions need cannot be had.
     """
     runner = _Runner(answerer, file, plan, judge, on_result)
     pending = iter([(task, n) for task in tasks for n in range(plan.samples) if not file.has((task.id, n))])
@@ -145,7 +136,7 @@ class _Runner:
         seed = seed_of(self.plan.seed, task, sample)
         attempt = await self.attempt(task, seed)
         tries = 1
-        while tries < self.plan.attempts and _worth_repeating(attempt):
+        while tries < self.plan.attempts and attempt.failure and attempt.failure["kind"] == PASSING:
             await asyncio.sleep(self.plan.backoff * 2 ** (tries - 1))
             attempt = await self.attempt(task, seed)
             tries += 1
@@ -157,17 +148,12 @@ class _Runner:
         began = time.perf_counter()
         try:
             state = await self.answerer(task, seed)
-        except _SETTINGS_ARE_WRONG:
-            raise
-        except AgentFlowError as error:
-            refused = isinstance(error, ModelRejected) and not isinstance(error, ContextLengthExceeded)
-            if refused and not self.any_answer:
+        except Exception as error:
+            failure = classify(error, any_success=self.any_answer)
+            if failure is None:
                 raise
-            kind = "unavailable" if isinstance(error, ModelUnavailable) else error.kind
-            return _Attempt({}, {"kind": kind, "message": str(error)}, time.perf_counter() - began)
-        except Exception as error:  # a defect in one run is a result, not the end of all others
-            logger.warning("Question %s failed with %s.", task.id, type(error).__name__, exc_info=True)
-            failure = {"kind": "defect", "message": f"{type(error).__name__}: {error}"[:1000]}
+            if failure["kind"] == "defect":
+                logger.warning("Question %s failed with %s.", task.id, type(error).__name__, exc_info=True)
             return _Attempt({}, failure, time.perf_counter() - began)
         self.any_answer = True
         return _Attempt(state, unavailable_tool(state), time.perf_counter() - began)
@@ -213,20 +199,3 @@ class _Runner:
             return (await self.judge.opinion(task, prediction)).as_dict()
         except ModelUnavailable as error:
             return {"correct": None, "reason": str(error)}
-
-
-def _worth_repeating(attempt: _Attempt) -> bool:
-    return attempt.failure is not None and attempt.failure["kind"] == "unavailable"
-
-
-def unavailable_tool(state: Mapping[str, Any]) -> dict[str, str] | None:
-    """The first call of a run whose tool's service was not there."""
-    for turn in state.get("memory") or ():
-        for error in (turn.get("error"), *(call.get("error") for call in turn.get("calls") or ())):
-            if error and error["kind"] == "unavailable":
-                tool = turn["plan"]["tool_name"]
-                return {
-                    "kind": "unavailable",
-                    "message": f"The service behind {tool} did not answer: {error['message']}",
-                }
-    return None

@@ -15,9 +15,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from evals.runs.runner import unavailable_tool
+from evals.runs.failures import PASSING, classify, unavailable_tool
 from evals.task import Task
-from graph.errors import AgentFlowError, ContextLengthExceeded, ModelRejected, ModelUnavailable
 from training.engines.base import Engine
 from training.rollouts.agents import Agent
 from training.rollouts.policy_chat import PolicyChat
@@ -211,18 +210,15 @@ class Collector:
                 return await attempt(), {}, number
             except _Unfinished as error:
                 failure = {"kind": error.kind, "message": error.message}
-            except ModelUnavailable as error:
-                failure = {"kind": "unavailable", "message": str(error)}
-            except ModelRejected as error:
-                if not self._any_success and not isinstance(error, ContextLengthExceeded):
+            except Exception as error:
+                found = classify(error, any_success=self._any_success)
+                if found is None:
                     raise
-                return None, {"kind": error.kind, "message": str(error)}, number
-            except (AgentFlowError, OSError):
-                raise
-            except Exception as error:  # a defect in one run must not end a night's training
-                logger.warning("A run failed with %s.", type(error).__name__, exc_info=True)
-                said = without_credentials(f"{type(error).__name__}: {error}"[:1000])
-                return None, {"kind": "defect", "message": said}, number
+                if found["kind"] == "defect":  # in one run; it must not end a night's training
+                    logger.warning("A run failed with %s.", type(error).__name__, exc_info=True)
+                failure = {"kind": found["kind"], "message": without_credentials(found["message"])}
+                if failure["kind"] != PASSING:
+                    return None, failure, number
             if number < self.settings.attempts:
                 await asyncio.sleep(self.settings.backoff * 2 ** (number - 1))
         return None, failure, self.settings.attempts

@@ -1,0 +1,49 @@
+"""One vocabulary says what became of a run that raised."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from evals.runs.failures import classify
+from graph.errors import (
+    ConfigError,
+    ContextLengthExceeded,
+    DataError,
+    ModelError,
+    ModelRejected,
+    ModelUnavailable,
+    SandboxError,
+)
+
+SHARED = None
+
+
+@pytest.mark.parametrize(
+    ("error", "first", "later"),
+    [
+        (ModelUnavailable("the server is away"), "unavailable", "unavailable"),
+        (ConnectionResetError("cut"), "unavailable", "unavailable"),
+        (TimeoutError(), "unavailable", "unavailable"),
+        (ModelRejected("wrong key"), SHARED, "model"),
+        (ContextLengthExceeded("too long"), "model", "model"),
+        (ModelError("no answer"), "model", "model"),
+        (ConfigError("no such tool"), SHARED, SHARED),
+        (DataError("no such file"), SHARED, SHARED),
+        (SandboxError("no isolation"), SHARED, SHARED),
+        (OSError(errno.ENOSPC, "No space left on device"), SHARED, "defect"),
+        (ZeroDivisionError("division by zero"), "defect", "defect"),
+    ],
+)
+def test_what_is_recorded_and_what_ends_all_runs(error: Exception, first: str | None, later: str | None) -> None:
+    for any_success, kind in ((False, first), (True, later)):
+        failure = classify(error, any_success=any_success)
+        assert (failure and failure["kind"]) == kind
+        assert failure is None or failure["message"]
+
+
+def test_a_message_is_kept_to_a_thousand_characters() -> None:
+    failure = classify(ValueError("x" * 5000), any_success=True)
+    assert failure is not None
+    assert len(failure["message"]) == 1000
