@@ -16,6 +16,7 @@ from evals.view.command import add_options as add_view_options
 from evals.view.command import view
 from graph.command_line import CommandLine, exit_code
 from graph.errors import ConfigError
+from graph.roles import ROLES_WITH_SETTING
 
 if TYPE_CHECKING:
     from evals.results import Result
@@ -51,7 +52,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--out", type=Path, metavar="DIR", help="default: runs/evals/BENCHMARK-MODE")
     run.add_argument("--mode", choices=("agent", "direct"), default="agent", help="direct: the bare model, no tools")
     run.add_argument("--model", metavar="SPEC", help="model of every role (default: embedded)")
-    for role in ("planner", "analyst", "executor", "verifier", "generator"):
+    for role in ROLES_WITH_SETTING:
         run.add_argument(f"--{role}-model", metavar="SPEC", help=f"model of the {role}, if another")
     run.add_argument("--tools", metavar="A,B", help="tools instead of the benchmark's own")
     run.add_argument("--corpus", metavar="PATH", help="what local_search searches; it then replaces web search")
@@ -86,7 +87,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 def options_from(given: argparse.Namespace) -> Options:
     """The options of `run` as data."""
-    from evals.runs.session import ROLES, Options
+    from evals.runs.session import Options
 
     context: dict[str, Any] = {
         "max_turns": given.max_turns,
@@ -112,7 +113,7 @@ def options_from(given: argparse.Namespace) -> Options:
         data=given.data,
         mode=given.mode,
         model=given.model,
-        role_models={role: spec for role in ROLES if (spec := getattr(given, f"{role}_model"))},
+        role_models={role: spec for role in ROLES_WITH_SETTING if (spec := getattr(given, f"{role}_model"))},
         tools=tools,
         corpus=given.corpus,
         context={name: value for name, value in context.items() if value is not None},

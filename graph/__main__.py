@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from graph.command_line import CommandLine, exit_code
 from graph.errors import ConfigError
+from graph.roles import MODULES, ROLES_WITH_SETTING
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from graph.console import RunView
     from graph.context import Context
-    from graph.state import Role, State
+    from graph.state import State
     from graph.trace import Trace
 
 SCHEMA = 1
@@ -30,8 +31,6 @@ SCHEMA = 1
 
 SHOWN = ("question", "analysis", "memory", "answer", "report", "ended_by", "usage", "seconds")
 """The parts of the final state that `--json` and `--save` hold."""
-
-_MODELS: tuple[Role, ...] = ("planner", "analyst", "executor", "verifier", "generator")
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,7 +46,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", metavar="SPEC", help="model of every role: embedded, embedded:0.5b, "
                         "./planner (a GGUF file or a folder with one), provider:model, "
                         "MODEL@http://host:port/v1, ollama:NAME")  # fmt: skip
-    for role in _MODELS:
+    for role in ROLES_WITH_SETTING:
         parser.add_argument(f"--{role}-model", metavar="SPEC", help=f"model of the {role}, if another")
     parser.add_argument("--tools", metavar="A,B", help="tools by name or import path (package.module:attribute)")
     parser.add_argument("--corpus", metavar="PATH", help="JSONL file or folder of text that local_search searches")
@@ -94,7 +93,7 @@ def context_from(options: argparse.Namespace) -> Context:
 
     given: dict[str, Any] = {
         "model": options.model,
-        **{role: getattr(options, f"{role}_model") for role in _MODELS},
+        **{role: getattr(options, f"{role}_model") for role in ROLES_WITH_SETTING},
         "tools": names(options.tools or os.environ.get("AGENTFLOW_TOOLS")),
         "corpus": options.corpus or os.environ.get("AGENTFLOW_CORPUS"),
         "ask_before": names(options.ask_before),
@@ -161,7 +160,7 @@ async def _ready(context: Context) -> None:
     from graph.models.roles import model_for
     from graph.models.spec import preflight
 
-    models = {id(model): model for model in (model_for(role, context, {}) for role in _MODELS)}
+    models = {id(model): model for model in (model_for(role, context, {}) for role in ROLES_WITH_SETTING)}
     for model in models.values():
         await preflight(model)
 
@@ -210,7 +209,7 @@ async def _run(
                 for module, written in cast("dict[str, Any]", part).items():
                     if module == "__interrupt__":
                         coming = Command(resume=await asyncio.to_thread(_ask, written[0].value))
-                    elif view and module in ("planner", "executor", "verifier", "generator"):
+                    elif view and module in MODULES:
                         view.show(module, written or {})
             given = coming
 

@@ -19,8 +19,9 @@ from graph.generator import generate
 from graph.models.connections import run_sync
 from graph.models.roles import ANY_ROLE
 from graph.planner import plan
+from graph.roles import ROLES, Module
 from graph.run import Node, Run
-from graph.state import ROLES, AgentInput, RunState, State, add_usage
+from graph.state import AgentInput, RunState, State, add_usage
 from graph.toolbox import Toolbox, ToolLike
 from graph.verifier import verify
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from langgraph.store.base import BaseStore
     from langgraph.types import Checkpointer
 
-NODES: dict[str, Node] = {"planner": plan, "executor": execute, "verifier": verify, "generator": generate}
+NODES: dict[Module, Node] = {"planner": plan, "executor": execute, "verifier": verify, "generator": generate}
 
 NODES_PER_TURN = 3
 

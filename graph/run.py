@@ -26,7 +26,8 @@ from graph.context import Context
 from graph.models.calling import call_model
 from graph.models.connections import run_sync
 from graph.models.roles import model_for
-from graph.state import Role, RunState, State, Usage, add_usage
+from graph.roles import Role
+from graph.state import RunState, State, Usage, add_usage
 from graph.toolbox import Toolbox
 from graph.trace import note_reply
 

@@ -21,11 +21,6 @@ from langgraph.graph.message import add_messages
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic, and so Studio, cannot read typing.TypedDict before Python 3.12
 
-Role = Literal["analyst", "planner", "executor", "verifier", "generator", "generalist"]
-"""Who asks a model. The analyst is the planner's first look at the question; in training it stays frozen."""
-
-ROLES: tuple[Role, ...] = ("analyst", "planner", "executor", "verifier", "generator", "generalist")
-
 
 class Failure(TypedDict):
     """Why a step or a call has no usable result."""

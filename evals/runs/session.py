@@ -24,12 +24,12 @@ from evals.runs.leakage import NO_SEARCH
 from evals.runs.runner import Answerer, Plan, keys_of, run
 from evals.task import Task
 from graph.errors import ConfigError
+from graph.roles import ROLES, ROLES_WITH_SETTING
 
 if TYPE_CHECKING:
     from graph import Context
 
 DEFAULT_MODEL = "embedded"
-ROLES = ("planner", "analyst", "executor", "verifier", "generator")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _context(options: Options, entry: Benchmark) -> Context:
     named = os.environ.get("AGENTFLOW_TOOLS", "")
     tools = options.tools or tuple(name.strip() for name in named.split(",") if name.strip()) or _tools(entry, corpus)
     settings: dict[str, Any] = {
-        role: spec for role in ROLES if (spec := _model(f"AGENTFLOW_{role.upper()}_MODEL", options, role))
+        role: spec for role in ROLES_WITH_SETTING if (spec := _model(f"AGENTFLOW_{role.upper()}_MODEL", options, role))
     }
     model = options.model or os.environ.get("AGENTFLOW_MODEL") or DEFAULT_MODEL
     return Context(model=model, tools=tools, corpus=corpus, **settings, **options.context)
@@ -211,9 +211,8 @@ async def _preflight(context: Context) -> None:
     """Ask each model's server whether it is there before the first question is put."""
     from graph.models.roles import model_for
     from graph.models.spec import preflight
-    from graph.state import ROLES as ALL_ROLES
 
-    models = {id(model): model for model in (model_for(role, context, {}) for role in ALL_ROLES)}
+    models = {id(model): model for model in (model_for(role, context, {}) for role in ROLES)}
     for model in models.values():
         await preflight(model)
 

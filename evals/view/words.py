@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from graph.state import ROLES
+from graph.roles import MODULES, ROLES
 
-NODES = ("planner", "executor", "verifier", "generator")
-"""The graph's nodes, as `langgraph dev` shows them (`graph.build.NODES`, which is not imported: it loads LangGraph)."""
-
-WORDS = {"roles": ROLES, "nodes": NODES}
+WORDS = {"roles": ROLES, "nodes": MODULES}

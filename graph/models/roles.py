@@ -13,7 +13,7 @@ from langchain_core.language_models import BaseChatModel
 
 from graph.context import Context
 from graph.models.spec import make_model
-from graph.state import Role
+from graph.roles import Role
 
 DEFAULT_MODEL = "embedded"
 _LEAST_TIMEOUT = 120.0

@@ -23,7 +23,8 @@ from graph.errors import ConfigError
 from graph.executor import text_argument
 from graph.models.roles import model_for
 from graph.models.spec import preflight
-from graph.state import ROLES, AgentInput, Role
+from graph.roles import ROLES, Role
+from graph.state import AgentInput
 from graph.toolbox import Toolbox
 from graph.trace import traced
 from tools.arguments import arguments_of

@@ -15,6 +15,7 @@ from evals.view.sources import find_sources
 from evals.view.values import read, write
 from graph.build import NODES
 from graph.errors import ConfigError, DataError
+from graph.roles import MODULES
 from training.rollouts.figures import step_metrics
 from training.rollouts.records import failures_by_kind
 from training.rollouts.store import RolloutStore, read_rollouts
@@ -217,9 +218,7 @@ def test_json_that_is_not_quite_json() -> None:
 
 
 def test_the_page_names_the_modules_as_the_graph_does() -> None:
-    from evals.view.words import NODES as NAMED
-
-    assert tuple(NODES) == NAMED
+    assert tuple(NODES) == MODULES
 
 
 def test_tokens_have_the_text_of_the_runs_tokenizer(tmp_path: Path) -> None:
