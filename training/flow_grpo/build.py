@@ -84,7 +84,7 @@ def make_trainer(
     out = Path(config.out)
     store = RolloutStore(out / ROLLOUTS)
     if replayed is not None:
-        replayed.refuse_other_tokens(len(tokenizer))
+        replayed.refuse_other_tokens(base.config.get_text_config().vocab_size)  # the tokenizer may have fewer
     schedule = replayed or Schedule(tasks, config.tasks_per_step, config.seed)
     training = Sampling(config.temperature, config.max_tokens)
     validating = Sampling(config.validation_temperature, config.max_tokens)

@@ -137,7 +137,8 @@ class GraphAgent:
 
     async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
         """One run of the graph."""
-        graph = build_graph(tools=self.tools, models={**self.models, self.role: policy})
+        played = policy.as_role(self.role, plain=True)
+        graph = build_graph(tools=self.tools, models={**self.models, self.role: played})
         context = replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
         seconds_left = policy.seconds_left
         config = RunnableConfig(configurable={"seed": seed, "seconds_left": seconds_left}, run_name=policy.run)

@@ -1,8 +1,12 @@
 """A chat template as token ids: what opens a transcript, and what stands between two replies.
 
-A planner's transcript is built, never rendered again: the next prompt is the last prompt, the sampled ids as they are,
-and a suffix. Rendering anew would replace what the policy sampled by what the tokenizer makes of its text, and some
-templates drop or trim earlier turns; either way the tokens that are trained would not be those that were sampled.
+A transcript is extended, never rendered again: the next prompt is the last prompt, the sampled ids as they are, and
+the suffix of all that was said since, cut from what the template makes of the whole conversation. Rendering anew would
+replace what the policy sampled by what the tokenizer makes of its text (other spacing, key order, numbers), and the
+tokens that are trained would not be those that were sampled.
+
+Some templates show an earlier reply without its thinking once another question follows. Then the prompt is what the
+template shows, to the token, and the call opens a row of its own: what is trained is always what was served.
 """
 
 from __future__ import annotations
@@ -10,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
 from graph.errors import ConfigError
+from training.rollouts.chat_template import MARKS, PROBE, PROBE_TOOL, ChatTemplate, common_length
+from training.rollouts.conversation import NO_TOOLS, Message, ToolCall, ToolSet, prefix_digests
+from training.rollouts.replies import ReplyFormat
 
-Message = tuple[str, str]
-"""Role and content."""
-
-_MARKS = ("Alpha one.", "Bravo two.", "Charlie three.", "Delta four.")
+_SYSTEM, _QUESTION, _REPLY, _ANSWER = MARKS
+_END_OF_THINKING = "</think>"
 
 
 class ChatTokens:
@@ -33,86 +36,172 @@ class ChatTokens:
     """
 
     def __init__(self, tokenizer: Any, end_ids: Sequence[int] = ()) -> None:
-        self._tokenizer = tokenizer
-        if not getattr(tokenizer, "chat_template", None):
-            raise ConfigError("The model's tokenizer has no chat template; train an instruction-tuned model.")
-        self._special = sorted(tokenizer.all_special_tokens + list(tokenizer.get_added_vocab()), key=len, reverse=True)
-        tail = self._after_a_reply()
-        self.end_of_turn: int = self._first_special(tail)
-        self.end_ids: frozenset[int] = frozenset({self.end_of_turn, *end_ids, *_known(tokenizer.eos_token_id)})
-        end_text = tokenizer.convert_ids_to_tokens(self.end_of_turn)
-        between = tail.split(end_text, 1)[1]
-        self._before_content, self._after_content = between.split(_MARKS[3], 1)
+        self.template = ChatTemplate(tokenizer)
+        self.end_of_turn = self._end_of_turn()
+        ends = frozenset({*end_ids, *_known(tokenizer.eos_token_id)})
+        self.end_ids: frozenset[int] = ends if self._ends_thinking(self.end_of_turn) else ends | {self.end_of_turn}
+        """What ends a reply when it is sampled."""
+        self._ends = [self.template.token(id_) for id_ in ends | {self.end_of_turn}]
+        self.replies = ReplyFormat(self.template, self.template.token(self.end_of_turn))
         self._check()
 
-    def opening(self, messages: Sequence[Message]) -> list[int]:
-        """The first prompt of a transcript: system and user message, up to where the reply begins."""
-        text = self._render([(role, self._neutral(content)) for role, content in messages])
-        return self._encode(text)
+    # Whole conversations
 
-    def suffix(self, content: str) -> list[int]:
-        """What follows the end of a reply: a user message, up to where the next reply begins."""
-        return self._encode(self._before_content + self._neutral(content) + self._after_content)
+    def prompt(self, messages: Sequence[Message], tools: ToolSet = NO_TOOLS) -> tuple[list[int], int | None]:
+        """The prompt for the next reply of a conversation.
+
+        Args:
+            messages: the conversation; replies of the policy bear the turn that sampled them.
+            tools: what is offered.
+
+        Returns:
+            The ids, and the place of the reply whose transcript they extend; None if they extend none.
+
+        Raises:
+            ConfigError: the template cannot hold the conversation.
+        """
+        whole = self.template.render(messages, tools)
+        contexts = prefix_digests(messages, tools)
+        for place in range(len(messages) - 1, -1, -1):
+            turn = messages[place].turn
+            if turn is None or turn.prompt_digest != contexts[place]:
+                continue
+            before = self.template.render(messages[:place], tools)
+            suffix = self._suffix(turn.completion_ids, messages[place], before, whole)
+            if suffix is not None:
+                return [*turn.prompt_ids, *turn.completion_ids, *suffix], place
+        return self.template.encode(whole), None
+
+    def _suffix(self, completion: Sequence[int], reply: Message, before: str, whole: str) -> list[int] | None:
+        """What follows a reply's ids, or None where the template shows the reply, or what precedes it, differently."""
+        if not whole.startswith(before):
+            return None
+        shown, end, later = self._first_reply(whole[len(before) :])
+        if not end or not self._is_shown(reply, shown, completion):
+            return None
+        return [*self._closing(completion, end), *self.template.encode(later)]
+
+    def _first_reply(self, text: str) -> tuple[str, str, str]:
+        """The reply that a rendered text begins with, the mark of its end, and the rest; the mark may be missing."""
+        ends = [(text.index(mark), mark) for mark in self._ends if mark in text]
+        if not ends:
+            return text, "", ""
+        place, mark = min(ends)
+        return text[:place], mark, text[place + len(mark) :]
+
+    def _is_shown(self, reply: Message, shown: str, completion: Sequence[int]) -> bool:
+        """Whether a template shows all that a reply said, whatever it does to its form."""
+        sampled = self.template.decode(completion, special=True)
+        if (_END_OF_THINKING in shown) != (_END_OF_THINKING in sampled):
+            return False
+        parts = [self.template.own_text(reply.thinking), self.template.own_text(reply.content)]
+        parts += [self.template.neutral(call.name) for call in reply.calls]
+        return all(_squeezed(part) in _squeezed(shown) for part in parts)
+
+    def _closing(self, completion: Sequence[int], end: str) -> list[int]:
+        """The end of turn that a reply lacks which was cut off; it was not sampled and carries no loss."""
+        ended = bool(completion) and self.template.token(completion[-1]) == end
+        return [] if ended else self.template.encode(end)
+
+    # Transcripts of plain messages, turn by turn
+
+    def opening(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """The first prompt of a transcript: roles and texts, up to where the reply begins."""
+        return self.template.encode(self.template.render([_message(role, content) for role, content in messages]))
+
+    def extended(self, prompt: Sequence[int], completion: Sequence[int], content: str) -> list[int]:
+        """The next prompt: the transcript with the reply as the template shows it from now on, and a user message.
+
+        Raises:
+            ConfigError: the template changes what precedes the reply in a way that ids cannot follow.
+        """
+        said = self.replies.read(completion, prompt=prompt)
+        reply = Message("assistant", said.content, thinking=said.thinking, own=True)
+        opening = [Message("system", _SYSTEM), Message("user", _QUESTION)]
+        before = self.template.render(opening)
+        whole = self.template.render([*opening, reply, Message("user", content)])
+        suffix = self._suffix(completion, reply, before, whole)
+        if suffix is not None:
+            return [*prompt, *completion, *suffix]
+        common = common_length(before, whole)
+        begun = self.template.encode(before[common:])
+        kept = len(prompt) - len(begun)
+        if list(prompt[kept:]) != begun:
+            raise ConfigError("The model's chat template changes a prompt once it has been answered; choose another.")
+        return [*prompt[:kept], *self.template.encode(whole[common:])]
 
     def encoded(self, text: str) -> list[int]:
         """A reply's text as ids, without the end of turn."""
-        return self._encode(self._neutral(text))
+        return self.template.encode(self.template.own_text(text))
 
     def text(self, ids: Sequence[int]) -> str:
         """A completion in words, without the end of turn."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        return self.template.decode(ids)
 
-    def extended(self, prompt: Sequence[int], completion: Sequence[int], content: str) -> list[int]:
-        """The next prompt: the whole transcript, closed if the reply was cut off, and a new user message."""
-        closing = [] if completion and completion[-1] == self.end_of_turn else [self.end_of_turn]
-        return [*prompt, *completion, *closing, *self.suffix(content)]
+    # At the start
 
-    def _neutral(self, content: str) -> str:
-        """The content with control tokens spelled so that they stay text: a web page cannot end a turn."""
-        for token in self._special:
-            content = content.replace(token, f"{token[0]} {token[1:]}")
-        return content
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
-
-    def _render(self, messages: Sequence[Message]) -> str:
-        turns = [{"role": role, "content": content} for role, content in messages]
-        try:
-            return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        except TemplateError as error:
-            raise ConfigError(
-                f"The model's chat template cannot hold a conversation that opens with a system message: {error}."
-            ) from error
-
-    def _after_a_reply(self) -> str:
-        """What a dummy conversation holds after the model's reply."""
-        system, question, reply, answer = _MARKS
-        text = self._render([("system", system), ("user", question), ("assistant", reply), ("user", answer)])
-        if any(text.count(mark) != 1 for mark in _MARKS):
+    def _end_of_turn(self) -> int:
+        """The first control token after the reply of a dummy conversation."""
+        roles = ("system", "user", "assistant", "user")
+        messages = [_message(role, text) for role, text in zip(roles, MARKS, strict=True)]
+        text = self.template.render(messages)
+        if any(text.count(mark) != 1 for mark in MARKS):
             raise ConfigError(
                 "The model's chat template does not show every message exactly once, so a transcript cannot be built "
                 "turn by turn; choose another model."
             )
-        return text.split(reply)[1]
+        token = self.template.first_control(text.split(_REPLY)[1])
+        if token is None:
+            raise ConfigError("The model's chat template does not mark where a reply ends; choose another model.")
+        return token
 
-    def _first_special(self, tail: str) -> int:
-        for token in self._encode(tail):
-            if self._tokenizer.convert_ids_to_tokens(token) in self._special:
-                return token
-        raise ConfigError("The model's chat template does not mark where a reply ends; choose another model.")
+    def _ends_thinking(self, end_of_turn: int) -> bool:
+        """Whether the mark also stands between a reply's thinking and its content (gpt-oss), and so does not end it."""
+        reply = Message("assistant", _REPLY, thinking=_ANSWER)
+        text = self.template.render([Message("user", _QUESTION), reply], prompt=False)
+        return self.template.token(end_of_turn) in text.partition(_ANSWER)[2].partition(_REPLY)[0]
 
     def _check(self) -> None:
-        """A transcript that is built must equal the one that the template renders, for ordinary text."""
-        system, question, reply, answer = _MARKS
-        opening = [("system", system), ("user", question)]
-        built = self.extended(self.opening(opening), self._encode(reply), answer)
-        whole = [*opening, ("assistant", reply), ("user", answer)]
-        if built != self._encode(self._render(whole)):
+        """Transcripts that are built must equal those that the template renders: plain, with thinking, with tools."""
+        opening = [Message("system", _SYSTEM), Message("user", _QUESTION)]
+        answer = Message("user", _ANSWER)
+        later = self.template.render([*opening, Message("assistant", _REPLY), answer])
+        if later.split(_QUESTION)[0] != self.template.render(opening).split(_QUESTION)[0]:
             raise ConfigError(
                 "The model's chat template renders earlier turns differently once later ones follow, so what is served "
                 "would not be what was trained; choose another model or template."
             )
+        self._check_pieces([*opening, Message("assistant", _REPLY)], [answer])
+        self._check_pieces([*opening, Message("assistant", _REPLY, thinking=_SYSTEM)], [answer])
+        if not self.template.refuses_tools:
+            call = ToolCall(PROBE_TOOL, {"key": _REPLY}, "c00000000")
+            result = Message("tool", _ANSWER, name=call.name, call_id=call.id)
+            self._check_pieces([*opening, Message("assistant", calls=(call,))], [result], PROBE)
+            self._check_pieces([*opening, Message("assistant", calls=(call,))], [result, answer], PROBE)
+
+    def _check_pieces(self, replied: Sequence[Message], later: Sequence[Message], tools: ToolSet = NO_TOOLS) -> None:
+        """What is encoded piece by piece must be what the tokenizer makes of the whole."""
+        before = self.template.render(replied[:-1], tools)
+        whole = self.template.render([*replied, *later], tools)
+        if not whole.startswith(before):
+            return
+        shown, end, rest = self._first_reply(whole[len(before) :])
+        pieces = [part for text in (before, shown + end, rest) for part in self.template.encode(text)]
+        if pieces != self.template.encode(whole):
+            raise ConfigError(
+                "The model's tokenizer cuts a conversation into other tokens than its messages one by one, so what is "
+                "served would not be what was trained; choose another model."
+            )
+
+
+def _message(role: str, content: str) -> Message:
+    if role not in ("system", "user", "assistant", "tool"):
+        raise ConfigError(f"A message of the role {role!r} has no place in a chat template.")
+    return Message(role, content)  # type: ignore[arg-type]  # one of the four
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 def _known(ids: int | Sequence[int] | None) -> Sequence[int]:

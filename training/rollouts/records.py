@@ -42,6 +42,16 @@ class PlannerTurn:
     temperature: float
     finish_reason: FinishReason
     """`length`: the reply was cut off; the end of turn that follows it in the transcript was not sampled."""
+    role: str = ""
+    """Whom the policy played."""
+    prompt_digest: str = ""
+    """Of the conversation that the prompt was made from (`rollouts.conversation`)."""
+    reply_digest: str = ""
+    """Of what the reply was read as, text and calls: a message that says something else is not this turn's any more."""
+    rewritten: bool = False
+    """Whether the prompt does not extend an earlier reply that its conversation shows: edited, trimmed, summarised."""
+    unreadable: int = 0
+    """Tool calls in the reply that could not be read and stayed text."""
 
     def __post_init__(self) -> None:
         for name in ("prompt_ids", "completion_ids", "logprobs"):

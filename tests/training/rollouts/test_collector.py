@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import StructuredTool, ToolException
 
 from evals.speed.fake_server import ChatReply, ChatRequest, FakeModelServer
@@ -328,20 +327,6 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         GraphAgent(Context(planner="embedded"))
     with pytest.raises(ConfigError, match="no role"):
         GraphAgent(Context(), role="boss")
-
-
-async def test_a_history_that_was_not_captured_is_refused() -> None:
-    engine = ScriptedEngine(direct_plan)
-    policy = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run="r", seed=0)
-    opening = [SystemMessage("s"), HumanMessage("What is twice 3?")]
-    reply = await policy.ainvoke(opening)
-    again = await policy.ainvoke([*opening, reply, HumanMessage("go on")])
-    assert len(policy.turns) == 2
-    assert again.usage_metadata is not None
-    assert again.usage_metadata["input_tokens"] == len(policy.turns[1].prompt_ids)
-    with pytest.raises(ConfigError, match="history that it did not write"):
-        await policy.ainvoke([*opening, AIMessage(str(reply.text)), HumanMessage("go on")])
-    assert (await asyncio.to_thread(policy.invoke, opening)).text == reply.text
 
 
 def test_a_torn_last_line_is_left_out_and_other_damage_is_told(tmp_path: Path) -> None:

@@ -6,19 +6,27 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from graph.errors import ModelUnavailable
+from tests.training.support.templates import template_tokenizer
 from tests.training.support.tiny_model import tiny_tokenizer
 from training.engines.base import Completion, Sampling
 from training.rollouts.chat_tokens import ChatTokens
 
 
 class ScriptedEngine:
-    """Answers each prompt with `reply(text of the prompt, seed)`; an empty optional means that the server is gone."""
+    """Answers each prompt with `reply(text of the prompt, seed)`; an empty optional means that the server is gone.
+
+    Args:
+        reply: the policy.
+        template: name of a well-known chat template; the tiny model's own knows no tools.
+    """
 
     max_context = 10_000
 
-    def __init__(self, reply: Callable[[str, int], str | None]) -> None:
+    def __init__(self, reply: Callable[[str, int], str | None], template: str | None = None) -> None:
         self._reply = reply
-        self._tokenizer = tiny_tokenizer()
+        self._tokenizer = template_tokenizer(template) if template else tiny_tokenizer()
+        self.sent: list[tuple[list[int], int]] = []
+        """Every prompt with its seed, in the order in which they came."""
         self.chat = ChatTokens(self._tokenizer)
         self.version = 0
 
@@ -27,6 +35,7 @@ class ScriptedEngine:
         yield
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
+        self.sent.append((list(prompt_ids), seed))
         text = self._reply(str(self._tokenizer.decode(list(prompt_ids))), seed)
         if text is None:
             raise ModelUnavailable("The policy's server is gone.")

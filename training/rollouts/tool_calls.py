@@ -1,0 +1,118 @@
+"""Tool calls in a text, whatever form they have: the forgiving second reading of a reply.
+
+Models do not always keep the form that their template shows them: Qwen2.5-Coder writes fenced or bare JSON where
+`<tool_call>` is asked for. So any JSON object that names a known tool, and holds arguments or nothing else, is a call.
+What looks like a call and cannot be read stays in the text and is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from training.rollouts.conversation import ToolCall
+
+_NAMES = ("name", "tool", "tool_name", "function")
+_ARGUMENTS = ("arguments", "parameters", "args", "input")
+_BESIDES = frozenset({*_NAMES, *_ARGUMENTS, "id", "type", "index"})
+"""Keys that a call may have."""
+
+_OPENING = re.compile(r"(?:```[\w-]*|<\|?[\w:-]+\|?>|\[TOOL_CALLS\])\s*$")
+_CLOSING = re.compile(r"^\s*(?:```|</?\|?[\w:-]+\|?>)")
+_MARK = re.compile(r"<tool_calls?>|<tools>|<function_call>|<function=|\[TOOL_CALLS\]|<\|tool_call")
+_DECODER = json.JSONDecoder(strict=False)
+
+
+def find_calls(text: str, names: Collection[str]) -> tuple[list[ToolCall], str]:
+    """The calls in a text, and the text without them and their marks.
+
+    Args:
+        text: a reply, thinking left out.
+        names: the tools that are offered.
+
+    Returns:
+        Calls in order, without ids, and what is left of the text.
+    """
+    calls: list[ToolCall] = []
+    kept: list[str] = []
+    end = 0
+    for start, stop, value in _json_values(text):
+        found = list(_calls_in(value, names))
+        if not found:
+            continue
+        calls += found
+        before = text[end:start]
+        while opening := _OPENING.search(before):
+            before = before[: opening.start()]
+        kept.append(before)
+        while closing := _CLOSING.match(text[stop:]):
+            stop += closing.end()
+        end = stop
+    kept.append(text[end:])
+    left = "".join(kept)
+    return calls, left.strip() if calls else text
+
+
+def unreadable_calls(text: str, names: Collection[str]) -> int:
+    """How many things in a text look like calls; of a text from which those that can be read have been taken."""
+    marks = len(_MARK.findall(text))
+    if marks:
+        return marks
+    named = "|".join(map(re.escape, sorted(names)))
+    return len(re.findall(rf'\{{\s*"(?:{"|".join(_NAMES)})"\s*:\s*"(?:{named})"', text)) if named else 0
+
+
+def plain_arguments(value: object) -> dict[str, Any] | None:
+    """A call's arguments as an object of clean values; None if they are none. OpenAI's form has them as a text."""
+    if isinstance(value, str):
+        try:
+            value = _DECODER.decode(value.strip() or "{}")
+        except (ValueError, RecursionError):
+            return None
+    if value is None:
+        return {}
+    return _clean(value) if isinstance(value, Mapping) else None
+
+
+def _json_values(text: str) -> Iterator[tuple[int, int, object]]:
+    """Every outermost JSON object or list with its place."""
+    place = 0
+    while match := re.compile(r"[{\[]").search(text, place):
+        try:
+            value, place = _DECODER.raw_decode(text, match.start())
+        except (ValueError, RecursionError):
+            place = match.start() + 1
+            continue
+        yield match.start(), place, value
+
+
+def _calls_in(value: object, names: Collection[str]) -> Iterator[ToolCall]:
+    if isinstance(value, Mapping):
+        call = _call(value, names)
+        if call is not None:
+            yield call
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _calls_in(item, names)
+
+
+def _call(value: Mapping[str, Any], names: Collection[str]) -> ToolCall | None:
+    name = next((value[key] for key in _NAMES if isinstance(value.get(key), str) and value[key] in names), None)
+    if name is None or not _BESIDES.issuperset(value):
+        return None
+    given = next((value[key] for key in _ARGUMENTS if key in value), None)
+    arguments = plain_arguments(given)
+    return None if arguments is None else ToolCall(name, arguments)
+
+
+def _clean(value: Any) -> Any:
+    """JSON values whose texts can be encoded: half a surrogate pair, which an escape can spell, cannot."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {_clean(str(key)): _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
