@@ -33,6 +33,10 @@ class Fields:
     id: tuple[str, ...] = ("id",)
     question: tuple[str, ...] = ("question", "Question", "problem", "query")
     answers: tuple[str, ...] = ("answers", "golden_answers", "Final answer", "answer", "Answer")
+    alternatives: tuple[str, ...] = ("answers", "golden_answers", "solutions")
+    """Those of them that hold several answers, any of which is right; the others hold one."""
+    lists_in_text: bool = False
+    """Whether a list can stand in the benchmark's files as a text (`"['a', 'b']"`); elsewhere a text is a text."""
     aliases: tuple[str, ...] = ("answer_aliases", "aliases")
     choices: tuple[str, ...] = ("choices", "options")
     incorrect: tuple[str, ...] = ()
@@ -77,6 +81,7 @@ _ENTRIES = (
         scorer="match",
         tools=_SEARCH,
         hub=HubFile(_FLASHRAG, ("bamboogle/test.jsonl",)),
+        fields=Fields(lists_in_text=True),
         pages=("datasets/chiayewken/bamboogle", "github.com/ofirpress/self-ask"),
     ),
     Benchmark(
@@ -93,6 +98,7 @@ _ENTRIES = (
         scorer="match",
         tools=_SEARCH,
         hub=HubFile(_FLASHRAG, ("hotpotqa/dev.jsonl",)),
+        fields=Fields(lists_in_text=True),
         pages=("hotpotqa.github.io", "hotpot_qa", "hotpotqa/hotpot"),
     ),
     Benchmark(
@@ -148,6 +154,7 @@ _ENTRIES = (
             answers=("answers", "solutions", "answer"),
             choices=(),
             numbers=("numbers", "question"),
+            lists_in_text=True,
         ),
         question_template=(
             "Using each of the numbers {numbers} exactly once, the operations +, -, × and / and brackets, "
@@ -185,7 +192,9 @@ _ENTRIES = (
         hub=None,
         packaged="own/questions.jsonl",
         packaged_corpus="own/corpus.jsonl",
-        fields=Fields(
+        fields=Fields(  # our own files, and those of the data sets that people train on (NQ, DeepMath-103K, ARC, GSM8K)
+            question=("question", "Question", "problem", "prompt", "query"),
+            answers=("answers", "golden_answers", "answer", "final_answer", "solution", "Answer", "answerKey"),
             numbers=("numbers",),
             metadata=("family", "level", "type", "dataset", "supporting_titles", "source"),
         ),

@@ -1,15 +1,13 @@
 """Turn rows of a data file into tasks.
 
-The files differ in their columns and in their habits: an answer can be a list, a list written as text, or a number;
-an answer-format instruction can be glued to the question; options carry their letters, or stand in the question a
-second time. All of that is undone here, so that a `Task` holds the question, the answers and the options, and
-nothing else.
+The files differ in their columns and in their habits: an answer-format instruction can be glued to the question;
+options carry their letters, or stand in the question a second time; answers and options come in many shapes
+(`cells.py`). All of that is undone here, so that a `Task` holds the question, the answers and the options, and nothing
+else.
 """
 
 from __future__ import annotations
 
-import ast
-import json
 import random
 import re
 from collections.abc import Iterable
@@ -17,16 +15,16 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from evals.benchmarks.cells import CellError, Options, answers_in, is_missing, list_in_text, options_in, scalar
 from evals.benchmarks.files import Row
 from evals.benchmarks.registry import Benchmark
-from evals.scorers import SCORERS
+from evals.scorers import SCORERS, score
 from evals.scorers.choice import plain_text
 from evals.task import Task
 from graph.errors import DataError
 
 _GLUED = re.compile(r"\s*When ready, output the final answer enclosed in <answer> and </answer> tags\b.*\Z", re.DOTALL)
 _LABEL = re.compile(r"\(?([A-Z])[.):]\s+", re.DOTALL)
-_MAX_LIST_TEXT = 10_000
 
 
 def tasks_of(rows: Iterable[Row], benchmark: Benchmark, path: Path) -> list[Task]:
@@ -46,9 +44,12 @@ def tasks_of(rows: Iterable[Row], benchmark: Benchmark, path: Path) -> list[Task
     seen: dict[str, int] = {}
     for position, row in enumerate(rows):
         where = f"{path}, row {position + 1}"
-        if benchmark.fields.attachment and row.get(benchmark.fields.attachment):
+        if benchmark.fields.attachment and not is_missing(row.get(benchmark.fields.attachment)):
             continue
-        task = _task(row, benchmark, str(pids[position]), where)
+        try:
+            task = _task(_typed(row, benchmark, path), benchmark, str(pids[position]))
+        except CellError as error:
+            raise DataError(f"{where}, {error}.") from None
         if task.id in seen:
             raise DataError(
                 f"{where}, has the id {task.id!r}, as row {seen[task.id]} has; give every question an id of its own."
@@ -60,7 +61,17 @@ def tasks_of(rows: Iterable[Row], benchmark: Benchmark, path: Path) -> list[Task
     return tasks
 
 
-def _task(row: Row, benchmark: Benchmark, other_id: str, where: str) -> Task:
+def _typed(row: Row, benchmark: Benchmark, path: Path) -> Row:
+    """The row with real lists where its format, or the benchmark's own files, can only write them as text."""
+    fields = benchmark.fields
+    columns = (*fields.alternatives, *fields.choices) if path.suffix.lower() == ".csv" else ()
+    if fields.lists_in_text:
+        columns = (*fields.answers, *fields.choices)
+    listed = {name: list_in_text(row[name]) for name in columns if isinstance(row.get(name), str)}
+    return {**row, **{name: value for name, value in listed.items() if value is not None}}
+
+
+def _task(row: Row, benchmark: Benchmark, other_id: str) -> Task:
     fields = benchmark.fields
     metadata: dict[str, Any] = {name: row[name] for name in fields.metadata if name in row}
     if benchmark.name == "own" and isinstance(row.get("metadata"), dict):
@@ -68,85 +79,65 @@ def _task(row: Row, benchmark: Benchmark, other_id: str, where: str) -> Task:
     numbers = _numbers(_first(row, fields.numbers))
     if numbers:
         metadata["numbers"] = numbers
-    question = _question(row, benchmark, numbers, where)
-    answers = _answers(row, benchmark, where)
-    choices = _choices(row, benchmark, answers, where)
-    scorer = row.get("scorer") or ("choice" if choices and benchmark.name == "own" else benchmark.scorer)
-    if choices:
-        question = _without_options(question, choices)
-        answers = _option_texts(row, answers, choices, where)
+    question = _question(row, benchmark, numbers)
+    named = _first(row, ("scorer",))
+    has_options = _first(row, fields.choices) is not None or any(
+        not is_missing(row.get(name)) for name in fields.incorrect
+    )
+    scorer = str(named or ("choice" if has_options and benchmark.name == "own" else benchmark.scorer))
+    answers = _answers(row, benchmark, scorer)
+    options = _choices(row, benchmark, answers)
+    if options:
+        question = _without_options(question, options.texts)
+        answers = _option_texts(answers, options)
     identity = _first(row, fields.id)
     task = Task(
         id=other_id if identity is None else str(identity),
         question=question,
         answers=answers,
-        choices=choices,
-        scorer=str(scorer),
+        choices=options.texts if options else None,
+        scorer=scorer,
         benchmark=benchmark.name,
         metadata=metadata,
     )
-    _check(task, where)
+    _check(task)
     return task
 
 
 def _first(row: Row, names: Iterable[str]) -> Any:
     """The value of the first of these columns that the row has with something in it, or None."""
-    return next((row[name] for name in names if row.get(name) not in (None, "", [], {})), None)
+    return next((row[name] for name in names if not is_missing(row.get(name))), None)
 
 
-def _question(row: Row, benchmark: Benchmark, numbers: tuple[int, ...], where: str) -> str:
+def _question(row: Row, benchmark: Benchmark, numbers: tuple[int, ...]) -> str:
     question = _first(row, benchmark.fields.question)
     if question is None and numbers and benchmark.question_template:
         question = benchmark.question_template.format(numbers=", ".join(map(str, numbers)))
-    if not isinstance(question, str) or not question.strip():
-        raise DataError(_missing(where, "question", benchmark.fields.question, row))
+    if question is None or (isinstance(question, str) and not question.strip()):
+        raise CellError(_missing("question", benchmark.fields.question, row))
+    if not isinstance(question, str):
+        raise CellError(f"has a question that is a {type(question).__name__}; write the question as a text")
     return _GLUED.sub("", question).strip()
 
 
-def _answers(row: Row, benchmark: Benchmark, where: str) -> tuple[str, ...]:
-    found = _first(row, benchmark.fields.answers)
-    if found is None:
-        raise DataError(_missing(where, "answers", benchmark.fields.answers, row))
-    answers = _texts(found) + _texts(_first(row, benchmark.fields.aliases))
+def _answers(row: Row, benchmark: Benchmark, scorer: str) -> tuple[str, ...]:
+    fields = benchmark.fields
+    column = next((name for name in fields.answers if not is_missing(row.get(name))), None)
+    if column is None:
+        raise CellError(_missing("answers", fields.answers, row))
+    answers = answers_in(row[column], alternatives=column in fields.alternatives, scorer=scorer)
+    aliases = _first(row, fields.aliases)
+    if aliases is not None:
+        answers += answers_in(aliases, alternatives=True, scorer=scorer)
     answers = tuple(dict.fromkeys(answer.strip() for answer in answers if answer.strip()))
     if not answers:
-        raise DataError(f"{where}, has an empty answer; give at least one text or number that is right.")
+        raise CellError("has an empty answer; give at least one text or number that is right")
     return answers
 
 
-def _missing(where: str, what: str, names: Iterable[str], row: Row) -> str:
+def _missing(what: str, names: Iterable[str], row: Row) -> str:
     columns = ", ".join(map(str, row)) or "none"
-    return f"{where}, has no {what}: none of the columns {', '.join(names)} holds any (the row's columns: {columns})."
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    """The texts of an answer cell: a text, a number, a list, or a list written as text."""
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        listed = _list_in_text(value)
-        return (value,) if listed is None else tuple(map(str, listed))
-    if isinstance(value, list | tuple):
-        return tuple(str(item) for item in value if item is not None)
-    if isinstance(value, bool):
-        return ("yes" if value else "no",)
-    if isinstance(value, float) and value.is_integer():
-        return (str(int(value)),)
-    return (str(value),)
-
-
-def _list_in_text(text: str) -> list[Any] | None:
-    """The list that a text like "['a', 'b']" stands for; None if the text is no such list."""
-    if not (text.startswith("[") and text.endswith("]")) or len(text) > _MAX_LIST_TEXT:
-        return None
-    for read in (json.loads, ast.literal_eval):
-        try:
-            value = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-            return value
-    return None
+    return f"has no {what}: none of the columns {', '.join(names)} holds any (the row's columns: {columns})"
 
 
 def _numbers(value: object) -> tuple[int, ...]:
@@ -157,21 +148,18 @@ def _numbers(value: object) -> tuple[int, ...]:
     return tuple(int(item) for item in value)
 
 
-def _choices(row: Row, benchmark: Benchmark, answers: tuple[str, ...], where: str) -> tuple[str, ...] | None:
+def _choices(row: Row, benchmark: Benchmark, answers: tuple[str, ...]) -> Options | None:
     """The options without their letters, in order; None for a question without options."""
-    found = _first(row, benchmark.fields.choices)
-    if isinstance(found, dict):  # {"A": text, "B": text}
-        found = [found[key] for key in sorted(found)]
-    if isinstance(found, list | tuple):
-        return _without_labels([str(option) for option in found])
-    incorrect = [str(row[name]) for name in benchmark.fields.incorrect if row.get(name)]
-    if incorrect:
-        options = [answers[0], *incorrect]
-        random.Random(_first(row, benchmark.fields.question)).shuffle(options)
-        return tuple(option.strip() for option in options)
-    if found is not None:
-        raise DataError(f"{where}, has options that are no list; write them as a list of texts.")
-    return None
+    cell = _first(row, benchmark.fields.choices)
+    if cell is not None:
+        options = options_in(cell)
+        return options if options.labels else Options(_without_labels(list(options.texts)))
+    incorrect = [scalar(row[name]) for name in benchmark.fields.incorrect if not is_missing(row.get(name))]
+    if not incorrect:
+        return None
+    texts = [answers[0], *incorrect]
+    random.Random(_first(row, benchmark.fields.question)).shuffle(texts)
+    return Options(tuple(texts))
 
 
 def _without_labels(options: list[str]) -> tuple[str, ...]:
@@ -195,31 +183,40 @@ def _without_options(question: str, choices: tuple[str, ...]) -> str:
         question = question[:end].rstrip().removesuffix("Choices:").rstrip()
 
 
-def _option_texts(row: Row, answers: tuple[str, ...], choices: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """The right options' texts, whether the row names them by text, by letter or by both."""
+def _option_texts(answers: tuple[str, ...], options: Options) -> tuple[str, ...]:
+    """The right options' texts, whether the row names them by label, by text, by letter or by both."""
     texts: list[str] = []
-    by_text = {plain_text(choice): choice for choice in choices}
+    by_label = dict(zip(options.labels, options.texts, strict=False))
+    by_text = {plain_text(choice): choice for choice in options.texts}
     for answer in answers:
         label = _LABEL.match(answer)
         unlabelled = answer[label.end() :] if label else answer
-        if plain_text(answer) in by_text:
+        if answer in by_label:
+            texts.append(by_label[answer])
+        elif plain_text(answer) in by_text:
             texts.append(by_text[plain_text(answer)])
         elif plain_text(unlabelled) in by_text:
             texts.append(by_text[plain_text(unlabelled)])
-        elif len(answer) == 1 and answer.upper() in ascii_uppercase[: len(choices)]:
-            texts.append(choices[ascii_uppercase.index(answer.upper())])
+        elif len(answer) == 1 and answer.upper() in ascii_uppercase[: len(options.texts)]:
+            texts.append(options.texts[ascii_uppercase.index(answer.upper())])
         else:
-            raise DataError(f"{where}, has an answer that is none of its options; give an option's letter or text.")
+            raise CellError("has an answer that is none of its options; give an option's letter or text")
     return tuple(texts)
 
 
-def _check(task: Task, where: str) -> None:
+def _check(task: Task) -> None:
     """Refuse a task that its scorer could not judge."""
     if task.scorer not in SCORERS:
-        raise DataError(f"{where}, names the scorer {task.scorer!r}; use one of {', '.join(SCORERS)}.")
+        raise CellError(f"names the scorer {task.scorer!r}; use one of {', '.join(SCORERS)}")
     if task.scorer == "choice" and not task.choices:
-        raise DataError(f"{where}, is multiple choice but has no options; add a list named `choices`.")
+        raise CellError("is multiple choice but has no options; add a list named `choices`")
     if task.choices is not None and not 2 <= len(task.choices) <= len(ascii_uppercase):
-        raise DataError(f"{where}, has {len(task.choices)} options; two to {len(ascii_uppercase)} can be asked.")
+        raise CellError(f"has {len(task.choices)} options; two to {len(ascii_uppercase)} can be asked")
     if task.scorer == "gameof24" and not task.metadata.get("numbers"):
-        raise DataError(f"{where}, is a game of 24 without numbers; add a list named `numbers`.")
+        raise CellError("is a game of 24 without numbers; add a list named `numbers`")
+    if not any(score(task, answer).correct for answer in task.answers):
+        shown = task.answers[0] if len(task.answers[0]) <= 60 else f"{task.answers[0][:57]}..."
+        raise CellError(
+            f"has the answer {shown!r}, which its own scorer ({task.scorer}) does not find right; give the final "
+            "answer alone, or another scorer"
+        )

@@ -20,6 +20,8 @@ _YES_NO = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 
 def same_answer(gold: str, prediction: str) -> bool:
     """Whether two short answers say the same: equal as dates where both are dates, equal as tokens otherwise."""
+    if gold == prediction:
+        return bool(gold.strip())
     gold_date, predicted_date = parse_date(gold), parse_date(prediction)
     if gold_date is not None and predicted_date is not None:
         return gold_date == predicted_date

@@ -56,16 +56,17 @@ class _Comparison:
         self.gold_text = gold.strip()
         self.text = reading.strip()
         self.question = question
-        self.nouns = tuple(re.findall(r"[^\W\d_]{3,}", question)[:200])
+        self.nouns: tuple[str, ...] = ()
 
     def verdict(self) -> Score:
         """Whether they are equal, and under which rules."""
         if not self.gold_text or max(len(self.gold_text), len(self.text)) > MAX_FORMULA:
             return wrong("Has no single final number or formula.")
-        if _squeezed(self.gold_text) == _squeezed(self.text):
+        if self.gold_text == self.text or _squeezed(self.gold_text) == _squeezed(self.text):
             return right(f"Equals {self.gold_text}.")
         if _WORDS_ONLY.fullmatch(undressed(self.gold_text)) and self._is_same_in_words():
             return right(f"Equals {self.gold_text}.")
+        self.nouns = tuple(re.findall(r"[^\W\d_]{3,}", self.question)[:200])
         gold = amount_of(self.gold_text, self.nouns)
         if gold.number is None and (own := _nouns_after_number(self.gold_text)):
             self.nouns = (*self.nouns, *own)

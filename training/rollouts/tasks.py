@@ -48,18 +48,10 @@ def _load(spec: str) -> list[Task]:
     kind, _, rest = spec.partition(":")
     if kind == "benchmark":
         return data.load_tasks(rest)
-    form = replace(benchmark("own"), fields=_COLUMNS, scorer=scorer)
+    form = replace(benchmark("own"), scorer=scorer)
     files = _from_hub(rest) if kind == "hub" else _here(spec)
     rows = [row for path in files for row in read_rows(path)]
     return tasks_of(rows, form, files[0] if len(files) == 1 else Path(spec))
-
-
-_COLUMNS = replace(
-    benchmark("own").fields,
-    question=("question", "problem", "prompt", "Question"),
-    answers=("answers", "answer", "golden_answers", "final_answer", "solution", "Answer"),
-)
-"""Columns of the data sets that people train on (NQ of FlashRAG, DeepMath-103K), beside our own."""
 
 
 def _here(spec: str) -> list[Path]:
