@@ -5,7 +5,6 @@ python -m training.summary RUN
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,11 @@ from statistics import fmean
 import numpy as np
 
 from evals.reports.intervals import bootstrap
-from graph.errors import AgentFlowError, DataError
+from graph.command_line import CommandLine
+from graph.errors import DataError
 from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
+from training.run.command import run
 from training.run.metrics import read_metrics
 
 _LATELY = 10
@@ -25,28 +26,22 @@ _LATELY = 10
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.summary", description="What a run has come to.")
-    parser.add_argument("run", type=Path, help="a run's folder")
-    options = parser.parse_args(argv)
-    try:
-        sys.stdout.write(summary(options.run) + "\n")
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    line = CommandLine(prog="python -m training.summary", description="What a run has come to.")
+    line.add_argument("run", type=Path, help="a run's folder")
+    return run(lambda: sys.stdout.write(summary(line.parse_args(argv).run) + "\n"))
 
 
-def summary(run: Path) -> str:
+def summary(folder: Path) -> str:
     """A few lines about a run.
 
     Raises:
         DataError: the folder holds no figures.
     """
-    lines = read_metrics(run / "metrics.jsonl")
+    lines = read_metrics(folder / "metrics.jsonl")
     steps = [line for line in lines if "loss" in line]
     if not steps:
-        raise DataError(f"{run} holds no step yet.")
-    told = [f"{len(steps)} updates", _reward(steps), *_validated(run / "validations")]
+        raise DataError(f"{folder} holds no step yet.")
+    told = [f"{len(steps)} updates", _reward(steps), *_validated(folder / "validations")]
     told += [_speed(steps), _time(steps, [line for line in lines if "eval/seconds" in line])]
     return "\n".join(line for line in told if line)
 

@@ -24,7 +24,9 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
+from graph.command_line import CommandLine
 from tools.card import Example, ToolCard
+from training.run.command import run
 
 SHIP_FACTS = {"crew": (12, 96), "masts": (1, 5), "length": (14, 88), "cargo": (40, 900)}
 PERSON_FACTS = {"born": (1610, 1790), "voyages": (2, 60), "children": (1, 9)}
@@ -185,21 +187,28 @@ def _computation(answer: int) -> dict[str, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run(lambda: _write(_line().parse_args(argv)))
+
+
+def _line() -> CommandLine:
+    line = CommandLine(prog="python -m training.town", description="Tasks of a small world.")
+    line.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    line.add_argument("--train", type=int, default=512, metavar="N")
+    line.add_argument("--held-out", type=int, default=240, metavar="N")
+    line.add_argument("--chains", type=float, default=0.3, metavar="SHARE", help="share of two-step questions")
+    line.add_argument("--seed", type=int, default=0)
+    return line
+
+
+def _write(options: argparse.Namespace) -> None:
     """Writes the two files of tasks."""
-    parser = argparse.ArgumentParser(prog="python -m training.town", description="Tasks of a small world.")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--train", type=int, default=512, metavar="N")
-    parser.add_argument("--held-out", type=int, default=240, metavar="N")
-    parser.add_argument("--chains", type=float, default=0.3, metavar="SHARE", help="share of two-step questions")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, count, held_out in (("train", options.train, False), ("heldout", options.held_out, True)):
         lines = questions(count, options.seed, held_out=held_out, chains=options.chains)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (options.out / f"{name}.jsonl").write_text(text, encoding="utf-8")
     sys.stdout.write(f"{options.train} training and {options.held_out} held-out questions in {options.out}\n")
-    return 0
 
 
 if __name__ == "__main__":

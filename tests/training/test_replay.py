@@ -145,7 +145,7 @@ async def test_threads_of_an_app_become_rollouts(
                  "direct_arguments": True, "verify": "rules", "answer": "last_result", "analyse": False}
             )
         )  # fmt: skip
-        assert isinstance(load_config(settings, ["--out", "o"]).context, GraphContext)
+        assert isinstance(load_config(settings, {"out": "o"}).context, GraphContext)
         words += ["--config", str(settings)]
         words[-3] = str(tmp_path / "rendered")
         out = tmp_path / "rendered"

@@ -126,7 +126,7 @@ def negative_log_likelihood(stored: Path, policy: Path, weights: Path | None) ->
     [
         (["--rollouts", "nowhere"], "holds no rollouts"),
         (["--min_reward", "3"], "lower min_reward"),
-        (["--epoch", "3"], "did you mean 'epochs'"),
+        (["--epoch", "3"], "Did you mean --epochs?"),
         (["--epochs", "0"], "`epochs`"),
         (["--batch_size", "12"], "multiple of micro_batch"),
         (["--model", "nowhere.gguf"], "no GGUF file"),

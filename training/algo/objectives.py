@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from graph.errors import ConfigError
+from training.algo.settings import ObjectiveSettings
 
 
 @dataclass(frozen=True)
@@ -38,46 +39,6 @@ class TermTensors:
     """Under the policy before the step's first update; None where this is that update, and old equals current."""
     ref_logprobs: Tensor | None = None
     """Under the reference policy; needed where beta is not 0."""
-
-
-@dataclass(frozen=True)
-class ObjectiveSettings:
-    """Which objective, and its constants.
-
-    Raises:
-        ConfigError: an unknown objective, or a constant out of range.
-    """
-
-    objective: str = "ppo"
-    clip_low: float | None = None
-    """Ratios below 1 - clip_low gain nothing more; None: the objective's usual value."""
-    clip_high: float | None = None
-    beta: float = 0.001
-    """Weight of the KL to the reference."""
-    tis_cap: float | None = 2.0
-    """Largest importance weight of old to sampler; None takes the clipped ratio to the sampler directly."""
-
-    def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ConfigError(f"There is no objective {self.objective!r}; choose one of {', '.join(OBJECTIVES)}.")
-        usual = USUAL_CLIPS[self.objective]
-        for name, value in zip(("clip_low", "clip_high"), usual, strict=True):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        low, high = self.clips
-        if not 0 <= low <= 1 or not high >= 0:
-            raise ConfigError(f"clip_low must be within 0..1 and clip_high at least 0, got {low} and {high}.")
-        if not self.beta >= 0:
-            raise ConfigError(f"beta must be at least 0, got {self.beta}.")
-        if self.tis_cap is not None and not self.tis_cap > 0:
-            raise ConfigError(f"tis_cap must be greater than 0 (or null), got {self.tis_cap}.")
-
-    @property
-    def clips(self) -> tuple[float, float]:
-        """Both clips, filled in."""
-        assert self.clip_low is not None
-        assert self.clip_high is not None
-        return self.clip_low, self.clip_high
 
 
 @dataclass(frozen=True)
@@ -120,9 +81,6 @@ OBJECTIVES: Mapping[str, Callable[[Tensor, TermTensors, float, float], Tensor]] 
     "gspo": gspo,
     "cispo": cispo,
 }
-
-USUAL_CLIPS: Mapping[str, tuple[float, float]] = {"ppo": (0.2, 0.3), "gspo": (3e-4, 4e-4), "cispo": (1.0, 4.0)}
-"""Lower and upper clip: AgentFlow's, GSPO's, and for CISPO the cap of 5 of ScaleRL (arXiv 2510.13786)."""
 
 
 def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:

@@ -12,37 +12,28 @@ it. The adapter is merged in float32. A GGUF file gets 16 or 8 bits a weight: fe
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from graph.errors import AgentFlowError
+from graph.command_line import CommandLine
 from training.export.card import graph_options
 from training.export.write import export, run_settings
-from training.run.folder import said
+from training.run.command import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    options = _parser().parse_args(argv)
-    try:
-        out = options.out or options.run / "export"
-        gguf = export(options.run, out, checkpoint=options.checkpoint, gguf=options.gguf, base=options.base)
-        sys.stdout.write(f"exported to {out}\n")
-        if gguf:
-            words = " ".join(graph_options(run_settings(options.run)))
-            sys.stdout.write(f'use it: python -m graph "QUESTION" --planner-model {_spec(out)} {words}\n')
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"error: {said(error, options.run)}\n")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run(lambda: _work(_line().parse_args(argv)))
+
+
+def _work(options: argparse.Namespace) -> None:
+    out = options.out or options.run / "export"
+    gguf = export(options.run, out, checkpoint=options.checkpoint, gguf=options.gguf, base=options.base)
+    sys.stdout.write(f"exported to {out}\n")
+    if gguf:
+        words = " ".join(graph_options(run_settings(options.run)))
+        sys.stdout.write(f'use it: python -m graph "QUESTION" --planner-model {_spec(out)} {words}\n')
 
 
 def _spec(folder: Path) -> str:
@@ -50,20 +41,20 @@ def _spec(folder: Path) -> str:
     return str(folder) if "/" in str(folder) else f"./{folder}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _line() -> CommandLine:
     from training.export.gguf import KINDS
 
-    parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a trained planner.")
-    parser.add_argument("run", type=Path, help="folder of a run of training.flow_grpo or training.sft")
-    parser.add_argument("--checkpoint", type=int, metavar="N", help="which checkpoint; default: the newest")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where it goes; default: RUN/export")
-    parser.add_argument(
+    line = CommandLine(prog="python -m training.export", description="Export a trained planner.")
+    line.add_argument("run", type=Path, help="folder of a run of training.flow_grpo or training.sft")
+    line.add_argument("--checkpoint", type=int, metavar="N", help="which checkpoint; default: the newest")
+    line.add_argument("--out", type=Path, metavar="FOLDER", help="where it goes; default: RUN/export")
+    line.add_argument(
         "--gguf", nargs="?", const="F16", choices=KINDS, help="also a GGUF file with weights of this type (F16)"
     )
-    parser.add_argument(
+    line.add_argument(
         "--base", type=Path, metavar="FILE", help="GGUF file of the base model, if the run did not train one"
     )
-    return parser
+    return line
 
 
 if __name__ == "__main__":

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from graph.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 Kind = Literal["F16", "Q8_0"]
@@ -173,7 +172,7 @@ def _directory(reader: Any, kinds: list[Any], sizes: list[int]) -> bytes:
 
 def _values(state: Mapping[str, Tensor], name: str, tensor: Any, heads: Mapping[str, int], base: Path) -> _Array:
     """A tensor's values in llama.cpp's order of rows, float32."""
-    values = state[name].detach().to(torch.float32).cpu().numpy()
+    values = state[name].detach().float().cpu().numpy()
     shape = tuple(int(size) for size in reversed(tensor.shape))
     if values.shape != shape:
         raise ConfigError(f"The tensor {tensor.name} has the shape {shape} in {base} and {values.shape} in the model.")

@@ -8,58 +8,37 @@ The same command goes on where an interrupted run stopped. `--show` prints the s
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from graph.errors import AgentFlowError
 from training.flow_grpo.config import GROUPS, FlowGRPOConfig, load_config
 from training.flow_grpo.train import train
-from training.run.folder import said
-from training.run.secrecy import without_credentials
-from training.run.settings import described
+from training.run import ranks
+from training.run.command import FROM_CHECKPOINT, run, settings_line
+from training.run.settings import shown_settings
+from training.summary import summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    parser = argparse.ArgumentParser(
-        prog="python -m training.flow_grpo",
-        usage="%(prog)s [--config FILE] [--show] [--SETTING VALUE ...]",
-        description="Flow-GRPO: train the planner inside the running graph.",
-        epilog="settings, in the YAML file or after it as --SETTING VALUE, which wins:\n\n"
-        + described(FlowGRPOConfig, GROUPS),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    line = settings_line(
+        "python -m training.flow_grpo",
+        "Flow-GRPO: train the planner inside the running graph.",
+        FlowGRPOConfig,
+        GROUPS,
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
-    parser.add_argument("--show", action="store_true", help="print the settings and end")
-    options, pairs = parser.parse_known_args(argv)
-    try:
-        config = load_config(options.config, pairs)
-        if options.show:
-            sys.stdout.write(without_credentials(yaml.safe_dump(config.as_dict(), sort_keys=False)))
-            return 0
-        train(config)
-        from training.run import ranks
+    return run(lambda: _work(line.parse_args(argv)), interrupted=FROM_CHECKPOINT)
 
-        if ranks.rank() == 0:
-            from training.summary import summary
 
-            sys.stdout.write(summary(Path(config.out)) + "\n")
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {without_credentials(str(error))}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"error: {said(error, options.config)}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from the last checkpoint\n")
-        return 130
-    return 0
+def _work(options: argparse.Namespace) -> None:
+    if options.show:
+        sys.stdout.write(shown_settings(FlowGRPOConfig, options.config, options.settings))
+        return
+    config = load_config(options.config, options.settings)
+    train(config)
+    if ranks.rank() == 0:
+        sys.stdout.write(summary(Path(config.out)) + "\n")
 
 
 if __name__ == "__main__":

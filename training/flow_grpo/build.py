@@ -90,7 +90,7 @@ def make_trainer(
     validating = Sampling(config.validation_temperature, config.max_tokens)
     parts = Parts(
         engine=engine,
-        collector=replayed or _collector(config, agent, engine, chat, training, config.group_size, store),
+        source=replayed or _collector(config, agent, engine, chat, training, config.group_size, store),
         schedule=schedule,
         store=store,
         validator=_collector(config, agent, engine, chat, validating, 1, RolloutStore(out / VALIDATIONS)),

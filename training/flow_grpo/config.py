@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,8 +11,9 @@ from pydantic import Field
 
 from graph.context import Context
 from graph.errors import ConfigError
+from graph.options import option
 from training.algo.credit import ESTIMATORS, REDUCTIONS
-from training.algo.objectives import ObjectiveSettings
+from training.algo.settings import ObjectiveSettings
 from training.run.settings import (
     AboveZero,
     Count,
@@ -21,7 +22,7 @@ from training.run.settings import (
     Share,
     check_types,
     load_settings,
-    option,
+    marked,
     plain_values,
 )
 
@@ -38,9 +39,11 @@ class FlowGRPOConfig:
     model: str = option("The policy: a folder, a Hub name, or a GGUF file (dequantised for training).")
     out: str = option("Folder of the run: checkpoints, rollouts, metrics.")
     tasks: str = option("What it trains on: a file, `benchmark:NAME`, or `hub:REPO/PATH`.")
-    role: str = option("The role of the graph that is trained.", "planner")
-    agent: str | None = option("Import path of a function that makes your own agent; default: our graph.", None)
-    dtype: Literal["float32", "bfloat16"] = option("Type of the policy's frozen weights.", "bfloat16")
+    role: str = option("The role of the graph that is trained.", "planner", matters=True)
+    agent: str | None = option(
+        "Import path of a function that makes your own agent; default: our graph.", None, matters=True
+    )
+    dtype: Literal["float32", "bfloat16"] = option("Type of the policy's frozen weights.", "bfloat16", matters=True)
     lora_rank: Count = option("Rank of the LoRA adapter; 0 trains all weights.", 16)
     lora_alpha: Positive = option("Scale of the adapter is lora_alpha / lora_rank.", 32)
     lora_targets: str = option(
@@ -49,32 +52,38 @@ class FlowGRPOConfig:
     gradient_checkpointing: bool = option("Whether activations are computed again to save memory.", False)
 
     # The agent around it (see graph.Context)
-    agent_model: str | None = option("Model spec of the frozen roles.", None)
-    analyst: str | None = option("Model of the analyst, if not agent_model.", None)
-    executor: str | None = option("Model of the executor, if not agent_model.", None)
-    verifier: str | None = option("Model of the verifier, if not agent_model.", None)
-    generator: str | None = option("Model of the generator, if not agent_model.", None)
-    tools: tuple[str, ...] | None = option("Tools the planner may choose from, by name or import path.", None)
-    corpus: str | None = option("File or folder that `local_search` searches.", None)
-    max_turns: Positive = option("Turns of a run.", 5)
-    max_seconds: AboveZero = option("Seconds of work of a run.", 300.0)
-    max_result_chars: Positive = option("Longest tool result that is kept.", 2000)
-    analyse: bool = option("Whether the question is analysed, once a group.", True)
-    direct_arguments: bool = option("Whether the planner writes the input of simple tools.", False)
-    verify: Literal["model", "rules"] = option("Who judges each turn.", "model")
-    answer: Literal["model", "last_result"] = option("Who writes the answer.", "model")
-    checks: Literal["auto", "on", "off"] = option("Whether replies are held to the checks for small models.", "on")
+    agent_model: str | None = option("Model spec of the frozen roles.", None, matters=True)
+    analyst: str | None = option("Model of the analyst, if not agent_model.", None, matters=True, context=True)
+    executor: str | None = option("Model of the executor, if not agent_model.", None, matters=True, context=True)
+    verifier: str | None = option("Model of the verifier, if not agent_model.", None, matters=True, context=True)
+    generator: str | None = option("Model of the generator, if not agent_model.", None, matters=True, context=True)
+    tools: tuple[str, ...] | None = option(
+        "Tools the planner may choose from, by name or import path.", None, matters=True, context=True
+    )
+    corpus: str | None = option("File or folder that `local_search` searches.", None, matters=True, context=True)
+    max_turns: Positive = option("Turns of a run.", 5, matters=True, context=True)
+    max_seconds: AboveZero = option("Seconds of work of a run.", 300.0, matters=True, context=True)
+    max_result_chars: Positive = option("Longest tool result that is kept.", 2000, matters=True, context=True)
+    analyse: bool = option("Whether the question is analysed, once a group.", True, matters=True, context=True)
+    direct_arguments: bool = option(
+        "Whether the planner writes the input of simple tools.", False, matters=True, context=True
+    )
+    verify: Literal["model", "rules"] = option("Who judges each turn.", "model", matters=True, context=True)
+    answer: Literal["model", "last_result"] = option("Who writes the answer.", "model", matters=True, context=True)
+    checks: Literal["auto", "on", "off"] = option(
+        "Whether replies are held to the checks for small models.", "on", matters=True, context=True
+    )
 
     # Rollouts
-    steps: Positive = option("Steps: rollouts, then updates.", 100)
+    steps: Positive = option("Steps: rollouts, then updates.", 100, resumable=True)
     tasks_per_step: Positive = option("Tasks of a step.", 8)
     group_size: Annotated[int, Field(ge=2)] = option("G: runs of each task.", 8)
     replay: str | None = option("Folder of stored rollouts to train on, step by step, in place of new ones.", None)
-    concurrency: Positive | None = option("Runs at once; default: all of a step.", None)
+    concurrency: Positive | None = option("Runs at once; default: all of a step.", None, resumable=True)
     temperature: AboveZero = option("Of the policy's sampling.", 1.0)
-    max_tokens: Positive = option("Most tokens of one of the policy's replies.", 512)
+    max_tokens: Positive = option("Most tokens of one of the policy's replies.", 512, matters=True)
     refill: Count = option("Further rounds of tasks in place of groups without variance (DAPO).", 0)
-    attempts: Positive = option("Tries of a run while its surroundings fail.", 3)
+    attempts: Positive = option("Tries of a run while its surroundings fail.", 3, resumable=True)
     tail_fraction: Share | None = option(
         "Share of a step's runs after whose end the others are hurried (training.rollouts.tail); null: never.", None
     )
@@ -86,7 +95,7 @@ class FlowGRPOConfig:
     deterministic: bool = option("Whether a run can be repeated to the bit on one machine (CPU).", False)
 
     # Reward
-    reward: str = option("`scorer`, `partial`, `judge:SPEC`, or the import path of a function.", "scorer")
+    reward: str = option("`scorer`, `partial`, `judge:SPEC`, or the import path of a function.", "scorer", matters=True)
     format_weight: NotNegative = option("Added times the share of readable plans.", 0.0)
     length_weight: NotNegative = option("Subtracted times the mean share of max_tokens used.", 0.0)
 
@@ -107,26 +116,34 @@ class FlowGRPOConfig:
     weight_decay: NotNegative = option("Of AdamW.", 0.0)
     max_grad_norm: AboveZero = option("Gradients are scaled down to this norm.", 1.0)
     packing: Literal["auto", "off"] = option("`auto`: by prefix tree where the model allows it.", "auto")
-    token_budget: Positive = option("Tokens of one forward and backward pass.", 8192)
+    token_budget: Positive = option("Tokens of one forward and backward pass.", 8192, resumable=True)
 
     # Engine
     engine: Literal["transformers", "vllm"] = option("What samples: this process, or a vLLM server.", "transformers")
-    vllm_url: str | None = option("Address of the vLLM server, e.g. http://localhost:8000/v1; several by commas.", None)
-    vllm_adapters: str | None = option(
-        "Folder for adapter versions, which trainer and vLLM servers see under this path; default: in `out`.", None
+    vllm_url: str | None = option(
+        "Address of the vLLM server, e.g. http://localhost:8000/v1; several by commas.", None, resumable=True
     )
-    max_context: Positive = option("Most tokens of a transcript.", 8192)
-    max_batch: Positive = option("Most completions drawn together (transformers).", 64)
-    memory_tokens: Positive = option("Tokens whose keys and values are kept between turns (transformers).", 200_000)
+    vllm_adapters: str | None = option(
+        "Folder for adapter versions, which trainer and vLLM servers see under this path; default: in `out`.",
+        None,
+        resumable=True,
+    )
+    max_context: Positive = option("Most tokens of a transcript.", 8192, matters=True)
+    max_batch: Positive = option("Most completions drawn together (transformers).", 64, resumable=True)
+    memory_tokens: Positive = option(
+        "Tokens whose keys and values are kept between turns (transformers).", 200_000, resumable=True
+    )
 
     # Validation, checkpoints, logs
     validation: str | None = option("Held-out tasks, in the form of `tasks`.", None)
-    validation_every: Count = option("Steps between validations; 0: none.", 0)
+    validation_every: Count = option("Steps between validations; 0: none.", 0, resumable=True)
     validation_limit: Positive | None = option("Tasks of a validation, drawn by seed.", None)
-    validation_temperature: NotNegative = option("0 takes the likeliest tokens.", 0.0)
-    save_every: Positive = option("Steps between checkpoints: what is done since the last one is done again.", 1)
-    keep: Positive = option("Checkpoints that are kept.", 3)
-    report_to: tuple[str, ...] = option("tensorboard, wandb, trackio, ...", ())
+    validation_temperature: NotNegative = option("0 takes the likeliest tokens.", 0.0, matters=True)
+    save_every: Positive = option(
+        "Steps between checkpoints: what is done since the last one is done again.", 1, resumable=True
+    )
+    keep: Positive = option("Checkpoints that are kept.", 3, resumable=True)
+    report_to: tuple[str, ...] = option("tensorboard, wandb, trackio, ...", (), resumable=True)
 
     def __post_init__(self) -> None:
         check_types(self, lists=("tools", "report_to"))
@@ -178,14 +195,16 @@ class FlowGRPOConfig:
     @property
     def context(self) -> Context:
         """The graph's settings."""
-        names = ("analyst", "executor", "verifier", "generator", "tools", "corpus", "max_turns", "max_seconds",
-                 "max_result_chars", "analyse", "direct_arguments", "verify", "answer", "checks")  # fmt: skip
-        return Context(model=self.agent_model, **{name: getattr(self, name) for name in names})
+        return Context(model=self.agent_model, **{name: getattr(self, name) for name in _CONTEXT})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
         return plain_values(self)
 
+
+RESUMABLE = marked(FlowGRPOConfig, "resumable")
+MATTERS = marked(FlowGRPOConfig, "matters")
+_CONTEXT = marked(FlowGRPOConfig, "context")
 
 GROUPS = {
     "model": "What is trained",
@@ -200,13 +219,10 @@ GROUPS = {
 """Headings of the settings, by the first setting under each."""
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FlowGRPOConfig:
-    """The configuration of a run of Flow-GRPO; see `load_settings`."""
-    return load_settings(FlowGRPOConfig, path, overrides)
+def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> FlowGRPOConfig:
+    """The configuration of a run of Flow-GRPO from a YAML file and overrides, which win.
 
-
-MAY_CHANGE = frozenset(
-    {"steps", "keep", "save_every", "report_to", "max_batch", "memory_tokens", "token_budget", "validation_every",
-     "vllm_url", "vllm_adapters", "concurrency", "attempts"}
-)  # fmt: skip
-"""Settings that a resumed run may be given anew; any other would make it another run."""
+    Raises:
+        ConfigError: the file cannot be read, or a name or value is wrong.
+    """
+    return load_settings(FlowGRPOConfig, path, overrides or {})

@@ -21,7 +21,7 @@ from graph.errors import ModelError
 from training.engines.base import Engine
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.progress import Progress
-from training.rollouts.background import LoopThread, Underway
+from training.rollouts.background import LoopThread, RolloutSource, Underway
 from training.rollouts.breakdown import breakdown
 from training.rollouts.collector import Collector
 from training.rollouts.figures import step_metrics
@@ -42,7 +42,8 @@ class Parts:
     """The parts a trainer is built from."""
 
     engine: Engine
-    collector: Collector | Replayed
+    source: RolloutSource
+    """Of the rollouts that are trained on."""
     schedule: Schedule | Replayed
     store: RolloutStore
     """Where the rollouts of training go."""
@@ -69,7 +70,7 @@ class Steps:
 
     Args:
         config: the run's settings.
-        parts: engine, collectors and tasks.
+        parts: engine, sources of rollouts and tasks.
         device: of this process.
         packed: whether micro-batches may be packed by prefix tree; the first one is checked.
         process: this process's number.
@@ -159,13 +160,13 @@ class Steps:
 
     def _roll_out(self, number: int) -> tuple[list[Rollout], list[Group]]:
         """The rollouts of a step, and the groups to train on."""
-        rollouts = self._collect(self.parts.collector, number, self.parts.schedule.of_step(number))
+        rollouts = self._collect(self.parts.source, number, self.parts.schedule.of_step(number))
         groups = list(groups_of(rollouts))
         wanted = len(groups)
         for round_ in range(1, self.config.refill + 1):
             if sum(_varies(group) for group in groups) >= wanted:
                 break
-            more = self._collect(self.parts.collector, number, self.parts.schedule.of_step(number, round_))
+            more = self._collect(self.parts.source, number, self.parts.schedule.of_step(number, round_))
             rollouts += more
             groups += groups_of(more)
         if self.config.refill:
@@ -173,9 +174,9 @@ class Steps:
             groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
         return rollouts, groups
 
-    def _collect(self, collector: Collector | Replayed, number: int, tasks: Sequence[Task]) -> list[Rollout]:
+    def _collect(self, source: RolloutSource, number: int, tasks: Sequence[Task]) -> list[Rollout]:
         """The rollouts of all processes, in order of the tasks; each process runs its share of them."""
-        underway, self._ahead = self._ahead or self._begin(collector, number, tasks), None
+        underway, self._ahead = self._ahead or self._begin(source, number, tasks), None
         if self.parts.progress:
             underway.show(self.parts.progress)
         own, seconds = self._loop.wait(underway.work)
@@ -186,15 +187,15 @@ class Steps:
         place = {task.id: place for place, task in enumerate(tasks)}
         return sorted(every, key=lambda rollout: (place[rollout.task.id], rollout.index))
 
-    def _begin(self, collector: Collector | Replayed, number: int, tasks: Sequence[Task]) -> Underway:
+    def _begin(self, source: RolloutSource, number: int, tasks: Sequence[Task]) -> Underway:
         """This process's share of some rollouts, under way."""
-        return Underway(self._loop, collector, number, list(tasks)[self._process :: self._processes])
+        return Underway(self._loop, source, number, list(tasks)[self._process :: self._processes])
 
     def _roll_out_ahead(self, number: int, version: int) -> None:
         """Begins the next step's rollouts with the policy of now: one step older than the one they will train."""
         if number < self.config.steps:
             self._sync(version)
-            self._ahead = self._begin(self.parts.collector, number, self.parts.schedule.of_step(number))
+            self._ahead = self._begin(self.parts.source, number, self.parts.schedule.of_step(number))
 
     def _sync(self, version: int) -> None:
         """The engine samples from the current weights from here on."""

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from graph.errors import ConfigError
-from training.flow_grpo.config import MAY_CHANGE, FlowGRPOConfig
+from training.flow_grpo.config import RESUMABLE, FlowGRPOConfig
 from training.flow_grpo.progress import ConsoleProgress, Progress
 from training.run.folder import claim, held
 
@@ -30,7 +30,7 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
     folder = Path(config.out)
     # Another number of steps would change a schedule that ends with them.
     fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
-    claim(folder, config.as_dict(), may_change=MAY_CHANGE - fixed)
+    claim(folder, config.as_dict(), resumable=RESUMABLE - fixed)
     console = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
     with held(folder):
         trainer = make_trainer(config, progress=progress or console)

@@ -18,10 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graph.errors import AgentFlowError, ConfigError
-from training.flow_grpo.config import load_config
+from graph.command_line import CommandLine
+from graph.errors import ConfigError
+from training.flow_grpo.config import FlowGRPOConfig, load_config
 from training.models.flops import ACCELERATORS
 from training.plan.estimate import GIB, UNUSED_SETTINGS, Request, plan
+from training.run.command import add_settings, run
 
 
 def text(made: dict[str, Any]) -> str:
@@ -63,40 +65,42 @@ def text(made: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.plan",
-        description="Memory, tokens and seconds of a training run before it is begun.",
-        epilog="Settings of the run can follow as --setting value, as for training.flow_grpo.",
-        allow_abbrev=False,
+    return run(lambda: _work(_line().parse_args(argv)))
+
+
+def _work(options: argparse.Namespace) -> None:
+    request = Request(
+        **{name: getattr(options, name) for name in Request.__dataclass_fields__ if hasattr(options, name)}
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
-    parser.add_argument("--gpus", type=int, required=True, metavar="N")
-    parser.add_argument("--gpu", default=Request.gpu, help=f"one of {', '.join(ACCELERATORS)} (default %(default)s)")
-    parser.add_argument("--serving", type=int, metavar="N", help="GPUs that serve the policy with vLLM (default: half)")
-    parser.add_argument("--shard", action="store_true", help="trainers share weights and optimizer (FSDP, ZeRO-3)")
-    parser.add_argument("--shape", help="shape of a model that cannot be looked up here (training.models.shapes)")
-    parser.add_argument("--prompt", type=int, default=Request.prompt, help="tokens of the first prompt")
-    parser.add_argument("--completion", type=int, help="tokens of a reply (default: 150, or max_tokens if less)")
-    parser.add_argument("--observation", type=int, default=Request.observation, help="tokens between replies")
-    parser.add_argument("--turns", type=float, help="turns of an average run (default: max_turns)")
-    parser.add_argument("--tool-seconds", type=float, default=0.0, help="of one run, frozen modules included")
-    parser.add_argument("--rates", type=Path, metavar="FILE|RUN", help="report of training.speed, or a run's folder")
-    parser.add_argument("--run", type=Path, help="folder of a run to hold the plan against")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    options, pairs = parser.parse_known_args(argv)
-    try:
-        request = Request(
-            **{name: getattr(options, name) for name in Request.__dataclass_fields__ if hasattr(options, name)}
-        )
-        if request.gpus < 1 or min(request.prompt, request.observation) < 1:
-            raise ConfigError("--gpus, --prompt and --observation must be at least 1.")
-        config = load_config(options.config, [*UNUSED_SETTINGS, *pairs])
-        made = plan(config, request, rates=options.rates, run=options.run)
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stdout.write(json.dumps(made) + "\n" if options.json else text(made))
-    return 0
+    if request.gpus < 1 or min(request.prompt, request.observation) < 1:
+        raise ConfigError("--gpus, --prompt and --observation must be at least 1.")
+    config = load_config(options.config, {**UNUSED_SETTINGS, **options.settings})
+    report = plan(config, request, rates=options.rates, run=options.run)
+    sys.stdout.write(json.dumps(report) + "\n" if options.json else text(report))
+
+
+def _line() -> CommandLine:
+    line = CommandLine(
+        prog="python -m training.plan",
+        usage="%(prog)s --gpus N [--config FILE] [options] [--SETTING VALUE ...]",
+        description="Memory, tokens and seconds of a training run before it is begun.",
+        epilog="Every setting of training.flow_grpo is an option.",
+    )
+    line.add_argument("--gpus", type=int, required=True, metavar="N", help="GPUs of the run")
+    line.add_argument("--gpu", default=Request.gpu, help=f"one of {', '.join(ACCELERATORS)} (default %(default)s)")
+    line.add_argument("--serving", type=int, metavar="N", help="GPUs that serve the policy with vLLM (default: half)")
+    line.add_argument("--shard", action="store_true", help="trainers share weights and optimizer (FSDP, ZeRO-3)")
+    line.add_argument("--shape", help="shape of a model that cannot be looked up here (training.models.shapes)")
+    line.add_argument("--prompt", type=int, default=Request.prompt, help="tokens of the first prompt")
+    line.add_argument("--completion", type=int, help="tokens of a reply (default: 150, or max_tokens if less)")
+    line.add_argument("--observation", type=int, default=Request.observation, help="tokens between replies")
+    line.add_argument("--turns", type=float, help="turns of an average run (default: max_turns)")
+    line.add_argument("--tool-seconds", type=float, default=0.0, help="of one run, frozen modules included")
+    line.add_argument("--rates", type=Path, metavar="FILE|RUN", help="report of training.speed, or a run's folder")
+    line.add_argument("--run", type=Path, help="folder of a run to hold the plan against")
+    line.add_argument("--json", action="store_true", help="print one JSON document")
+    add_settings(line, FlowGRPOConfig)
+    return line
 
 
 if __name__ == "__main__":

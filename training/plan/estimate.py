@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,9 @@ from training.run.metrics import read_metrics
 GIB = 2**30
 
 
-UNUSED_SETTINGS = [
-    "--out=unused", "--tasks=unused", "--validation=null", "--validation_every=0", "--validation_limit=null",
-]  # fmt: skip
+UNUSED_SETTINGS: Mapping[str, Any] = {
+    "out": "unused", "tasks": "unused", "validation": None, "validation_every": 0, "validation_limit": None,
+}  # fmt: skip
 """Settings that a run needs and a plan does not."""
 
 

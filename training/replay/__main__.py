@@ -22,33 +22,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from graph.errors import AgentFlowError, ConfigError, DataError
+from graph.command_line import CommandLine
+from graph.errors import ConfigError, DataError
 from training.algo.credit import advantages
 from training.rollouts.records import Rollout, groups_of
 from training.rollouts.store import RolloutStore, read_rollouts
-from training.run.folder import said
-from training.run.secrecy import without_credentials
+from training.run.command import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    options = _parser().parse_args(argv)
-    try:
+
+    def work() -> None:
+        options = _line().parse_args(argv)
         options.work(options)
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {without_credentials(str(error))}\n")
-        return 2
-    except BrokenPipeError:
-        return 0
-    except OSError as error:
-        sys.stderr.write(f"error: {said(error)}\n")
-        return 2
-    return 0
+
+    return run(work)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training.replay", description="Stored rollouts.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def _line() -> CommandLine:
+    line = CommandLine(prog="python -m training.replay", description="Stored rollouts.")
+    commands = line.add_subparsers(required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="print rollouts, turn by turn")
     show.add_argument("run", type=Path, help="a run's folder, its rollouts/ or one file")
     show.add_argument("--step", type=int)
@@ -78,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config", type=Path, metavar="FILE", help="settings of the app, for threads whose tokens were not captured"
     )
     threads.set_defaults(work=_threads)
-    return parser
+    return line
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -170,7 +164,7 @@ def _threads(options: argparse.Namespace) -> None:
         from training.models.policy import load_tokenizer
         from training.rollouts.chat_tokens import ChatTokens
 
-        config = load_config(options.config, ["--out", str(options.out)])
+        config = load_config(options.config, {"out": str(options.out)})
         rendering = Rendering(ChatTokens(load_tokenizer(config.model)), config.context)
     made = 0
     with _new_store(options.out) as store:

@@ -15,14 +15,35 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from evals.task import Task
-from training.rollouts.collector import Collector
 from training.rollouts.records import Rollout
-from training.rollouts.replayed import Replayed
+
+if TYPE_CHECKING:
+    import torch
+
+
+class RolloutSource(Protocol):
+    """Where the rollouts of a step come from: new runs of the agent, or stored ones."""
+
+    @property
+    def group_size(self) -> int:
+        """G: rollouts of each task."""
+
+    async def collect(
+        self, step: int, tasks: Sequence[Task], *, on_rollout: Callable[[Rollout], None] | None = None
+    ) -> list[Rollout]:
+        """G rollouts of each task, in order of the tasks.
+
+        Args:
+            step: which step they belong to.
+            tasks: its tasks, without repetition.
+            on_rollout: called on the event loop after each rollout that has ended.
+
+        Raises:
+            AgentFlowError: something that every run would meet.
+        """
 
 
 class Listener(Protocol):
@@ -40,20 +61,20 @@ class Underway:
 
     Args:
         loop: where they run.
-        collector: what collects them.
+        source: where they come from.
         step: which step they belong to.
         tasks: its tasks.
     """
 
-    def __init__(self, loop: LoopThread, collector: Collector | Replayed, step: int, tasks: Sequence[Task]) -> None:
-        self._step, self._total = step, len(tasks) * collector.settings.group_size
+    def __init__(self, loop: LoopThread, source: RolloutSource, step: int, tasks: Sequence[Task]) -> None:
+        self._step, self._total = step, len(tasks) * source.group_size
         self._ended: list[Rollout] = []
         self._tell: Callable[[Rollout], None] | None = None
         self._lock = threading.Lock()
 
         async def work() -> tuple[list[Rollout], float]:
             began = time.perf_counter()
-            found = await collector.collect(step, tasks, on_rollout=self._one_ended)
+            found = await source.collect(step, tasks, on_rollout=self._one_ended)
             return found, time.perf_counter() - began
 
         self.work = loop.start(work())
@@ -93,6 +114,8 @@ class LoopThread:
 
     def _work(self) -> None:
         if self._device is not None and self._device.type == "cuda":
+            import torch
+
             torch.cuda.set_device(self._device)
         self._loop.run_forever()
 

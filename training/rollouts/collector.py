@@ -91,6 +91,11 @@ class Collector:
         self.store = store
         self._any_success = False
 
+    @property
+    def group_size(self) -> int:
+        """G: runs of each task."""
+        return self.settings.group_size
+
     async def collect(
         self, step: int, tasks: Sequence[Task], *, on_rollout: Callable[[Rollout], None] | None = None
     ) -> list[Rollout]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from evals.task import Task
 from graph.errors import DataError
-from training.rollouts.collector import CollectorSettings
 from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
 
@@ -37,9 +36,7 @@ class Replayed:
                 )
             self._steps.setdefault(rollout.step, []).append(rollout)
         self._order = sorted(self._steps)
-        self.settings = CollectorSettings(
-            group_size=max(rollout.index for step in self._steps.values() for rollout in step) + 1
-        )
+        self.group_size = max(rollout.index for step in self._steps.values() for rollout in step) + 1
 
     def refuse_other_tokens(self, vocabulary: int) -> None:
         """Rollouts of a model with more tokens cannot be this model's.

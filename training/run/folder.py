@@ -1,8 +1,7 @@
-"""A command's folder: whose it is, that one process at a time writes to it, and what is said when it cannot be used."""
+"""A run's folder: its settings, and a lock that lets one process at a time write to it."""
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,15 +17,19 @@ from training.run.secrecy import without_credentials
 
 SETTINGS = "config.yaml"
 LOCK = ".lock"
+ROLLOUTS = "rollouts"
+VALIDATIONS = "validations"
+ADAPTERS = "adapters"
+"""Names of files and sub-folders."""
 
 
-def claim(folder: Path, settings: Mapping[str, Any], *, may_change: Collection[str] = ()) -> None:
+def claim(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[str] = ()) -> None:
     """Keeps the settings in the folder (without passwords and keys), and refuses a folder of another run.
 
     Args:
         folder: made if it is not there.
         settings: plain values; `command` tells runs of different commands apart.
-        may_change: settings that a resumed run may be given anew; any other would make it another run.
+        resumable: settings that a resumed run may be given anew; any other would make it another run.
 
     Raises:
         ConfigError: the folder belongs to other settings, or holds something else.
@@ -37,12 +40,12 @@ def claim(folder: Path, settings: Mapping[str, Any], *, may_change: Collection[s
     kept = folder / SETTINGS
     shown = {name: _shown(value) for name, value in settings.items()}
     begun = folder.exists() and any(path.name not in (SETTINGS, LOCK) for path in folder.iterdir())
-    if kept.exists() and begun:  # a run that was refused at once leaves settings that may be mended
+    if kept.exists() and begun:  # a run that was refused at once leaves settings that may be corrected
         before = read_settings(folder)
         if before.get("command") != shown.get("command"):
             raise ConfigError(f"{folder} holds a run of another command; choose another --out.")
         for name, value in shown.items():
-            if name not in may_change and before.get(name, value) != value:
+            if name not in resumable and before.get(name, value) != value:
                 raise ConfigError(
                     f"{folder} holds a run whose {name} is {before.get(name)!r}, not {value!r}; choose another --out."
                 )
@@ -90,24 +93,5 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return found
 
 
-def said(error: OSError, otherwise: object = None) -> str:
-    """What a failure to read or write means, in a sentence."""
-    if error.errno == errno.ENOSPC:
-        return (
-            "The disk is full. Make room, or choose another --out; what was finished before is whole, and the same "
-            "command goes on from it."
-        )
-    return f"{error.filename or otherwise or 'A file'} cannot be used: {error.strerror or error}."
-
-
 def _shown(value: Any) -> Any:
     return without_credentials(value) if isinstance(value, str) else value
-
-
-ROLLOUTS = "rollouts"
-
-
-VALIDATIONS = "validations"
-
-
-ADAPTERS = "adapters"

@@ -1,17 +1,26 @@
-"""Settings as frozen dataclasses: option types, YAML and `--key value` pairs, help text."""
+"""Settings as frozen dataclasses: types of options, YAML files and overrides, help text.
+
+A setting says itself what holds of it, by marks on its field (`graph.options.option`):
+
+- `resumable`: a resumed run may be given another value; any other change would make it another run.
+- `matters`: a measurement of the policy depends on it.
+- `context`: the graph's own setting of that name (`graph.context.Context`).
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, field, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
+from graph.command_line import did_you_mean
 from graph.errors import ConfigError
+from training.run.secrecy import without_credentials
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -19,13 +28,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-
 S = TypeVar("S")
-
-
-def option(description: str, default: Any = MISSING) -> Any:
-    metadata = {"description": description}
-    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
 def check_types(settings: Any, lists: Sequence[str] = ()) -> None:
@@ -47,13 +50,8 @@ def check_types(settings: Any, lists: Sequence[str] = ()) -> None:
         try:
             object.__setattr__(settings, name, adapter.validate_python(getattr(settings, name)))
         except ValidationError as error:
-            said = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value ")
-            raise ConfigError(f"The setting `{name}` is {getattr(settings, name)!r}; it {said}.") from None
-
-
-def plain_values(settings: Any) -> dict[str, Any]:
-    """A dataclass of settings as plain values, for YAML."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
+            reason = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value ")
+            raise ConfigError(f"The setting `{name}` is {getattr(settings, name)!r}; it {reason}.") from None
 
 
 @functools.cache
@@ -61,53 +59,54 @@ def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
     return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
 
 
-def described(kind: type, groups: Mapping[str, str]) -> str:
-    """All settings with what they mean and their defaults, as text."""
-    hints = get_type_hints(kind)
-    lines: list[str] = []
-    for item in fields(kind):
-        if item.name in groups:
-            lines += ["", f"{groups[item.name]}:"]
-        default = "required" if item.default is MISSING else f"default: {_written(item.default)}"
-        choices = _choices(hints[item.name])
-        lines.append(f"  --{item.name:<22} {item.metadata['description']} ({choices}{default})")
-    return "\n".join(lines[1:])
+def marked(kind: type, mark: str) -> frozenset[str]:
+    """The settings whose fields bear a mark."""
+    return frozenset(item.name for item in fields(kind) if item.metadata.get(mark))
 
 
-def _choices(hint: Any) -> str:
-    return f"{' or '.join(get_args(hint))}; " if get_origin(hint) is Literal else ""
+def plain_values(settings: Any) -> dict[str, Any]:
+    """A dataclass of settings as plain values, for YAML."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 
-def _written(value: Any) -> str:
-    """A value as YAML has it."""
-    if isinstance(value, tuple):
-        value = list(value)
-    return "null" if value is None else str(yaml.safe_dump(value, default_flow_style=True)).split("\n")[0]
-
-
-def load_settings(kind: type[S], path: Path | None, overrides: Sequence[str] = ()) -> S:
-    """A dataclass of settings from a YAML file and `--key value` pairs, which win.
+def load_settings(kind: type[S], path: Path | None, overrides: Mapping[str, Any]) -> S:
+    """A dataclass of settings from a YAML file and overrides, which win.
 
     Raises:
-        ConfigError: the file cannot be read, or a key or value is wrong.
+        ConfigError: the file cannot be read, or a name or value is wrong.
     """
-    values = dict(_from_file(path)) if path else {}
-    values |= _from_pairs(overrides)
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
-    unknown = next((name for name in values if name not in known), None)
-    if unknown is not None:
-        raise ConfigError(f"There is no setting {unknown!r}{_meant(unknown, known)}; --help lists them all.")
-    missing = [name for name, item in known.items() if item.default is MISSING and name not in values]
-    if missing:
-        raise ConfigError(f"The setting `{missing[0]}` is missing: {known[missing[0]].metadata['description']}")
+    values = _merged(kind, path, overrides)
+    for name in _missing(kind, values):
+        description = next(item.metadata["description"] for item in fields(kind) if item.name == name)  # type: ignore[arg-type]
+        raise ConfigError(f"The setting `{name}` is missing: {description}")
     return kind(**values)
 
 
-def _meant(name: str, known: Mapping[str, Any]) -> str:
-    import difflib
+def shown_settings(kind: type, path: Path | None, overrides: Mapping[str, Any]) -> str:
+    """The settings that a file and overrides make, as YAML; what is still missing is named in a comment.
 
-    close = difflib.get_close_matches(name, known, 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    Raises:
+        ConfigError: the file cannot be read, or a name or value is wrong.
+    """
+    values = _merged(kind, path, overrides)
+    missing = _missing(kind, values)
+    settings = kind(**values, **{name: f"({name})" for name in missing})
+    plain = {name: value for name, value in plain_values(settings).items() if name not in missing}
+    head = f"# still to be given: {', '.join(missing)}\n" if missing else ""
+    return head + without_credentials(yaml.safe_dump(plain, sort_keys=False))
+
+
+def _merged(kind: type, path: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    values = {**(_from_file(path) if path else {}), **overrides}
+    names = [item.name for item in fields(kind)]
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"There is no setting {name!r}.{did_you_mean(name, names)} --help lists them all.")
+    return values
+
+
+def _missing(kind: type, values: Mapping[str, Any]) -> list[str]:
+    return [item.name for item in fields(kind) if item.default is MISSING and item.name not in values]
 
 
 def _from_file(path: Path) -> Mapping[str, Any]:
@@ -118,31 +117,14 @@ def _from_file(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         where = f", line {place.line + 1}," if place else ""
-        raise ConfigError(f"The configuration {path}{where} is not YAML; mend it.") from None
+        raise ConfigError(f"The configuration {path}{where} is not YAML; fix it.") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"The configuration {path} must be a list of `setting: value` lines.")
     return {str(key).replace("-", "_"): value for key, value in loaded.items()}
 
 
-def _from_pairs(pairs: Sequence[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    rest = list(pairs)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--") or len(word) < 3:
-            raise ConfigError(f"{word!r} is no setting; write --setting value.")
-        name, equals, text = word[2:].partition("=")
-        if not equals:
-            if not rest:
-                raise ConfigError(f"The setting --{name} has no value; write --{name} value.")
-            text = rest.pop(0)
-        if not text:
-            raise ConfigError(f"The setting --{name} has an empty value; write null to leave it unset.")
-        values[name.replace("-", "_")] = _value(text)
-    return values
-
-
-def _value(text: str) -> Any:
+def parsed_value(text: str) -> Any:
+    """A setting's value from the command line, read as YAML."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -155,3 +137,31 @@ def _value(text: str) -> Any:
         except ValueError:
             return value
     return value
+
+
+def described(kind: type, groups: Mapping[str, str]) -> str:
+    """All settings with what they mean and their defaults, as text.
+
+    Args:
+        kind: a dataclass of settings.
+        groups: headings, by the first setting under each.
+    """
+    hints = get_type_hints(kind)
+    lines: list[str] = []
+    for item in fields(kind):
+        if item.name in groups:
+            lines += ["", f"{groups[item.name]}:"]
+        default = "required" if item.default is MISSING else f"default: {_as_yaml(item.default)}"
+        choices = _choices(hints[item.name])
+        lines.append(f"  --{item.name:<22} {item.metadata['description']} ({choices}{default})")
+    return "\n".join(lines[1:])
+
+
+def _choices(hint: Any) -> str:
+    return f"{' or '.join(get_args(hint))}; " if get_origin(hint) is Literal else ""
+
+
+def _as_yaml(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
+    return "null" if value is None else str(yaml.safe_dump(value, default_flow_style=True)).split("\n")[0]

@@ -11,48 +11,28 @@ The same command goes on where an interrupted run stopped.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from graph.errors import AgentFlowError
-from training.run.folder import said
-from training.run.secrecy import without_credentials
-from training.run.settings import (
-    described,
-    load_settings,
-)
+from training.run.command import FROM_CHECKPOINT, run, settings_line
+from training.run.settings import load_settings, shown_settings
 from training.sft.config import GROUPS, SFTSettings
 from training.sft.train import train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    parser = argparse.ArgumentParser(
-        prog="python -m training.sft",
-        usage="%(prog)s [--config FILE] [--SETTING VALUE ...]",
-        description="Fine-tune on the planner turns of successful rollouts.",
-        epilog="settings, in the YAML file or after it as --SETTING VALUE, which wins:\n\n"
-        + described(SFTSettings, GROUPS),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    line = settings_line(
+        "python -m training.sft", "Fine-tune on the planner turns of successful rollouts.", SFTSettings, GROUPS
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
-    options, pairs = parser.parse_known_args(argv)
-    try:
-        train(load_settings(SFTSettings, options.config, pairs))
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {without_credentials(str(error))}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"error: {said(error, options.config)}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from the last checkpoint\n")
-        return 130
-    return 0
+    return run(lambda: _work(line.parse_args(argv)), interrupted=FROM_CHECKPOINT)
+
+
+def _work(options: argparse.Namespace) -> None:
+    if options.show:
+        sys.stdout.write(shown_settings(SFTSettings, options.config, options.settings))
+    else:
+        train(load_settings(SFTSettings, options.config, options.settings))
 
 
 if __name__ == "__main__":

@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graph.errors import ConfigError
+from graph.options import option
 from training.run.settings import (
     AboveZero,
     Count,
     NotNegative,
     Positive,
     check_types,
-    option,
+    marked,
 )
 
 COMMAND = "training.sft"
-
-
-MAY_CHANGE = frozenset({"keep", "save_every", "report_to", "micro_batch"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +42,16 @@ class SFTSettings:
     gradient_checkpointing: bool = option("Whether activations are computed again to save memory.", False)
     epochs: AboveZero = option("Passes over the transcripts.", 1.0)
     batch_size: Positive = option("Transcripts of an update.", 16)
-    micro_batch: Positive = option("Transcripts computed together.", 4)
+    micro_batch: Positive = option("Transcripts computed together.", 4, resumable=True)
     learning_rate: AboveZero = option("Peak learning rate.", 1e-5)
     lr_scheduler: str = option("Schedule, as in transformers' TrainingArguments.", "cosine")
     warmup_steps: Count = option("Updates over which the learning rate rises.", 0)
     weight_decay: NotNegative = option("Of AdamW.", 0.0)
     max_grad_norm: AboveZero = option("Gradients are scaled down to this norm.", 1.0)
     seed: Count = option("Of everything that is drawn.", 0)
-    save_every: Positive = option("Updates between checkpoints.", 50)
-    keep: Positive = option("Checkpoints that are kept.", 2)
-    report_to: tuple[str, ...] = option("tensorboard, wandb, trackio, ...", ())
+    save_every: Positive = option("Updates between checkpoints.", 50, resumable=True)
+    keep: Positive = option("Checkpoints that are kept.", 2, resumable=True)
+    report_to: tuple[str, ...] = option("tensorboard, wandb, trackio, ...", (), resumable=True)
 
     def __post_init__(self) -> None:
         check_types(self, lists=("report_to",))
@@ -66,3 +64,5 @@ class SFTSettings:
 
 GROUPS = {"model": "What is trained", "min_reward": "What it learns from", "dtype": "How"}
 """Headings of the settings in `--help`, by the first setting under each."""
+
+RESUMABLE = marked(SFTSettings, "resumable")

@@ -11,7 +11,7 @@ from training.run.folder import claim, held
 from training.run.settings import (
     plain_values,
 )
-from training.sft.config import COMMAND, MAY_CHANGE, SFTSettings
+from training.sft.config import COMMAND, RESUMABLE, SFTSettings
 from training.sft.examples import Examples, examples, rollouts_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def train(settings: SFTSettings) -> None:
         f"({found.duplicates} duplicates, {found.too_long} too long and {found.enough} beyond per_task left out)\n"
     )
     folder = Path(settings.out)
-    claim(folder, {**plain_values(settings), "command": COMMAND}, may_change=MAY_CHANGE)
+    claim(folder, {**plain_values(settings), "command": COMMAND}, resumable=RESUMABLE)
     with held(folder):
         trainer = make_trainer(settings, found)
         try:

@@ -22,49 +22,43 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from graph.errors import AgentFlowError
+from graph.command_line import CommandLine
+from training.run.command import run
 from training.speed.workload import Options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = _parser()
-    given = vars(parser.parse_args(argv))
-    as_json, variant = given.pop("json"), given.pop("peak_of")
-    options = Options(**given)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    return run(lambda: _work(vars(_line().parse_args(argv))))
+
+
+def _work(options: dict[str, Any]) -> None:
+    as_json, variant = options.pop("json"), options.pop("peak_of")
     warnings.filterwarnings("ignore", module="trl|transformers|torch")
-
-    def say(text: str) -> None:
-        sys.stderr.write(f"{text}\n")
-
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # GRPOTrainer would tell the Hub that it was made
-    try:
-        from training.speed.benchmark import measure, peak_of
+    from training.speed.benchmark import measure, peak_of
 
-        found: dict[str, Any] = peak_of(options, variant) if variant else measure(options, say)
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    workload = Options(**options)
+    report: dict[str, Any] = peak_of(workload, variant) if variant else measure(workload, _say)
     if as_json or variant:
-        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.write(json.dumps(report) + "\n")
     else:
         from training.speed.table import table
 
-        sys.stdout.write(table(found))
-    return 0
+        sys.stdout.write(table(report))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _line() -> CommandLine:
     def count(text: str) -> int:
         value = int(text)
         if value < 1:
@@ -72,29 +66,29 @@ def _parser() -> argparse.ArgumentParser:
         return value
 
     default = Options()
-    parser = argparse.ArgumentParser(
+    line = CommandLine(
         prog="python -m training.speed", description="Time one update: ours, packed and unpacked, against stock TRL."
     )
     shapes = "a shape by name (tiny, 135m, 0.5b, 1.5b, 3b, 7b) or config.json with random weights, or a model"
     sampled = "micro-batches that are timed of (b), (c), (d) in each repeat; 0: all"
     whole = "also time a whole step: sampling, reference, update, optimizer"
-    parser.add_argument("--model", default=default.model, metavar="PATH_OR_CONFIG", help=shapes)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default=default.device)
-    parser.add_argument("--groups", type=count, default=default.groups, help="tasks of the step")
-    parser.add_argument("--group-size", type=count, default=default.group_size, help="rollouts of each task")
-    parser.add_argument("--turns", type=count, default=default.turns, help="planner turns of each rollout")
-    parser.add_argument("--prompt", type=count, default=default.prompt, help="tokens of the first prompt")
-    parser.add_argument("--completion", type=count, default=default.completion, help="tokens of each reply")
-    parser.add_argument("--observation", type=count, help="tokens between replies (default: as a reply)")
-    parser.add_argument("--token-budget", type=count, help="most tokens of a micro-batch (default: four rollouts)")
-    parser.add_argument("--repeats", type=count, default=default.repeats, help="at most, as --minutes allows")
-    parser.add_argument("--sample", type=int, default=default.sample, help=sampled)
-    parser.add_argument("--minutes", type=float, default=default.minutes, help="no repeat is begun that ends later")
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--phases", action="store_true", help=whole)
-    parser.add_argument("--peak-of", choices=("packed", "trl"), help=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    return parser
+    line.add_argument("--model", default=default.model, metavar="PATH_OR_CONFIG", help=shapes)
+    line.add_argument("--device", choices=("cpu", "cuda"), default=default.device)
+    line.add_argument("--groups", type=count, default=default.groups, help="tasks of the step")
+    line.add_argument("--group-size", type=count, default=default.group_size, help="rollouts of each task")
+    line.add_argument("--turns", type=count, default=default.turns, help="planner turns of each rollout")
+    line.add_argument("--prompt", type=count, default=default.prompt, help="tokens of the first prompt")
+    line.add_argument("--completion", type=count, default=default.completion, help="tokens of each reply")
+    line.add_argument("--observation", type=count, help="tokens between replies (default: as a reply)")
+    line.add_argument("--token-budget", type=count, help="most tokens of a micro-batch (default: four rollouts)")
+    line.add_argument("--repeats", type=count, default=default.repeats, help="at most, as --minutes allows")
+    line.add_argument("--sample", type=int, default=default.sample, help=sampled)
+    line.add_argument("--minutes", type=float, default=default.minutes, help="no repeat is begun that ends later")
+    line.add_argument("--seed", type=int, default=default.seed)
+    line.add_argument("--phases", action="store_true", help=whole)
+    line.add_argument("--peak-of", choices=("packed", "trl"), help=argparse.SUPPRESS)
+    line.add_argument("--json", action="store_true", help="print one JSON document")
+    return line
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from graph.errors import ConfigError
-from training.algo.objectives import ObjectiveSettings
+from training.algo.settings import ObjectiveSettings
 from training.models.allocator import keep_freed_memory
 from training.models.policy import load_policy, with_adapter, without_adapter
 from training.models.shapes import SHAPES, config_of

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.algo.objectives import ObjectiveSettings, TermTensors, policy_loss
+from training.algo.objectives import TermTensors, policy_loss
+from training.algo.settings import ObjectiveSettings
 from training.update.logprobs import forward_terms
 from training.update.packing import MicroBatch
 from training.update.rows import FloatArray, IntArray

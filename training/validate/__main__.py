@@ -13,59 +13,50 @@ stopped.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from graph.errors import AgentFlowError, ConfigError
-from training.flow_grpo.config import load_config
+from graph.command_line import CommandLine
+from graph.errors import ConfigError
+from training.flow_grpo.config import FlowGRPOConfig, load_config
 from training.rollouts.breakdown import PARTS
-from training.run.folder import read_settings, said
+from training.run.command import add_settings, run
+from training.run.folder import read_settings
 from training.validate.compare import comparison, label
 from training.validate.measure import stored_rollouts, summary, validate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    options, pairs = _parser().parse_known_args(argv)
-    try:
-        if options.compare:
-            sys.stdout.write(comparison(*options.compare))
-            return 0
-        if options.out is None:
-            raise ConfigError("The option --out is missing: a folder for the rollouts and the summary.")
-        config = load_config(options.config, [*pairs, "--out", str(options.out)])
-        validate(config, options.checkpoint, samples=options.samples)
-        sys.stdout.write(described(options.out))
-    except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"error: {said(error, options.out)}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on where it stopped\n")
-        return 130
-    return 0
+    return run(lambda: _work(_line().parse_args(argv)), interrupted="the same command goes on where it stopped")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _work(options: argparse.Namespace) -> None:
+    if options.compare:
+        sys.stdout.write(comparison(*options.compare))
+        return
+    if "out" not in options.settings:
+        raise ConfigError("The option --out is missing: a folder for the rollouts and the summary.")
+    config = load_config(options.config, options.settings)
+    validate(config, options.checkpoint, samples=options.samples)
+    sys.stdout.write(described(Path(config.out)))
+
+
+def _line() -> CommandLine:
+    line = CommandLine(
         prog="python -m training.validate",
+        usage="%(prog)s --config FILE --out FOLDER [options] [--SETTING VALUE ...]\n       %(prog)s --compare A B",
         description="Measure a policy on held-out tasks.",
-        epilog="Any setting of training.flow_grpo.config.FlowGRPOConfig can follow as --setting value.",
-        allow_abbrev=False,
+        epilog="--out names the folder for rollouts and summary. Every setting of training.flow_grpo is an option.",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings, e.g. a run's config.yaml")
-    parser.add_argument(
+    line.add_argument(
         "--checkpoint", type=Path, metavar="FOLDER", help="a run, a checkpoint or an adapter; default: the bare model"
     )
-    parser.add_argument("--samples", type=int, default=1, metavar="N", help="runs of each task")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where rollouts and summary go")
-    parser.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two such folders, B against A")
-    return parser
+    line.add_argument("--samples", type=int, default=1, metavar="N", help="runs of each task")
+    line.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two such folders, B against A")
+    add_settings(line, FlowGRPOConfig)
+    return line
 
 
 def described(folder: Path) -> str:

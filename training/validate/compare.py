@@ -10,6 +10,7 @@ import numpy as np
 
 from evals.reports.intervals import RESAMPLES, bootstrap
 from graph.errors import DataError
+from training.flow_grpo.config import MATTERS
 from training.rollouts.breakdown import PARTS, is_solved, parts_of
 from training.rollouts.records import Rollout
 from training.run.folder import read_settings
@@ -78,17 +79,9 @@ def _left_out(before: _ByTask, after: _ByTask) -> int:
 def _differing(a: Path, b: Path) -> list[str]:
     """A warning where more than the policy changed between two measurements."""
     one, other = read_settings(a), read_settings(b)
-    names = [name for name in one if name in _THAT_MATTER and one[name] != other.get(name)]
+    names = [name for name in one if name in MATTERS | {"samples"} and one[name] != other.get(name)]
     told = ", ".join(f"{name} ({one[name]!r}, {other.get(name)!r})" for name in names)
     return [f"They were made with different settings: {told}."] if told else []
-
-
-_THAT_MATTER = frozenset(
-    {"dtype", "role", "agent", "agent_model", "analyst", "executor", "verifier", "generator", "tools", "corpus",
-     "max_turns", "max_seconds", "max_result_chars", "analyse", "direct_arguments", "verify", "answer", "checks",
-     "max_tokens", "max_context", "validation_temperature", "reward", "samples"}
-)  # fmt: skip
-"""Settings that a measurement depends on."""
 
 
 def label(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from evals.reports.intervals import wilson
 from graph.errors import ConfigError
 from training.flow_grpo.build import make_validator
-from training.flow_grpo.config import MAY_CHANGE, FlowGRPOConfig
+from training.flow_grpo.config import RESUMABLE, FlowGRPOConfig
 from training.rollouts.breakdown import breakdown, is_solved
 from training.rollouts.figures import step_metrics
 from training.rollouts.records import Rollout
@@ -52,7 +52,7 @@ def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 
         "samples": samples,
         "command": "training.validate",
     }
-    claim(folder, settings, may_change=MAY_CHANGE)
+    claim(folder, settings, resumable=RESUMABLE)
     store.mend(0)
     known = stored_rollouts(folder) if (folder / ROLLOUTS).is_dir() else {}
     done = {rollout.task.id for rollout in known.values() if rollout.failure is None}

@@ -17,7 +17,8 @@ from graph.errors import ConfigError
 from tests.training.support.sample_rollouts import groups, rollout, task
 from tests.training.support.tiny_model import tiny_folder, tiny_model, tiny_tokenizer
 from training.algo.credit import advantages
-from training.algo.objectives import OBJECTIVES, ObjectiveSettings, TermTensors, k3, policy_loss
+from training.algo.objectives import OBJECTIVES, TermTensors, k3, policy_loss
+from training.algo.settings import USUAL_CLIPS, ObjectiveSettings
 from training.rollouts.records import Group, Rollout
 from training.update.assemble import assemble
 from training.update.logprobs import attach_scoring, forward_terms
@@ -291,3 +292,7 @@ def test_a_kl_without_a_reference_is_refused() -> None:
     zero = torch.zeros(1)
     with pytest.raises(ConfigError, match="reference"):
         policy_loss(TermTensors(zero, zero, zero, zero, torch.tensor([0])), ObjectiveSettings(beta=0.1))
+
+
+def test_every_objective_has_its_usual_clips() -> None:
+    assert OBJECTIVES.keys() == USUAL_CLIPS.keys()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from accelerate.commands.config.config_args import load_config_from_file  # type: ignore[import-untyped]
 
 from evals.task import Task
@@ -223,11 +224,11 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--lerning_rate", "1"], "did you mean 'learning_rate'"),
+        (["--lerning_rate", "1"], "Did you mean --learning_rate?"),
         (["--learning_rate", "fast"], "`learning_rate`"),
         (["--steps", "0"], "`steps`"),
-        (["--steps"], "has no value"),
-        (["steps", "3"], "is no setting"),
+        (["--steps"], "--steps: expected one argument"),
+        (["steps", "3"], "too much on the command line: steps 3"),
         (["--objective", "vpg"], "choose one of ppo"),
         (["--estimator", "gae"], "choose one of grpo"),
         (["--engine", "vllm"], "vllm_url"),
@@ -336,9 +337,25 @@ def test_recipes_can_be_loaded(recipe: Path) -> None:
         loaded = load_config_from_file(str(recipe))
         assert loaded.distributed_type in ("FSDP", "DEEPSPEED")
     else:
-        config = load_config(recipe, ["--model", "m", "--out", "o", "--agent_model", "m@http://127.0.0.1:9/v1"])
+        config = load_config(recipe, {"model": "m", "out": "o", "agent_model": "m@http://127.0.0.1:9/v1"})
         assert config.validation_every
         make_reward(config.reward)
+
+
+def test_an_unknown_setting_of_a_file_gets_a_suggestion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("lerning_rate: 1")
+    assert main(["--config", str(settings), "--show"]) == 2
+    assert "no setting 'lerning_rate'. Did you mean learning_rate?" in capsys.readouterr().err
+
+
+def test_settings_are_shown_before_all_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--show", "--tasks", "t"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("# still to be given: model, out\n")
+    loaded = yaml.safe_load(shown)
+    assert (loaded["tasks"], loaded["steps"]) == ("t", 100)
+    assert not {"model", "out"} & loaded.keys()
 
 
 def test_settings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

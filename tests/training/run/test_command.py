@@ -1,0 +1,107 @@
+"""How every command of training ends, and how it reads settings."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from graph.errors import ConfigError, DataError
+from training.flow_grpo.config import FlowGRPOConfig
+from training.run.command import FROM_CHECKPOINT, run, settings_line
+from training.run.settings import load_settings, marked
+
+ROOT = Path(__file__).parents[3]
+
+
+def failing(error: BaseException) -> Callable[[], None]:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("There is no file."), 2, "error: There is no file.\n"),
+        (OSError(errno.ENOENT, "No such file or directory", "x"), 2, "error: x cannot be used: No such file or "),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: The disk is full. Make room"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
+        (ConfigError("No server at https://me:secret@host/v1."), 2, "error: No server at https://host/v1.\n"),
+    ],
+)
+def test_a_command_ends_with_a_line_and_a_code(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(failing(error), interrupted=FROM_CHECKPOINT) == code
+    shown = capsys.readouterr().err
+    assert shown.startswith(line)
+    assert shown.count("\n") == 1
+
+
+def test_keys_are_not_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AGENTFLOW_API_KEY", "sk-12345678")
+    assert run(failing(OSError(errno.EIO, "refused", "sk-12345678.json"))) == 2
+    assert capsys.readouterr().err == "error: [key].json cannot be used: refused.\n"
+
+
+def test_a_defect_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(failing(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (["--learning-rate", "1e-5"], {"learning_rate": 1e-5}),
+        (["--learning_rate=1e-5"], {"learning_rate": 1e-5}),
+        (["--steps", "3", "--steps", "4"], {"steps": 4}),
+        (["--tools", "a,b"], {"tools": ("a", "b")}),
+        (["--tools", "[a, b]"], {"tools": ("a", "b")}),
+        (["--clip_low", "null"], {"clip_low": None}),
+        (["--reward", "judge:"], {"reward": "judge:"}),
+        (["--analyse", "false"], {"analyse": False}),
+    ],
+)
+def test_settings_are_options(words: list[str], values: dict[str, object]) -> None:
+    line = settings_line("try", "", FlowGRPOConfig, {})
+    options = line.parse_args([*words, "--model", "m", "--out", "o", "--tasks", "t"])
+    config = load_settings(FlowGRPOConfig, options.config, options.settings)
+    assert {name: getattr(config, name) for name in values} == values
+
+
+def test_two_command_lines_do_not_share_their_settings() -> None:
+    line = settings_line("try", "", FlowGRPOConfig, {})
+    assert line.parse_args(["--steps", "3"]).settings == {"steps": 3}
+    assert line.parse_args([]).settings == {}
+
+
+def test_settings_and_options_are_suggested_alike() -> None:
+    line = settings_line("try", "", FlowGRPOConfig, {})
+    line.add_argument("--checkpoint")
+    for typed, meant in (("--chekpoint", "--checkpoint"), ("--lerning_rate", "--learning_rate")):
+        with pytest.raises(ConfigError, match=f"There is no option {typed}. Did you mean {meant}?"):
+            line.parse_args([typed, "x"])
+
+
+def test_marks_name_settings() -> None:
+    assert {"steps", "token_budget"} <= marked(FlowGRPOConfig, "resumable")
+    assert not {"seed", "model", "learning_rate"} & marked(FlowGRPOConfig, "resumable")
+    assert marked(FlowGRPOConfig, "context") < marked(FlowGRPOConfig, "matters")
+
+
+@pytest.mark.parametrize("command", ["flow_grpo", "sft", "validate", "export", "replay", "plan", "summary", "speed"])
+def test_help_needs_no_torch(command: str) -> None:
+    script = (
+        f"import sys, runpy; sys.argv = ['x', '--help']\ntry:\n    runpy.run_module('training.{command}', "
+        "run_name='__main__')\nexcept SystemExit as ended:\n    assert ended.code in (0, None)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("usage: ")

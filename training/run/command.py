@@ -1,0 +1,108 @@
+"""What the commands of training share: settings as options, errors of one line, exit codes.
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return run(lambda: work(parser().parse_args(argv)))
+
+Exit codes: 0 when done, 2 after a mistake that the user can correct, 130 after Ctrl-C. An error is one sentence on
+standard error, without keys and passwords. A command line that is no option and no setting gets a suggestion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from graph.command_line import CommandLine, exit_code
+from graph.errors import AgentFlowError, ConfigError
+from training.run.secrecy import without_credentials
+from training.run.settings import described, parsed_value
+
+FROM_CHECKPOINT = "the same command goes on from the last checkpoint"
+
+
+def run(work: Callable[[], object], *, interrupted: str = "") -> int:
+    """Does the work of a command; returns its exit code.
+
+    Args:
+        work: reads the arguments and does what they say.
+        interrupted: what to say after Ctrl-C of how to go on.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+    def guarded() -> int:
+        try:
+            work()
+        except AgentFlowError as error:
+            raise ConfigError(without_credentials(str(error))) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ConfigError(without_credentials(_in_words(error))) from error
+        except KeyboardInterrupt:
+            if interrupted:
+                sys.stderr.write(f"interrupted; {interrupted}\n")
+            raise
+        return 0
+
+    return exit_code(guarded)
+
+
+def _in_words(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return (
+            "The disk is full. Make room, or choose another --out; what was finished before is whole, and the same "
+            "command goes on from it."
+        )
+    return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
+
+
+def settings_line(prog: str, description: str, kind: type, groups: Mapping[str, str]) -> CommandLine:
+    """The command line of a command that is configured by settings alone, with `--show`.
+
+    Args:
+        prog: the command.
+        description: what it does.
+        kind: a dataclass of settings.
+        groups: headings of the settings, by the first setting under each.
+    """
+    line = CommandLine(
+        prog=prog,
+        usage="%(prog)s [--config FILE] [--show] [--SETTING VALUE ...]",
+        description=description,
+        epilog=f"settings, in the YAML file or after it as --SETTING VALUE, which wins:\n\n{described(kind, groups)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    line.add_argument("--show", action="store_true", help="print the settings and end")
+    add_settings(line, kind)
+    return line
+
+
+def add_settings(line: argparse.ArgumentParser, kind: type) -> None:
+    """Adds `--config FILE`, and every setting as an option, whose values are collected in `settings` by name.
+
+    Args:
+        line: the command line.
+        kind: a dataclass of settings.
+    """
+    line.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings, e.g. a run's config.yaml")
+    line.set_defaults(settings={})
+    for item in fields(kind):
+        names = dict.fromkeys((f"--{item.name}", f"--{item.name.replace('_', '-')}"))
+        line.add_argument(*names, dest=item.name, action=_Setting, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+class _Setting(argparse.Action):
+    """Collects a setting in the namespace's `settings`."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        if values == "":
+            raise ConfigError(f"The setting {option_string} has an empty value; write null to leave it unset.")
+        namespace.settings = {**namespace.settings, self.dest: parsed_value(values)}
