@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,11 @@ def answer_from_results(request: ChatRequest) -> str:
 def test_subgraph(tmp_path: Path) -> None:
     shown = run("subgraph", tmp_path, planner=plan_text("python"), executor=CODE)
     assert shown.splitlines() == ["read", "agent", "write", "Dear Ada,", "it is 42.", "Yours, the office"]
+
+
+def test_train_tiny(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    last = run("train_tiny", tmp_path).splitlines()[-1]
+    before, after = map(float, re.findall(r"\d\.\d\d", last))
+    assert after > before + 0.2, last
+    assert (tmp_path / "runs" / "tiny" / "final" / "model.safetensors").exists()
