@@ -73,3 +73,22 @@ def test_train_tiny(tmp_path: Path) -> None:
     before, after = map(float, re.findall(r"\d\.\d\d", last))
     assert after > before + 0.2, last
     assert (tmp_path / "runs" / "tiny" / "final" / "model.safetensors").exists()
+
+
+def test_the_page_about_own_tools_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own-tools.md").read_text(), re.DOTALL)
+    more = "\nbuild_graph(tools=[tide_tool, sql_tool, water_level, asked_so_far])\n"
+    with FakeModelServer(
+        script(planner=plan_text("high_tide"), executor=calls_text({"harbour": "Skerry Bay"}))
+    ) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(blocks) + more],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "AGENTFLOW_MODEL": server.spec},
+            capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+        assert "07:45" in str(server.asked("verifier")[0].messages)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("42\n")
+    for words in ("Knows today only.", "Ask for one harbour at a time.", "one SQL query", "Can I leave Skerry Bay"):
+        assert words in done.stdout
