@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 QUESTION ?= How many days lie between 14 July 1789 and 20 July 1969?
 
-.PHONY: demo test lint types check screenshots clean
+.PHONY: demo test test-fast lint types check lock screenshots clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m graph "$(QUESTION)" --tools python
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# All but what is marked slow: ends within two minutes on two cores with nothing else at work.
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -20,6 +24,14 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 check: test lint types
+
+# uv.lock holds the versions of constraints.txt. vLLM pins others, so it comes second and gets versions of its own.
+lock:
+	@command -v uv >/dev/null || { echo "There is no uv: pip install uv" >&2; exit 1; }
+	@rm -rf .lock && mkdir .lock && cp README.md LICENSE .lock/ && sed '/^vllm = /d; /^conflicts = /d' pyproject.toml >.lock/pyproject.toml
+	uv lock --project .lock $$(sed -n 's/^\([A-Za-z0-9_.-]*\)==\(.*\)$$/--upgrade-package \1==\2/p' constraints.txt)
+	@cp .lock/uv.lock uv.lock && rm -rf .lock
+	uv lock
 
 # The pictures of README: a toy training and two evaluations, then a headless browser (Debian: chromium chromium-driver).
 screenshots: $(VENV)/.dev

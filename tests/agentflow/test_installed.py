@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,8 +12,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
 
@@ -40,19 +36,6 @@ from agentflow import Context, build_graph
 state = build_graph().invoke({"question": "?"}, context=Context(max_turn=3))
 state["anwser"]
 """
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as an image gets it: without what `.dockerignore` names."""
-    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] not in ("", "#", "!")]
-    patterns = [line.removeprefix("**/") for line in ignored]
-
-    def left_out(folder: str, names: list[str]) -> set[str]:
-        own = patterns if Path(folder) == ROOT else [line[3:] for line in ignored if line.startswith("**/")]
-        return {name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in own)}
-
-    return shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "project", ignore=left_out)
 
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
@@ -84,11 +67,14 @@ def checked(python: Path, folder: Path, program: str) -> str:
     return run([*command, "--python-executable", python, "app.py"], folder).stdout
 
 
-def test_an_application_is_type_checked_with_our_types(python: Path, tmp_path: Path) -> None:
+def test_an_application_is_type_checked_with_our_types(python: Path, source: Path, tmp_path: Path) -> None:
     pytest.importorskip("mypy", reason="needs mypy (extra dev)")
     said = checked(python, tmp_path, APP)
     assert re.findall(r'Revealed type is "(.+)"', said) == ["str", "str"], said
     assert "Success" in said, said
+    for example in ("own_tool", "chat_sqlite", "approval", "subgraph"):
+        said = checked(python, tmp_path, (source / "examples" / f"{example}.py").read_text())
+        assert "Success" in said, said
     wrong = checked(python, tmp_path, WRONG)
     assert 'Unexpected keyword argument "max_turn" for "Context"' in wrong
     assert 'TypedDict "Result" has no key "anwser"' in wrong
