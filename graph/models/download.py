@@ -17,6 +17,7 @@ from typing import Final
 
 from graph.errors import ConfigError, DataError, ModelUnavailable
 from graph.models.download_bar import Display, download_bar
+from graph.models.progress import note_stage
 from graph.models.sources import Mirror, ModelFile, Progress, SourceFailed, from_hub, from_mirror, write_whole
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ def _verified(path: Path, file: ModelFile, seal: Path) -> Path:
     """`path`, once its SHA-256 is known to be right; the outcome is remembered, since hashing takes seconds."""
     if _is_sealed(path, seal):
         return path
+    note_stage("checking the model's file")
     if path.stat().st_size != file.size or _sha256(path) != file.sha256:
         raise DataError(
             f"{path} is not {file.repo}/{file.filename} (SHA-256 or size differ); delete it to have it fetched anew, "
@@ -175,7 +177,7 @@ def _download(file: ModelFile, path: Path, display: Display) -> None:
         try:
             display.stage(words)
             source(file, partial, display.there)
-            display.stage("checking the file")
+            display.stage("(checking the bytes)")
             if _sha256(partial) != file.sha256:
                 partial.unlink()
                 raise SourceFailed("what arrived has another SHA-256 and was deleted")

@@ -1,4 +1,7 @@
-"""What a download shows on standard error: a bar in a terminal, a line now and then elsewhere."""
+"""What a download shows: a bar on standard error in a terminal, a line now and then elsewhere.
+
+Whoever looks on already (`graph.models.progress`) is told instead.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
+
+from graph.models.progress import listener
 
 LINE_EVERY: Final = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -31,6 +36,12 @@ def download_bar(name: str, size: int) -> Iterator[Display]:
         name: of the file.
         size: in bytes.
     """
+    if (told := listener()) is not None:
+        yield Display(
+            there=lambda there: told.progress(there / 1e6, size / 1e6, "MB"),
+            stage=lambda words: told.stage(f"fetching {name} {words}"),
+        )
+        return
     if not sys.stderr.isatty():
         yield _lines(name, size)
         return

@@ -21,7 +21,9 @@ import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from contextlib import aclosing
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -34,7 +36,7 @@ from graph.errors import ConfigError
 from graph.models.hub import HubModel
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.prefixes import Prefixes, PrefixFiles
-from graph.models.reading import is_watched
+from graph.models.progress import listener, note_stage
 from graph.models.server import Endpoint
 
 log = logging.getLogger(__name__)
@@ -163,7 +165,7 @@ class EmbeddedChat(OpenAICompatibleChat):
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         await self._read_static_part(messages)
-        if is_watched():
+        if listener() is not None:
             kwargs["return_progress"] = True
         async with aclosing(super()._astream(messages, stop, run_manager, **kwargs)) as chunks:
             async for chunk in chunks:
@@ -200,7 +202,8 @@ async def _served(model: str, settings: ServerSettings) -> _Served:
         started = _servers.get(key)
         if started is None or (started.done() and started.exception() is not None):
             started = _servers[key] = Future()
-            threading.Thread(target=_fulfil, args=(started, *key), name="embedded-model", daemon=True).start()
+            work = partial(copy_context().run, _fulfil, started, *key)  # whoever looks on is told of the start
+            threading.Thread(target=work, name="embedded-model", daemon=True).start()
     # Shielded: that one caller gives up must not cancel the start for the others.
     return await asyncio.shield(asyncio.wrap_future(started))
 
@@ -240,6 +243,7 @@ def _start(model: str, settings: ServerSettings) -> _Served:
     params.endpoint_slots = False
     params.verbosity = 3 if os.environ.get("AGENTFLOW_EMBEDDED_LOG") == "1" else -1
     log.info("Loading the embedded model %s", path.name)
+    note_stage("loading the model")
     files = None if settings.exact else _prefix_files(path, xllamacpp, params)
     if files is not None:
         params.slot_save_path = f"{files.folder}/"

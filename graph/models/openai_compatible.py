@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
 from graph.errors import ModelRejected, ModelUnavailable
 from graph.models.connections import run_sync
-from graph.models.reading import note_reading
+from graph.models.progress import note_reading
 from graph.models.server import Endpoint, RequestRefused, UnknownModel, list_models, post_json, post_stream
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from typing import Any, Final
 from langchain_core.messages import BaseMessage, SystemMessage
 
 from graph.errors import ModelError
-from graph.models.reading import note_reading
+from graph.models.progress import note_reading
 from graph.models.server import Endpoint, post_json, post_stream
 
 log = logging.getLogger(__name__)

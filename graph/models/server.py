@@ -128,7 +128,8 @@ async def post_stream(endpoint: Endpoint, path: str, body: dict[str, Any]) -> As
     a stream that is cut before `[DONE]` raise as well.
     """
     payload = orjson.dumps(body)
-    response = await _with_retries(endpoint, lambda: _open(endpoint, "POST", path, payload))
+    # The connection serves no other request: llama.cpp hangs up after a stream.
+    response = await _with_retries(endpoint, lambda: _open(endpoint, "POST", path, payload, reuse=False))
     async with response:
         while line := await _in_our_words(endpoint, response.content.readline()):
             name, _, data = line.partition(b":")
@@ -176,12 +177,16 @@ async def _with_retries(endpoint: Endpoint, once: Callable[[], Awaitable[T]]) ->
     return await once()
 
 
-async def _open(endpoint: Endpoint, method: str, path: str, payload: bytes | None) -> aiohttp.ClientResponse:
+async def _open(
+    endpoint: Endpoint, method: str, path: str, payload: bytes | None, *, reuse: bool = True
+) -> aiohttp.ClientResponse:
     """An open response with status 200; every other outcome raises."""
     import aiohttp
 
     session = await open_session()
     headers = {"content-type": "application/json"}
+    if not reuse:
+        headers["connection"] = "close"
     if endpoint.api_key is not None:
         headers["authorization"] = f"Bearer {endpoint.api_key.get_secret_value()}"
     response = await _in_our_words(

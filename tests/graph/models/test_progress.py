@@ -8,9 +8,24 @@ import pytest
 
 from graph.errors import ContextLengthExceeded
 from graph.models.embedded import READ_AT_ONCE, EmbeddedChat, ServerSettings
-from graph.models.reading import note_reading, reading_told_to
+from graph.models.progress import note_reading, progress_told_to
 
 SYSTEM = " ".join(f"Rule {number}: count the ships." for number in range(60))
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.read: list[tuple[float, float]] = []
+
+    def stage(self, words: str) -> None:
+        self.stages.append(words)
+
+    def progress(self, done: float, total: float, unit: str) -> None:
+        assert unit == "tokens"
+        self.read.append((done, total))
 
 
 def embedded(gguf: Path, context: int) -> EmbeddedChat:
@@ -20,11 +35,13 @@ def embedded(gguf: Path, context: int) -> EmbeddedChat:
 
 async def test_reading_is_told_piece_by_piece(gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTFLOW_CACHE", str(tmp_path))
-    told: list[tuple[int, int]] = []
+    heard = Heard()
     question = [("system", SYSTEM), ("user", "How many ships are there? " * 50)]
-    with reading_told_to(lambda read, total: told.append((read, total))):
+    with progress_told_to(heard):
         chunks = [chunk async for chunk in embedded(gguf, 4096).astream(question)]
     assert len("".join(str(chunk.text) for chunk in chunks)) > 0
+    assert heard.stages == ["loading the model"]
+    told = heard.read
     static, whole = min(total for _, total in told), max(total for _, total in told)
     assert 2 * READ_AT_ONCE < static < whole, "first the beginning that is kept, then the prompt"
     for total in (static, whole):
