@@ -247,11 +247,12 @@ def forest_attention(
         (1, N, H, D), differentiable once.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
-    tensors = (x.to(wide) for x in (query, key, value))
+    tensors = [x.to(wide) for x in (query, key, value)]
     replaying = torch._C._current_graph_task_id() != -1  # a backward pass is at work: checkpointing computes again
     replayed = forest.kept.pop(layer, None) if replaying and layer is not None else None
     out: Tensor
-    out, lse = _ForestAttention.apply(*tensors, forest, scale, replayed)  # type: ignore[no-untyped-call]
+    with torch.autocast(query.device.type, enabled=False):
+        out, lse = _ForestAttention.apply(*tensors, forest, scale, replayed)  # type: ignore[no-untyped-call]
     if layer is not None and torch.is_grad_enabled() and not replaying:
         forest.kept[layer] = out.detach(), lse
     return out.to(query.dtype)

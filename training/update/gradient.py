@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from training.algo.objectives import TermTensors, policy_loss
 from training.algo.settings import ObjectiveSettings
+from training.models.precision import in_model_precision
 from training.update.logprobs import forward_terms
 from training.update.packing import MicroBatch
 from training.update.rows import FloatArray, IntArray
@@ -63,7 +64,7 @@ class Update:
 
     def scores(self, batch: MicroBatch) -> Tensor:
         """Log-probabilities (M,) under the current policy, without gradient."""
-        with torch.no_grad():
+        with torch.no_grad(), in_model_precision(self.model):
             return forward_terms(self.model, batch, self.temperature, entropies=False).logprobs
 
     def accumulate(
@@ -87,18 +88,19 @@ class Update:
         Returns:
             This rank's sums.
         """
-        made = UpdateSums()
-        for number, batch in enumerate(batches):
-            with sync(number == len(batches) - 1):
-                scores = forward_terms(self.model, batch, self.temperature)
-                terms = self._terms(batch, scores.logprobs, old[number] if old else None)
-                parts = policy_loss(terms, self.settings)
-                backward(parts.loss * ranks)
-            made.loss += float(parts.loss.detach())
-            made.add(parts.sums)
-            made.sums["entropy"] += float(scores.entropies[terms.weights != 0].double().sum())
-            made.largest_gap = max(made.largest_gap, parts.largest_gap)
-        return made
+        sums = UpdateSums()
+        with in_model_precision(self.model):
+            for number, batch in enumerate(batches):
+                with sync(number == len(batches) - 1):
+                    scores = forward_terms(self.model, batch, self.temperature)
+                    terms = self._terms(batch, scores.logprobs, old[number] if old else None)
+                    parts = policy_loss(terms, self.settings)
+                    backward(parts.loss * ranks)
+                sums.loss += float(parts.loss.detach())
+                sums.add(parts.sums)
+                sums.sums["entropy"] += float(scores.entropies[terms.weights != 0].double().sum())
+                sums.largest_gap = max(sums.largest_gap, parts.largest_gap)
+        return sums
 
     def _terms(self, batch: MicroBatch, logprobs: Tensor, old: Tensor | None) -> TermTensors:
         stamps = batch.terms

@@ -218,13 +218,15 @@ class _FrozenHead(torch.autograd.Function):
     def forward(
         ctx: Any, head: nn.Linear, hidden: Tensor, source: Tensor, target: Tensor, query: _Query
     ) -> tuple[Tensor, Tensor]:
-        log_softmax = _log_softmax(head, hidden, query.temperature)
-        logprobs = _of_terms(log_softmax, source, target)
-        chances = log_softmax.exp()
-        entropies = torch.zeros_like(logprobs)
-        if query.entropies:
-            entropies = -torch.linalg.vecdot(chances, log_softmax).index_select(0, source)
-        mean_row = chances.to(hidden.dtype) @ head.weight
+        logits = head(hidden)
+        with _exact(hidden):
+            log_softmax = _log_softmax(logits, query.temperature)
+            logprobs = _of_terms(log_softmax, source, target)
+            chances = log_softmax.exp()
+            entropies = torch.zeros_like(logprobs)
+            if query.entropies:
+                entropies = -torch.linalg.vecdot(chances, log_softmax).index_select(0, source)
+            mean_row = chances.to(head.weight.dtype) @ head.weight
         ctx.save_for_backward(mean_row, head.weight.index_select(0, target), source)
         ctx.temperature, ctx.dtype = query.temperature, hidden.dtype
         ctx.mark_non_differentiable(entropies)
@@ -241,9 +243,14 @@ class _FrozenHead(torch.autograd.Function):
         return None, d_hidden.to(ctx.dtype), None, None, None
 
 
-def _log_softmax(head: nn.Module, hidden: Tensor, temperature: float) -> Tensor:
+def _exact(hidden: Tensor) -> torch.autocast:
+    """What stands behind the head is computed in the types it has, whatever autocast would choose."""
+    return torch.autocast(hidden.device.type, enabled=False)
+
+
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
     """Log-probabilities of the whole vocabulary in float32, (U, V)."""
-    logits = head(hidden).float()
+    logits = logits.float()
     if temperature != 1.0:
         logits = logits / temperature
     found: Tensor = logits.log_softmax(-1)
@@ -257,14 +264,16 @@ def _of_terms(log_softmax: Tensor, source: Tensor, target: Tensor) -> Tensor:
 def _score_chunk(
     head: nn.Module, hidden: Tensor, source: Tensor, target: Tensor, query: _Query
 ) -> tuple[Tensor, Tensor]:
-    log_softmax = _log_softmax(head, hidden, query.temperature)
-    logprobs = _of_terms(log_softmax, source, target)
-    # Last, so that recomputing for the backward pass stops before it.
-    with torch.no_grad():
-        if not query.entropies:
-            return logprobs, torch.zeros_like(logprobs)
-        negative = torch.linalg.vecdot(log_softmax.exp(), log_softmax)
-        return logprobs, -negative.index_select(0, source)
+    logits = head(hidden)
+    with _exact(hidden):
+        log_softmax = _log_softmax(logits, query.temperature)
+        logprobs = _of_terms(log_softmax, source, target)
+        # Last, so that recomputing for the backward pass stops before it.
+        with torch.no_grad():
+            if not query.entropies:
+                return logprobs, torch.zeros_like(logprobs)
+            negative = torch.linalg.vecdot(log_softmax.exp(), log_softmax)
+            return logprobs, -negative.index_select(0, source)
 
 
 def _refuse_scaled_logits(config: PreTrainedConfig) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from graph.errors import DataError
+from training.models.precision import in_model_precision
 from training.update.logprobs import forward_terms
 from training.update.packing import MicroBatch, pack, pad
 from training.update.rows import Row
@@ -79,7 +80,7 @@ def verify_packing(model: nn.Module, rows: Sequence[Row], budget: int, temperatu
     chosen = _fitting([trained[index] for index in sorted(set(packed.term_row.tolist()))], budget)
     widest = max(budget, *(len(row) for row in chosen))
     batches = pack(chosen, widest)
-    with _without_dropout(model), _gradients_kept(model):
+    with _without_dropout(model), _gradients_kept(model), in_model_precision(model):
         logprobs, gradients = _measure(model, batches, temperature)
         plain_logprobs, plain_gradients = _measure(model, pad(chosen, widest), temperature)
     half = {parameter.dtype for parameter in model.parameters()} & {torch.bfloat16, torch.float16}
