@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -19,11 +20,13 @@ from graph.generator import generate
 from graph.models.connections import run_sync
 from graph.models.roles import ANY_ROLE
 from graph.planner import plan
+from graph.response_format import ResponseFormat
 from graph.roles import ROLES, Module
 from graph.run import Node, Run
 from graph.state import AgentInput, RunState, State, add_usage
 from graph.toolbox import Toolbox, ToolLike
 from graph.verifier import verify
+from graph.wording import Wording
 
 if TYPE_CHECKING:
     from langgraph.cache.base import BaseCache
@@ -39,6 +42,9 @@ def build_graph(
     *,
     tools: Sequence[ToolLike] | None = None,
     models: BaseChatModel | str | Mapping[str, BaseChatModel | str] | None = None,
+    instructions: str = "",
+    prompts: Mapping[str, str] | None = None,
+    response_format: type | Mapping[str, Any] | None = None,
     checkpointer: Checkpointer = None,
     store: BaseStore | None = None,
     cache: BaseCache[Any] | None = None,
@@ -54,6 +60,11 @@ def build_graph(
             Default: the built-in tools that need no corpus.
         models: One model (a chat model or a spec) for all roles, or one per role. A chat model is used as it is, with
             its own temperature. What a run's context sets for a role wins.
+        instructions: What every role is told beside its own prompt: who the users are, in which language to answer.
+        prompts: Prompts of single roles in place of the standard ones, by role (and `report`). What a reply must look
+            like, and what the tools are, is told all the same.
+        response_format: The form in which the generator gives the answer as well, under `structured_response` in the
+            final state: an instance of this pydantic class, dataclass or TypedDict, or a value by this JSON schema.
         checkpointer: Where runs are kept, for resuming and for chats. None compiled in by default: `langgraph dev`
             and the platform bring their own.
         store: LangGraph's long-term store, for tools that use one.
@@ -67,16 +78,22 @@ def build_graph(
         The compiled graph. It takes a `question` (or `messages`) and a `Context`.
 
     Raises:
-        ConfigError: a role is unknown, two tools bear one name, or a tool needs what this graph cannot give.
+        ConfigError: a role is unknown, two tools bear one name, a tool needs what this graph cannot give, or
+            `response_format` is no form.
     """
-    toolbox = Toolbox(tools)
-    by_role = _models_by_role(models)
+    make_run = partial(
+        Run,
+        toolbox=Toolbox(tools),
+        models=_models_by_role(models),
+        wording=Wording(instructions, prompts or {}),
+        response_format=None if response_format is None else ResponseFormat(response_format),
+    )
     builder: StateGraph[RunState, Context, AgentInput, State] = StateGraph(
         RunState, Context, input_schema=AgentInput, output_schema=State
     )
     retry = RetryPolicy(max_attempts=2, initial_interval=1.0, retry_on=ModelUnavailable)
     for name, module in NODES.items():
-        builder.add_node(name, _Node(name, module, toolbox, by_role, max_turns), retry_policy=retry)
+        builder.add_node(name, _Node(name, module, make_run, max_turns), retry_policy=retry)
     # Edges that read the state, and not commands of the nodes: so a state that was edited at a pause is routed as well.
     builder.add_edge(START, "planner")
     builder.add_conditional_edges("planner", _unless_ended("executor"), ["executor", "generator"])
@@ -122,18 +139,14 @@ class _Node(Runnable[RunState, State]):
     Args:
         name: The node's name.
         module: What the node does.
-        toolbox: The graph's tools.
-        models: The graph's models.
+        make_run: Makes a `Run` with what the graph was built with.
         max_turns: The most turns that a run may ask for.
     """
 
-    def __init__(
-        self, name: str, module: Node, toolbox: Toolbox, models: Mapping[str, BaseChatModel | str], max_turns: int
-    ) -> None:
+    def __init__(self, name: str, module: Node, make_run: Callable[..., Run], max_turns: int) -> None:
         self.name = name
         self._module = module
-        self._toolbox = toolbox
-        self._models = models
+        self._make_run = make_run
         self._max_turns = max_turns
 
     def invoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> State:
@@ -151,10 +164,8 @@ class _Node(Runnable[RunState, State]):
                 f"The setting `max_turns` is {context.max_turns}, but this graph was built for {self._max_turns} turns "
                 "at most: ask for fewer, or build it with build_graph(max_turns=...)."
             )
-        run = Run(
+        run = self._make_run(
             context=context,
-            toolbox=self._toolbox,
-            models=self._models,
             config=config,
             sync=sync,
             seconds_before=state.get("seconds", 0.0),

@@ -49,6 +49,12 @@ class ContextLengthExceeded(ModelRejected):
     """The prompt, or the prompt and the reply asked for, do not fit the model's context: end the run, or shorten."""
 
 
+class ResponseFormatError(ModelError):
+    """The generator's model did not fill in the `response_format` that the graph was built with."""
+
+    kind = "response_format"
+
+
 class SandboxError(AgentFlowError, RuntimeError):
     """Code cannot be run with the promised isolation on this machine."""
 

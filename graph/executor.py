@@ -105,7 +105,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         read = _reads_calls(tool, most)
     facts = Facts(state["question"], results_text(accepted_turns(state)), failed_call(tool, state))
     doubts = doubts_about(plan, tool, state, run.held_to(PLAN_CHECKS, "planner"))
-    messages = executor_messages(tool, plan, facts, doubts, form)
+    messages = executor_messages(tool, plan, facts, doubts, form, run.wording)
     checks = run.held_to(ARGUMENT_CHECKS, "executor")
     read = checked(read, checks, tool, prompt=str(messages[-1].content), state=state)
     return await run.ask_for("executor", messages, read, schema=schema)

@@ -1,20 +1,28 @@
-"""The generator: writes the answer, and on request the report, from accepted turns alone."""
+"""The generator: writes the answer, and on request the report and a structured response, from accepted turns alone."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from graph.checks import ANSWER_CHECKS
 from graph.checks.answers import answer_complaint
 from graph.checks.evidence import Evidence
-from graph.errors import ContextLengthExceeded
+from graph.errors import ContextLengthExceeded, ResponseFormatError
 from graph.memory import accepted_turns, last_result
 from graph.parsing import parse_answer, without_thinking
-from graph.prompts import generator_messages
+from graph.prompts import Part, generator_messages
 from graph.rendering import conversation_text
+from graph.response_format import Filled, ResponseFormat
 from graph.run import Run
 from graph.state import State
 from graph.toolbox import quotes_sources
+
+T = TypeVar("T")
 
 _LIMITS = (4000, 1000, 250)
 """Characters kept of each result; the next is tried when the prompt does not fit the model's context."""
@@ -27,34 +35,57 @@ async def generate(state: State, run: Run) -> State:
 
     Raises:
         ModelError: the model did not answer.
+        ResponseFormatError: it did not fill in the response format.
     """
     if run.context.answer == "last_result":
         message = AIMessage(last_result(state))
     else:
-        reply = await _write(state, run, report=False)
+        reply = await _fitting("answer", state, run, partial(run.ask, "generator"))
         message = AIMessage(parse_answer(str(reply.text)), id=reply.id)  # one message with the text that was streamed
     answer = str(message.text)
     state = {**state, "answer": answer}
     update = State(answer=answer, plan=None, calls=[], messages=[message])
+    if run.response_format is not None:
+        update["structured_response"] = await _structured_response(run.response_format, state, run)
     if run.context.report:
-        update["report"] = without_thinking(str((await _write(state, run, report=True)).text))
+        reply = await _fitting("report", state, run, partial(run.ask, "generator", tag="report"))
+        update["report"] = without_thinking(str(reply.text))
     return {**update, "usage": run.usage, "seconds": run.seconds}
 
 
-async def _write(state: State, run: Run, *, report: bool) -> AIMessage:
-    conversation = conversation_text(state.get("messages", []), state["question"])
-    told = await _verifier_is_plausible(state, run)
+async def _structured_response(wanted: ResponseFormat, state: State, run: Run) -> Any:
+    async def ask(messages: list[BaseMessage]) -> Filled | str:
+        return await run.ask_for(
+            "generator", messages, wanted.read, schema=wanted.schema_for_servers, tag="structured_response"
+        )
 
-    async def ask(limit: int) -> AIMessage:
-        messages: list[BaseMessage] = generator_messages(state, conversation, report=report, limit=limit, told=told)
-        return await run.ask("generator", messages)
+    response = await _fitting("structured_response", state, run, ask, schema=json.dumps(wanted.schema))
+    if isinstance(response, str):
+        raise ResponseFormatError(
+            f"The generator's reply does not follow `response_format`: {response}. Make the format simpler, or give "
+            "the generator a larger model."
+        )
+    return response.value
+
+
+async def _fitting(
+    part: Part, state: State, run: Run, ask: Callable[[list[BaseMessage]], Awaitable[T]], schema: str = ""
+) -> T:
+    """What the generator replies; it is shown less of each result while the prompt does not fit its model's context."""
+    conversation = conversation_text(state.get("messages", []), state["question"])
+    trust = await _verifier_is_plausible(state, run)
+
+    def messages(limit: int) -> list[BaseMessage]:
+        return generator_messages(
+            part, state, conversation, limit=limit, trust_verifier=trust, schema=schema, wording=run.wording
+        )
 
     for limit in _LIMITS[:-1]:
         try:
-            return await ask(limit)
+            return await ask(messages(limit))
         except ContextLengthExceeded:
             continue
-    return await ask(_LIMITS[-1])
+    return await ask(messages(_LIMITS[-1]))
 
 
 async def _verifier_is_plausible(state: State, run: Run) -> bool:

@@ -102,6 +102,7 @@ def _start(state: RunState) -> RunState:
         memory=[],
         answer="",
         report="",
+        structured_response=None,
         ended_by="",
         usage={},
         seconds=0.0,
@@ -115,7 +116,7 @@ async def _next_step(state: RunState, run: Run) -> RunState:
     update = RunState()
     if run.context.analyse and not state.get("analysis") and not state.get("memory"):
         conversation = conversation_text(state.get("messages", []), state["question"])
-        reply = await run.ask("analyst", analyst_messages(state["question"], conversation))
+        reply = await run.ask("analyst", analyst_messages(state["question"], conversation, run.wording))
         analysis = without_thinking(str(reply.text))
         update["analysis"] = analysis
         update["run"] = RunMark(**{**state["run"], "analysis": analysis})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
@@ -17,6 +18,7 @@ from graph.checks.plans import Doubts
 from graph.memory import accepted_turns
 from graph.rendering import calls_text, clip, failure_text, given_text, results_text, step_text
 from graph.state import FINISH, Failure, Plan, State, ToolCall, Verdict
+from graph.wording import STANDARD, Wording
 from tools.card import card_of, fence_of
 
 
@@ -33,25 +35,25 @@ def _toolbox(tools: Sequence[BaseTool]) -> str:
     return "Tools:\n" + "\n".join(tool_card(tool) for tool in tools)
 
 
-def analyst_messages(question: str, conversation: str) -> list[BaseMessage]:
+_ANALYST = """You analyse a question before a team of agents solves it. In one or two short sentences say exactly what \
+is asked, and which facts or computations are needed in which order. Do not answer the question, and name no fact that \
+it does not contain.
+
+Examples:
+
+Question: How old was the designer of the Forth Bridge when it was opened?
+An age in years is asked. Needed are the designer, his year of birth, the year of the opening, and then the difference.
+
+Question: What is the smallest number above 500 that 8 and 12 both divide?
+A whole number is asked. One computation is needed: going up from 501 to the first that both divide."""
+
+
+def analyst_messages(question: str, conversation: str, wording: Wording = STANDARD) -> list[BaseMessage]:
     """Ask for the analysis of a question.
 
     It is not told the tools: a small analyst then writes about them, and the planner takes that for a choice.
     """
-    return [
-        SystemMessage(
-            "You analyse a question before a team of agents solves it. In one or two short sentences say exactly what "
-            "is asked, and which facts or computations are needed in which order. Do not answer the question, and name "
-            "no fact that it does not contain.\n\n"
-            "Examples:\n\n"
-            "Question: How old was the designer of the Forth Bridge when it was opened?\n"
-            "An age in years is asked. Needed are the designer, his year of birth, the year of the opening, and then "
-            "the difference.\n\n"
-            "Question: What is the smallest number above 500 that 8 and 12 both divide?\n"
-            "A whole number is asked. One computation is needed: going up from 501 to the first that both divide."
-        ),
-        HumanMessage(f"{conversation}Question: {question}"),
-    ]
+    return [wording.system("analyst", standard=(_ANALYST,)), HumanMessage(f"{conversation}Question: {question}")]
 
 
 _STEP_FORMAT = """Reply with exactly these four lines and nothing else, each short and without formulas:
@@ -87,10 +89,16 @@ def _examples(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool) -> s
                     )
     if shown and direct and can_finish:
         shown.append(_FINISHED)
-    return "\n\nExamples:\n\n" + "\n\n".join(shown) if shown else ""
+    return "Examples:\n\n" + "\n\n".join(shown) if shown else ""
 
 
-def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool) -> SystemMessage:
+_PLANNER = """You are the planner of a team that answers questions with tools. You choose the next step; others carry \
+it out, check it and write the answer."""
+
+
+def planner_system(
+    tools: Sequence[BaseTool], *, direct: bool, can_finish: bool, wording: Wording = STANDARD
+) -> SystemMessage:
     """The planner's standing orders: static for all questions, so that every run shares it."""
     names = ", ".join(tool.name for tool in tools)
     rules = [
@@ -104,15 +112,11 @@ def planner_system(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool)
         names += f", {FINISH}"
         rules.append(f"When the last result answers the question, choose the tool {FINISH}.")
     form = (_DIRECT_FORMAT if direct else _STEP_FORMAT).format(names=names)
-    return SystemMessage(
-        "You are the planner of a team that answers questions with tools. You choose the next step; others carry it "
-        "out, check it and write the answer.\n\n"
-        + _toolbox(tools)
-        + "\n\n"
-        + "\n".join(rules)
-        + "\n\n"
-        + form
-        + _examples(tools, direct=direct, can_finish=can_finish)
+    examples = _examples(tools, direct=direct, can_finish=can_finish)
+    return wording.system(
+        "planner",
+        standard=(_PLANNER, _toolbox(tools), "\n".join(rules), form, examples),
+        fixed=(_toolbox(tools), form, examples),
     )
 
 
@@ -157,7 +161,9 @@ class Facts:
     """The tool's last call, if it failed by its own fault: a model that is not told writes the same again."""
 
 
-def executor_messages(tool: BaseTool, plan: Plan, facts: Facts, doubts: Doubts, form: str) -> list[BaseMessage]:
+def executor_messages(
+    tool: BaseTool, plan: Plan, facts: Facts, doubts: Doubts, form: str, wording: Wording = STANDARD
+) -> list[BaseMessage]:
     """Ask for the arguments of the planned step; `form` says how they are to be written."""
     card = card_of(tool)
     fence = fence_of(tool)
@@ -175,13 +181,16 @@ def executor_messages(tool: BaseTool, plan: Plan, facts: Facts, doubts: Doubts, 
     if facts.failed and facts.failed["error"]:
         call, problem = clip(given_text(facts.failed), 600), clip(facts.failed["error"]["message"], 400)
         goal += f"\n\nThis was tried and failed, so write it differently:\n{call}\n{problem}"
-    return [
-        SystemMessage(
-            f"You prepare the input of the tool {tool.name}.\n{' '.join(tool.description.split())}\n"
-            f"Input: {card.input}{advice}\n\n{form}\nServe the sub-goal alone, with the facts given.{example}"
+    work = f"{' '.join(tool.description.split())}\nInput: {card.input}{advice}"
+    system = wording.system(
+        "executor",
+        standard=(
+            f"You prepare the input of the tool {tool.name}.\n{work}",
+            f"{form}\nServe the sub-goal alone, with the facts given.{example}",
         ),
-        HumanMessage(goal),
-    ]
+        fixed=(f"Tool: {tool.name}\n{work}", f"{form}{example}"),
+    )
+    return [system, HumanMessage(goal)]
 
 
 _VERIFIER = """You check the work of a team that answers a question with tools. Judge the last turn and decide what \
@@ -192,12 +201,13 @@ Accept the last turn if its result helps with the answer. Reject it only if it d
 Then give the answer to the question, in the form it asks for: one name, number, date or expression. It is unknown as \
 long as a fact is missing or a number is not computed yet: a sum, a difference or a product must be computed by a \
 tool, never by you.
-Then name what is missing. Stop if nothing is missing. Continue if anything is.
+Then name what is missing. Stop if nothing is missing. Continue if anything is."""
 
+_VERDICT_FORM = """\
 Reply with a JSON object: "reason" is what the results tell, "result" is accept or reject, "answer" is the answer or \
-unknown, "missing" is what still has to be found or computed, "next" is stop or continue.
+unknown, "missing" is what still has to be found or computed, "next" is stop or continue."""
 
-Examples:
+_VERDICT_EXAMPLES = """Examples:
 
 Question: Who designed the Forth Bridge?
 Turn 1 (the last, to be judged): search: Find the designer of the Forth Bridge
@@ -246,7 +256,7 @@ Result: [1] Forth Bridge: It was built in 1890. The designers were John Fowler a
 Benjamin Baker", "missing": "nothing", "next": "stop"}"""
 
 
-def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
+def verifier_messages(state: State, conversation: str, wording: Wording = STANDARD) -> list[BaseMessage]:
     """Ask for a judgement on the memory and on the turn in progress."""
     plan = state.get("plan")
     assert plan is not None
@@ -262,17 +272,17 @@ def verifier_messages(state: State, conversation: str) -> list[BaseMessage]:
         )
     )
     lines.append(f"As far as these results tell: {state['question']}")  # small models forget what stands far above
-    return [SystemMessage(_VERIFIER), HumanMessage("\n\n".join(lines))]
+    system = wording.system("verifier", standard=(_VERIFIER, _VERDICT_FORM, _VERDICT_EXAMPLES), fixed=(_VERDICT_FORM,))
+    return [system, HumanMessage("\n\n".join(lines))]
 
 
 _GENERATOR = """You write the final answer to a question from the results that a team has found and checked.
 
 Trust the results more than your memory. Give the answer in the form the question asks for: a name, a number, a date, \
 an expression, yes or no, the letter of an option. Where an expression with a given value is asked for, the answer is \
-the expression, not the value. No explanation, no sentence around it, no unit unless asked for.
+the expression, not the value. No explanation, no sentence around it, no unit unless asked for."""
 
-Reply with one line:
-Answer: the answer"""
+_ANSWER_FORM = "Reply with one line:\nAnswer: the answer"
 
 _REPORT = """You write a report on how a question was answered, from the results that a team has found and checked.
 
@@ -280,26 +290,55 @@ Open with the answer in one sentence. Then explain how it follows, step by step,
 what remains uncertain. Use only the results below; where they are silent, say so."""
 
 
-def generator_messages(
-    state: State, conversation: str, *, report: bool, limit: int, told: bool = True
-) -> list[BaseMessage]:
-    """Ask for the answer (or the report) from accepted turns alone; each result is clipped to `limit` characters.
+_STRUCTURE = """You fill in a form about a question from the answer and the results that a team has found and checked. \
+Use only what stands there."""
 
-    Unless it is `told` what the verifier reads from them, it reads for itself.
+
+Part = Literal["answer", "report", "structured_response"]
+"""What the generator writes."""
+
+
+def generator_messages(
+    part: Part,
+    state: State,
+    conversation: str,
+    *,
+    limit: int,
+    trust_verifier: bool = True,
+    schema: str = "",
+    wording: Wording = STANDARD,
+) -> list[BaseMessage]:
+    """Ask for the answer, or for a text about it, from accepted turns alone.
+
+    Args:
+        part: What is to be written. All but the answer itself are told the answer.
+        state: The run.
+        conversation: Earlier exchanges.
+        limit: Characters that are shown of each result.
+        trust_verifier: Whether it is told what the verifier reads from the results; else it reads for itself.
+        schema: JSON schema of a structured response.
+        wording: The application's own words.
     """
     facts = results_text(accepted_turns(state), limit)
     if not facts:
         facts = "The tools found nothing that held. Answer from your own knowledge, with your best guess."
     text = f"{conversation}Question: {state['question']}\n\nResults:\n{facts}"
-    if (accepted := accepted_turns(state)) and told:
+    if (accepted := accepted_turns(state)) and trust_verifier:
         verdict = accepted[-1]["verdict"]
         if verdict["answer"]:
             text += f"\n\nThe verifier reads from them that the answer is: {verdict['answer']}"
         elif verdict["source"] == "model":
             text += f"\n\nThe verifier's reading of them: {verdict['reason']}"
-    if report:
+    if part != "answer":
         text += f"\n\nAnswer: {state.get('answer', '')}"
-    return [SystemMessage(_REPORT if report else _GENERATOR), HumanMessage(text)]
+    if part == "report":
+        system = wording.system("report", standard=(_REPORT,))
+    elif part == "answer":
+        system = wording.system("generator", standard=(_GENERATOR, _ANSWER_FORM), fixed=(_ANSWER_FORM,))
+    else:
+        form = f"Reply with a JSON value that follows this schema, and nothing else:\n{schema}"
+        system = wording.system("generator", standard=(_STRUCTURE, form), fixed=(form,))
+    return [system, HumanMessage(text)]
 
 
 def direct_messages(question: str) -> list[BaseMessage]:

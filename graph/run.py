@@ -26,10 +26,12 @@ from graph.context import Context
 from graph.models.calling import call_model
 from graph.models.connections import run_sync
 from graph.models.roles import model_for
+from graph.response_format import ResponseFormat
 from graph.roles import Role
 from graph.state import RunState, State, Usage, add_usage
 from graph.toolbox import Toolbox
 from graph.trace import note_reply
+from graph.wording import STANDARD, Wording
 
 T = TypeVar("T")
 
@@ -79,6 +81,10 @@ class Run:
     config: RunnableConfig
     sync: bool
     """Whether the graph runs under `invoke`: LangGraph then wants its tasks as plain functions."""
+    wording: Wording = STANDARD
+    """The application's own words in the prompts."""
+    response_format: ResponseFormat | None = None
+    """What the generator fills in beside the answer."""
     seconds_before: float = 0.0
     """Seconds that the run had worked when this node was entered."""
     turn: int = 0
@@ -123,7 +129,7 @@ class Run:
         return checks if needed else ()
 
     async def ask(
-        self, role: Role, messages: Sequence[BaseMessage], *, schema: Mapping[str, Any] | None = None
+        self, role: Role, messages: Sequence[BaseMessage], *, schema: Mapping[str, Any] | None = None, tag: str = ""
     ) -> AIMessage:
         """Ask the model of a role and count what it cost.
 
@@ -132,13 +138,14 @@ class Run:
             messages: The prompt.
             schema: JSON schema of the reply, with a `title`. Models that can are held to it; the reply is text all the
                 same, and whoever asked parses it.
+            tag: What streams and traces call the reply, if not by its role.
 
         Raises:
             ModelError: the model did not answer.
         """
         model = self.model(role)
         began = time.perf_counter()
-        reply = await call_model(model, list(messages), tagged(self.config, role), schema)
+        reply = await call_model(model, list(messages), tagged(self.config, tag or role), schema)
         note_reply(role, self._turn_of(role), messages, reply, began)
         cost = reply.usage_metadata
         self.count(
@@ -167,6 +174,7 @@ class Run:
         parse: Callable[[str], T | str],
         *,
         schema: Mapping[str, Any] | None = None,
+        tag: str = "",
     ) -> T | str:
         """Ask for something that can be parsed, with one attempt to repair a reply that cannot.
 
@@ -174,12 +182,12 @@ class Run:
             role: Whose model.
             messages: The prompt.
             parse: Turns the reply's text into a value, or into a sentence that says what is wrong with it.
-            schema: See `ask`.
+            schema, tag: See `ask`.
 
         Returns:
             The value, or the last complaint.
         """
-        reply = await self.ask(role, messages, schema=schema)
+        reply = await self.ask(role, messages, schema=schema, tag=tag)
         value = parse(str(reply.text))
         if not isinstance(value, str):
             return value
@@ -188,7 +196,7 @@ class Run:
         )
         known = {key: value for key, value in reply.additional_kwargs.items() if key == "captured"}
         said = AIMessage(reply.text, additional_kwargs=known)
-        again = await self.ask(role, [*messages, said, repair], schema=schema)
+        again = await self.ask(role, [*messages, said, repair], schema=schema, tag=tag)
         return parse(str(again.text))
 
     async def in_task(self, name: TaskName, work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -150,6 +150,9 @@ class State(TypedDict, total=False):
     memory: Annotated[list[Turn], Field(description="The finished turns of this run, oldest first."), add]
     answer: Annotated[str, Field(description="The short answer; empty until the run has ended.")]
     report: Annotated[str, Field(description="The long answer, when one was asked for.")]
+    structured_response: Annotated[
+        Any, Field(description="The answer in the form that the graph was built with (`response_format`).")
+    ]
     ended_by: Annotated[
         str, Field(description="Why the run ended: verifier, planner, turns, time, context, stuck, interrupt.")
     ]

@@ -20,7 +20,7 @@ async def transcript_of(state: State, run: Run) -> list[AnyMessage]:
         ConfigError: a tool's name is unknown or it lacks what it needs.
     """
     direct = run.context.direct_arguments
-    system = planner_system(await run.tools(), direct=direct, can_finish=can_finish(run))
+    system = planner_system(await run.tools(), direct=direct, can_finish=can_finish(run), wording=run.wording)
     conversation = conversation_text(state.get("messages", []), state["question"])
     return planner_messages(system, state, conversation, run.context.max_turns, direct=direct)
 

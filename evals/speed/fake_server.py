@@ -31,6 +31,7 @@ OPENINGS = {
     "You check": "verifier",
     "You write the final": "generator",
     "You write a report": "report",
+    "You fill in a form": "structured_response",
 }
 
 
@@ -49,7 +50,7 @@ class ChatRequest:
 
     @cached_property
     def role(self) -> str:
-        """The module that asks: analyst, planner, executor, verifier, generator, report, or other."""
+        """Who asks, by `OPENINGS`, or `other`."""
         opening = str(self.messages[0]["content"])
         return next((role for words, role in OPENINGS.items() if opening.startswith(words)), "other")
 
