@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from graph.errors import ConfigError
+from graph.models.download import cache_directory
 from graph.models.hub_access import hub_options, unreachable_hint
 from training.models.allocator import keep_freed_memory
+from training.models.converted import alone, copy_of, keep_copy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,24 +37,58 @@ def load_policy(spec: str, dtype: str = "bfloat16") -> tuple[PreTrainedModel, Pr
     """A causal language model and its tokenizer.
 
     Args:
-        spec: a folder in Hub format, a name on the Hub, or the path of a GGUF file, which is dequantised.
+        spec: a folder in Hub format, a name on the Hub, or the path of a GGUF file, which is dequantised
+            once (`training.models.converted`).
         dtype: of its weights, a torch name.
 
     Raises:
         ConfigError: there is no such model, or it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM, GgufConfig
-
     if not torch.cuda.is_available():
         keep_freed_memory()
     with _explained(spec):
-        place, options = _place(spec)
-        if "gguf_file" in options:  # left packed it would be slow, and could be neither merged nor saved
-            options["quantization_config"] = GgufConfig(dequantize=True)
-        if "local_files_only" in options:  # transformers does not pass it on when it looks for an adapter
-            options["adapter_kwargs"] = {"local_files_only": True}
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
-    return model, load_tokenizer(spec)
+        file = _gguf_file(spec)
+        if file is None:
+            return _from_pretrained(spec, dtype), load_tokenizer(spec)
+        with alone(file, dtype):
+            if copy := copy_of(file, dtype):
+                return _from_pretrained(str(copy), dtype), load_tokenizer(str(copy))
+            model, tokenizer = _from_pretrained(spec, dtype), load_tokenizer(spec)
+            keep_copy(file, dtype, model, tokenizer)
+            return model, tokenizer
+
+
+def hub_folder(spec: str, dtype: str = "bfloat16") -> str:
+    """A model's name for programs that read no GGUF file: the folder of its dequantised copy, or `spec` itself.
+
+    Raises:
+        ConfigError: there is no such model, it cannot be loaded, or the cache has no room for its copy.
+    """
+    with _explained(spec):
+        file = _gguf_file(spec)
+        if file is None:
+            return spec
+        if copy_of(file, dtype) is None:
+            load_policy(spec, dtype)
+        copy = copy_of(file, dtype)
+    if copy is None:
+        raise ConfigError(
+            f"There is no room for a dequantised copy of {spec} in {cache_directory()}; make room, or set "
+            "AGENTFLOW_CACHE to another directory."
+        )
+    return str(copy)
+
+
+def _from_pretrained(spec: str, dtype: str) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    place, options = _place(spec)
+    if "gguf_file" in options:  # left packed it would be slow, and could be neither merged nor saved
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    if "local_files_only" in options:  # transformers does not pass it on when it looks for an adapter
+        options["adapter_kwargs"] = {"local_files_only": True}
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), **options)
+    return model
 
 
 def load_trained(spec: str, weights: Path | None, dtype: str = "bfloat16") -> tuple[nn.Module, PreTrainedTokenizerBase]:
@@ -95,12 +131,18 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
 
 def _place(spec: str) -> tuple[str, dict[str, Any]]:
     """What transformers' `from_pretrained` is given."""
+    path = _gguf_file(spec)
+    return (spec, dict(hub_options(spec))) if path is None else (str(path.parent), {"gguf_file": path.name})
+
+
+def _gguf_file(spec: str) -> Path | None:
+    """The GGUF file that a model is; None for any other model."""
     if not spec.endswith(".gguf"):
-        return spec, dict(hub_options(spec))
+        return None
     path = Path(spec).expanduser()
     if not path.is_file():
         raise ConfigError(f"There is no GGUF file at {spec}; check `model`.")
-    return str(path.parent), {"gguf_file": path.name}
+    return path
 
 
 @contextmanager
