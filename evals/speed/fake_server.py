@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import json
 import re
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, MutableSequence
+from collections.abc import Awaitable, Callable, MutableSequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -77,7 +78,8 @@ class ChatReply:
     """Seconds in addition to the server's latency."""
 
 
-Replier = Callable[[ChatRequest], str | ChatReply]
+Replier = Callable[[ChatRequest], "str | ChatReply | Awaitable[str | ChatReply]"]
+"""Makes the reply to a request; one that awaits something is waited for, on the server's own loop."""
 
 
 def scripted_run(turns: int, tools: tuple[str, ...] = ("compute", "lookup")) -> Replier:
@@ -177,6 +179,8 @@ class FakeModelServer:
         request = ChatRequest(orjson.loads(body), headers)
         self.requests.append(request)
         made = self._reply(request)
+        if inspect.isawaitable(made):
+            made = await made
         reply = made if isinstance(made, ChatReply) else ChatReply(made)
         if self._latency + reply.delay:
             await asyncio.sleep(self._latency + reply.delay)

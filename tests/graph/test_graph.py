@@ -144,7 +144,7 @@ async def test_the_turn_budget_ends_in_an_answer(serve: Serve, tools: list[BaseT
 @pytest.mark.parametrize("sync", [False, True])
 async def test_the_time_budget_ends_in_an_answer(serve: Serve, tools: list[BaseTool], slow: str, sync: bool) -> None:
     texts = {"planner": plan_text("double"), "executor": calls_text({"number": 1}), "verifier": verdict_text()}
-    server = serve(**{slow: ChatReply(texts[slow], delay=5)})
+    server = serve(**{slow: ChatReply(texts[slow], delay=60)})
     graph = build_graph(tools=tools)
     context = Context(model=server.spec, max_seconds=1)
     began = time.perf_counter()
@@ -152,7 +152,7 @@ async def test_the_time_budget_ends_in_an_answer(serve: Serve, tools: list[BaseT
         state = await asyncio.to_thread(graph.invoke, {"question": "q"}, context=context)
     else:
         state = await graph.ainvoke({"question": "q"}, context=context)
-    assert time.perf_counter() - began < 4
+    assert time.perf_counter() - began < 40
     assert (state["answer"], state["ended_by"]) == ("42", "time")
 
 

@@ -95,33 +95,38 @@ def _by_turn(texts: list[str], others: Callable[[ChatRequest], Any]) -> Callable
 
 @pytest.mark.parametrize("speculate", [False, True])
 async def test_steps_are_planned_while_verdicts_are_made(serve: Serve, tools: list[BaseTool], speculate: bool) -> None:
-    asked: dict[tuple[str, int], float] = {}
+    planned: set[int] = set()
+    ahead: list[bool] = []
     plain = replies(3)
 
     def goal(request: ChatRequest) -> str:
-        asked["planner", request.turn] = time.perf_counter()
+        planned.add(request.turn)
         return str(plain["planner"](request))
 
-    def verdict(request: ChatRequest) -> ChatReply:
-        asked["verifier", request.turn] = time.perf_counter()
-        return ChatReply(plain["verifier"](request), delay=1.5)
+    async def verdict(request: ChatRequest) -> str:
+        """The first two wait for the next step to be planned: long where it shall be, a moment where it must not."""
+        for _ in range(3000 if speculate else 30):
+            if request.turn == 3 or request.turn + 1 in planned:
+                break
+            await asyncio.sleep(0.01)
+        ahead.append(request.turn + 1 in planned)
+        return str(plain["verifier"](request))
 
     server = serve(**{**plain, "planner": goal, "verifier": verdict})
     state = await run(server, tools, brief_verdicts=True, speculate=speculate, max_turns=3)
     assert len(server.asked("planner")) == state["usage"]["planner"]["calls"] == 3
     assert "discarded" not in state["usage"], "nothing is planned ahead of the last turn's end"
-    waited = [asked["planner", turn + 1] - asked["verifier", turn] for turn in (1, 2)]
-    assert all((wait < 1.5) == speculate for wait in waited), waited
+    assert ahead == [speculate, speculate, False]
 
 
 async def test_a_step_planned_in_vain_is_given_up_and_counted_apart(serve: Serve, tools: list[BaseTool]) -> None:
     def goal(request: ChatRequest) -> ChatReply:
-        return ChatReply(plan_text("double"), delay=30 if request.turn == 2 else 0)
+        return ChatReply(plan_text("double"), delay=100 if request.turn == 2 else 0)
 
     server = serve(planner=goal)
     began = time.perf_counter()
     state = await run(server, tools, brief_verdicts=True, speculate=True)
-    assert time.perf_counter() - began < 10, "nobody waits for it"
+    assert time.perf_counter() - began < 60, "nobody waits for it"
     assert state["usage"]["planner"]["calls"] == 1
     assert state["usage"]["discarded"]["calls"] == 1
     assert (len(state["memory"]), state["answer"]) == (1, "42")
@@ -176,13 +181,13 @@ async def test_a_verifier_that_fails_leaves_no_step_behind(serve: Serve, tools: 
 @pytest.mark.parametrize("slow", ["planner", "verifier"])
 async def test_the_time_budget_holds(serve: Serve, tools: list[BaseTool], slow: str) -> None:
     def late(text: str) -> Callable[[ChatRequest], ChatReply]:
-        return lambda request: ChatReply(text, delay=30 if request.turn == (2 if slow == "planner" else 1) else 0)
+        return lambda request: ChatReply(text, delay=100 if request.turn == (2 if slow == "planner" else 1) else 0)
 
     text = plan_text("double") if slow == "planner" else verdict_text(then="continue")
     server = serve(**replies(3, **{slow: late(text)}))
     began = time.perf_counter()
     state = await run(server, tools, brief_verdicts=True, speculate=True, max_seconds=1)
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 60
     assert (state["ended_by"], len(state["memory"])) == ("time", 1)
 
 

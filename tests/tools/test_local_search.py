@@ -193,14 +193,14 @@ def test_ten_thousand_passages_take_seconds_then_milliseconds() -> None:
     passages = [
         Passage(f"Title {i}", " ".join(words[(i * 37 + j * j) % 5000] for j in range(70)), "s") for i in range(10_000)
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     index = LocalIndex.build(passages)
-    built = time.perf_counter()
+    built = time.process_time()
     for i in range(50):
         assert index.search(f"title {i} word{i}", 5)
-    # A fifth of what is promised is usual; the rest is for busy machines.
+    # CPU time: what the work itself takes, however busy the machine is.
     assert built - start < 30
-    assert (time.perf_counter() - built) / 50 < 0.05
+    assert (time.process_time() - built) / 50 < 0.05
 
 
 @pytest.mark.parametrize(("wanted", "shown"), [("", 2), ("1", 1), ("3", 3)])

@@ -106,7 +106,7 @@ async def test_cancelling_ends_the_code(python: BaseTool) -> None:
     started = time.monotonic()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(python.ainvoke({"code": "while True: pass"}), 0.5)
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 15.0, "its own limit of 20 seconds would end it too"
 
 
 def test_it_blocks_no_event_loop() -> None:

@@ -462,7 +462,7 @@ def test_nothing_escapes(attack: Attack, surroundings: Surroundings, sandboxes: 
     assert_isolated(result)
     assert processes_in(result) == []
     assert surroundings.connections == []
-    assert took < sandbox.limits.seconds + 5.0
+    assert took < sandbox.limits.seconds + 30.0
     assert len(result.stdout) <= sandbox.limits.output_kb * 1024
 
 

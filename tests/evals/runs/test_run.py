@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,13 @@ def command(questions: Path, server: FakeModelServer, out: Path, *more: str) -> 
     ]  # fmt: skip
 
 
+async def until(happened: Callable[[], bool], seconds: float = 100.0) -> None:
+    """Wait for something that happens elsewhere, or for so long that the test has failed."""
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        await asyncio.sleep(0.01)
+
+
 def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
 
@@ -130,10 +139,20 @@ def test_a_finished_run_is_not_asked_again(questions: Path, server: FakeModelSer
 def test_a_stopped_run_goes_on_and_ends_with_the_same_file(
     questions: Path, vaults: Vaults, tmp_path: Path, stop: signal.Signals
 ) -> None:
-    with FakeModelServer(vaults, latency=0.05) as server:
+    stopped = threading.Event()
+    stopped.set()
+
+    async def reply(request: ChatRequest) -> str | ChatReply:
+        """Two questions are answered; the others wait until the run was stopped."""
+        if int(numbers_in(request)[0]) > 1:
+            await until(stopped.is_set)
+        return vaults(request)
+
+    with FakeModelServer(reply) as server:
         whole, out = tmp_path / "whole", tmp_path / "out"
         assert main(command(questions, server, whole)) == 0
         argv = command(questions, server, out, "--concurrency", "1")
+        stopped.clear()
         process = subprocess.Popen(
             [sys.executable, "-m", "evals", *argv], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
@@ -145,8 +164,9 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_file(
             time.sleep(0.02)
         process.send_signal(stop)
         _, said = process.communicate(timeout=60)
+        stopped.set()
         before = lines(out)
-        assert 2 <= len(before) < 8
+        assert len(before) == 2
         if stop is not signal.SIGKILL:
             assert process.returncode == 130
             assert "goes on from there" in said
@@ -263,11 +283,16 @@ def test_the_judge_is_asked_once_and_stands_beside_the_score(
 
 
 def test_concurrency_is_used(questions: Path, vaults: Vaults, tmp_path: Path) -> None:
-    with FakeModelServer(vaults, latency=0.2) as server:
-        began = time.monotonic()
+    begun: set[str] = set()
+
+    async def reply(request: ChatRequest) -> str | ChatReply:
+        begun.update(numbers_in(request))
+        await until(lambda: len(begun) == 8)  # no question is answered before all have begun
+        return vaults(request)
+
+    with FakeModelServer(reply) as server:
         assert main(command(questions, server, tmp_path / "out", "--concurrency", "8")) == 0
-        # 6 calls of 0.2 s one after the other are 1.2 s a question, 9.6 s for all of them.
-        assert time.monotonic() - began < 6
+    assert len(begun) == 8
 
 
 @pytest.mark.parametrize(
