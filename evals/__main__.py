@@ -193,7 +193,7 @@ class _Progress:
 
     def advance(self, result: Result) -> None:
         self.done += 1
-        self.right += result.correct
+        self.right += result.exact
         self.failed += result.failure is not None
         failed = f", {self.failed} failed" if self.failed else ""
         self.bar.update(self.row, completed=self.done, score=f"{100 * self.right / self.done:.1f} % right{failed}")

@@ -46,6 +46,9 @@ class Result:
     gold: list[str]
     prediction: str
     correct: bool
+    """Under the lenient rules (`evals.task.Score`)."""
+    exact: bool
+    """Under the exact rules, those of published figures."""
     value: float
     """The scorer's partial measure, in [0, 1]."""
     reason: str
@@ -93,6 +96,7 @@ def from_line(line: str, where: str) -> Result:
         schema = record.pop("schema")
         if schema == SCHEMA:
             known = {item.name for item in fields(Result)}
+            record.setdefault("exact", record.get("correct"))  # runs from before the lenient rules have one verdict
             return Result(**{name: value for name, value in record.items() if name in known})
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise DataError(

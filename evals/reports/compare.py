@@ -15,7 +15,7 @@ import numpy as np
 
 from evals.reports.intervals import RESAMPLES, bootstrap
 from evals.reports.markdown import percent
-from evals.reports.metrics import by_question, tool_mix
+from evals.reports.metrics import by_question, mean_of_questions, tool_mix
 from evals.results import Recorded, Result
 from graph.errors import DataError
 
@@ -32,9 +32,13 @@ class Comparison:
     """Questions that only A has; they are left out."""
     only_b: int
     accuracy_a: float
+    """Under the exact rules."""
     accuracy_b: float
+    lenient_a: float
+    """Under the lenient rules."""
+    lenient_b: float
     difference: float
-    """B minus A, in [-1, 1]."""
+    """Accuracy of B minus that of A, in [-1, 1]."""
     interval: tuple[float, float]
     """95 % bootstrap interval of the difference."""
     won: list[str]
@@ -68,8 +72,8 @@ def compare(a: Recorded, b: Recorded, seed: int = 0) -> Comparison:
             raise DataError(
                 f"{a.folder} and {b.folder} ask different questions under the id {task}; compare runs of the same file."
             )
-    scores_a = np.array([fmean(result.correct for result in samples_a[task]) for task in shared])
-    scores_b = np.array([fmean(result.correct for result in samples_b[task]) for task in shared])
+    scores_a = np.array([fmean(result.exact for result in samples_a[task]) for task in shared])
+    scores_b = np.array([fmean(result.exact for result in samples_b[task]) for task in shared])
     results_a = [result for task in shared for result in samples_a[task]]
     results_b = [result for task in shared for result in samples_b[task]]
     differences = scores_b - scores_a
@@ -81,6 +85,8 @@ def compare(a: Recorded, b: Recorded, seed: int = 0) -> Comparison:
         only_b=len(samples_b) - len(shared),
         accuracy_a=float(scores_a.mean()),
         accuracy_b=float(scores_b.mean()),
+        lenient_a=mean_of_questions({task: samples_a[task] for task in shared}, exact=False),
+        lenient_b=mean_of_questions({task: samples_b[task] for task in shared}, exact=False),
         difference=float(differences.mean()),
         interval=bootstrap(differences, seed),
         won=[task for task, change in zip(shared, differences, strict=True) if change > 0],
@@ -116,8 +122,10 @@ def as_markdown(found: Comparison) -> str:
         "",
         f"| | {found.a} | {found.b} | difference |",
         "| --- | --- | --- | --- |",
-        f"| accuracy | {percent(found.accuracy_a)} | {percent(found.accuracy_b)} | "
+        f"| exact | {percent(found.accuracy_a)} | {percent(found.accuracy_b)} | "
         f"{_points(found.difference)} ({_points(low)} to {_points(high)}) |",
+        f"| lenient | {percent(found.lenient_a)} | {percent(found.lenient_b)} | "
+        f"{_points(found.lenient_b - found.lenient_a)} |",
         f"| turns | {found.turns_a:.2f} | {found.turns_b:.2f} | {found.turns_b - found.turns_a:+.2f} |",
         f"| seconds | {found.seconds_a:.1f} | {found.seconds_b:.1f} | {found.seconds_b - found.seconds_a:+.1f} |",
     ]

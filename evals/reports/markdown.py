@@ -28,8 +28,8 @@ def counted(counts: Counter[str]) -> str:
 
 def overview(summaries: Sequence[Summary]) -> Cells:
     """The main table: a head and one row per run."""
-    head = ["run", "benchmark", "mode", "questions", "accuracy", "95 % interval", "failures", "turns", "seconds",
-            "calls", "tokens in", "tokens out"]  # fmt: skip
+    head = ["run", "benchmark", "mode", "questions", "exact", "95 % interval", "lenient", "failures", "turns",
+            "seconds", "calls", "tokens in", "tokens out"]  # fmt: skip
     return [head, *([*_named(summary), *_measured(summary)] for summary in summaries)]
 
 
@@ -52,6 +52,7 @@ def _measured(summary: Summary) -> list[str]:
     return [
         percent(summary.accuracy),
         f"{percent(low)} to {percent(high)}",
+        percent(summary.lenient),
         str(summary.failures.total()),
         f"{summary.turns:.2f}",
         f"{summary.seconds:.1f}",

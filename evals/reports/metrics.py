@@ -8,7 +8,7 @@ accuracy. With K samples a question's score is the mean over its samples, and th
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -58,8 +58,11 @@ class Summary:
     expected: int
     """Questions times samples; more than `results` when the run is unfinished."""
     accuracy: float
-    """Mean over questions of the mean over samples, in [0, 1]."""
+    """Under the exact rules: the mean over questions of the mean over samples, in [0, 1]."""
     interval: tuple[float, float]
+    """Of the accuracy."""
+    lenient: float
+    """The same mean under the lenient rules."""
     value: float
     """Mean of the scorer's partial measure (F1 where it has one)."""
     pass_at: dict[int, float]
@@ -90,7 +93,7 @@ def summarise(run: Recorded) -> Summary:
     """All numbers of one run."""
     results = run.results
     questions = by_question(results)
-    accuracy = fmean(fmean(result.correct for result in samples) for samples in questions.values())
+    accuracy = mean_of_questions(questions, exact=True)
     fewest = min(len(samples) for samples in questions.values())
     turns = [turn for result in results for turn in result.turns]
     return Summary(
@@ -101,10 +104,11 @@ def summarise(run: Recorded) -> Summary:
         expected=int(run.settings.get("question_count", len(questions))) * int(run.settings.get("samples", 1)),
         accuracy=accuracy,
         interval=wilson(accuracy, len(questions)),
+        lenient=mean_of_questions(questions, exact=False),
         value=fmean(result.value for result in results),
         pass_at={
             k: fmean(
-                pass_at_k(len(samples), sum(result.correct for result in samples), k) for samples in questions.values()
+                pass_at_k(len(samples), sum(result.exact for result in samples), k) for samples in questions.values()
             )
             for k in _powers_of_two(fewest)
         },
@@ -123,6 +127,13 @@ def summarise(run: Recorded) -> Summary:
         ended_by=Counter(result.ended_by for result in results if result.ended_by),
         leaks=sum(bool(result.leaks) for result in results),
         judge=_agreement(results),
+    )
+
+
+def mean_of_questions(questions: Mapping[str, Sequence[Result]], *, exact: bool) -> float:
+    """The mean over questions of the share of right samples, under the exact or the lenient rules."""
+    return fmean(
+        fmean(result.exact if exact else result.correct for result in samples) for samples in questions.values()
     )
 
 
@@ -163,7 +174,7 @@ def _role_costs(results: Sequence[Result]) -> dict[str, RoleCost]:
 
 def _agreement(results: Sequence[Result]) -> JudgeAgreement | None:
     pairs = [
-        (result.correct, bool(result.judge["correct"]))
+        (result.exact, bool(result.judge["correct"]))
         for result in results
         if result.judge and result.judge["correct"] is not None
     ]

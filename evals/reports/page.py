@@ -59,12 +59,13 @@ def _clipped(value: object) -> str:
 
 def _result(result: Result) -> str:
     mark = "failed" if result.failure else "right" if result.correct else "wrong"
+    rules = "" if result.exact == result.correct else " (under the lenient rules)"
     first_line = result.question.strip().split("\n", 1)[0][:200]
     facts = {
         "question": result.question,
         "reference": " | ".join(result.gold),
         "answer": result.prediction or "(none)",
-        "verdict": result.reason,
+        "verdict": f"{result.reason}{rules}",
         "failure": result.failure or "",
         "leaks": " ".join(result.leaks),
         "judge": result.judge or "",

@@ -178,6 +178,7 @@ class _Runner:
             gold=list(task.answers),
             prediction=prediction,
             correct=verdict.correct,
+            exact=verdict.exact,
             value=verdict.value,
             reason=failure["message"] if failure else verdict.reason,
             turns=memory,

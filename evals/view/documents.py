@@ -90,10 +90,16 @@ def _result(whole: dict[str, Any]) -> dict[str, Any]:
         "references": [text(answer) for answer in listing(whole.get("gold"))],
         "outcome": "failed" if failure else "right" if whole.get("correct") else "wrong",
         "value": number(whole.get("value")),
-        "reason": text(whole.get("reason")),
+        "reason": _reason(whole),
         "leaks": [text(leak) for leak in listing(whole.get("leaks"))],
         "judge": mapping(whole.get("judge")) or None,
     }
+
+
+def _reason(whole: dict[str, Any]) -> str:
+    """Why an answer is right or wrong, and whether it is right under the lenient rules only."""
+    only_lenient = bool(whole.get("correct")) and whole.get("exact") is False
+    return text(whole.get("reason")) + (" (under the lenient rules)" if only_lenient else "")
 
 
 def _rollout(whole: dict[str, Any]) -> dict[str, Any]:

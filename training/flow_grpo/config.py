@@ -95,7 +95,9 @@ class FlowGRPOConfig:
     deterministic: bool = option("Whether a run can be repeated to the bit on one machine (CPU).", False)
 
     # Reward
-    reward: str = option("`scorer`, `partial`, `judge:SPEC`, or the import path of a function.", "scorer", matters=True)
+    reward: str = option(
+        "`scorer`, `exact`, `partial`, `judge:SPEC`, or the import path of a function.", "scorer", matters=True
+    )
     format_weight: NotNegative = option("Added times the share of readable plans.", 0.0)
     length_weight: NotNegative = option("Subtracted times the mean share of max_tokens used.", 0.0)
 

@@ -1,6 +1,6 @@
 """What a run earns: one number from its outcome, and small terms beside it that are off unless asked for.
 
-By default the exact scorers of `evals` judge the answer (AgentFlow, section 3.2: an outcome reward, broadcast to every
+By default the scorers of `evals` judge the answer (AgentFlow, section 3.2: an outcome reward, broadcast to every
 turn). The reward of a rollout is always finite; each term is kept by name, so that a log shows what rose.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.scorers import score
-from evals.task import Task
+from evals.task import Score, Task
 from graph.errors import ConfigError, DataError, ModelUnavailable
 from training.rollouts.records import PlannerTurn
 
@@ -50,8 +50,9 @@ def make_reward(
     """The reward function of a run.
 
     Args:
-        spec: `scorer`: 1 for a right answer by the task's exact scorer, else 0; `partial`: that scorer's graded value
-            (F1 where it has one); `judge:SPEC`: 1 if the model SPEC calls the answer right; `package.module:function`:
+        spec: `scorer`: 1 for a right answer by the task's scorer under its lenient rules, else 0; `exact`: the same
+            under the rules of published figures; `partial`: the scorer's graded value (F1 where it has one);
+            `judge:SPEC`: 1 if the model SPEC calls the answer right; `package.module:function`:
             your own, called with the task and the finished state, plain or async, returning a number.
         format_weight: added times the share of planner turns that could be read.
         length_weight: subtracted times the mean share of `max_tokens` that the planner's turns took.
@@ -85,23 +86,30 @@ def readable_share(state: State) -> float:
 
 
 def _outcome(spec: str, cache: Path | None) -> Outcome:
-    if spec in ("scorer", "partial"):
-        return _scored(graded=spec == "partial")
+    if spec in _WORTH:
+        return _scored(_WORTH[spec])
     kind, _, rest = spec.partition(":")
     if kind == "judge" and rest:
         return _judged(rest, cache)
     if rest and all(part.isidentifier() for part in kind.split(".")):
         return _own(kind, rest)
     raise ConfigError(
-        f"There is no reward {spec!r}; write scorer, partial, judge:MODEL or the import path of a function, "
+        f"There is no reward {spec!r}; write scorer, exact, partial, judge:MODEL or the import path of a function, "
         "package.module:function."
     )
 
 
-def _scored(*, graded: bool) -> Outcome:
+_WORTH: Mapping[str, Callable[[Score], float]] = {
+    "scorer": lambda verdict: float(verdict.correct),
+    "exact": lambda verdict: float(verdict.exact),
+    "partial": lambda verdict: verdict.value,
+}
+"""What a scorer's verdict is worth, by the reward's name."""
+
+
+def _scored(worth: Callable[[Score], float]) -> Outcome:
     async def outcome(task: Task, state: State) -> float:
-        verdict = await asyncio.to_thread(score, task, state.get("answer"))
-        return verdict.value if graded else float(verdict.correct)
+        return worth(await asyncio.to_thread(score, task, state.get("answer")))
 
     return outcome
 

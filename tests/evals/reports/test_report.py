@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evals.__main__ import main
-from evals.reports.compare import compare
+from evals.reports.compare import as_markdown, compare
 from evals.reports.intervals import bootstrap, pass_at_k, wilson
+from evals.reports.markdown import markdown
 from evals.reports.metrics import summarise
+from evals.reports.page import page
 from evals.results import Recorded, Result, ResultFile, read_run
 from graph.errors import DataError
 
@@ -40,8 +42,8 @@ def turn(
 def result(task: str, correct: bool, sample: int = 0, **more: Any) -> Result:
     given: dict[str, Any] = {
         "task": task, "sample": sample, "benchmark": "own", "question": f"Question {task}?", "gold": ["4"],
-        "prediction": "4" if correct else "5", "correct": correct, "value": float(correct), "reason": "because",
-        "seed": 1, "seconds": 2.0, "turns": [turn()],
+        "prediction": "4" if correct else "5", "correct": correct, "exact": correct, "value": float(correct),
+        "reason": "because", "seed": 1, "seconds": 2.0, "turns": [turn()],
         "usage": {"planner": {"calls": 2, "input_tokens": 100, "output_tokens": 10, "seconds": 1.5}},
     }  # fmt: skip
     return Result(**(given | more))
@@ -96,6 +98,31 @@ def test_samples_count_as_a_mean_and_the_interval_as_questions(tmp_path: Path) -
     assert summary.accuracy == pytest.approx(0.25)
     assert summary.interval == wilson(0.25, 2)
     assert summary.pass_at == {1: pytest.approx(0.25), 2: pytest.approx(0.5), 4: pytest.approx(1.0)}
+
+
+def test_exact_and_lenient_stand_side_by_side(tmp_path: Path) -> None:
+    before = folder(tmp_path / "before", [result("a", True), result("b", False), result("c", False)])
+    after = folder(tmp_path / "after", [result("a", True), result("b", True, exact=False), result("c", False)])
+    summary = summarise(read_run(after))
+    assert (summary.accuracy, summary.lenient) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert summary.pass_at == {1: pytest.approx(1 / 3)}
+    text = markdown([summary])
+    assert "| exact | 95 % interval | lenient |" in text
+    assert "| 33.3 % | " in text
+    assert " | 66.7 % | " in text
+    found = compare(read_run(before), read_run(after))
+    assert (found.difference, found.won) == (0.0, [])
+    assert (found.lenient_a, found.lenient_b) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert "| lenient | 33.3 % | 66.7 % | +33.3 |" in as_markdown(found)
+    assert "because (under the lenient rules)" in page([read_run(after)])
+
+
+def test_runs_from_before_the_lenient_rules_have_one_verdict(tmp_path: Path) -> None:
+    path = folder(tmp_path / "r", [result("a", True)])
+    line = json.loads((path / "results.jsonl").read_text())
+    del line["exact"]
+    (path / "results.jsonl").write_text(json.dumps(line) + "\n")
+    assert read_run(path).results[0].exact
 
 
 def test_turns_tools_errors_and_costs_are_counted(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def evaluation(folder: Path, count: int = 30, right: Callable[[int], bool] = lam
                     gold=[f"Town {n}"],
                     prediction="" if failed else answer,
                     correct=right(n) and not failed,
+                    exact=right(n) and not failed,
                     value=float(right(n) and not failed),
                     reason="It is what the reference says." if right(n) else "It differs from the reference.",
                     seed=n,
@@ -199,8 +200,9 @@ def hostile(folder: Path, giant: int = 1_000_000) -> Path:
     with ResultFile(folder / "eval", {"benchmark": whole, whole: whole, "samples": 1}) as file:
         file.append(
             Result(task=HOSTILE, sample=0, benchmark=HOSTILE, question=HOSTILE, gold=[HOSTILE], prediction=HOSTILE,
-                   correct=False, value=0.0, reason=HOSTILE, seed=0, seconds=1.0, turns=[bad], trace=traced,
-                   usage=costs, ended_by=HOSTILE, leaks=[HOSTILE], judge={"correct": True, "reason": HOSTILE})
+                   correct=False, exact=False, value=0.0, reason=HOSTILE, seed=0, seconds=1.0, turns=[bad],
+                   trace=traced, usage=costs, ended_by=HOSTILE, leaks=[HOSTILE],
+                   judge={"correct": True, "reason": HOSTILE})
         )  # fmt: skip
     task = Task(id=HOSTILE, question=HOSTILE, answers=(HOSTILE,), choices=(HOSTILE, "b"))
     store = RolloutStore(folder / "training" / "rollouts")

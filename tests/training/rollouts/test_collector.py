@@ -306,10 +306,17 @@ async def test_a_judge_rewards_what_it_calls_right(tmp_path: Path) -> None:
 
 
 async def test_partial_rewards_what_is_half_right() -> None:
-    question = Task(id="t", question="Who?", answers=("Ada King Lovelace",))
-    for spec, earned in (("partial", 0.8), ("scorer", 0.0)):
-        reward = await make_reward(spec)(question, {"answer": "Ada Lovelace"}, [])
+    question = Task(id="t", question="Where?", answers=("Royal Military College Sandhurst",))
+    for spec, earned in (("partial", 0.75), ("scorer", 0.0), ("exact", 0.0)):
+        reward = await make_reward(spec)(question, {"answer": "Royal Military Academy Sandhurst"}, [])
         assert reward.total == reward.terms["outcome"] == pytest.approx(earned)
+
+
+async def test_exact_rewards_what_published_figures_count() -> None:
+    question = Task(id="t", question="How many years?", answers=("52",))
+    for answer, lenient, exact in (("52", 1.0, 1.0), ("about 52 years", 1.0, 0.0), ("about 53 years", 0.0, 0.0)):
+        earned = [(await make_reward(spec)(question, {"answer": answer}, [])).total for spec in ("scorer", "exact")]
+        assert earned == [lenient, exact]
 
 
 async def test_format_and_length_terms_are_told_apart() -> None:
