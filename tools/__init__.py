@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tools.passages import Passage
     from tools.python import make_python_tool
     from tools.registry import BUILT_IN, load_tool
-    from tools.web import make_web_search
+    from tools.web import WebSearchSettings, make_web_search
     from tools.wikipedia import make_wikipedia_search
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Passage",
     "ToolCard",
     "ToolUnavailable",
+    "WebSearchSettings",
     "card_of",
     "load_mcp_tools",
     "load_tool",
@@ -46,6 +47,7 @@ _HOME = {
     "Passage": "passages",
     "ToolCard": "card",
     "ToolUnavailable": "errors",
+    "WebSearchSettings": "web",
     "card_of": "card",
     "load_mcp_tools": "mcp",
     "load_tool": "registry",

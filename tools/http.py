@@ -87,46 +87,48 @@ class _PassingError(Exception):
         self.after = after
 
 
+@dataclass(frozen=True, kw_only=True)
+class FetchSettings:
+    """How patient, polite and cautious a fetcher is."""
+
+    timeout: float = 20.0
+    """Seconds for one `get`, retries and waits included."""
+    interval: float = 0.5
+    """Seconds between two requests to one host."""
+    retries: int = 2
+    """How often a failed request is repeated."""
+    backoff: float = 0.5
+    """Seconds before the first repetition, doubled each time; `Retry-After` has precedence."""
+    max_bytes: int = 2_000_000
+    """Size limit of a body, unpacked; what is beyond it is not read."""
+    public_only: bool = False
+    """Refuse hosts that are not on the public internet, and use no proxy from the environment (behind a proxy the
+    address that is really connected to cannot be judged)."""
+    agent: str | None = None
+    """The User-Agent header; some services ask for a contact in it."""
+
+
 class Fetcher:
     """Gets things over HTTP.
 
     Args:
-        timeout: Seconds for one `get`, retries and waits included.
-        interval: Seconds between two requests to one host.
-        retries: How often a failed request is repeated.
-        backoff: Seconds before the first repetition, doubled each time; `Retry-After` has precedence.
-        max_bytes: Size limit of a body, unpacked; what is beyond it is not read.
+        settings: How.
         cache: Where answers are kept; None keeps none.
-        public_only: Refuse hosts that are not on the public internet, and use no proxy from the environment (behind a
-            proxy the address that is really connected to cannot be judged).
-        pacer: Who spaces the requests out; the process' own by default.
-        agent: The User-Agent header; some services ask for a contact in it.
-        resolver: Looks host names up, where `public_only`.
+        pacer: Spaces the requests out; the process' own by default.
+        resolver: Looks host names up, where only public ones are fetched from.
     """
 
     def __init__(
         self,
+        settings: FetchSettings | None = None,
         *,
-        timeout: float = 20.0,
-        interval: float = 0.5,
-        retries: int = 2,
-        backoff: float = 0.5,
-        max_bytes: int = 2_000_000,
         cache: FileCache | None = None,
-        public_only: bool = False,
         pacer: HostPacer = PACER,
-        agent: str | None = None,
         resolver: Resolver = resolve,
     ) -> None:
-        self.timeout = timeout
-        self.interval = interval
-        self.retries = retries
-        self.backoff = backoff
-        self.max_bytes = max_bytes
+        self.settings = settings or FetchSettings()
         self.cache = cache
-        self.public_only = public_only
         self.pacer = pacer
-        self.agent = agent
         self.resolver = resolver
 
     async def get(
@@ -160,19 +162,19 @@ class Fetcher:
         address = address.copy_with(fragment=None)
         if params:  # merging nothing would still rewrite the query that is there
             address = address.copy_merge_params(params)
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + self.settings.timeout
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(self.settings.timeout):
                 return await self._get(address, check, deadline)
         except TimeoutError:
-            raise ToolUnavailable(f"{address.host} did not answer within {self.timeout:g} s.") from None
+            raise ToolUnavailable(f"{address.host} did not answer within {self.settings.timeout:g} s.") from None
 
     async def _get(self, address: httpx.URL, check: Callable[[Fetched], object] | None, deadline: float) -> Fetched:
         host = address.host
         if (kept := await self._kept(address)) is not None:
             return kept
-        for attempt in range(self.retries + 1):
-            if wait := self.pacer.reserve(host, self.interval, deadline - time.monotonic()):
+        for attempt in range(self.settings.retries + 1):
+            if wait := self.pacer.reserve(host, self.settings.interval, deadline - time.monotonic()):
                 await asyncio.sleep(wait)
                 # While we waited our turn, another call may have fetched the same thing.
                 if (kept := await self._kept(address)) is not None:
@@ -180,12 +182,12 @@ class Fetcher:
             try:
                 fetched = await self._send(address)
             except _PassingError as failure:
-                wait = self.backoff * 2**attempt * random.uniform(0.75, 1.25)
+                wait = self.settings.backoff * 2**attempt * random.uniform(0.75, 1.25)
                 if failure.after is not None:
                     wait = failure.after
                 logger.info("%s %s (attempt %d); next in %.1f s", host, failure, attempt + 1, wait)
                 self.pacer.hold(host, wait)
-                if attempt == self.retries or time.monotonic() + wait > deadline:
+                if attempt == self.settings.retries or time.monotonic() + wait > deadline:
                     raise ToolUnavailable(f"{host} {failure}. Try again later or use another tool.") from failure
                 continue
             if check is not None:
@@ -198,9 +200,9 @@ class Fetcher:
         """One request; raises `_PassingError` where another may succeed."""
         tls = await asyncio.to_thread(_tls)
         transport: httpx.AsyncBaseTransport | None = None
-        if self.public_only:
+        if self.settings.public_only:
             transport = PublicOnlyTransport(httpx.AsyncHTTPTransport(verify=tls), resolver=self.resolver)
-        agent = await asyncio.to_thread(user_agent) if self.agent is None else self.agent
+        agent = await asyncio.to_thread(user_agent) if self.settings.agent is None else self.settings.agent
         # gzip only: other encodings are unpacked by httpx without a bound on their size.
         headers = {"User-Agent": agent, "Accept-Encoding": "gzip"}
         try:
@@ -209,7 +211,7 @@ class Fetcher:
                     transport=transport,
                     verify=tls,
                     headers=headers,
-                    timeout=httpx.Timeout(self.timeout, connect=min(_CONNECT_SECONDS, self.timeout)),
+                    timeout=httpx.Timeout(self.settings.timeout, connect=min(_CONNECT_SECONDS, self.settings.timeout)),
                     follow_redirects=True,
                     max_redirects=_REDIRECTS,
                 ) as client,
@@ -233,18 +235,18 @@ class Fetcher:
         unpack = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if "gzip" in encoding else None
         body = bytearray()
         async for raw in response.aiter_raw(65_536):
-            room = self.max_bytes + 1 - len(body)
+            room = self.settings.max_bytes + 1 - len(body)
             try:
                 body += unpack.decompress(raw, room) if unpack else raw[:room]
             except zlib.error as error:
                 raise _PassingError(f"sent a damaged answer ({error})") from error
-            if len(body) > self.max_bytes:
-                return bytes(body[: self.max_bytes]), True
+            if len(body) > self.settings.max_bytes:
+                return bytes(body[: self.settings.max_bytes]), True
         return bytes(body), False
 
     def _key(self, address: httpx.URL) -> str:
         # A fetcher for the public internet must not be served what another one fetched from a private host.
-        return f"{'public' if self.public_only else 'any'} {self.max_bytes} {address}"
+        return f"{'public' if self.settings.public_only else 'any'} {self.settings.max_bytes} {address}"
 
     async def _kept(self, address: httpx.URL) -> Fetched | None:
         if self.cache is None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from tools.card import Example, ToolCard
 from tools.errors import ToolUnavailable
 from tools.filecache import FileCache, cache_home
-from tools.http import Fetched, Fetcher, run
+from tools.http import Fetched, Fetcher, FetchSettings, run
 from tools.passages import RESULT_CHARS, Passage, format_passages, rank_passages, split_passages
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.\-]*:(?!\d)")
@@ -111,12 +111,12 @@ def make_read_url(
         fetcher: Makes the requests, in place of one made from the settings above.
     """
     if fetcher is None:
-        fetcher = Fetcher(
+        settings = FetchSettings(
             timeout=time_limit - 5 if time_limit > 10 else time_limit / 2,
             max_bytes=max_bytes,
-            cache=FileCache(cache_home() / "http"),
             public_only=not allow_private_addresses,
         )
+        fetcher = Fetcher(settings, cache=FileCache(cache_home() / "http"))
 
     async def aread(url: str, query: str = "") -> str:
         url = url.strip().strip("<>")

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import time
+from dataclasses import dataclass
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
@@ -49,44 +50,44 @@ _CARD = ToolCard(
 )
 
 
-class WebSearch:
-    """Searches with `ddgs`, paced, retried and cached.
-
-    Args:
-        backend: The engines, "auto" or names separated by commas, e.g. "duckduckgo, brave".
-        max_results: How many results are asked for.
-        region: Country and language, e.g. "us-en".
-        engine_timeout: Seconds one engine may take.
-        time_limit: Seconds one search may take, waits and retries included; an engine under way is not interrupted.
-        interval: Seconds between two searches.
-        retries: How often a failed search is repeated.
-        cache: Where results are kept; None keeps none.
-        pacer: Who spaces the searches out.
+@dataclass(frozen=True, kw_only=True)
+class WebSearchSettings:
+    """What is searched, and how patiently.
 
     Raises:
         ValueError: `backend` names no engine.
     """
 
-    def __init__(
-        self,
-        *,
-        backend: str,
-        max_results: int,
-        region: str,
-        engine_timeout: int,
-        time_limit: float,
-        interval: float,
-        retries: int,
-        cache: FileCache | None,
-        pacer: HostPacer = PACER,
-    ) -> None:
-        self._backend = _checked(backend)
-        self._max_results = max_results
-        self._region = region
-        self._engine_timeout = engine_timeout
-        self._time_limit = time_limit
-        self._interval = interval
-        self._retries = retries
+    backend: str = "auto"
+    """The engines: "auto", or names separated by commas, e.g. "duckduckgo, brave"."""
+    max_results: int = 5
+    """Results that are asked for."""
+    region: str = "us-en"
+    """Country and language."""
+    time_limit: float = 45.0
+    """Seconds one search may take, waits and retries included; an engine under way is not interrupted."""
+    engine_timeout: int = 5
+    """Seconds one engine may take."""
+    interval: float = 1.0
+    """Seconds between two searches."""
+    retries: int = 1
+    """How often a failed search is repeated."""
+
+    def __post_init__(self) -> None:
+        _check_engines(self.backend)
+
+
+class WebSearch:
+    """Searches with `ddgs`, paced, retried and cached.
+
+    Args:
+        settings: What is searched, and how.
+        cache: Where results are kept.
+        pacer: Spaces the searches out.
+    """
+
+    def __init__(self, settings: WebSearchSettings, cache: FileCache, pacer: HostPacer = PACER) -> None:
+        self._settings = settings
         self._cache = cache
         self._pacer = pacer
 
@@ -97,31 +98,32 @@ class WebSearch:
             ToolException: the engines have no result.
             ToolUnavailable: no engine answered.
         """
-        key = f"ddgs {self._backend} {self._region} {self._max_results} {query}"
-        if self._cache and (kept := self._cache.get(key)) is not None:
+        settings = self._settings
+        key = f"ddgs {settings.backend} {settings.region} {settings.max_results} {query}"
+        if (kept := self._cache.get(key)) is not None:
             return [Passage(**entry) for entry in json.loads(kept)]
-        found = [
+        hits = [
             Passage(hit.get("title") or hit["href"], hit.get("body", ""), hit["href"])
             for hit in self._search(query)
             if hit.get("href")
         ]
-        if not found:
+        if not hits:
             raise _nothing(query)
-        if self._cache:
-            entries = [{"title": hit.title, "text": hit.text, "source": hit.source} for hit in found]
-            self._cache.put(key, json.dumps(entries).encode())
-        return found
+        entries = [{"title": hit.title, "text": hit.text, "source": hit.source} for hit in hits]
+        self._cache.put(key, json.dumps(entries).encode())
+        return hits
 
     def _search(self, query: str) -> list[dict[str, str]]:
         from ddgs import DDGS
         from ddgs.exceptions import DDGSException
 
-        deadline = time.monotonic() + self._time_limit
-        for attempt in range(self._retries + 1):
-            time.sleep(self._pacer.reserve(_HOST, self._interval, deadline - time.monotonic()))
+        settings = self._settings
+        deadline = time.monotonic() + settings.time_limit
+        for attempt in range(settings.retries + 1):
+            time.sleep(self._pacer.reserve(_HOST, settings.interval, deadline - time.monotonic()))
             try:
-                return DDGS(timeout=self._engine_timeout).text(
-                    query, region=self._region, max_results=self._max_results, backend=self._backend
+                return DDGS(timeout=settings.engine_timeout).text(
+                    query, region=settings.region, max_results=settings.max_results, backend=settings.backend
                 )
             except DDGSException as error:
                 if str(error) == "No results found.":
@@ -129,7 +131,7 @@ class WebSearch:
                 wait = 2.0**attempt
                 logger.info("web search failed (%s), attempt %d", error, attempt + 1)
                 self._pacer.hold(_HOST, wait)
-                if attempt == self._retries or time.monotonic() + wait > deadline:
+                if attempt == settings.retries or time.monotonic() + wait > deadline:
                     raise ToolUnavailable(f"No search engine answered ({error}). Use another tool.") from error
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -138,10 +140,10 @@ def _nothing(query: str) -> ToolException:
     return ToolException(f"The web search found nothing for {query!r}. Use fewer or more common words.")
 
 
-def _checked(backend: str) -> str:
-    """`backend`, if every engine in it exists; ddgs itself would quietly use all engines instead."""
+def _check_engines(backend: str) -> None:
+    """Refuse engines that do not exist; ddgs itself would quietly use all engines instead."""
     if backend == "auto":
-        return backend
+        return
     from ddgs.engines import ENGINES
 
     known = ENGINES["text"]
@@ -150,47 +152,20 @@ def _checked(backend: str) -> str:
         raise ValueError(
             f"Unknown search engine {', '.join(map(repr, unknown))}: choose from auto, {', '.join(sorted(known))}."
         )
-    return backend
 
 
 def make_web_search(
-    *,
-    backend: str = "auto",
-    max_results: int = 5,
-    region: str = "us-en",
-    max_chars: int = RESULT_CHARS,
-    time_limit: float = 45.0,
-    engine_timeout: int = 5,
-    interval: float = 1.0,
-    retries: int = 1,
-    cache: FileCache | None = None,
+    settings: WebSearchSettings | None = None, *, max_chars: int = RESULT_CHARS, cache: FileCache | None = None
 ) -> BaseTool:
     """A tool that searches the web.
 
     Args:
-        backend: The engines, "auto" or names separated by commas, e.g. "duckduckgo, brave".
-        max_results: Results in an answer.
-        region: Country and language, e.g. "us-en".
+        settings: What is searched, and how patiently.
         max_chars: Characters of a result, about.
-        time_limit: Seconds a call may take.
-        engine_timeout: Seconds one engine may take.
-        interval: Seconds between two searches.
-        retries: How often a failed search is repeated.
         cache: Where results are kept; by default for a day in the user's cache directory.
-
-    Raises:
-        ValueError: `backend` names no engine.
     """
-    search_web = WebSearch(
-        backend=backend,
-        max_results=max_results,
-        region=region,
-        engine_timeout=engine_timeout,
-        time_limit=time_limit,
-        interval=interval,
-        retries=retries,
-        cache=cache or FileCache(cache_home() / "web_search"),
-    )
+    settings = settings or WebSearchSettings()
+    search_web = WebSearch(settings, cache or FileCache(cache_home() / "web_search"))
 
     def search(query: str) -> str:
         if not query.strip():
@@ -199,10 +174,10 @@ def make_web_search(
 
     async def asearch(query: str) -> str:
         try:
-            async with asyncio.timeout(time_limit):
+            async with asyncio.timeout(settings.time_limit):
                 return await asyncio.to_thread(search, query)
         except TimeoutError:
-            raise ToolUnavailable(f"The web search did not answer within {time_limit:g} s.") from None
+            raise ToolUnavailable(f"The web search did not answer within {settings.time_limit:g} s.") from None
 
     return StructuredTool.from_function(
         search,
@@ -210,5 +185,5 @@ def make_web_search(
         name="web_search",
         description="Searches the web; returns titles, addresses and short excerpts. Good for current and rare facts.",
         args_schema=WebSearchArguments,
-        metadata={"card": _CARD, "time_limit": time_limit + 5},
+        metadata={"card": _CARD, "time_limit": settings.time_limit + 5},
     )

@@ -20,7 +20,7 @@ from tools.bm25 import is_content_word
 from tools.card import Example, ToolCard
 from tools.errors import ToolUnavailable
 from tools.filecache import FileCache, cache_home
-from tools.http import Fetched, Fetcher, run
+from tools.http import Fetched, Fetcher, FetchSettings, run
 from tools.passages import RESULT_CHARS, Passage, format_passages, rank_passages, split_passages
 
 _LONGEST_QUERY = 300  # characters; the search engine refuses longer ones
@@ -144,7 +144,7 @@ def make_wikipedia_search(
         fetcher: Makes the requests; by default a polite one that keeps answers for a day in the user's cache directory.
     """
     if fetcher is None:
-        fetcher = Fetcher(timeout=20.0, interval=0.2, cache=FileCache(cache_home() / "http"))
+        fetcher = Fetcher(FetchSettings(timeout=20.0, interval=0.2), cache=FileCache(cache_home() / "http"))
     site = Wikipedia(base_url, fetcher)
 
     async def asearch(query: str) -> str:

@@ -11,7 +11,7 @@ from langchain_core.tools import ToolException
 
 from tools.addresses import PublicOnlyTransport, is_public, resolve
 from tools.errors import ToolUnavailable
-from tools.http import Fetcher
+from tools.http import Fetcher, FetchSettings
 from tools.pacing import HostPacer
 
 PRIVATE = [
@@ -62,10 +62,9 @@ def test_an_address_is_judged_alike_in_its_ipv6_clothes(address: ipaddress.IPv4A
     assert is_public(f"::ffff:{address}") == is_public(str(address)) == is_public(f"64:ff9b::{address}")
 
 
-def public_fetcher(**settings: Any) -> Fetcher:
-    return Fetcher(
-        **{"public_only": True, "interval": 0.0, "retries": 0, "pacer": HostPacer(), "timeout": 5.0, **settings}
-    )
+def public_fetcher(**parts: Any) -> Fetcher:
+    settings = FetchSettings(public_only=True, interval=0.0, retries=0, timeout=5.0)
+    return Fetcher(settings, pacer=HostPacer(), **parts)
 
 
 @pytest.mark.parametrize(

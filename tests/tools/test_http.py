@@ -14,12 +14,13 @@ from langchain_core.tools import ToolException
 
 from tools.errors import ToolUnavailable
 from tools.filecache import FileCache
-from tools.http import Fetched, Fetcher, retry_after, run
+from tools.http import Fetched, Fetcher, FetchSettings, retry_after, run
 from tools.pacing import HostPacer
 
 
-def fetcher(**settings: Any) -> Fetcher:
-    return Fetcher(**{"interval": 0.0, "backoff": 0.01, "pacer": HostPacer(), "timeout": 5.0, **settings})
+def fetcher(cache: FileCache | None = None, **settings: Any) -> Fetcher:
+    settings = {"interval": 0.0, "backoff": 0.01, "timeout": 5.0, **settings}
+    return Fetcher(FetchSettings(**settings), cache=cache, pacer=HostPacer())
 
 
 async def test_says_who_it_is_and_returns_what_it_got(site: Any, reply: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from langchain_core.tools import BaseTool, ToolException
 
 from tools.filecache import FileCache
-from tools.http import Fetcher
+from tools.http import Fetcher, FetchSettings
 from tools.pacing import HostPacer
 from tools.page import make_read_url
 
@@ -26,7 +26,8 @@ HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 @pytest.fixture
 def reader(tmp_path: Path) -> BaseTool:
-    return make_read_url(fetcher=Fetcher(interval=0.0, retries=0, cache=FileCache(tmp_path), pacer=HostPacer()))
+    settings = FetchSettings(interval=0.0, retries=0)
+    return make_read_url(fetcher=Fetcher(settings, cache=FileCache(tmp_path), pacer=HostPacer()))
 
 
 async def test_the_passage_that_answers_is_found(site: Any, reply: Any, reader: BaseTool, no_blocking: None) -> None:

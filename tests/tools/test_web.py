@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool, ToolException
 
 from tools.errors import ToolUnavailable
 from tools.filecache import FileCache
-from tools.web import make_web_search
+from tools.web import WebSearchSettings, make_web_search
 
 
 def results_page(*results: tuple[str, str, str]) -> str:
@@ -32,9 +32,8 @@ def engine(site: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def tool(tmp_path: Path, **settings: Any) -> BaseTool:
-    return make_web_search(
-        **{"backend": "mojeek", "interval": 0.0, "retries": 0, "cache": FileCache(tmp_path), **settings}
-    )
+    settings = {"backend": "mojeek", "interval": 0.0, "retries": 0, **settings}
+    return make_web_search(WebSearchSettings(**settings), cache=FileCache(tmp_path))
 
 
 PAGE = results_page(
@@ -87,4 +86,4 @@ def test_searches_are_spaced_out(engine: Any, reply: Any, tmp_path: Path) -> Non
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'altavista'.*auto, .*duckduckgo"):
-        make_web_search(backend="mojeek, altavista")
+        WebSearchSettings(backend="mojeek, altavista")

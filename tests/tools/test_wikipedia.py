@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool, ToolException
 from tools.card import card_of, time_limit_of
 from tools.errors import ToolUnavailable
 from tools.filecache import FileCache
-from tools.http import Fetcher
+from tools.http import Fetcher, FetchSettings
 from tools.pacing import HostPacer
 from tools.wikipedia import make_wikipedia_search
 
@@ -60,7 +60,7 @@ def wiki(site: Any, reply: Any) -> MediaWiki:
 
 @pytest.fixture
 def search(site: Any, tmp_path: Path) -> BaseTool:
-    fetcher = Fetcher(interval=0.0, retries=0, cache=FileCache(tmp_path), pacer=HostPacer())
+    fetcher = Fetcher(FetchSettings(interval=0.0, retries=0), cache=FileCache(tmp_path), pacer=HostPacer())
     return make_wikipedia_search(base_url=f"{site.url}/api.php", fetcher=fetcher)
 
 
