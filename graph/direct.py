@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from langchain_core.language_models import BaseChatModel
@@ -10,11 +9,11 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 
 from graph.context import Context
-from graph.models.calling import call_model
+from graph.models.calling import cost_of, replies_of
 from graph.models.roles import model_for
 from graph.parsing import parse_answer, without_thinking
 from graph.prompts import analyst_messages, direct_messages
-from graph.state import State, Usage
+from graph.state import State, Usage, add_usage
 from graph.trace import note_reply
 
 
@@ -27,27 +26,20 @@ async def answer_directly(question: str, context: Context | None = None, config:
     Raises:
         ModelError: the model did not answer.
     """
-    began = time.perf_counter()
     model = model_for("generator", context or Context(), {})
     messages = direct_messages(question)
-    reply = await call_model(model, messages, config or {}, None)
-    note_reply("generator", 0, messages, reply, began)
-    cost = reply.usage_metadata
-    seconds = time.perf_counter() - began
-    usage = Usage(
-        calls=1,
-        input_tokens=cost["input_tokens"] if cost else 0,
-        output_tokens=cost["output_tokens"] if cost else 0,
-        seconds=seconds,
-    )
+    usage: dict[str, Usage] = {}
+    async for reply, began in replies_of(model, messages, config or {}):
+        note_reply("generator", 0, messages, reply, began)
+        usage = add_usage(usage, {"generator": cost_of(reply, began)})
     answer = parse_answer(str(reply.text))
     return State(
         question=question,
         memory=[],
         answer=answer,
         messages=[HumanMessage(question), AIMessage(answer)],
-        usage={"generator": usage},
-        seconds=seconds,
+        usage=usage,
+        seconds=usage["generator"]["seconds"],
     )
 
 
@@ -71,9 +63,8 @@ async def analyse(
     Raises:
         ModelError: the analyst did not answer.
     """
-    began = time.perf_counter()
     model = model_for("analyst", context, models or {})
     messages = analyst_messages(question, "")
-    reply = await call_model(model, messages, config or {}, None)
-    note_reply("analyst", 0, messages, reply, began)
+    async for reply, began in replies_of(model, messages, config or {}):
+        note_reply("analyst", 0, messages, reply, began)
     return without_thinking(str(reply.text))

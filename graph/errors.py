@@ -45,6 +45,18 @@ class ModelRejected(ModelError):
     """The server refused the request (wrong key, unknown model, prompt too long): trying again will not help."""
 
 
+class UnknownModel(ModelRejected):
+    """The server does not know the model, or nothing is served at this path."""
+
+
+class RequestRefused(ModelRejected):
+    """The server minds something in the request itself; `detail` is its own text."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
 class ContextLengthExceeded(ModelRejected):
     """The prompt, or the prompt and the reply asked for, do not fit the model's context: end the run, or shorten."""
 

@@ -14,6 +14,7 @@ from graph.checks.answers import answer_complaint
 from graph.checks.evidence import Evidence
 from graph.errors import ContextLengthExceeded, ResponseFormatError
 from graph.memory import accepted_turns, last_result
+from graph.models.room import silence
 from graph.parsing import parse_answer, without_thinking
 from graph.prompts import Part, generator_messages
 from graph.rendering import conversation_text
@@ -38,11 +39,14 @@ async def generate(state: State, run: Run) -> State:
         ResponseFormatError: it did not fill in the response format.
     """
     if run.context.answer == "last_result":
-        message = AIMessage(last_result(state))
+        answer = last_result(state)
+        message = AIMessage(answer)
     else:
         reply = await _fitting("answer", state, run, partial(run.ask, "generator"))
-        message = AIMessage(parse_answer(str(reply.text)), id=reply.id)  # one message with the text that was streamed
-    answer = str(message.text)
+        answer = parse_answer(str(reply.text))
+        why_not = silence(reply) or "the model's reply says nothing"
+        # One message, with the text that was streamed.
+        message = AIMessage(answer or f"There is no answer: {why_not}.", id=reply.id)
     state = {**state, "answer": answer}
     update = State(answer=answer, plan=None, calls=[], messages=[message])
     if run.response_format is not None:

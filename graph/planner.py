@@ -8,12 +8,13 @@ from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.types import Overwrite
 
 from graph.errors import ContextLengthExceeded, DataError
+from graph.models.room import silence
 from graph.parsing import parse_plan, without_thinking
 from graph.prompts import analyst_messages
 from graph.rendering import conversation_text
 from graph.run import Run
 from graph.speculation import reply_of
-from graph.state import FINISH, RunMark, RunState
+from graph.state import FINISH, Failure, RunMark, RunState
 from graph.transcript import can_finish, transcript_of
 
 
@@ -124,7 +125,10 @@ async def _next_step(state: RunState, run: Run) -> RunState:
     transcript = await transcript_of(state, run)
     reply = await reply_of(state.get("speculation"), transcript, run) or await run.ask("planner", transcript)
     names = [tool.name for tool in await run.tools()] + ([FINISH] if can_finish(run) else [])
-    update["plan"] = parse_plan(str(reply.text), names)
+    step = parse_plan(str(reply.text), names)
+    if step["error"] is not None and (silent := silence(reply)) is not None:
+        step["error"] = Failure(kind="plan", message=silent)
+    update["plan"] = step
     update["calls"] = []
     captured = reply.additional_kwargs.get("captured")
     if captured is not None:

@@ -23,9 +23,10 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.func import task
 
 from graph.context import Context
-from graph.models.calling import call_model
+from graph.models.calling import cost_of, replies_of
 from graph.models.connections import run_sync
 from graph.models.roles import model_for
+from graph.models.room import silence
 from graph.response_format import ResponseFormat
 from graph.roles import Role
 from graph.state import RunState, State, Usage, add_usage
@@ -143,20 +144,10 @@ class Run:
         Raises:
             ModelError: the model did not answer.
         """
-        model = self.model(role)
-        began = time.perf_counter()
-        reply = await call_model(model, list(messages), tagged(self.config, tag or role), schema)
-        note_reply(role, self._turn_of(role), messages, reply, began)
-        cost = reply.usage_metadata
-        self.count(
-            role,
-            Usage(
-                calls=1,
-                input_tokens=cost["input_tokens"] if cost else 0,
-                output_tokens=cost["output_tokens"] if cost else 0,
-                seconds=time.perf_counter() - began,
-            ),
-        )
+        config = tagged(self.config, tag or role)
+        async for reply, began in replies_of(self.model(role), list(messages), config, schema):
+            note_reply(role, self._turn_of(role), messages, reply, began)
+            self.count(role, cost_of(reply, began))
         return reply
 
     def _turn_of(self, role: Role) -> int:
@@ -191,13 +182,16 @@ class Run:
         value = parse(str(reply.text))
         if not isinstance(value, str):
             return value
+        if (silent := silence(reply)) is not None:  # it was asked twice already
+            return silent
         repair = HumanMessage(
             f"That could not be used: {value}. Reply again, in the form asked for and with nothing else."
         )
         known = {key: value for key, value in reply.additional_kwargs.items() if key == "captured"}
         said = AIMessage(reply.text, additional_kwargs=known)
         again = await self.ask(role, [*messages, said, repair], schema=schema, tag=tag)
-        return parse(str(again.text))
+        value = parse(str(again.text))
+        return (silence(again) or value) if isinstance(value, str) else value
 
     async def in_task(self, name: TaskName, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do one piece of work as a LangGraph task of its own; see `in_tasks`."""

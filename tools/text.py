@@ -25,9 +25,30 @@ def well_formed(text: str) -> str:
     """
     if not _BAD.search(text):
         return text
-    text = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+    text = _with_pairs(text)
     text = _ESCAPED_BYTES.sub(lambda run: run[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace"), text)
     return _BAD.sub(REPLACEMENT, text)
+
+
+def _with_pairs(text: str) -> str:
+    """The text with the two halves of each pair as one character."""
+    return _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+
+
+def _unfinished(text: str) -> int:
+    """How many characters at the end of a text may be the beginning of one."""
+    if "\ud800" <= text[-1:] <= "\udbff":
+        return 1
+    for count in (3, 2, 1):
+        tail = text[-count:]
+        if len(tail) < count or not _ESCAPED_BYTES.fullmatch(tail):
+            continue
+        try:
+            tail.encode("utf-8", "surrogateescape").decode("utf-8")
+        except UnicodeDecodeError as error:
+            if error.start == 0 and error.reason == "unexpected end of data":
+                return count
+    return 0
 
 
 def well_formed_value(value: Any) -> Any:
@@ -41,3 +62,22 @@ def well_formed_value(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(well_formed_value(item) for item in value)
     return value
+
+
+class TextStream:
+    """Joins pieces of a text that may break in the middle of a character."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """What can be shown, well formed, now that this piece has come."""
+        text = _with_pairs(self._held + piece)
+        complete = len(text) - _unfinished(text)
+        self._held = text[complete:]
+        return well_formed(text[:complete])
+
+    def end(self) -> str:
+        """What was held back for a piece that did not come."""
+        held, self._held = self._held, ""
+        return well_formed(held)

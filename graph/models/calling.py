@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
@@ -13,6 +15,49 @@ from langchain_core.runnables import RunnableConfig
 
 from graph.errors import AgentFlowError, ModelError, ModelRejected, ModelUnavailable
 from graph.models.openai_compatible import OpenAICompatibleChat
+from graph.models.room import with_more_room
+from graph.state import Usage
+
+log = logging.getLogger(__name__)
+
+
+async def replies_of(
+    model: BaseChatModel, messages: list[BaseMessage], config: RunnableConfig, schema: Mapping[str, Any] | None = None
+) -> AsyncIterator[tuple[AIMessage, float]]:
+    """Ask a model, and once more with more room if all its tokens went into thinking; the last reply counts.
+
+    Args:
+        model, messages, config, schema: See `call_model`.
+
+    Yields:
+        A reply, and when it was asked for (a `time.perf_counter` reading); each has its cost.
+
+    Raises:
+        ModelError: as `call_model` does, of the first reply.
+    """
+    began = time.perf_counter()
+    reply = await call_model(model, messages, config, schema)
+    yield reply, began
+    if (larger := with_more_room(model, reply)) is None:
+        return
+    began = time.perf_counter()
+    try:
+        reply = await call_model(larger, messages, config, schema)
+    except ModelRejected as error:  # so long a reply does not fit
+        log.debug("The model cannot be given more room: %s", error)
+        return
+    yield reply, began
+
+
+def cost_of(reply: AIMessage, began: float) -> Usage:
+    """What a reply has cost that was asked for at `began` and has just come."""
+    tokens = reply.usage_metadata
+    return Usage(
+        calls=1,
+        input_tokens=tokens["input_tokens"] if tokens else 0,
+        output_tokens=tokens["output_tokens"] if tokens else 0,
+        seconds=time.perf_counter() - began,
+    )
 
 
 async def call_model(

@@ -17,18 +17,18 @@ from typing import Any, ClassVar
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage, convert_to_openai_messages
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages import BaseMessage, ToolMessage, convert_to_openai_messages
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
-from graph.errors import ModelRejected, ModelUnavailable
+from graph.errors import ModelRejected, ModelUnavailable, RequestRefused, UnknownModel
 from graph.models.connections import run_sync
 from graph.models.progress import note_reading
-from graph.models.server import Endpoint, RequestRefused, UnknownModel, list_models, post_json, post_stream
+from graph.models.replies import StreamedReply, message_of
+from graph.models.server import Endpoint, list_models, post_json, post_stream
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,11 @@ class OpenAICompatibleChat(BaseChatModel):
             if not self._drop_format(body, error):
                 raise
             reply = await post_json(endpoint, "/chat/completions", body)
-        return _chat_result(reply, endpoint)
+        if (message := message_of(reply, tools_asked="tools" in body)) is None:
+            raise ModelUnavailable(
+                f"{endpoint.named} sent a reply without a message; is it an OpenAI-compatible server?"
+            )
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
         self,
@@ -187,11 +191,13 @@ class OpenAICompatibleChat(BaseChatModel):
                 yield chunk
 
     async def _chunks(self, endpoint: Endpoint, body: dict[str, Any]) -> AsyncGenerator[ChatGenerationChunk, None]:
+        reply = StreamedReply(tools_asked="tools" in body)
         async with aclosing(post_stream(endpoint, "/chat/completions", body)) as events:
             async for event in events:
                 note_reading(event)
-                if (chunk := _chunk(event)) is not None:
-                    yield chunk
+                if (chunk := reply.chunk(event)) is not None:
+                    yield ChatGenerationChunk(message=chunk)
+        yield ChatGenerationChunk(message=reply.last_chunk())
 
     def _body(
         self, model: str, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
@@ -263,71 +269,3 @@ def _message(message: BaseMessage) -> dict[str, Any]:
     if isinstance(message, ToolMessage):
         return {"role": role, "content": message.content, "tool_call_id": message.tool_call_id}
     return {"role": role, "content": message.content}
-
-
-def _chat_result(reply: dict[str, Any], endpoint: Endpoint) -> ChatResult:
-    try:
-        choice = reply["choices"][0]
-        said = choice["message"]
-        content = said.get("content") or ""
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ModelUnavailable(
-            f"The model server at {endpoint.shown} sent a reply without a message; is it an OpenAI-compatible server?"
-        ) from error
-    message = AIMessage(
-        content=content,
-        additional_kwargs=_extras(reply, choice, said),
-        response_metadata=_metadata(reply, choice),
-        usage_metadata=_usage(reply),
-    )
-    return ChatResult(generations=[ChatGeneration(message=message)])
-
-
-def _chunk(event: dict[str, Any]) -> ChatGenerationChunk | None:
-    """The part of the reply that one event of a stream brings; None for an event that brings nothing."""
-    choice = (event.get("choices") or [{}])[0]
-    said = choice.get("delta") or {}
-    content = said.get("content") or ""
-    extras = _extras(event, choice, said)
-    # Metadata of chunks is merged by concatenation, so each piece of it may be sent only once.
-    metadata = _metadata(event, choice) if choice.get("finish_reason") else {}
-    usage = _usage(event)
-    if not (content or extras or metadata or usage):
-        return None
-    message = AIMessageChunk(
-        content=content, additional_kwargs=extras, response_metadata=metadata, usage_metadata=usage
-    )
-    return ChatGenerationChunk(message=message)
-
-
-def _metadata(reply: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
-    metadata = {"finish_reason": choice.get("finish_reason"), "model_name": reply.get("model")}
-    if "timings" in reply:
-        metadata["timings"] = reply["timings"]
-    return metadata
-
-
-def _extras(reply: dict[str, Any], choice: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """What servers return beyond text: token ids and log-probs, and the thinking of reasoning models."""
-    tokens = {
-        "prompt_token_ids": reply.get("prompt_token_ids") or choice.get("prompt_token_ids"),
-        "token_ids": choice.get("token_ids"),
-        "logprobs": (choice.get("logprobs") or {}).get("content"),
-    }
-    tokens = {name: value for name, value in tokens.items() if value is not None}
-    extras: dict[str, Any] = {"tokens": tokens} if tokens else {}
-    if thinking := said.get("reasoning_content"):
-        extras["reasoning_content"] = thinking
-    return extras
-
-
-def _usage(reply: dict[str, Any]) -> UsageMetadata | None:
-    usage = reply.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    read, written = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    metadata = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    if cached is not None:
-        metadata["input_token_details"] = {"cache_read": cached}
-    return metadata

@@ -87,7 +87,8 @@ class Server:
     @staticmethod
     def answer(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         time.sleep(reply.delay)
-        body = (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
+        text = reply.body if isinstance(reply.body, str | bytes) else json.dumps(reply.body)
+        body = text.encode() if isinstance(text, str) else text
         handler.send_response(reply.status)
         handler.send_header("content-length", str(len(body) + 100 * reply.cut))
         for name, value in reply.headers.items():

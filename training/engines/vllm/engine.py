@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 
 from pydantic import SecretStr
 
-from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded, ModelError, ModelUnavailable
-from graph.models.server import Endpoint, UnknownModel
+from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded, ModelError, ModelUnavailable, UnknownModel
+from graph.models.server import Endpoint
 from training.engines.base import Completion, Sampling
 from training.engines.vllm.delivery import Delivery
 from training.engines.vllm.probe import Probe, check_agreement, check_name, check_sampling, draw_sample

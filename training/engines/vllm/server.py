@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from graph.errors import ConfigError, ModelUnavailable
-from graph.models.server import Endpoint, RequestRefused, UnknownModel, fetch_bytes, get_json, post_json
+from graph.errors import ConfigError, ModelUnavailable, RequestRefused, UnknownModel
+from graph.models.server import Endpoint, fetch_bytes, get_json, post_json
 from training.engines.base import FinishReason, Sampling
 
 _PLAIN: Mapping[str, Any] = {

@@ -1,0 +1,140 @@
+"""Server-sent events of model servers, by the standard and as servers write them.
+
+By the standard an event ends at an empty line and may be spread over several `data:` lines. Servers leave the empty
+line out, send events without any content, write bare JSON lines, or cut a character in two and send its halves in two
+events. The last is mended where the texts are joined (`tools.text.TextStream`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from tools.text import well_formed_value
+
+
+class Unreadable(ValueError):
+    """A reply that is no JSON, or not whole."""
+
+
+class EventReader:
+    """Takes a stream apart, line by line.
+
+    Attributes:
+        done: whether the server has said that the stream is over.
+        failed: whether the last event was sent as an error.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self.failed = False
+        self._data: list[bytes] = []
+        self._kind = b""
+        self._first = True
+
+    def feed(self, line: bytes) -> dict[str, Any] | None:
+        """The event that this line completes, if any.
+
+        Raises:
+            Unreadable: an event is no whole JSON.
+        """
+        line = line.strip(b"\r\n")
+        if self._first:
+            line, self._first = line.removeprefix(b"\xef\xbb\xbf"), False
+        if not line.strip():
+            return self.end()
+        if line.lstrip()[:1] in (b"{", b"["):
+            name, data = b"data", line
+        else:
+            name, _, data = line.partition(b":")
+        if name == b"event":
+            self._kind = data.strip()
+        if name == b"error":
+            self._kind = name
+        if name not in (b"data", b"error"):
+            return None
+        if data.strip() == b"[DONE]":
+            self.done = True
+            return None
+        if data.strip():
+            self._data.append(data.removeprefix(b" "))
+        return self._event(whole=False)
+
+    def end(self) -> dict[str, Any] | None:
+        """The event that the end of the stream, or an empty line, completes, if any.
+
+        Raises:
+            Unreadable: it is no whole JSON.
+        """
+        event = self._event(whole=True)
+        self._kind = b""
+        return event
+
+    def _event(self, *, whole: bool) -> dict[str, Any] | None:
+        data = b"\n".join(self._data)
+        if not data.strip():
+            return None
+        if data.lstrip()[:1] not in (b"{", b"["):  # "ping", "OK": not for us
+            self._data.clear()
+            return None
+        try:
+            event = read_json(data, mend=False)
+        except Unreadable:
+            if whole:
+                self._data.clear()
+                raise
+            return None
+        self._data.clear()
+        self.failed = self._kind == b"error"
+        if not isinstance(event, dict):
+            raise Unreadable("not an object")
+        return event
+
+
+def read_json(data: bytes, *, mend: bool = True) -> Any:
+    """The value of a JSON text that may hold bytes which are no UTF-8, lone surrogates, or numbers that are none.
+
+    Args:
+        data: The text.
+        mend: Whether such characters are replaced; else they are kept as surrogates, to be joined with what follows.
+
+    Raises:
+        Unreadable: it is no JSON.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    try:
+        value = json.loads(text, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(str(error)) from None
+    return well_formed_value(value) if mend else value
+
+
+def merged(body: bytes) -> dict[str, Any] | None:
+    """The reply that a whole stream adds up to, for a server that streams unasked; None if it is no stream of replies.
+
+    Raises:
+        Unreadable: an event is no whole JSON.
+    """
+    if not body.lstrip().startswith((b"data:", b"event:", b":")):
+        return None
+    reader = EventReader()
+    events = [event for line in [*body.split(b"\n"), b""] if (event := reader.feed(line)) is not None]
+    said: dict[str, Any] = {"role": "assistant"}
+    reply: dict[str, Any] = {}
+    finish_reason = None
+    for event in events:
+        reply |= {key: value for key, value in event.items() if value is not None and key != "choices"}
+        for choice in event.get("choices") or ():
+            finish_reason = choice.get("finish_reason") or finish_reason
+            for key, value in (choice.get("delta") or choice.get("message") or {}).items():
+                said[key] = said.get(key, "") + value if isinstance(value, str) and key != "role" else value
+    if not events or "error" in reply:
+        return reply or None
+    reply["choices"] = [{"message": {k: v for k, v in said.items() if v is not None}, "finish_reason": finish_reason}]
+    return dict(well_formed_value(reply))

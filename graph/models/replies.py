@@ -1,0 +1,235 @@
+"""Messages from the replies of OpenAI-compatible servers, whole or in pieces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall, ToolCallChunk
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
+
+from tools.text import TextStream
+
+_THINKING = ("reasoning_content", "reasoning", "thinking")
+"""Fields beside the content in which servers put a model's thinking."""
+
+
+def message_of(reply: Mapping[str, Any], *, tools_asked: bool) -> AIMessage | None:
+    """The message of a whole reply, or None if it holds none.
+
+    Args:
+        reply: The JSON object that the server sent.
+        tools_asked: Whether the request offered tools. If not, calls that the server has cut out of the reply's text
+            are put back: whoever asked reads the text.
+    """
+    choice = _choice(reply)
+    said = choice.get("message")
+    if not isinstance(said, Mapping):
+        if not isinstance(choice.get("text"), str):
+            return None
+        said = {"content": choice["text"]}
+    text, thinking = _parts(said)
+    calls = _tool_calls(said)
+    message = AIMessage(
+        content=text if tools_asked else _with_calls(text, calls),
+        additional_kwargs=_extras(reply, choice, thinking),
+        response_metadata=_metadata(reply, choice),
+        usage_metadata=_usage(reply),
+    )
+    if tools_asked:
+        message.tool_calls, message.invalid_tool_calls = _parsed(calls)
+    return message
+
+
+class StreamedReply:
+    """A reply that arrives in events.
+
+    Metadata of chunks is merged by concatenation and usage by addition, so both are kept back for the last chunk:
+    servers send them once, in every event, or growing from event to event.
+
+    Args:
+        tools_asked: See `message_of`.
+    """
+
+    def __init__(self, *, tools_asked: bool) -> None:
+        self._tools_asked = tools_asked
+        self._text, self._thinking = TextStream(), TextStream()
+        self._metadata: dict[str, Any] = {"finish_reason": None, "model_name": None}
+        self._usage: UsageMetadata | None = None
+        self._calls: dict[Any, dict[str, Any]] = {}
+        self._prompt_told = False
+
+    def chunk(self, event: Mapping[str, Any]) -> AIMessageChunk | None:
+        """The part of the reply that an event brings; None for an event that brings nothing to be shown now."""
+        choice = _choice(event)
+        said = choice.get("delta") or choice.get("message")
+        said = said if isinstance(said, Mapping) else {"content": choice.get("text")}
+        self._metadata |= {key: value for key, value in _metadata(event, choice).items() if value}
+        self._usage = _larger(self._usage, _usage(event))
+        calls = _tool_calls(said)
+        for place, call in enumerate(calls):
+            self._add_call(call, place)
+        text, thinking = _parts(said)
+        text, thinking = self._text.feed(text), self._thinking.feed(thinking)
+        extras = _extras(event, choice, thinking)
+        if self._prompt_told:
+            extras.get("tokens", {}).pop("prompt_token_ids", None)
+        self._prompt_told = self._prompt_told or "prompt_token_ids" in extras.get("tokens", {})
+        pieces = _call_chunks(calls) if self._tools_asked else []
+        if not (text or extras or pieces):
+            return None
+        return AIMessageChunk(content=text, additional_kwargs=extras, tool_call_chunks=pieces)
+
+    def last_chunk(self) -> AIMessageChunk:
+        """What remains: the metadata, the usage, and the calls where no tools were asked for."""
+        text, thinking = self._text.end(), self._thinking.end()
+        if not self._tools_asked:
+            text = _with_calls(text, list(self._calls.values()))
+        return AIMessageChunk(
+            content=text,
+            additional_kwargs={"reasoning_content": thinking} if thinking else {},
+            response_metadata=self._metadata,
+            usage_metadata=self._usage,
+        )
+
+    def _add_call(self, piece: Mapping[str, Any], place: int) -> None:
+        call = self._calls.setdefault(piece.get("index", place), {"function": {"name": "", "arguments": ""}})
+        function = piece.get("function") or {}
+        call["function"]["name"] = call["function"]["name"] or function.get("name") or ""
+        call["function"]["arguments"] += _written(function.get("arguments"))
+
+
+def _choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = reply.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice if isinstance(choice, Mapping) else {}
+
+
+def _parts(said: Mapping[str, Any]) -> tuple[str, str]:
+    """The text and the thinking of a message, wherever the server has put them."""
+    content = said.get("content")
+    texts, thoughts = [], []
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning"):
+            thoughts.append(_thought(part.get("thinking") or part.get("content")))
+    beside = next((said[key] for key in _THINKING if isinstance(said.get(key), str) and said[key]), "")
+    refusal = said.get("refusal")
+    text = "".join(texts) or (refusal if isinstance(refusal, str) else "")
+    return text, beside or "".join(thoughts)
+
+
+def _thought(part: Any) -> str:
+    if isinstance(part, list):
+        return "".join(_thought(piece) for piece in part)
+    if isinstance(part, Mapping):
+        part = part.get("text")
+    return part if isinstance(part, str) else ""
+
+
+def _tool_calls(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    calls = said.get("tool_calls")
+    if not calls and isinstance(said.get("function_call"), Mapping):  # before there were tools
+        calls = [{"index": 0, "function": said["function_call"]}]
+    return [call for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
+
+
+def _written(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
+
+
+def _with_calls(text: str, calls: Sequence[Mapping[str, Any]]) -> str:
+    """The text, and calls that the server has cut out of it, as models write them."""
+    tags = []
+    for call in calls:
+        function = call.get("function") or {}
+        arguments = _written(function.get("arguments")) or "{}"
+        name = json.dumps(function.get("name") or "", ensure_ascii=False)
+        tags.append(f'<tool_call>\n{{"name": {name}, "arguments": {arguments}}}\n</tool_call>')
+    return "\n".join([*([text] if text else []), *tags])
+
+
+def _parsed(calls: Sequence[Mapping[str, Any]]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
+    good: list[ToolCall] = []
+    bad: list[InvalidToolCall] = []
+    for number, call in enumerate(calls):
+        function = call.get("function") or {}
+        raw = {
+            "id": call.get("id") or f"call_{number}",
+            "function": {"name": function.get("name") or "", "arguments": _written(function.get("arguments")) or "{}"},
+        }
+        try:
+            if (parsed := parse_tool_call(raw, return_id=True)) is not None:
+                good.append(ToolCall(name=parsed["name"], args=parsed["args"], id=parsed["id"], type="tool_call"))
+        except OutputParserException as error:
+            bad.append(make_invalid_tool_call(raw, str(error)))
+    return good, bad
+
+
+def _call_chunks(calls: Sequence[Mapping[str, Any]]) -> list[ToolCallChunk]:
+    return [
+        ToolCallChunk(
+            name=(call.get("function") or {}).get("name"),
+            args=_written((call.get("function") or {}).get("arguments")),
+            id=call.get("id"),
+            index=call.get("index", place),
+            type="tool_call_chunk",
+        )
+        for place, call in enumerate(calls)
+    ]
+
+
+def _metadata(reply: Mapping[str, Any], choice: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {"finish_reason": choice.get("finish_reason") or None, "model_name": reply.get("model")}
+    if "timings" in reply:
+        metadata["timings"] = reply["timings"]
+    return metadata
+
+
+def _extras(reply: Mapping[str, Any], choice: Mapping[str, Any], thinking: str) -> dict[str, Any]:
+    """What servers return beyond text: token ids and log-probs, and the thinking of reasoning models."""
+    logprobs = choice.get("logprobs")
+    tokens = {
+        "prompt_token_ids": reply.get("prompt_token_ids") or choice.get("prompt_token_ids"),
+        "token_ids": choice.get("token_ids"),
+        "logprobs": logprobs.get("content") if isinstance(logprobs, Mapping) else None,
+    }
+    tokens = {name: value for name, value in tokens.items() if value is not None}
+    extras: dict[str, Any] = {"tokens": tokens} if tokens else {}
+    if thinking:
+        extras["reasoning_content"] = thinking
+    return extras
+
+
+def _usage(reply: Mapping[str, Any]) -> UsageMetadata | None:
+    usage = reply.get("usage")
+    if not isinstance(usage, Mapping):
+        return None
+    read, written = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    metadata = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
+    before, within = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    if isinstance(before, Mapping) and before.get("cached_tokens") is not None:
+        metadata["input_token_details"] = {"cache_read": _count(before, "cached_tokens")}
+    if isinstance(within, Mapping) and within.get("reasoning_tokens") is not None:
+        metadata["output_token_details"] = {"reasoning": _count(within, "reasoning_tokens")}
+    return metadata
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    try:
+        return max(0, int(usage.get(name) or 0))
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _larger(one: UsageMetadata | None, other: UsageMetadata | None) -> UsageMetadata | None:
+    """Of two bills of one reply the later, which holds the earlier."""
+    if one is None or other is None:
+        return one or other
+    return other if other["total_tokens"] >= one["total_tokens"] else one

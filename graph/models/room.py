@@ -1,0 +1,50 @@
+"""Replies whose tokens all went into thinking: asked for once more with more room, and told as what they are."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+
+from graph.parsing import without_thinking
+
+log = logging.getLogger(__name__)
+
+MORE_ROOM: Final = 4
+"""The second reply may be this many times as long as the first."""
+
+_LIMITS = ("max_tokens", "max_output_tokens", "num_predict")
+"""What providers' classes call the most tokens of a reply."""
+_REASONS = ("finish_reason", "stop_reason", "done_reason")
+_CUT_OFF = ("length", "max_tokens", "model_length", "max_output_tokens")
+
+
+def silence(reply: AIMessage) -> str | None:
+    """That a reply was cut off before it said anything, in a sentence; None if it said something or ended by itself."""
+    metadata = reply.response_metadata
+    if not any(str(metadata.get(reason, "")).lower() in _CUT_OFF for reason in _REASONS):
+        return None
+    if without_thinking(str(reply.text)):
+        return None
+    count = reply.usage_metadata["output_tokens"] if reply.usage_metadata else 0
+    tokens = f"all {count:,} tokens" if count else "all tokens"
+    return f"{tokens} of the reply went into thinking and nothing was said; allow longer replies (max_tokens)"
+
+
+def with_more_room(model: BaseChatModel, reply: AIMessage) -> BaseChatModel | None:
+    """The model with a higher limit on its replies, where a silent reply calls for it and the limit is known.
+
+    A model whose tokens are captured is what is being trained: its limit is part of the task.
+    """
+    if "captured" in reply.additional_kwargs or silence(reply) is None:
+        return None
+    name = next((name for name in _LIMITS if name in type(model).model_fields), None)
+    if name is None:
+        return None
+    limit: Any = getattr(model, name) or (reply.usage_metadata["output_tokens"] if reply.usage_metadata else 0)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    log.info("The model spent %d tokens on thinking; it is asked once more with %d.", limit, MORE_ROOM * limit)
+    return model.model_copy(update={name: MORE_ROOM * limit})
