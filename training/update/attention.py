@@ -11,18 +11,20 @@ log-sum-exp to split into the same calls, and each part's gradients simply add u
 Forks a few tokens after each other would make calls over a few keys that still pass over all their descendants.
 A segment shorter than `SHORT` therefore makes none: its tokens are put in front of each child's causal call instead.
 
-On CUDA the same visibility rule is a FlexAttention block mask. Both are reached through transformers'
-`AttentionInterface` under the name `PREFIX_TREE`; the forest travels as a keyword argument of the model's forward
-pass, which gradient checkpointing binds to the layer and so replays in the backward pass. What a layer's attention
-gave is kept for that replay (N x H x D numbers a layer), so that it is not computed twice. Without a forest the
-implementation is transformers' own SDPA, so a model that has it set generates and trains unpacked as before.
+On CUDA the same pieces are a few calls of flash attention for various lengths (`training.update.varlen`), which takes
+half precision alone; in float32 the visibility rule is a FlexAttention block mask. All are reached through
+transformers' `AttentionInterface` under the name `PREFIX_TREE`; the forest travels as a keyword argument of the model's
+forward pass, which gradient checkpointing binds to the layer and so replays in the backward pass. What a layer's
+attention gave is kept for that replay (N x H x D numbers a layer), so that it is not computed twice. Without a forest
+the implementation is transformers' own SDPA, so a model that has it set generates and trains unpacked as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +34,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from graph.errors import ConfigError
+from training.update.pieces import Piece, Span
 from training.update.rows import IntArray
+from training.update.varlen import HALF, Call, VarlenForestAttention, calls_of
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -43,22 +47,11 @@ PREFIX_TREE = "prefix_tree"
 SHORT = 32
 """Segments with fewer tokens are attended to together with their children."""
 
+cuda_kernel: Literal["flash", "flex"] = "flash"
+"""What attends on CUDA in half precision; `training.speed --cuda-attention` compares the two."""
+
 _flash_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-
-Span = tuple[int, int]
-"""A range [start, end) of packed tokens."""
-
-
-class Piece(NamedTuple):
-    """One attention call: `queries` attend to `keys`, to all of them or causally.
-
-    In a causal piece `queries` is the last span of `keys`, and the spans before it are its short ancestors.
-    """
-
-    queries: Span
-    keys: tuple[Span, ...]
-    causal: bool
 
 
 @dataclass(frozen=True)
@@ -69,8 +62,12 @@ class Forest:
     """Attention calls that together show every token its path once; causal ones first, one per segment."""
     visible_until: tuple[Span, ...]
     """Per segment in order: its length, and the packed index behind the last descendant of its tokens."""
-    kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+    kept: dict[int, tuple[Tensor, ...]] = field(default_factory=dict, compare=False, repr=False)
     """Output and log-sum-exp of the forward pass, by the attention module's id, until they are replayed."""
+    calls: dict[tuple[torch.device, float | None], tuple[Call, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """The pieces as calls on a device, the same for every layer."""
 
     @classmethod
     def of(cls, segments: IntArray) -> Forest:
@@ -114,12 +111,19 @@ class Forest:
             sees, None, None, len(until), len(until), device=device, _compile=device.type == "cuda"
         )
 
-    def attention_mask(self, device: torch.device) -> Tensor | BlockMask:
+    def calls_on(self, device: torch.device, scale: float | None) -> tuple[Call, ...]:
+        """The pieces as calls of flash attention; made once for all layers."""
+        if (device, scale) not in self.calls:
+            tokens = sum(length for length, _ in self.visible_until)
+            self.calls[device, scale] = calls_of(self.pieces, tokens, device, scale)
+        return self.calls[device, scale]
+
+    def attention_mask(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor | BlockMask:
         """What to pass as the model's `attention_mask`: transformers hands on anything four-dimensional untouched.
 
         With no mask at all it would take positions that restart for separate sequences and build a dense mask.
         """
-        if device.type == "cuda":
+        if device.type == "cuda" and (dtype not in HALF or cuda_kernel == "flex"):
             return self.block_mask(device)
         return torch.zeros(1, 1, 1, 1, device=device)
 
@@ -248,14 +252,34 @@ def forest_attention(
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     tensors = [x.to(wide) for x in (query, key, value)]
-    replaying = torch._C._current_graph_task_id() != -1  # a backward pass is at work: checkpointing computes again
-    replayed = forest.kept.pop(layer, None) if replaying and layer is not None else None
+    replaying, replayed = _replay(forest, layer)
     out: Tensor
     with torch.autocast(query.device.type, enabled=False):
         out, lse = _ForestAttention.apply(*tensors, forest, scale, replayed)  # type: ignore[no-untyped-call]
     if layer is not None and torch.is_grad_enabled() and not replaying:
         forest.kept[layer] = out.detach(), lse
     return out.to(query.dtype)
+
+
+def flash_forest_attention(
+    query: Tensor, key: Tensor, value: Tensor, forest: Forest, scale: float | None = None, layer: int | None = None
+) -> Tensor:
+    """Attention over packed rows on CUDA in half precision; arguments and result as in `forest_attention`."""
+    replaying, replayed = _replay(forest, layer)
+    tensors = [x[0].transpose(0, 1) for x in (query, key, value)]
+    calls = forest.calls_on(query.device, scale)
+    with torch.autocast(query.device.type, enabled=False):
+        out, *more = VarlenForestAttention.apply(*tensors, calls, replayed)  # type: ignore[no-untyped-call]
+    if layer is not None and torch.is_grad_enabled() and not replaying:
+        forest.kept[layer] = (out.detach(), *more)
+    result: Tensor = out.unsqueeze(0)
+    return result
+
+
+def _replay(forest: Forest, layer: int | None) -> tuple[bool, Any]:
+    """Whether gradient checkpointing repeats a layer in the backward pass, and what the layer gave the first time."""
+    replaying = torch._C._current_graph_task_id() != -1  # a backward pass is at work
+    return replaying, forest.kept.pop(layer, None) if replaying and layer is not None else None
 
 
 def _attention(
@@ -284,10 +308,27 @@ def _attention(
         asked = ", ".join([*extras, *(["dropout"] if dropout else [])])
         raise ConfigError(f"{type(module).__name__} asks for {asked}, which packed attention lacks; train it unpacked.")
     if query.device.type == "cuda":
-        from transformers.integrations.flex_attention import flex_attention_forward
-
-        return flex_attention_forward(module, query, key, value, attention_mask, scaling=scaling)
+        if isinstance(attention_mask, Tensor):
+            return flash_forest_attention(query, key, value, forest, scaling, layer=id(module)), None
+        return _flex(query, key, value, attention_mask, scaling), None
     return forest_attention(query, key, value, forest, scaling, layer=id(module)), None
+
+
+def _flex(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scale: float | None) -> Tensor:
+    """FlexAttention on (1, H, N, D), to (1, N, H, D); compiled once for all lengths, and never silently not at all."""
+    for x in (query, key, value):
+        torch._dynamo.maybe_mark_dynamic(x, 2)
+    # Behind its limit of compilations Dynamo would run the kernel eagerly, in time and memory that are quadratic.
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        out = _compiled_flex()(query, key, value, block_mask=mask, scale=scale, enable_gqa=True)
+    return out.transpose(1, 2).contiguous()
+
+
+@functools.cache
+def _compiled_flex() -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
 
 
 def _one_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:

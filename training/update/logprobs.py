@@ -120,7 +120,7 @@ def forward_terms(
         inputs["attention_mask"] = torch.as_tensor(batch.attention_mask, device=device)
     else:
         inputs["forest"] = Forest.of(batch.segments)
-        inputs["attention_mask"] = inputs["forest"].attention_mask(device)
+        inputs["attention_mask"] = inputs["forest"].attention_mask(device, _dtype(model))
     scores = model(**inputs)
     if not isinstance(scores, TermScores):
         raise ConfigError(
@@ -168,6 +168,11 @@ def _scoring_forward(model_class: type[nn.Module]) -> Callable[..., Any]:
         return _score(_head(self), gathered, scoring, self.config.vocab_size)
 
     return forward
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    """The type that the model computes in: that of its own weights, not of an adapter's."""
+    return next((p.dtype for p in model.parameters() if not p.requires_grad), next(model.parameters()).dtype)
 
 
 def _head(causal: PreTrainedModel) -> nn.Module:
