@@ -6,10 +6,18 @@ no penalties, no constraint. Anything else would draw from another distribution 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from graph.errors import ContextLengthExceeded
+
+FinishReason = Literal["stop", "length"]
+"""`length`: the reply was cut off."""
+
+Score = Callable[[Sequence[int], Sequence[int], float], Sequence[float]]
+"""The trainer's log-probabilities of a completion: from prompt, completion and temperature."""
 
 
 @dataclass(frozen=True)
@@ -74,4 +82,16 @@ class Engine(Protocol):
         """Free what the engine holds."""
 
 
-FinishReason = Literal["stop", "length"]
+def room_for(prompt_ids: Sequence[int], max_context: int) -> int:
+    """The most tokens that a reply to a prompt may have.
+
+    Raises:
+        ContextLengthExceeded: there is no room for a reply.
+    """
+    room = max_context - len(prompt_ids)
+    if room < 1:
+        raise ContextLengthExceeded(
+            f"The transcript has {len(prompt_ids)} tokens and the model's context {max_context}: nothing is left for "
+            "a reply. Raise max_context, or lower max_turns or max_result_chars."
+        )
+    return room

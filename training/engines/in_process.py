@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded, ModelError
-from training.engines.base import Completion, FinishReason, Sampling
+from graph.errors import AgentFlowError, ConfigError, ModelError
+from training.engines.base import Completion, FinishReason, Sampling, room_for
 from training.engines.decoding import Draft, causal_model, draw, empty_memory, prefill
 from training.engines.memories import Memories, common_prefix
 from training.models.policy import copy_trained, twin
@@ -123,12 +123,7 @@ class TransformersEngine:
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
         """One completion; see `training.engines.base.Engine`."""
-        room = self.max_context - len(prompt_ids)
-        if room < 1:
-            raise ContextLengthExceeded(
-                f"The transcript has {len(prompt_ids)} tokens and the model's context {self.max_context}: nothing is "
-                "left for a reply. Raise max_context, or lower max_turns or max_result_chars."
-            )
+        room = room_for(prompt_ids, self.max_context)
         loop = asyncio.get_running_loop()
         sampling = Sampling(sampling.temperature, min(sampling.max_tokens, room))
         request = _Request(tuple(prompt_ids), sampling, seed, run, loop.create_future())

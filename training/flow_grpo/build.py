@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import importlib
 import inspect
-import os
-import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pydantic import SecretStr
 
 from evals.benchmarks.loading import sample
 from evals.task import Task
 from graph.errors import ConfigError
 from training.engines.base import Engine, Sampling
+from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, Policy, refuse_unsuited_sharding
 from training.flow_grpo.config import FlowGRPOConfig
 from training.rollouts.agents import Agent, GraphAgent
 from training.rollouts.chat_tokens import ChatTokens
@@ -30,8 +25,7 @@ from training.rollouts.replayed import Replayed
 from training.rollouts.rewards import make_reward
 from training.rollouts.store import RolloutStore
 from training.rollouts.tasks import Schedule, load_tasks
-from training.run import ranks
-from training.run.folder import ADAPTERS, ROLLOUTS, VALIDATIONS
+from training.run.folder import ROLLOUTS, VALIDATIONS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,7 +54,7 @@ def make_trainer(
     """
     _refuse_unknown(config)
     if engine is None:
-        ranks.refuse_unsuited_sharding(config.engine)
+        refuse_unsuited_sharding(config.engine)
     tasks = load_tasks(config.tasks)
     held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
     _refuse_overlap(tasks, held_out, config)
@@ -80,7 +74,7 @@ def make_trainer(
         )
     elif config.beta:
         reference, _ = load_policy(config.model, config.dtype)
-    engine = engine or _engine(config, model, chat)
+    engine = engine or _engine(ENGINES[config.engine], config, model, chat)
     out = Path(config.out)
     store = RolloutStore(out / ROLLOUTS)
     if replayed is not None:
@@ -127,8 +121,7 @@ def make_validator(
     model, tokenizer = load_trained(config.model, weights, config.dtype)
     attach_scoring(model)  # its attention is the one that sampled in training
     chat = ChatTokens(tokenizer, _end_ids(model))
-    config = replace(config, engine="transformers", vllm_url=None)
-    engine = _engine(config, model, chat)
+    engine = _engine(ENGINES[IN_PROCESS], config, model, chat)
     store = RolloutStore(Path(config.out) / ROLLOUTS)
     sampling = Sampling(config.validation_temperature, config.max_tokens)
     return _collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
@@ -221,42 +214,11 @@ def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
     return agent
 
 
-def _engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
-    if config.engine == "vllm":
-        return _vllm_engine(config, model, chat)
-    from training.engines.in_process import TransformersEngine
-
-    return TransformersEngine(
-        model,
-        chat.end_ids,
-        max_context=config.max_context,
-        max_batch=config.max_batch,
-        memory_tokens=config.memory_tokens,
-        deterministic=config.deterministic,
-        apart=config.overlap,
-    )
-
-
-def _vllm_engine(config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
-    from training.engines.vllm.delivery import AdapterDelivery, Delivery, WeightDelivery
-    from training.engines.vllm.engine import VllmEngine, server_urls
-    from training.engines.vllm.probe import Probe
+def _engine(kind: EngineKind, config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
     from training.update.logprobs import completion_logprobs
 
-    assert config.vllm_url is not None
-    folder = Path(config.vllm_adapters or Path(config.out) / ADAPTERS)
-    run = hashlib.sha256(f"{platform.node()}:{Path(config.out).absolute()}".encode()).hexdigest()[:8]
-    delivery: Delivery = AdapterDelivery(model, folder, run) if config.lora_rank else WeightDelivery(model)
     prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
-    key = os.environ.get("AGENTFLOW_API_KEY")
-    return VllmEngine(
-        server_urls(config.vllm_url),
-        delivery,
-        chat.end_ids,
-        max_context=config.max_context,
-        probe=Probe(config.model, prompt, config.temperature, partial(completion_logprobs, model)),
-        api_key=SecretStr(key) if key else None,
-    )
+    return kind.make(config, Policy(model, chat.end_ids, prompt, partial(completion_logprobs, model)))
 
 
 def _end_ids(model: Any) -> Sequence[int]:

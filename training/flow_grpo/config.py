@@ -14,6 +14,7 @@ from graph.errors import ConfigError
 from graph.options import option
 from training.algo.credit import ESTIMATORS, REDUCTIONS
 from training.algo.settings import ObjectiveSettings
+from training.engines.kinds import ENGINES, IN_PROCESS
 from training.run.settings import (
     AboveZero,
     Count,
@@ -121,7 +122,7 @@ class FlowGRPOConfig:
     token_budget: Positive = option("Tokens of one forward and backward pass.", 8192, resumable=True)
 
     # Engine
-    engine: Literal["transformers", "vllm"] = option("What samples: this process, or a vLLM server.", "transformers")
+    engine: str = option("What samples: `transformers` (this process) or `vllm` (a server).", IN_PROCESS)
     vllm_url: str | None = option(
         "Address of the vLLM server, e.g. http://localhost:8000/v1; several by commas.", None, resumable=True
     )
@@ -152,14 +153,14 @@ class FlowGRPOConfig:
         self._check()
 
     def _check(self) -> None:
-        for name, known in (("estimator", ESTIMATORS), ("reduction", REDUCTIONS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"The setting `{name}` is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+        for name, choices in (("estimator", ESTIMATORS), ("reduction", REDUCTIONS), ("engine", ENGINES)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"The setting `{name}` is {getattr(self, name)!r}; choose one of {', '.join(choices)}."
+                )
         self.objective_settings, self.context  # noqa: B018 - both check what they are made of
         problems = {
-            "engine: vllm needs vllm_url, the address of the server": self.engine == "vllm" and not self.vllm_url,
-            "vllm_url is given, but engine is not vllm": self.engine != "vllm" and bool(self.vllm_url),
-            "deterministic needs engine: transformers": self.deterministic and self.engine != "transformers",
+            **self._engine_problems(),
             "deterministic needs concurrency to be left unset": self.deterministic and self.concurrency is not None,
             "deterministic needs tail_fraction to be left unset: the clock would decide": (
                 self.deterministic and self.tail_fraction is not None
@@ -174,15 +175,29 @@ class FlowGRPOConfig:
             "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
             "with lora_rank 0 the servers of vllm_url change at every step; the frozen roles need another server": (
-                self.engine == "vllm" and not self.lora_rank and self._frozen_roles_share_the_policys_server()
+                not self.lora_rank and self._frozen_roles_share_the_policys_server()
             ),
-            "vllm_adapters is the folder of adapter versions, which engine: vllm with a lora_rank alone has": (
-                bool(self.vllm_adapters) and not (self.engine == "vllm" and self.lora_rank)
+            "vllm_adapters is the folder of adapter versions, and lora_rank 0 trains none": (
+                bool(self.vllm_adapters) and not self.lora_rank
             ),
         }
-        found = next((problem for problem, is_there in problems.items() if is_there), None)
-        if found:
-            raise ConfigError(f"The settings do not go together: {found}.")
+        problem = next((problem for problem, holds in problems.items() if holds), None)
+        if problem:
+            raise ConfigError(f"The settings do not go together: {problem}.")
+
+    def _engine_problems(self) -> dict[str, bool]:
+        """What keeps the engine from these settings, and whether it does."""
+        kind = ENGINES[self.engine]
+        lacking = {f"engine: {self.engine} needs {name}": not getattr(self, name) for name in kind.required}
+        foreign = {
+            f"{setting} is given, but engine is not {name}": bool(getattr(self, setting))
+            for name, other in ENGINES.items()
+            if other is not kind
+            for setting in other.settings
+        }
+        reproducible = " or ".join(name for name, other in ENGINES.items() if other.reproducible)
+        unsteady = {f"deterministic needs engine: {reproducible}": self.deterministic and not kind.reproducible}
+        return lacking | foreign | unsteady
 
     def _frozen_roles_share_the_policys_server(self) -> bool:
         served = {url.strip().rstrip("/").removesuffix("/v1") for url in (self.vllm_url or "").split(",")}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import ConfigError, DataError
+from training.engines.kinds import ENGINES
 from training.flow_grpo.config import FlowGRPOConfig
 from training.models.flops import ACCELERATORS, Accelerator, accelerator, shape_of
 from training.plan.memory import server_memory, trainer_memory
@@ -108,7 +109,7 @@ def plan(
         "tokens": asdict(step),
         "seconds": asdict(seconds),
     }
-    if config.engine == "vllm":
+    if ENGINES[config.engine].served:
         served = server_memory(shape, config, device.memory, servers=samplers, transcript=step.rows / runs)
         made["server_memory_bytes"] = asdict(served)
         made["fits"] = made["fits"] and served.kv_cache > 0
@@ -126,15 +127,15 @@ def _device(name: str) -> Accelerator:
 
 def _split(config: FlowGRPOConfig, request: Request) -> tuple[int, int]:
     """GPUs that train, and GPUs that sample."""
-    if config.engine != "vllm":
+    if not ENGINES[config.engine].served:
         if request.serving is not None:
-            raise ConfigError("--serving is for engine: vllm; the transformers engine samples where it trains.")
+            raise ConfigError(f"--serving is for engine: vllm; engine: {config.engine} samples where it trains.")
         return request.gpus, request.gpus
     serving = request.gpus // 2 if request.serving is None else request.serving
     if request.gpus < 2 or not 0 < serving < request.gpus:
         raise ConfigError(
-            f"engine: vllm needs a GPU to serve and one to train, got {request.gpus} GPUs of which {serving} serve; "
-            "raise --gpus, or set engine: transformers."
+            f"engine: {config.engine} needs a GPU to serve and one to train, got {request.gpus} GPUs of which "
+            f"{serving} serve; raise --gpus, or set engine: transformers."
         )
     return request.gpus - serving, serving
 

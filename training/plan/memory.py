@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from training.engines.kinds import ENGINES
 from training.flow_grpo.config import FlowGRPOConfig
 from training.models.flops import Shape
 
@@ -63,11 +64,12 @@ def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 
         config: the run.
         sharded_over: GPUs that share weights, gradients and optimizer (FSDP, ZeRO-3); 1: each has all.
     """
+    served = ENGINES[config.engine].served
     size = 2 if config.dtype == "bfloat16" else _FLOAT
     adapter = shape.adapter_weights(config.lora_rank) if config.lora_rank else 0
     trained, trained_size = (adapter, _FLOAT) if adapter else (shape.weights, size)
     weights = shape.weights * size + adapter * _FLOAT
-    copied = trained * trained_size if config.overlap and config.engine == "transformers" else 0
+    copied = trained * trained_size if config.overlap and not served else 0
     return TrainerMemory(
         weights=weights / sharded_over,
         reference=shape.weights * size / sharded_over if config.beta and not adapter else 0.0,
@@ -76,7 +78,7 @@ def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 
         optimizer=2 * trained * trained_size / sharded_over,
         activations=float(_activations(shape, config, size)),
         logits=4.0 * _LOGITS * _FLOAT,
-        kv_cache=float(_kv_tokens(config) * shape.kv_values * size) if config.engine == "transformers" else 0.0,
+        kv_cache=float(_kv_tokens(config) * shape.kv_values * size) if not served else 0.0,
     )
 
 

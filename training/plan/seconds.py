@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from graph.errors import DataError
+from training.engines.kinds import ENGINES
 from training.flow_grpo.config import FlowGRPOConfig
 from training.models.flops import Accelerator, Shape, operations
 
@@ -110,7 +111,7 @@ def assumed(
         checkpointing=config.gradient_checkpointing,
     )  # fmt: skip
     size = 2 if config.dtype == "bfloat16" else 4
-    batch = max(1.0, min(per_engine, config.max_batch) if config.engine == "transformers" else per_engine)
+    batch = max(1.0, per_engine if ENGINES[config.engine].served else min(per_engine, config.max_batch))
     transcript = step.rows / (config.tasks_per_step * config.group_size)
     read = size * (shape.weights + batch * transcript * shape.kv_values)
     wave = max(read / (BANDWIDTH_USED * device.bandwidth), 2 * shape.weights * batch / dense)
@@ -229,7 +230,7 @@ def seconds_of(
     reference = passes * step.trained / rates.reference / trainers
     update = config.updates_per_step * step.trained / rates.update / trainers
     rollout = max(generation, tool_seconds)
-    sync = 1.0 if config.engine == "vllm" else 0.0
+    sync = 1.0 if ENGINES[config.engine].served else 0.0
     trained = reference + update
     total = (max(rollout, trained) if config.overlap else rollout + trained) + sync
     return StepSeconds(rollout, generation, tool_seconds, reference, update, sync, total)

@@ -6,9 +6,9 @@ A run without `accelerate launch` or `torchrun` has one process, and everything 
 from __future__ import annotations
 
 import os
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from graph.errors import AgentFlowError, ConfigError, ModelUnavailable
+from graph.errors import AgentFlowError, ModelUnavailable
 
 T = TypeVar("T")
 
@@ -68,27 +68,15 @@ def leave() -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # so that a later training connects anew
 
 
-def refuse_unsuited_sharding(engine: str) -> None:
-    """What `accelerate launch` was told must leave the engine a policy to sample from, or to send.
+Sharding = Literal["", "FSDP 1", "FSDP 2", "ZeRO-3"]
 
-    Args:
-        engine: `transformers` or `vllm`.
 
-    Raises:
-        ConfigError: the weights will be sharded in a way that the engine cannot use.
-    """
-    fsdp = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
-    zero = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
-    sharded = "FSDP" if fsdp else "ZeRO-3" if zero and os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3" else ""
-    if sharded and engine == "transformers":
-        raise ConfigError(
-            f"{sharded} shards the weights, so no process holds a policy to sample from; set engine: vllm, or launch "
-            "without sharding."
-        )
-    if sharded == "ZeRO-3":
-        raise ConfigError("Weights that ZeRO-3 shards cannot be sent to vLLM; use zero_stage 2, or FSDP.")
-    if fsdp and os.environ.get("FSDP_VERSION", "1") == "1":
-        raise ConfigError("Packed training and the way to vLLM need FSDP 2; set fsdp_version: 2.")
+def sharding() -> Sharding:
+    """How `accelerate launch` was told to shard the weights; "" if each process holds all of them."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        return "FSDP 1" if os.environ.get("FSDP_VERSION", "1") == "1" else "FSDP 2"
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
+    return "ZeRO-3" if deepspeed and os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3" else ""
 
 
 def _several() -> bool:

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 
 from pydantic import SecretStr
 
-from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded, ModelError, ModelUnavailable, UnknownModel
+from graph.errors import AgentFlowError, ConfigError, ModelError, ModelUnavailable, UnknownModel
 from graph.models.server import Endpoint
-from training.engines.base import Completion, Sampling
+from training.engines.base import Completion, Sampling, room_for
 from training.engines.vllm.delivery import Delivery
 from training.engines.vllm.probe import Probe, check_agreement, check_name, check_sampling, draw_sample
 from training.engines.vllm.server import Cached, Drawn, Served, VllmServer
@@ -90,12 +90,7 @@ class VllmEngine:
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
         """One completion; see `training.engines.base.Engine`."""
-        room = self.max_context - len(prompt_ids)
-        if room < 1:
-            raise ContextLengthExceeded(
-                f"The transcript has {len(prompt_ids)} tokens and the model's context {self.max_context}: nothing is "
-                "left for a reply. Raise max_context, or lower max_turns or max_result_chars."
-            )
+        room = room_for(prompt_ids, self.max_context)
         sampling = Sampling(sampling.temperature, min(sampling.max_tokens, room))
         while not self._open.is_set():
             await self._open.wait()

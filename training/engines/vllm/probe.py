@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from graph.errors import ConfigError
-from training.engines.base import Sampling
+from training.engines.base import Sampling, Score
 from training.engines.vllm.server import Drawn, Served, VllmServer
-
-Score = Callable[[Sequence[int], Sequence[int], float], Sequence[float]]
-"""The trainer's log-probabilities of a completion: from prompt, completion and temperature."""
 
 
 @dataclass(frozen=True)

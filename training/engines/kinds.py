@@ -1,0 +1,147 @@
+"""The engines by name: what each is, and how it is made. Settings, plan, launcher checks and build read it here.
+
+A further engine implements `training.engines.base.Engine` and gets an entry in `ENGINES`. Settings of its own are
+declared in `training.flow_grpo.config`, in `EngineSettings`, and named in its entry. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import SecretStr
+
+from graph.errors import ConfigError
+from training.engines.base import Engine, Score
+from training.run import ranks
+from training.run.folder import ADAPTERS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class EngineSettings(Protocol):
+    """The settings of a run that engines are made from (`training.flow_grpo.config.FlowGRPOConfig`)."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def out(self) -> str: ...
+    @property
+    def lora_rank(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def max_context(self) -> int: ...
+    @property
+    def max_batch(self) -> int: ...
+    @property
+    def memory_tokens(self) -> int: ...
+    @property
+    def deterministic(self) -> bool: ...
+    @property
+    def overlap(self) -> bool: ...
+    @property
+    def vllm_url(self) -> str | None: ...
+    @property
+    def vllm_adapters(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The policy as the trainer holds it."""
+
+    model: nn.Module
+    """PEFT-wrapped or not; the trainer updates it in place."""
+    end_ids: frozenset[int]
+    """Tokens that end a completion."""
+    prompt: Sequence[int]
+    """Any short prompt, to examine a server with."""
+    score: Score
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """What an engine is."""
+
+    make: Callable[[EngineSettings, Policy], Engine]
+    served: bool = False
+    """Whether it samples on servers with GPUs of their own, to which weights are sent; otherwise it samples in each
+    trainer's process, from the trainer's own weights."""
+    reproducible: bool = False
+    """Whether `deterministic` can be kept."""
+    settings: tuple[str, ...] = ()
+    """Settings that no other engine has."""
+    required: tuple[str, ...] = ()
+    """Those of them that must be given."""
+
+
+def _in_process(settings: EngineSettings, policy: Policy) -> Engine:
+    from training.engines.in_process import TransformersEngine
+
+    return TransformersEngine(
+        policy.model,
+        policy.end_ids,
+        max_context=settings.max_context,
+        max_batch=settings.max_batch,
+        memory_tokens=settings.memory_tokens,
+        deterministic=settings.deterministic,
+        apart=settings.overlap,
+    )
+
+
+def _vllm(settings: EngineSettings, policy: Policy) -> Engine:
+    from training.engines.vllm.delivery import AdapterDelivery, Delivery, WeightDelivery
+    from training.engines.vllm.engine import VllmEngine, server_urls
+    from training.engines.vllm.probe import Probe
+
+    out = Path(settings.out)
+    folder = Path(settings.vllm_adapters or out / ADAPTERS)
+    run = hashlib.sha256(f"{platform.node()}:{out.absolute()}".encode()).hexdigest()[:8]
+    delivery: Delivery = (
+        AdapterDelivery(policy.model, folder, run) if settings.lora_rank else WeightDelivery(policy.model)
+    )
+    key = os.environ.get("AGENTFLOW_API_KEY")
+    return VllmEngine(
+        server_urls(settings.vllm_url or ""),
+        delivery,
+        policy.end_ids,
+        max_context=settings.max_context,
+        probe=Probe(settings.model, policy.prompt, settings.temperature, policy.score),
+        api_key=SecretStr(key) if key else None,
+    )
+
+
+IN_PROCESS = "transformers"
+
+ENGINES: Mapping[str, EngineKind] = {
+    IN_PROCESS: EngineKind(_in_process, reproducible=True),
+    "vllm": EngineKind(_vllm, served=True, settings=("vllm_url", "vllm_adapters"), required=("vllm_url",)),
+}
+
+
+def refuse_unsuited_sharding(engine: str) -> None:
+    """What `accelerate launch` was told must leave the engine a policy to sample from, or to send.
+
+    Args:
+        engine: a key of `ENGINES`.
+
+    Raises:
+        ConfigError: the weights will be sharded in a way that the engine cannot use.
+    """
+    sharding = ranks.sharding()
+    if sharding and not ENGINES[engine].served:
+        served = " or ".join(name for name, kind in ENGINES.items() if kind.served)
+        raise ConfigError(
+            f"{sharding} shards the weights, so no process holds a policy to sample from; set engine: {served}, or "
+            "launch without sharding."
+        )
+    if sharding == "ZeRO-3":
+        raise ConfigError(f"Weights that ZeRO-3 shards cannot be sent to {engine}; use zero_stage 2, or FSDP.")
+    if sharding == "FSDP 1":
+        raise ConfigError(f"Packed training and the way to {engine} need FSDP 2; set fsdp_version: 2.")
