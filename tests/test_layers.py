@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("tools", "graph", "evals", "training")
-FLOORS = (("algo", "run", "models"), ("engines",), ("rollouts",), ("update",), ("flow_grpo", "sft"))
+FLOORS = (("algo", "run"), ("models",), ("engines",), ("rollouts",), ("update",), ("flow_grpo", "sft"))
 ROOF = len(FLOORS)
 
 
