@@ -28,6 +28,7 @@ from graph.errors import ModelError
 from training.engines.vllm.delivery import gathered
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.steps import Parts, Step, Steps
+from training.models.kernels import fuse_kernels
 from training.models.policy import without_adapter
 from training.run import checkpoints
 from training.run.alarms import Alarms
@@ -53,6 +54,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
     def __init__(self, model: nn.Module, config: FlowGRPOConfig, parts: Parts, tokenizer: Any = None) -> None:
         self.config = config
         self.parts = parts
+        fuse_kernels(model)
         refusal = attach_scoring(model)
         if parts.reference is not None:
             attach_scoring(parts.reference)

@@ -85,6 +85,8 @@ def _line() -> CommandLine:
     line.add_argument("--sample", type=int, default=default.sample, help=sampled)
     line.add_argument("--minutes", type=float, default=default.minutes, help="no repeat is begun that ends later")
     line.add_argument("--seed", type=int, default=default.seed)
+    line.add_argument("--no-checkpointing", dest="checkpointing", action="store_false", help="keep all activations")
+    line.add_argument("--attention", choices=("flash", "flex"), default=default.attention, help="packed, on CUDA")
     line.add_argument("--phases", action="store_true", help=whole)
     line.add_argument("--peak-of", choices=("packed", "trl"), help=argparse.SUPPRESS)
     line.add_argument("--json", action="store_true", help="print one JSON document")

@@ -42,6 +42,7 @@ from training.speed.variants import (
     unpacked,
 )
 from training.speed.workload import ROWS, Options, merged_samples, rows_of, step_of, turn_samples, unshared
+from training.update import attention
 from training.update.packing import MicroBatch, pack
 
 _UNSHARED = 2
@@ -74,7 +75,7 @@ class _Benchmark:
         self.budget = options.budget
         say(f"{options.model} on {options.device}")
         self.dtype = dtype_of(options.device)
-        self.model: nn.Module = make_model(options.model, options.device, self.dtype, options.seed)
+        self.model: nn.Module = _model_of(options)
         self.stock: Stock = Stock(twin(self.model))
         vocabulary = int(self.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
         groups = step_of(self.workload, vocabulary)
@@ -160,6 +161,8 @@ class _Benchmark:
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "device": _device_name(self.options.device),
             "dtype": str(self.dtype).removeprefix("torch."),
+            "checkpointing": self.options.checkpointing,
+            "attention": self.options.attention if self.options.device == "cuda" else "pieces",
             "threads": self.threads,
             "load_average": round(os.getloadavg()[0], 2),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "trl": trl.__version__},
@@ -239,9 +242,15 @@ class _Benchmark:
         }
 
 
+def _model_of(options: Options) -> nn.Module:
+    attention.cuda_kernel = "flex" if options.attention == "flex" else "flash"
+    dtype = dtype_of(options.device)
+    return make_model(options.model, options.device, dtype, options.seed, checkpointing=options.checkpointing)
+
+
 def peak_of(options: Options, variant: str) -> dict[str, float]:
     """Peak memory of this process over one micro-batch of a variant, as large as the token budget allows."""
-    model: Any = make_model(options.model, options.device, dtype_of(options.device), options.seed)
+    model: Any = _model_of(options)
     groups = step_of(options.workload, model.config.vocab_size)
     if variant == "packed":
         work = max(packed(model, rows_of(groups), options.budget), key=lambda work: work.tokens)

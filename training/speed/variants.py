@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from graph.errors import ConfigError
 from training.algo.settings import ObjectiveSettings
 from training.models.allocator import keep_freed_memory
+from training.models.kernels import fuse_kernels
 from training.models.policy import load_policy, with_adapter, without_adapter
+from training.models.precision import in_model_precision
 from training.models.shapes import SHAPES, config_of
 from training.speed.workload import Sample
 from training.update.gradient import Update
@@ -44,8 +46,8 @@ class Work:
     """Log-probabilities under the policy without its adapter."""
 
 
-def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0) -> nn.Module:
-    """A causal language model with LoRA on all linear layers and gradient checkpointing, in training mode.
+def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0, *, checkpointing: bool = True) -> nn.Module:
+    """A causal language model with LoRA on all linear layers, in training mode, with fused kernels where there are any.
 
     Args:
         spec: a name of `training.models.shapes.SHAPES` or a JSON file of a configuration (random weights), or a model's
@@ -53,6 +55,7 @@ def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0) -> nn.
         device: cpu or cuda.
         dtype: of the frozen weights; the adapter is float32.
         seed: of random weights.
+        checkpointing: whether activations are computed again in the backward pass.
 
     Raises:
         ConfigError: there is no such model, or packing refuses it.
@@ -73,7 +76,10 @@ def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0) -> nn.
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at first, which would leave half of the gradients zero
             nn.init.normal_(parameter, std=0.02, generator=generator)
-    base.gradient_checkpointing_enable({"use_reentrant": False})
+    if checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    if device == "cuda":
+        fuse_kernels(model)
     return model.train()
 
 
@@ -86,7 +92,7 @@ def ours(model: nn.Module, batches: Sequence[MicroBatch]) -> list[Work]:
             update.accumulate([batch], _backward, sync=lambda last: nullcontext())
 
         def reference() -> None:
-            with torch.no_grad(), without_adapter(model):
+            with torch.no_grad(), in_model_precision(model), without_adapter(model):
                 forward_terms(model, batch, 1.0, entropies=False)
 
         return Work(len(batch.input_ids), batch.tokens, gradient, reference)

@@ -163,6 +163,9 @@ class Options:
     minutes: float = 19.0
     seed: int = 0
     phases: bool = False
+    checkpointing: bool = True
+    attention: str = "flash"
+    """What attends on CUDA in half precision: `flash` or `flex`."""
 
     @property
     def workload(self) -> Workload:
@@ -186,5 +189,6 @@ class Options:
         """The options that say what is computed, as words of the command."""
         names = ("model", "device", "groups", "group_size", "turns", "prompt", "completion", "observation", "seed")
         pairs = [*((name, getattr(self, name)) for name in names), ("token_budget", self.budget)]
-        given = [(f"--{name.replace('_', '-')}", str(value)) for name, value in pairs if value is not None]
-        return [word for pair in given for word in pair]
+        pairs.append(("attention", self.attention))
+        words = [(f"--{name.replace('_', '-')}", str(value)) for name, value in pairs if value is not None]
+        return [word for pair in words for word in pair] + ([] if self.checkpointing else ["--no-checkpointing"])

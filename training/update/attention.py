@@ -48,7 +48,7 @@ SHORT = 32
 """Segments with fewer tokens are attended to together with their children."""
 
 cuda_kernel: Literal["flash", "flex"] = "flash"
-"""What attends on CUDA in half precision; `training.speed --cuda-attention` compares the two."""
+"""What attends on CUDA in half precision; `training.speed --attention` compares the two."""
 
 _flash_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward

@@ -1,0 +1,48 @@
+"""Fused kernels: which options switch the losses off, and on a GPU the same gradient with them as without."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tests.training.support.sample_rows import row
+from tests.training.support.tiny_model import tiny_model
+from training.models.kernels import fuse_kernels, options_of
+from training.update.logprobs import attach_scoring, forward_terms
+from training.update.packing import pack
+
+
+def test_only_losses_that_a_function_knows_are_switched_off() -> None:
+    def both(rope: bool = True, cross_entropy: bool = False, fused_linear_cross_entropy: bool = True) -> None: ...
+
+    def neither(rope: bool = True) -> None: ...
+
+    assert options_of(both) == {"cross_entropy": False, "fused_linear_cross_entropy": False}
+    assert options_of(neither) == {}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_without_a_gpu_a_model_is_left_as_it_is() -> None:
+    model = tiny_model()
+    before = [type(module) for module in model.modules()]
+    assert not fuse_kernels(model)
+    assert [type(module) for module in model.modules()] == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_fused_kernels_give_the_same_gradient() -> None:
+    pytest.importorskip("liger_kernel", reason="the extra `kernels` is not installed")
+    plain = tiny_model().cuda()
+    fused = copy.deepcopy(plain)
+    assert fuse_kernels(fused)
+    (batch,) = pack([row(list(range(1, 90)))], 1000)
+    for model in (plain, fused):
+        attach_scoring(model)
+        forward_terms(model, batch).logprobs.sum().backward()
+    for one, other in zip(plain.parameters(), fused.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
