@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Shells start background jobs with SIGINT ignored, which children inherit; tests that press Ctrl-C need it heard.
@@ -17,3 +18,56 @@ settings.load_profile("patient")
 
 # The models of the tests are small: on a busy machine torch's threads wait for each other far longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SLOW = (
+    "tests/agentflow/test_image.py",
+    "tests/agentflow/test_installed.py",
+    "tests/evals/benchmarks/test_benchmark_files.py",
+    "tests/evals/benchmarks/test_cells.py",
+    "tests/evals/benchmarks/test_loading.py::test_every_benchmark_is_downloaded_from_the_hub",
+    "tests/evals/runs/test_run.py::test_a_stopped_run_goes_on_and_ends_with_the_same_file",
+    "tests/evals/runs/test_run.py::test_failures_of_the_server_are_tried_again_and_then_counted",
+    "tests/evals/runs/test_run.py::test_two_processes_cannot_write_one_folder",
+    "tests/evals/speed/test_speed.py::test_two_processes_share_the_rollouts",
+    "tests/evals/view/test_page.py",
+    "tests/evals/view/test_size.py",
+    "tests/examples",
+    "tests/graph/models/test_download.py::test_the_mirror_continues_after_the_parts_it_has",
+    "tests/graph/models/test_download.py::test_the_mirror_stands_in_for_the_hub",
+    "tests/graph/models/test_embedded.py",
+    "tests/graph/models/test_prefixes.py",
+    "tests/graph/test_dev_server.py",
+    "tests/graph/test_graph.py::test_failures_of_the_surroundings_leave_the_run",
+    "tests/graph/test_graph.py::test_the_time_budget_ends_in_an_answer",
+    "tests/graph/test_imports.py",
+    "tests/graph/test_resume.py",
+    "tests/graph/test_tool_calls.py::test_ctrl_c_stops_a_run_inside_a_tool",
+    "tests/tools/test_mcp.py",
+    "tests/tools/test_sandbox_hostile.py",
+    "tests/tools/test_sandbox_ordinary_user.py",
+    "tests/training/engines/test_vllm.py",
+    "tests/training/export",
+    "tests/training/flow_grpo",
+    "tests/training/rollouts/test_background.py",
+    "tests/training/rollouts/test_collector.py::test_a_dead_policy_server_is_a_failure_and_no_reward",
+    "tests/training/rollouts/test_collector.py::test_with_30_percent_of_all_calls_failing_nothing_is_lost_or_mixed_up",
+    "tests/training/run/test_command.py::test_help_needs_no_torch",
+    "tests/training/test_replay.py",
+    "tests/training/test_sft.py",
+    "tests/training/test_speed.py",
+    "tests/training/test_validate.py",
+    "tests/training/test_vllm_trial.py",
+    "tests/training/update/test_logprobs.py",
+)
+"""What `make test-fast` leaves out, by folder, file or function: about two seconds and more.
+
+Find out what is due: `python -m pytest -m "not slow" --durations=20`.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        if any(name == slow or name.startswith((f"{slow}/", f"{slow}::")) for slow in SLOW):
+            item.add_marker(pytest.mark.slow)

@@ -15,8 +15,6 @@ import pytest
 from evals.speed.fake_server import FakeModelServer
 from tests.graph.conftest import plan_text, script
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def dockerfile(source: Path) -> str:

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 APP = """
 from agentflow import Context, State, build_graph
 from langchain_core.tools import tool
