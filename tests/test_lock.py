@@ -38,7 +38,7 @@ def test_the_lock_is_of_this_pyproject() -> None:
         extra = re.search(r"extra == '(\w+)'", entry.get("marker", ""))
         locked.add((extra[1] if extra else "", entry["name"], bounds_of(entry.get("specifier", ""))))
     own = {entry for entry in locked if entry[1] == ours["name"]}
-    assert locked - own >= wanted
+    assert locked - own >= wanted, "run `make lock`"
     assert {entry[1] for entry in locked} == {entry[1] for entry in wanted | own}
 
 

@@ -127,7 +127,7 @@ def refusal(read: Callable[[], object], kind: type[Exception]) -> str:
     return ""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(value=VALUES, alternatives=st.booleans(), scorer=st.sampled_from(list(SCORERS)))
 def test_every_cell_is_answers_or_a_refusal_with_its_cure(value: object, alternatives: bool, scorer: str) -> None:
     answers: list[str] = []
@@ -135,7 +135,7 @@ def test_every_cell_is_answers_or_a_refusal_with_its_cure(value: object, alterna
     assert "; " in said if said else all(isinstance(answer, str) for answer in answers)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(value=VALUES)
 def test_every_cell_is_options_or_a_refusal_with_its_cure(value: object) -> None:
     found: list[Options] = []
@@ -143,7 +143,7 @@ def test_every_cell_is_options_or_a_refusal_with_its_cure(value: object) -> None
     assert "; " in said if said else len(found[0].labels) in (0, len(found[0].texts))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(answer=VALUES, scorer=st.sampled_from(["match", "math", "gaia"]))
 def test_a_row_that_is_taken_can_be_answered(
     answer: object, scorer: str, tmp_path_factory: pytest.TempPathFactory

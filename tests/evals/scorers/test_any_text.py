@@ -26,7 +26,7 @@ TEXTS = st.one_of(
 
 
 @pytest.mark.parametrize("scorer", [name for name in SCORERS if name != "math"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(gold=TEXTS, prediction=TEXTS)
 def test_no_text_makes_a_scorer_raise(scorer: str, gold: str, prediction: str) -> None:
     verdict = score(task(scorer, gold), prediction)
@@ -35,7 +35,7 @@ def test_no_text_makes_a_scorer_raise(scorer: str, gold: str, prediction: str) -
     assert verdict.correct == (verdict.value == 1.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(gold=st.sampled_from(["27", "\\frac{3}{4}"]), prediction=TEXTS)
 def test_no_text_makes_the_maths_raise_or_hang(gold: str, prediction: str) -> None:
     began = time.monotonic()

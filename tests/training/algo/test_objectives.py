@@ -60,7 +60,7 @@ def by_definition(
     st.sampled_from([0.0, 0.1]),
     st.sampled_from([None, 1.1]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_losses_and_gradients_follow_their_definitions(
     seed: int, lengths: list[int], objective: str, beta: float, cap: float | None
 ) -> None:
@@ -146,7 +146,7 @@ def reference() -> PreTrainedModel:
 
 
 @given(groups(), st.sampled_from([(pack, 6), (pack, 10**6), (pad, 6), (pad, 10**6)]), st.sampled_from([0.0, 0.1]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_whole_update_is_the_papers_objective(
     policy: PreTrainedModel, reference: PreTrainedModel, step: list[Group], way: tuple[Any, int], beta: float
 ) -> None:

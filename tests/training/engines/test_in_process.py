@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch import nn
@@ -190,7 +190,6 @@ async def test_broken_weights_are_told() -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), max_size=12), st.integers(1, 20))
-@settings(deadline=None)
 def test_memories_are_found_by_their_longest_prefix_and_stay_within_the_limit(
     transcripts: list[list[int]], limit: int
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.errors import ConfigError
@@ -24,7 +24,6 @@ def chat() -> ChatTokens:
     return ChatTokens(tiny_tokenizer())
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=60), st.text(max_size=60), st.lists(st.integers(3, 400), max_size=8))
 def test_a_transcript_holds_what_was_sampled_and_nothing_can_break_out_of_it(
     question: str, news: str, sampled: list[int]

@@ -233,7 +233,7 @@ HOSTILE = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(HOSTILE, min_size=4, max_size=4))
 def test_control_text_of_others_stays_text(texts: list[str]) -> None:
     bench = Bench("qwen3")

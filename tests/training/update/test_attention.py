@@ -57,7 +57,7 @@ def tensors(size: int, heads: int, groups: int, dtype: torch.dtype = torch.float
 
 @pytest.mark.parametrize("short", [0, 4, 1000])
 @given(rows=forests(), heads=st.integers(1, 2), groups=st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_output_and_gradients_equal_the_dense_mask(short: int, rows: list[Row], heads: int, groups: int) -> None:
     (batch,) = pack(rows, 1000)
     assert batch.segments is not None
@@ -77,7 +77,7 @@ def test_output_and_gradients_equal_the_dense_mask(short: int, rows: list[Row], 
 
 
 @given(forests())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_block_mask_for_cuda_is_the_dense_mask(rows: list[Row]) -> None:
     (batch,) = pack(rows, 1000)
     assert batch.segments is not None
@@ -158,7 +158,7 @@ def test_a_device_without_packed_attention_is_refused() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @given(rows=st.integers(1, 3), heads=st.integers(1, 2), groups=st.integers(2, 4), length=st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_new_token_sees_what_transformers_shows_it(
     dtype: torch.dtype, rows: int, heads: int, groups: int, length: int
 ) -> None:

@@ -143,7 +143,7 @@ TREE_MODELS = {
 
 @pytest.mark.parametrize("kind", TREE_MODELS)
 @given(rows=forests(), budget=st.integers(10, 60))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_packed_update_equals_unpacked_on_random_trees(kind: str, rows: list[Row], budget: int) -> None:
     """Among the rows two have the same tokens, and advantages that are opposite."""
     first = rows[0]
@@ -190,7 +190,7 @@ def test_chunks_of_the_head_change_nothing(monkeypatch: pytest.MonkeyPatch, lora
 
 
 @given(rows=forests())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_frozen_head_passes_back_what_a_trained_one_does(rows: list[Row]) -> None:
     """Forks are positions with several targets; their gradients add up."""
     if not any(len(one.terms) for one in rows):

@@ -31,7 +31,7 @@ def path_to(batch: MicroBatch, index: int) -> list[int]:
 
 
 @given(forests(), st.integers(1, 40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_term_once_on_the_path_of_its_row(rows: list[Row], budget: int) -> None:
     seen = []
     for batch in pack(rows, budget):
@@ -53,7 +53,7 @@ def test_every_term_once_on_the_path_of_its_row(rows: list[Row], budget: int) ->
 
 
 @given(forests(), st.integers(1, 40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_micro_batch_is_a_trie_of_its_rows_within_the_budget(rows: list[Row], budget: int) -> None:
     batches = pack(rows, budget)
     assert sum(batch.raw_tokens for batch in batches) == sum(map(len, rows))
@@ -71,7 +71,7 @@ def test_a_micro_batch_is_a_trie_of_its_rows_within_the_budget(rows: list[Row], 
 
 
 @given(forests(), st.integers(5, 30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_cuts_compute_the_fewest_tokens_of_all_ways_to_cut(rows: list[Row], budget: int) -> None:
     ordered = sorted(owner.input_ids.tolist() for owner in rows[:6])
     if max(map(len, ordered)) > budget:

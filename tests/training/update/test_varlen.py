@@ -62,7 +62,7 @@ def backward_by_definition(
 
 @pytest.mark.parametrize("short", [0, 4, 1000])
 @given(rows=forests(), heads=st.integers(1, 2), groups=st.integers(1, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_calls_give_what_the_pieces_give(short: int, rows: list[Row], heads: int, groups: int) -> None:
     (batch,) = pack(rows, 1000)
     assert batch.segments is not None
