@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
+from graph.command_line import did_you_mean
 from graph.context import DEFAULT_TOOLS, Context
 from graph.errors import ConfigError
 from graph.injection import check_injections
@@ -52,7 +53,16 @@ class Toolbox:
             ConfigError: a name is unknown or a tool lacks what it needs.
         """
         with self._lock:
-            return [self._get(item, context, model) for item in self._wanted(context)]
+            tools = [self._get(item, context, model) for item in self._wanted(context)]
+        names = [tool.name for tool in tools]
+        for name in context.ask_before:
+            if name not in names:
+                hint = did_you_mean(name, names)
+                raise ConfigError(
+                    f"The setting `ask_before` names {name!r}, which is no tool of this run.{hint} Its tools are "
+                    f"{', '.join(names)}."
+                )
+        return tools
 
     def has_all(self, context: Context, model: BaseChatModel) -> bool:
         """Whether `select` would find every tool made already, and so answer at once."""

@@ -76,6 +76,8 @@ class ChatReply:
     """Whether the connection breaks in the middle of the body."""
     delay: float = 0.0
     """Seconds in addition to the server's latency."""
+    pace: float = 0.0
+    """Seconds between two pieces of a stream."""
 
 
 Replier = Callable[[ChatRequest], "str | ChatReply | Awaitable[str | ChatReply]"]
@@ -194,7 +196,7 @@ class FakeModelServer:
                 cut=reply.cut,
             )
         elif request.body.get("stream"):
-            _stream(writer, reply)
+            await _stream(writer, request, reply)
         else:
             _send(writer, 200, orjson.dumps(_completion(request, reply)), cut=reply.cut)
         await writer.drain()
@@ -225,16 +227,26 @@ def _send(writer: asyncio.StreamWriter, status: int, body: bytes, *, cut: bool =
     writer.write(head + (body[: len(body) // 2] if cut else body))
 
 
-def _stream(writer: asyncio.StreamWriter, reply: ChatReply) -> None:
+async def _stream(writer: asyncio.StreamWriter, request: ChatRequest, reply: ChatReply) -> None:
     writer.write(b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
     pieces = re.findall(r"\S+\s*|\s+", reply.text) or [""]
     for index, piece in enumerate(pieces):
         finish = reply.finish_reason if index == len(pieces) - 1 else None
-        choice = {"index": 0, "delta": {"content": piece}, "finish_reason": finish}
-        event = f"data: {json.dumps({'id': 'fake', 'model': 'fake', 'choices': [choice]})}\n\n".encode()
-        writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+        _event(writer, {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": finish}]})
+        if reply.pace:
+            await writer.drain()
+            await asyncio.sleep(reply.pace)
+        if reply.cut:
+            return
+    if (request.body.get("stream_options") or {}).get("include_usage"):
+        _event(writer, {"choices": [], "usage": _usage(request, reply.text)})
     done = b"data: [DONE]\n\n"
     writer.write(f"{len(done):x}\r\n".encode() + done + b"\r\n0\r\n\r\n")
+
+
+def _event(writer: asyncio.StreamWriter, fields: dict[str, Any]) -> None:
+    event = f"data: {json.dumps({'id': 'fake', 'model': 'fake', **fields})}\n\n".encode()
+    writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def test_the_page_words_a_run_as_the_terminal_does(
     monkeypatch.setenv("COLUMNS", "300")
     saved = tmp_path / "run.json"
     assert main(["What is twice 21?", "--model", server.spec, "--tools", TOOL, "--save", str(saved)]) == 0
-    terminal = capsys.readouterr().out
+    terminal = capsys.readouterr().err
     run = details(plain(saved.read_bytes(), "run"), TokenTexts(tmp_path))
     assert len(run["turns"]) == 3
     for number, turn in enumerate(run["turns"], 1):
