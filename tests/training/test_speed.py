@@ -73,7 +73,9 @@ def on_policy(model: nn.Module, rows: list[Row]) -> list[Row]:
             logprobs = forward_terms(model, batch).logprobs.tolist()
         for row, position, logprob in zip(batch.term_row, batch.terms.positions, logprobs, strict=True):
             told[row][rows[row].terms.positions.tolist().index(position)] = logprob
-    return [replace(row, terms=replace(row.terms, old_logprobs=known)) for row, known in zip(rows, told, strict=True)]
+    return [
+        replace(row, terms=replace(row.terms, sampler_logprobs=known)) for row, known in zip(rows, told, strict=True)
+    ]
 
 
 def test_all_four_variants_compute_one_gradient() -> None:

@@ -18,10 +18,10 @@ from training.engines.base import Engine, Sampling
 from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, Policy, refuse_unsuited_sharding
 from training.flow_grpo.config import FlowGRPOConfig
 from training.rollouts.agents import Agent, GraphAgent
+from training.rollouts.archive import RolloutArchive
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.collector import Collector, CollectorSettings
 from training.rollouts.policy_chat import PolicyChat
-from training.rollouts.replayed import Replayed
 from training.rollouts.rewards import make_reward
 from training.rollouts.store import RolloutStore
 from training.rollouts.tasks import Schedule, load_tasks
@@ -58,8 +58,8 @@ def make_trainer(
     tasks = load_tasks(config.tasks)
     held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
     _refuse_overlap(tasks, held_out, config)
-    replayed = _replayed(config)
-    agent = agent or _agent(config, asks=replayed is None or bool(held_out))
+    archive = _archive(config)
+    agent = agent or _agent(config, asks=archive is None or bool(held_out))
     from training.flow_grpo.steps import Parts
     from training.flow_grpo.trainer import FlowGRPOTrainer
     from training.models.policy import load_policy, with_adapter
@@ -77,14 +77,14 @@ def make_trainer(
     engine = engine or _engine(ENGINES[config.engine], config, model, chat)
     out = Path(config.out)
     store = RolloutStore(out / ROLLOUTS)
-    if replayed is not None:
-        replayed.refuse_other_tokens(base.config.get_text_config().vocab_size)  # the tokenizer may have fewer
-    schedule = replayed or Schedule(tasks, config.tasks_per_step, config.seed)
+    if archive is not None:
+        archive.refuse_other_tokens(base.config.get_text_config().vocab_size)  # the tokenizer may have fewer
+    schedule = archive or Schedule(tasks, config.tasks_per_step, config.seed)
     training = Sampling(config.temperature, config.max_tokens)
     validating = Sampling(config.validation_temperature, config.max_tokens)
     parts = Parts(
         engine=engine,
-        source=replayed or _collector(config, agent, engine, chat, training, config.group_size, store),
+        source=archive or _collector(config, agent, engine, chat, training, config.group_size, store),
         schedule=schedule,
         store=store,
         validator=_collector(config, agent, engine, chat, validating, 1, RolloutStore(out / VALIDATIONS)),
@@ -147,13 +147,13 @@ def _refuse_unknown(config: FlowGRPOConfig) -> None:
             raise ConfigError(f"report_to names {name!r}, whose package is not installed; run `pip install {name}`.")
 
 
-def _replayed(config: FlowGRPOConfig) -> Replayed | None:
+def _archive(config: FlowGRPOConfig) -> RolloutArchive | None:
     if config.replay is None:
         return None
-    replayed = Replayed(Path(config.replay))
-    if replayed.steps < config.steps:
-        raise ConfigError(f"{config.replay} holds {replayed.steps} steps of rollouts, not {config.steps}; set steps.")
-    return replayed
+    archive = RolloutArchive(Path(config.replay))
+    if archive.steps < config.steps:
+        raise ConfigError(f"{config.replay} holds {archive.steps} steps of rollouts, not {config.steps}; set steps.")
+    return archive
 
 
 def _collector(

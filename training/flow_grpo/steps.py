@@ -26,9 +26,8 @@ from training.rollouts.breakdown import breakdown
 from training.rollouts.collector import Collector
 from training.rollouts.figures import step_metrics
 from training.rollouts.records import Group, Rollout, failures_by_kind, groups_of, rollout_from_dict
-from training.rollouts.replayed import Replayed
 from training.rollouts.store import RolloutStore
-from training.rollouts.tasks import Schedule
+from training.rollouts.tasks import TaskSource
 from training.run.checkpoints import newest_in_words
 from training.update.assemble import Assembled, assemble
 from training.update.packing import MicroBatch, deal, pack, pad
@@ -44,7 +43,7 @@ class Parts:
     engine: Engine
     source: RolloutSource
     """Of the rollouts that are trained on."""
-    schedule: Schedule | Replayed
+    schedule: TaskSource
     store: RolloutStore
     """Where the rollouts of training go."""
     validator: Collector | None = None

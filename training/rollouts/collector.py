@@ -11,14 +11,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from evals.runs.failures import PASSING, classify, unavailable_tool
 from evals.task import Task
 from training.engines.base import Engine
-from training.rollouts.agents import Agent
+from training.rollouts.agents import Agent, State
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout, rollout_id, seed_from
 from training.rollouts.rewards import RewardFunction
@@ -27,6 +27,8 @@ from training.rollouts.tail import Late, Tail
 from training.run.secrecy import without_credentials
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MakePolicy = Callable[[str, int], PolicyChat]
 """From a rollout's id and seed to the policy in that run."""
@@ -56,6 +58,42 @@ class _Unfinished(Exception):
 
     kind: str
     message: str
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[T]):
+    """How tries ended: with a value, or with a failure of the surroundings."""
+
+    value: T | None
+    attempts: int
+    failure: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run to be made."""
+
+    step: int
+    task: Task
+    index: int
+    seed: int
+
+    @property
+    def id(self) -> str:
+        return rollout_id(self.step, self.task, self.index)
+
+    def rollout(self, **values: Any) -> Rollout:
+        """The run's record."""
+        return Rollout(id=self.id, task=self.task, step=self.step, index=self.index, seed=self.seed, **values)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What the runs of a step share."""
+
+    limit: asyncio.Semaphore
+    tail: Tail
+    on_rollout: Callable[[Rollout], None] | None
 
 
 class Collector:
@@ -116,124 +154,103 @@ class Collector:
         total = len(tasks) * self.settings.group_size
         limit = asyncio.Semaphore(self.settings.concurrency or total or 1)
         tail = Tail(total, self.settings.tail_fraction, self.settings.tail_seconds)
+        shared = _Step(limit, tail, on_rollout)
+        rollouts: list[asyncio.Task[Rollout]] = []
         try:
             async with asyncio.TaskGroup() as group:
-                made = [group.create_task(self._group(step, task, limit, tail, on_rollout)) for task in tasks]
+                for task in tasks:
+                    start = group.create_task(self._start(step, task))
+                    for index in range(self.settings.group_size):
+                        run = _Run(step, task, index, seed_from(self.seed, step, task.id, index))
+                        rollouts.append(group.create_task(self._rollout(shared, run, start)))
         except BaseExceptionGroup as error:
             raise _first(error) from error
-        return [rollout for each in made for rollout in each.result()]
+        return [rollout.result() for rollout in rollouts]
 
-    async def _group(
-        self,
-        step: int,
-        task: Task,
-        limit: asyncio.Semaphore,
-        tail: Tail,
-        on_rollout: Callable[[Rollout], None] | None,
-    ) -> list[Rollout]:
-        """The rollouts of one task, from one prepared start."""
-        indices = range(self.settings.group_size)
-        async with AsyncExitStack() as stack:
-            # Runs are admitted before the first of them can ask, or a deterministic wave would start without the rest.
-            admissions = [await stack.enter_async_context(AsyncExitStack()) for _ in indices]
-            if self.settings.concurrency is None:
-                for admission in admissions:
-                    await admission.enter_async_context(self.engine.admit())
-            start, failure, tries = await self._prepared(step, task)
-
-            async def one(index: int) -> Rollout:
-                async with admissions[index], limit:
-                    rollout = (
-                        await self._rollout(step, task, index, start, tail)
-                        if start is not None
-                        else self._made(step, task, index, failure=failure, attempts=tries)
-                    )
-                tail.ended()
-                if self.store is not None:
-                    await asyncio.to_thread(self.store.append, rollout)
-                if on_rollout is not None:
-                    on_rollout(rollout)
-                return rollout
-
-            async with asyncio.TaskGroup() as group:
-                made = [group.create_task(one(index)) for index in indices]
-        return [each.result() for each in made]
-
-    async def _prepared(self, step: int, task: Task) -> tuple[Mapping[str, Any] | None, Mapping[str, str], int]:
+    async def _start(self, step: int, task: Task) -> _Outcome[State]:
+        """What the runs of a group start from."""
         seed = seed_from(self.seed, "prepare", step, task.id)
         return await self._tried(lambda: self.agent.prepare(task, seed))
 
-    async def _rollout(self, step: int, task: Task, index: int, start: Mapping[str, Any], tail: Tail) -> Rollout:
+    async def _rollout(self, step: _Step, run: _Run, start: asyncio.Task[_Outcome[State]]) -> Rollout:
+        """One run from its group's start, stored when it has ended."""
+        # A run is admitted before any run can ask, or a deterministic wave would start without it.
+        async with self.engine.admit() if self.settings.concurrency is None else nullcontext():
+            prepared = await start
+            async with step.limit:
+                if prepared.value is not None:
+                    rollout = await self._timed(step, run, prepared.value)
+                else:
+                    rollout = run.rollout(failure=prepared.failure, attempts=prepared.attempts)
+        step.tail.ended()
+        if self.store is not None:
+            await asyncio.to_thread(self.store.append, rollout)
+        if step.on_rollout is not None:
+            step.on_rollout(rollout)
+        return rollout
+
+    async def _timed(self, step: _Step, run: _Run, start: State) -> Rollout:
+        """A run with its tries, until the step's stragglers are cancelled."""
         began = time.perf_counter()
         try:
-            async with tail.limit():
-                values, failure, tries = await self._tried(lambda: self._attempt(step, task, index, start, tail))
+            async with step.tail.limit():
+                outcome = await self._tried(lambda: self._attempt(run, start, step.tail))
         except Late:
             message = f"Cut off {2 * self.settings.tail_seconds:g} seconds after most rollouts of the step had ended."
-            values, failure, tries = None, {"kind": "late", "message": message}, 1
+            outcome = _Outcome(None, 1, {"kind": "late", "message": message})
         seconds = time.perf_counter() - began
-        if values is None:
-            return self._made(step, task, index, failure=failure, attempts=tries, seconds=seconds)
+        if outcome.value is None:
+            return run.rollout(failure=outcome.failure, attempts=outcome.attempts, seconds=seconds)
         self._any_success = True
-        return self._made(step, task, index, **values, attempts=tries, seconds=seconds)
+        return replace(outcome.value, attempts=outcome.attempts, seconds=seconds)
 
-    async def _attempt(self, step: int, task: Task, index: int, start: Mapping[str, Any], tail: Tail) -> dict[str, Any]:
+    async def _attempt(self, run: _Run, start: State, tail: Tail) -> Rollout:
         """One run, scored.
 
         Raises:
             _Unfinished: a tool's service was down, and the run earned nothing.
             AgentFlowError: see `graph.errors`.
         """
-        seed = self._seed(step, task, index)
-        policy = self.make_policy(rollout_id(step, task, index), seed)
+        policy = self.make_policy(run.id, run.seed)
         policy.seconds_left = tail.seconds_left
-        state = await self.agent.run(task, start, policy, seed)
+        state = await self.agent.run(run.task, start, policy, run.seed)
         turns = tuple(self.agent.turns(state, policy))
-        reward = await self.reward(task, state, turns)
+        reward = await self.reward(run.task, state, turns)
         down = unavailable_tool(state)
         if down is not None and reward.terms.get("outcome", reward.total) <= 0:
             raise _Unfinished(down["kind"], down["message"])
-        return {
-            "turns": turns,
-            "reward": reward.total,
-            "rewards": dict(reward.terms),
-            "answer": str(state.get("answer") or ""),
-            "ended_by": str(state.get("ended_by") or ""),
-            "hurried": tail.seconds_left() <= 0,
-            "analysis": str(state.get("analysis") or ""),
-            "memory": [dict(turn) for turn in state.get("memory") or ()],
-            "usage": {role: dict(cost) for role, cost in (state.get("usage") or {}).items()},
-            "trace": dict(state.get("trace") or {}),
-        }
+        return run.rollout(
+            turns=turns,
+            reward=reward.total,
+            rewards=dict(reward.terms),
+            answer=str(state.get("answer") or ""),
+            ended_by=str(state.get("ended_by") or ""),
+            hurried=tail.seconds_left() <= 0,
+            analysis=str(state.get("analysis") or ""),
+            memory=[dict(turn) for turn in state.get("memory") or ()],
+            usage={role: dict(cost) for role, cost in (state.get("usage") or {}).items()},
+            trace=dict(state.get("trace") or {}),
+        )
 
-    async def _tried(
-        self, attempt: Callable[[], Awaitable[Mapping[str, Any]]]
-    ) -> tuple[Mapping[str, Any] | None, Mapping[str, str], int]:
-        """What an attempt yields, or how the last of several failed, and how many there were."""
+    async def _tried(self, attempt: Callable[[], Awaitable[T]]) -> _Outcome[T]:
+        """The outcome of up to so many attempts as the settings allow."""
         for number in range(1, self.settings.attempts + 1):
             try:
-                return await attempt(), {}, number
+                return _Outcome(await attempt(), number)
             except _Unfinished as error:
                 failure = {"kind": error.kind, "message": error.message}
             except Exception as error:
-                found = classify(error, any_success=self._any_success)
-                if found is None:
+                classified = classify(error, any_success=self._any_success)
+                if classified is None:
                     raise
-                if found["kind"] == "defect":  # in one run; it must not end a night's training
+                if classified["kind"] == "defect":  # in one run; it must not end a night's training
                     logger.warning("A run failed with %s.", type(error).__name__, exc_info=True)
-                failure = {"kind": found["kind"], "message": without_credentials(found["message"])}
+                failure = {"kind": classified["kind"], "message": without_credentials(classified["message"])}
                 if failure["kind"] != PASSING:
-                    return None, failure, number
+                    return _Outcome(None, number, failure)
             if number < self.settings.attempts:
                 await asyncio.sleep(self.settings.backoff * 2 ** (number - 1))
-        return None, failure, self.settings.attempts
-
-    def _seed(self, step: int, task: Task, index: int) -> int:
-        return seed_from(self.seed, step, task.id, index)
-
-    def _made(self, step: int, task: Task, index: int, **values: Any) -> Rollout:
-        seed = self._seed(step, task, index)
-        return Rollout(id=rollout_id(step, task, index), task=task, step=step, index=index, seed=seed, **values)
+        return _Outcome(None, self.settings.attempts, failure)
 
 
 def _first(error: BaseExceptionGroup[BaseException]) -> BaseException:

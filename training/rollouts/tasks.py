@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
+from typing import Protocol
 
 from evals.benchmarks import loading as data
 from evals.benchmarks.files import read_rows
@@ -96,6 +97,13 @@ def _from_hub(place: str) -> list[Path]:
     if not files:
         raise DataError(f"The data set {repo} has no file {path}; check the name.")
     return files
+
+
+class TaskSource(Protocol):
+    """Which tasks each step gets."""
+
+    def of_step(self, step: int, round_: int = 0) -> list[Task]:
+        """The tasks of a step, or of a further round of the same step."""
 
 
 class Schedule:

@@ -123,7 +123,7 @@ def _row(rollout: Rollout, chain: Sequence[int], weights: Sequence[float], advan
         positions=np.concatenate(spans),
         weights=np.repeat([weights[number] for number in chain], lengths),
         advantages=np.full(sum(lengths), advantage),
-        old_logprobs=np.concatenate([np.array(turn.logprobs) for turn in turns]),
+        sampler_logprobs=np.concatenate([np.array(turn.logprobs) for turn in turns]),
         turns=np.repeat(chain, lengths),
     )
     last = turns[-1]

@@ -108,13 +108,10 @@ class Update:
         def tensor(values: FloatArray) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=logprobs.device)
 
-        reference: Tensor | None = None
-        if self.settings.beta:
-            known = stamps.ref_logprobs
-            reference = tensor(known) if known is not None else self.reference(batch) if self.reference else None
+        reference = self.reference(batch) if self.settings.beta and self.reference else None
         return TermTensors(
             logprobs=logprobs,
-            sampler_logprobs=tensor(stamps.old_logprobs),
+            sampler_logprobs=tensor(stamps.sampler_logprobs),
             advantages=tensor(stamps.advantages),
             weights=tensor(stamps.weights),
             turn_of=torch.tensor(turn_numbers(batch), device=logprobs.device),

@@ -91,7 +91,6 @@ def pack(rows: Sequence[Row], budget: int) -> list[MicroBatch]:
 
     Raises:
         ConfigError: the budget is less than 1.
-        DataError: only some rows carry reference log-probabilities.
     """
     _check_budget(rows, budget)
     order = sorted(range(len(rows)), key=lambda i: rows[i].input_ids.astype(">u4").tobytes())
@@ -109,7 +108,6 @@ def pad(rows: Sequence[Row], budget: int) -> list[MicroBatch]:
 
     Raises:
         ConfigError: the budget is less than 1.
-        DataError: only some rows carry reference log-probabilities.
     """
     _check_budget(rows, budget)
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))

@@ -38,33 +38,26 @@ class Terms:
     weights: FloatArray
     """Share of the term in the loss, e.g. 1 / (N * T_i * |a_i,t|) for the paper's objective (section 3.2)."""
     advantages: FloatArray
-    old_logprobs: FloatArray
+    sampler_logprobs: FloatArray
     """Log-probability under the policy that sampled the token, at the sampling temperature."""
     turns: IntArray
     """The planner turn that the token belongs to, counted within its rollout (GSPO's sequence)."""
-    ref_logprobs: FloatArray | None = None
-    """Log-probability under the reference policy, where it is already known."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            values = getattr(self, field.name)
-            if values is not None:
-                dtype = np.int64 if field.name in ("positions", "turns") else np.float64
-                object.__setattr__(self, field.name, _frozen(values, dtype))
-        lengths = {field.name: len(getattr(self, field.name)) for field in fields(self) if self._has(field.name)}
+            dtype = np.int64 if field.name in ("positions", "turns") else np.float64
+            object.__setattr__(self, field.name, _frozen(getattr(self, field.name), dtype))
+        lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise DataError(f"Terms need arrays of one length, but these differ: {listed}.")
-
-    def _has(self, name: str) -> bool:
-        return getattr(self, name) is not None
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def take(self, index: IntArray) -> Terms:
         """The terms at these indices, in this order."""
-        return Terms(**{f.name: getattr(self, f.name)[index] for f in fields(self) if self._has(f.name)})
+        return Terms(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     @classmethod
     def none(cls) -> Terms:
@@ -73,19 +66,11 @@ class Terms:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Terms]) -> Terms:
-        """All terms of `parts` in order.
-
-        Raises:
-            DataError: some parts know their reference log-probabilities and others do not.
-        """
-        filled = [part for part in parts if len(part)]
-        if not filled:
-            return cls.none()
-        known = [part.ref_logprobs is not None for part in filled]
-        if any(known) and not all(known):
-            raise DataError("Some rows carry reference log-probabilities and others do not; give them to all or none.")
-        names = [field.name for field in fields(cls) if filled[0]._has(field.name)]
-        return cls(**{name: np.concatenate([getattr(part, name) for part in filled]) for name in names})
+        """All terms of `parts` in order."""
+        every = [*parts, cls.none()]
+        return cls(
+            **{field.name: np.concatenate([getattr(part, field.name) for part in every]) for field in fields(cls)}
+        )
 
 
 @dataclass(frozen=True, eq=False)

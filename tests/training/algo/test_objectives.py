@@ -100,7 +100,8 @@ def turns_in(batch: MicroBatch) -> Tensor:
 def terms_of(batch: MicroBatch, logprobs: Tensor, ref: Tensor | None = None) -> TermTensors:
     stamps = batch.terms
     sampler, worth, weights = (
-        torch.tensor(values, dtype=torch.float32) for values in (stamps.old_logprobs, stamps.advantages, stamps.weights)
+        torch.tensor(values, dtype=torch.float32)
+        for values in (stamps.sampler_logprobs, stamps.advantages, stamps.weights)
     )
     return TermTensors(logprobs, sampler, worth, weights, turns_in(batch), ref_logprobs=ref)
 

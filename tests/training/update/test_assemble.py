@@ -35,7 +35,14 @@ def test_every_sampled_token_is_one_term_with_its_own_stamp(step: list[Group]) -
     for row in made.rows:
         ids, terms = row.input_ids.tolist(), row.terms
         for i, at in enumerate(terms.positions.tolist()):
-            key = (row.group, row.rollout, int(terms.turns[i]), tuple(ids[:at]), ids[at], float(terms.old_logprobs[i]))
+            key = (
+                row.group,
+                row.rollout,
+                int(terms.turns[i]),
+                tuple(ids[:at]),
+                ids[at],
+                float(terms.sampler_logprobs[i]),
+            )
             found[(*key, round(float(terms.weights[i]), 9), round(float(terms.advantages[i]), 9))] += 1
     assert found == expected
 

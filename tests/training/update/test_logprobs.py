@@ -79,7 +79,7 @@ def update(model: nn.Module, batches: list[MicroBatch]) -> tuple[Tensor, float]:
         found = forward_terms(model, batch, TEMPERATURE)
         weights, advantages, old = (
             torch.tensor(values, dtype=torch.float32)
-            for values in (batch.terms.weights, batch.terms.advantages, batch.terms.old_logprobs)
+            for values in (batch.terms.weights, batch.terms.advantages, batch.terms.sampler_logprobs)
         )
         ratio = torch.exp(found.logprobs - old - 3.0)
         clipped = torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.3) * advantages)

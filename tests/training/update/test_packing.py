@@ -46,7 +46,7 @@ def test_every_term_once_on_the_path_of_its_row(rows: list[Row], budget: int) ->
             assert batch.position_ids[0, path].tolist() == list(range(position))
             assert batch.term_target[term] == owner.input_ids[position]
             original = owner.terms.positions.tolist().index(position)
-            for name in ("weights", "advantages", "old_logprobs", "turns"):
+            for name in ("weights", "advantages", "sampler_logprobs", "turns"):
                 assert getattr(batch.terms, name)[term] == getattr(owner.terms, name)[original]
             seen.append((int(batch.term_row[term]), position))
     assert sorted(seen) == [(i, int(p)) for i, owner in enumerate(rows) for p in owner.terms.positions]
@@ -153,6 +153,3 @@ def test_bad_input_is_named() -> None:
         Row([], Terms.none())
     with pytest.raises(DataError, match="weights 2"):
         Terms([1], [1.0, 1.0], [1.0], [0.0], [0])
-    with_reference = Row([1, 2], Terms([1], [1.0], [1.0], [0.0], [0], [0.0]))
-    with pytest.raises(DataError, match="reference log-probabilities"):
-        pack([with_reference, row([1, 3])], 10)

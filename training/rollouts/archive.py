@@ -16,8 +16,8 @@ from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
 
 
-class Replayed:
-    """Stored rollouts as the collector and the schedule of a run.
+class RolloutArchive:
+    """Stored rollouts as source and schedule of a run (`RolloutSource`, `TaskSource`).
 
     Args:
         path: a folder of rollouts, or one file.
