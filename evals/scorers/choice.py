@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable
 from string import ascii_uppercase
 
-from evals.scorers.denials import affirmed, has_denial
+from evals.scorers.denials import affirmed, has_denial, is_withdrawn
 from evals.scorers.final import final_answers
 from evals.scorers.mentions import MAX_SENTENCE, asserted, by_ordinal, concluded, loose
 from evals.task import Score, Task, right, wrong
@@ -19,12 +19,14 @@ from evals.task import Score, Task, right, wrong
 _LETTER_ONLY = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:]?")
 _LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[).:\-–,(])\s*(.*)", re.DOTALL)
 _LETTER_NAMED = re.compile(r"\b(?i:option|choice|answer)(?:\s+is)?\s*:?\s*(?:[(\[]([A-Z])[)\]]|([A-Z])\b(?!['’]))")
+_LETTER_LAST = re.compile(r"(.+\S)\s*[(\[](?:(?i:option|choice|answer)\s+)?([A-Z])[)\]][.!]?", re.DOTALL)
 _MORE_LETTERS = re.compile(r"\s*(?:,|/|&|;|\bor\b|\band\b|\bnor\b)\s*(?:(?i:option|choice)\s*)?[(\[]?[A-Z]\b")
 _DISCARDED = re.compile(
     r"(?i:\W*(?:(?:it|this|that|which)\s+)?(?:is|was|are|can|would|should|must|does|could|has|been|seems|clearly|\s)*"
     r"\b(?:not|cannot|wrong|incorrect|false|unlikely|ruled|excluded|eliminated|no)\b)|\W*\w+n['’]t\b"
 )
 _RULING_OUT = re.compile(r"\b(?:rule[sd]? out|exclude[sd]?|eliminate[sd]?|rather|unlike|except)\b|\?", re.IGNORECASE)
+_HEDGED = re.compile(r"\b(?:might|could|may|maybe|perhaps|possibly|either|or)\b", re.IGNORECASE)
 _CONCLUDING = frozenset(("is", "are", "be", "was", "has", "have", "choose", "suggests", "suggest", "indicates"))
 
 
@@ -63,7 +65,9 @@ def score_choice(task: Task, prediction: object) -> Score:
 
 def _chosen_leniently(reading: str, options: tuple[str, ...]) -> int | None:
     """The option that a reading names by its place, concludes with, or asserts in a sentence."""
-    for chooses in (by_ordinal, concluded, asserted):
+    if is_withdrawn(reading):
+        return None
+    for chooses in (_by_text_and_letter, by_ordinal, concluded, asserted):
         if (chosen := chooses(reading, options)) is not None:
             return chosen
     return None
@@ -78,7 +82,7 @@ def _chosen(reading: str, options: tuple[str, ...]) -> int | None:
         return by_letter if by_letter is not None and (match[1].isupper() or exact is None) else exact
     if exact is not None:
         return exact
-    if reading.rstrip(" *_\"'").endswith("?"):
+    if reading.rstrip(" *_\"'").endswith("?") or is_withdrawn(reading):
         return None  # a question chooses nothing
     if match := _LETTER_FIRST.match(reading.strip()):
         return _by_letter_and_text(match[1] or match[2], match[3], options)
@@ -95,6 +99,15 @@ def _by_name(reading: str, options: tuple[str, ...]) -> int | None:
     if len(named) != 1 or has_denial(text) or _RULING_OUT.search(text):
         return None
     return None if any(_MORE_LETTERS.match(reading, match.end()) for match in matches) else named.pop()
+
+
+def _by_text_and_letter(reading: str, options: tuple[str, ...]) -> int | None:
+    """The option of "text (B)", where both name the same."""
+    match = _LETTER_LAST.fullmatch(reading.strip())
+    if match is None or (index := _index(match[2], options)) is None:
+        return None
+    by_text = _by_text(match[1], options, _STRICT + _LOOSE)
+    return index if by_text is not None and plain_text(options[by_text]) == plain_text(options[index]) else None
 
 
 def _index(letter: str, options: tuple[str, ...]) -> int | None:
@@ -139,9 +152,12 @@ def _by_mention(reading: str, options: tuple[str, ...]) -> int | None:
 
     An option's text that merely occurs does not count, and an explanation that denies something is not read.
     """
-    if len(reading) > MAX_SENTENCE or has_denial(reading) or _RULING_OUT.search(reading):
+    if len(reading) > MAX_SENTENCE or has_denial(reading) or _RULING_OUT.search(reading) or _HEDGED.search(reading):
         return None
     sentences = [loose(sentence) for sentence in re.split(r"[.;!]\s|\n|[.;!]$", reading)]
+    others = {loose(option) for option in options}
+    if any(sentence in others for sentence in sentences):
+        return None  # a second answer
     found = [
         index
         for index, option in enumerate(options)

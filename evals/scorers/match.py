@@ -6,6 +6,7 @@ of SQuAD's and HotpotQA's scripts, where a yes or no earns nothing for a near mi
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from evals.scorers.dates import parse_date
@@ -15,6 +16,11 @@ from evals.scorers.forms import same_in_another_form
 from evals.scorers.normal import same_tokens, tokens
 from evals.task import Score, Task, right, wrong
 
+_DETERMINER = re.compile(
+    r"no\s+(?!(?:it|they|he|she|we|i|you|this|that|these|those|both|neither|the|there|because|since|as|not|only|but)\b)\w",
+    re.IGNORECASE,
+)
+"""A "no" that belongs to a noun."""
 _YES_NO = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 
 
@@ -67,20 +73,21 @@ def _score_yes_no(golds: list[str], readings: tuple[str, ...]) -> Score:
     """A yes or no, with or without an explanation after it, as long as the explanation does not say the opposite."""
     expected = {gold.strip().casefold() for gold in golds}
     for reading in readings:
-        said = _said(tokens(affirmed(reading)))
+        said = _said(affirmed(reading))
         if said is None:
             continue
         if not said:
             return wrong("Says both yes and no.")
         verdict = right(f"Says {said}.") if said in expected else wrong(f"Says {said}.")
-        return verdict if _said(tokens(reading)) == said else verdict.leniently()
+        return verdict if _said(reading) == said else verdict.leniently()
     return wrong("Says neither yes nor no.")
 
 
-def _said(found: list[str]) -> str | None:
-    """The yes or no that a text begins with; empty if it says both; None if it begins with neither."""
+def _said(text: str) -> str | None:
+    """The yes or no that a text begins with; empty if it says both; None if it begins with neither ("no idea")."""
+    found = tokens(text)
     said = _YES_NO.get(found[0]) if found else None
-    if said is None:
+    if said is None or _DETERMINER.match(text.lstrip(" *_\"'")):
         return None
     rest = found[1:]
     opposite = "no" if said == "yes" else "yes"

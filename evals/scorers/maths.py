@@ -25,11 +25,12 @@ _LABEL = re.compile(r"\(?\(([A-E])\)\)?\s*(?=\S)")
 _PERCENTAGES = re.compile(r"%|percent", re.IGNORECASE)
 _SPAN = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _WORDS_ONLY = re.compile(r"[^\W\d_]{2,}(?:[\s'-]+[^\W\d_]+)*")
-_SAME = {
-    "no solutions": "no solution",
-    "no real solution": "no solution",
-    "infinitely many solutions": "infinitely many",
-}
+_SAME = {"no solutions": "no solution", "infinitely many solutions": "infinitely many"}
+_SETS = {
+    "all real numbers": "\\mathbb{R}", "all reals": "\\mathbb{R}", "all real numbers x": "\\mathbb{R}",
+    "the empty set": "\\emptyset", "empty set": "\\emptyset",
+}  # fmt: skip
+"""Sets that are named in words."""
 
 
 def score_math(task: Task, prediction: object) -> Score:
@@ -53,8 +54,8 @@ class _Comparison:
     """One reading against one reference answer."""
 
     def __init__(self, gold: str, reading: str, question: str) -> None:
-        self.gold_text = gold.strip()
-        self.text = reading.strip()
+        self.gold_text = _SETS.get(undressed(gold).lower(), gold.strip())
+        self.text = _SETS.get(undressed(reading).lower(), reading.strip())
         self.question = question
         self.nouns: tuple[str, ...] = ()
 
@@ -163,7 +164,7 @@ def _nouns_after_number(text: str) -> tuple[str, ...]:
 def _squeezed(text: str) -> str:
     """A formula without what does not show: the commands that set sizes and spaces, and space that parts no names."""
     text = re.sub(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[,;:!]", "", undressed(text))
-    return re.sub(r"\s+(?!\w)|(?<!\w)\s+", "", text)
+    return re.sub(r" (?!\w)|(?<!\w) ", "", " ".join(text.split()))
 
 
 def _shown(text: str) -> str:

@@ -55,6 +55,16 @@ _SUBORDINATE = re.compile(
 _INSTEAD = re.compile(
     r"(?P<chosen>.+?)\s+(?:rather than|instead of|and not|not|,\s*not)\s+(?P<other>.+)", re.IGNORECASE | re.DOTALL
 )
+_LETTERS_ONLY = re.compile(
+    r"(?:option\s+)?[(\[]?([A-Z])[)\]]?\s*,?\s+(?:rather than|instead of|and not|not)\s+"
+    r"((?:option\s+)?[(\[]?[A-Z][)\]]?(?:\s*(?:,|or|nor|and)+\s*[(\[]?[A-Z][)\]]?)*)[.!]?"
+)
+"""Two letters or more, of which the first is preferred ("C, not D")."""
+_BEFORE_PLACE = re.compile(
+    r"(?:(?:it|that|this|the (?:correct |right |best |final )?answer|my (?:answer|choice))\s+(?:is|must be|would be)|"
+    r"i\s+(?:would\s+|will\s+)?(?:choose|pick|select|go with|went with)|choose|pick|select)\s+",
+    re.IGNORECASE,
+)
 _VERDICT = re.compile(
     r"(?:is|was|would be|seems|remains)\s+(?:clearly\s+|probably\s+)?(?:the\s+)?(?:most\s+)?"
     r"(?:likely|probable|correct|right|best|appropriate|true|accurate)\b[^?]*",
@@ -62,14 +72,28 @@ _VERDICT = re.compile(
 )
 
 
+_RIGHT = re.compile(
+    r"(?:is|seems|would be)\s+(?:the\s+)?(?:correct|right|best|most likely|true)(?:\s+(?:one|answer|option|choice))?",
+    re.IGNORECASE,
+)
+
+
 def by_ordinal(reading: str, options: Sequence[str]) -> int | None:
-    """The option that a short answer names by its place and by nothing else ("the third option", "option 3")."""
+    """The option that a short answer names by its place and by nothing else ("the third option", "option 3").
+
+    An option may be an ordinal or a number itself; then its place and its text have to be the same.
+    """
     text = reading.strip().rstrip(".!")
     match = _ORDINAL.fullmatch(text) or _NUMBERED.fullmatch(text)
-    if match is None:
+    if match is None and not has_denial(text):
+        text = _BEFORE_PLACE.sub("", text, count=1)
+        match = _ORDINAL.match(text)
+        rest = text[match.end() :].strip() if match else ""
+        match = match if match and match["what"] and (not rest or _RIGHT.fullmatch(rest)) else None
+    if match is None or (index := _place(match, options)) is None:
         return None
-    words = {loose(option) for option in options}
-    return None if {loose(text), match.groupdict().get("number", "")} & words else _place(match, options)
+    said = {loose(text), loose(match.groupdict().get("number") or match.groupdict().get("place") or "")}
+    return None if any(loose(option) in said for option in options if option != options[index]) else index
 
 
 def concluded(reading: str, options: Sequence[str]) -> int | None:
@@ -99,6 +123,8 @@ def asserted(reading: str, options: Sequence[str]) -> int | None:
     text = affirmed(reading).strip()
     if len(text) > MAX_SENTENCE or "\n" in text:
         return None
+    if match := _LETTERS_ONLY.fullmatch(text):
+        return _first_letter(match, options)
     if match := _INSTEAD.fullmatch(text):
         return _preferred(match, options)
     if has_denial(text) or _OPEN.search(text):
@@ -108,6 +134,12 @@ def asserted(reading: str, options: Sequence[str]) -> int | None:
         return None
     (index,) = found
     return index if _is_asserted(text, options[index]) else None
+
+
+def _first_letter(match: re.Match[str], options: Sequence[str]) -> int | None:
+    index = ascii_uppercase.index(match[1])
+    others = re.findall(r"\b[A-Z]\b", match[2])
+    return index if index < len(options) and match[1] not in others else None
 
 
 def _preferred(match: re.Match[str], options: Sequence[str]) -> int | None:

@@ -19,7 +19,7 @@ _LETTERS = str.maketrans({
     "'": None, "‘": None, "’": None, "`": None, "´": None, "ʻ": None, "ʼ": None, "′": None,
 })  # fmt: skip
 _ACCENT = re.compile(r"(?<=[^\W\d_])[\u0300-\u036f]+")
-_SUPERSCRIPT = re.compile(r"(?<=\d)(?=[⁰¹²³⁴-⁹])")
+_SUPERSCRIPT = re.compile(r"(?<=\d)(?=[⁰¹²³⁴-⁻])")
 _SUBSCRIPT = re.compile(r"(?<=\d)(?=[₀-₉])")
 _VULGAR = re.compile(r"(?<=\w)(?=[¼-¾⅐-⅞])")
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee", "₽": "ruble", "₩": "won"}

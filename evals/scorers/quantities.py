@@ -33,7 +33,10 @@ _SIGN_WORD = re.compile(r"(?:minus|negative)\s+(?=[\d.$€£]|[a-z]+\b)", re.IGN
 _CURRENCY = re.compile(
     rf"(-?)\s*({'|'.join(re.escape(name) for name in sorted(CURRENCIES, key=len, reverse=True))})\s?(?=[\d.])"
 )
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12, "mn": 6, "bn": 9}
+_SCALES = {
+    "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "mn": 10**6, "bn": 10**9,
+}  # fmt: skip
 _SCALE = re.compile(
     rf"(?P<number>.*\d[\d.,]*)\s*(?P<scales>(?:\s*\b(?:{'|'.join(_SCALES)})\b)+)", re.IGNORECASE | re.DOTALL
 )
@@ -143,7 +146,7 @@ def _number(text: str) -> Fraction | None:
     if match := _SCALE.fullmatch(text):
         number = read_number(match["number"])
         for word in match["scales"].lower().split():
-            number = None if number is None else number * 10 ** _SCALES[word]
+            number = None if number is None else number * _SCALES[word]
         return number
     return _in_words(text)
 

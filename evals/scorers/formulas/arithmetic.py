@@ -48,6 +48,13 @@ def is_real(value: Value) -> bool:
     return isinstance(value, Fraction | mpmath.mpf)
 
 
+def magnitude(value: Value) -> int:
+    """How many binary digits a value is away from 1, to either side; 0 for zero and for what is not finite."""
+    if isinstance(value, Fraction):
+        return abs(value.numerator.bit_length() - value.denominator.bit_length()) if value else 0
+    return abs(mpmath.mag(value)) if value != 0 and mpmath.isfinite(value) else 0
+
+
 def is_finite(value: Value) -> bool:
     """Whether a value is a number, not infinite and not undefined."""
     return isinstance(value, Fraction) or bool(mpmath.isfinite(value))

@@ -185,7 +185,7 @@ class Atoms(Cursor, ABC):
         fewest, most = FUNCTIONS[name]
         if not fewest <= len(arguments) <= most:
             raise UnreadableError(f"gives {len(arguments)} arguments to {name!r}")
-        return Apply(name, arguments)
+        return Apply("^", (Constant("e"), *arguments)) if name == "exp" else Apply(name, arguments)
 
     def operand(self) -> Node:
         """The single thing that a root sign stands before."""

@@ -141,6 +141,9 @@ def _same_group(gold: Node, answer: Node) -> bool:
     named, renamed = len({item.name for item in left} - {""}), len({item.name for item in right} - {""})
     if named > 1 or renamed > 1:
         return _same_assignments(left, right, answer.kind)
+    names = {item.name for item in (*left, *right)} - {""}
+    if len(names) > 1:
+        return False
     if gold.kind in _UNORDERED and answer.kind in _UNORDERED:
         return _matched(_named_alike(left), _named_alike(right), _same) or _same_conditions(gold, answer)
     return _comparable(gold, answer) and all(_same(a, b) for a, b in zip(left, right, strict=True))

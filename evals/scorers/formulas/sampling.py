@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 import mpmath  # type: ignore[import-untyped]
@@ -19,6 +20,8 @@ from .values import Evaluator
 DIGITS = 250
 """Precision of a formula without variables."""
 DIGITS_AT_POINT = 50
+MAX_MORE_DIGITS, MAX_MORE_AT_POINT = 3_000, 400
+"""Digits that very large and very small values may need beside these; a point that needs more is passed over."""
 POINTS = 60
 NEEDED = 5
 """Points at which both have a value."""
@@ -32,38 +35,34 @@ _POOL = tuple(Fraction(text) for text in (
 
 def agree(gold: Node, answer: Node) -> bool:
     """Whether two formulas are equal; roots of negative numbers are real in both, or principal in both."""
+    if gold == answer:
+        return True
     if nodes_of(gold) + nodes_of(answer) > MAX_NODES:
         raise UnreadableError("is too long to be compared")
     names = sorted(symbols_of(gold) | symbols_of(answer))
-    if not names:
-        with mpmath.workdps(DIGITS):
-            return any(_agree_at({}, gold, answer, real_roots=real) is True for real in (True, False))
-    with mpmath.workdps(DIGITS_AT_POINT):
+    with mpmath.workdps(DIGITS_AT_POINT if names else DIGITS):
+        if not names:
+            return any((pair := _pair({}, gold, answer, real_roots=real)) and pair.equal for real in (True, False))
         points = list(_points(names, gold, answer))
         return any(_agree_at_all(points, gold, answer, real_roots=real) for real in (True, False))
 
 
-def proportional(gold: Node, answer: Node) -> Fraction | None:
-    """The factor between two formulas if it is the same everywhere: its sign as 1 or -1; None if there is none."""
+def proportional(gold: Node, answer: Node) -> int | None:
+    """The sign of the factor between two formulas, if it is the same everywhere; None if there is no such factor."""
     names = sorted(symbols_of(gold) | symbols_of(answer))
-    with mpmath.workdps(DIGITS_AT_POINT):
-        factor, found = None, 0
+    with mpmath.workdps(DIGITS_AT_POINT if names else DIGITS):
+        ratios: list[Value] = []
         for point in _points(names, gold, answer) if names else [{}]:
-            values = _values(point, gold, answer, real_roots=True)
-            if values is None or not all(map(is_finite, values)):
+            pair = _pair(point, gold, answer, real_roots=True)
+            if pair is None or pair.value is None or not (is_finite(pair.expected) and is_finite(pair.value)):
                 continue
-            left, right = values
-            if left == 0 or right == 0:
-                if left != right:
-                    return None
-                continue
-            ratio = divide(left, right)
-            if factor is not None and not close(ratio, factor):
+            if pair.ratio is not None:
+                ratios.append(pair.ratio)
+            elif pair.expected != pair.value:  # one of them is zero, the other is not
                 return None
-            factor, found = ratio, found + 1
-        if factor is None or isinstance(factor, mpmath.mpc) or found < (NEEDED if names else 1):
+        if len(ratios) < (NEEDED if names else 1) or isinstance(ratios[0], mpmath.mpc):
             return None
-        return Fraction(1 if factor > 0 else -1)
+        return (1 if ratios[0] > 0 else -1) if all(close(ratio, ratios[0]) for ratio in ratios) else None
 
 
 def symbols_of(node: Node) -> set[str]:
@@ -102,30 +101,46 @@ def _points(names: list[str], gold: Node, answer: Node) -> Iterator[Mapping[str,
         yield {name: chance.choice(pool) + chance.choice((0, Fraction(chance.randint(1, 40), 41))) for name in names}
 
 
-def _values(point: Mapping[str, Fraction], gold: Node, answer: Node, *, real_roots: bool) -> tuple[Value, Value] | None:
-    """The values of both at a point; None where the first has none."""
+@dataclass(frozen=True)
+class _Pair:
+    """The values of both formulas at a point; the second is None where it has none."""
+
+    expected: Value
+    value: Value | None
+    equal: bool
+    ratio: Value | None
+
+
+def _pair(point: Mapping[str, Fraction], gold: Node, answer: Node, *, real_roots: bool) -> _Pair | None:
+    """Both values at a point, with as many digits as it takes to see the smallest term beside the largest.
+
+    None where the first has no value.
+    """
+    pair, span = _pair_at_precision(point, gold, answer, real_roots)
+    digits = int(span * 0.302 * 2.6)
+    if digits > (MAX_MORE_AT_POINT if point else MAX_MORE_DIGITS):
+        raise UnreadableError("has values too large to be compared")
+    if digits > DIGITS_AT_POINT // 5:
+        with mpmath.workdps(mpmath.mp.dps + digits):
+            pair, _ = _pair_at_precision(point, gold, answer, real_roots)
+    return pair
+
+
+def _pair_at_precision(
+    point: Mapping[str, Fraction], gold: Node, answer: Node, real_roots: bool
+) -> tuple[_Pair | None, int]:
     evaluator = Evaluator(point, real_roots=real_roots)
     try:
         expected = evaluator.value(gold)
-    except (UndefinedError, UnreadableError):
-        if not point:
-            raise
-        return None
-    try:
-        return expected, evaluator.value(answer)
     except UndefinedError:
-        return expected, mpmath.nan
-
-
-def _agree_at(point: Mapping[str, Fraction], gold: Node, answer: Node, *, real_roots: bool) -> bool | None:
-    """Whether both are equal at a point; None where one of them has no value."""
+        return None, 0
     try:
-        values = _values(point, gold, answer, real_roots=real_roots)
+        value = evaluator.value(answer)
     except UndefinedError:
-        return None
-    if values is None or any(not isinstance(value, Fraction) and mpmath.isnan(value) for value in values):
-        return None
-    return close(*values)
+        return _Pair(expected, None, equal=False, ratio=None), evaluator.span
+    both_finite = is_finite(expected) and is_finite(value) and value != 0
+    ratio = divide(expected, value) if both_finite and expected != 0 else None
+    return _Pair(expected, value, close(expected, value), ratio), evaluator.span
 
 
 def _agree_at_all(points: list[Mapping[str, Fraction]], gold: Node, answer: Node, *, real_roots: bool) -> bool:
@@ -134,20 +149,19 @@ def _agree_at_all(points: list[Mapping[str, Fraction]], gold: Node, answer: Node
     missing = 0
     for point in points:
         try:
-            values = _values(point, gold, answer, real_roots=real_roots)
+            pair = _pair(point, gold, answer, real_roots=real_roots)
         except UnreadableError:
-            continue  # the answer's value is too large here
-        if values is None:
+            continue  # a value is too large here
+        if pair is None:
             continue
-        expected, value = values
-        if not isinstance(value, Fraction) and mpmath.isnan(value):
+        if pair.value is None:
             missing += 1
-        elif isinstance(expected, mpmath.mpc):
-            complex_ones.append(close(expected, value))
+        elif isinstance(pair.expected, mpmath.mpc):
+            complex_ones.append(pair.equal)
+        elif pair.equal:
+            real.append(True)
         else:
-            real.append(close(expected, value))
-            if not real[-1]:
-                return False
+            return False
     # A formula that is real somewhere is compared where it is real: beyond, it depends on the branch of a root.
     decided = real if len(real) >= NEEDED else real + complex_ones
     return len(decided) >= NEEDED and all(decided) and missing <= len(decided) // 4

@@ -19,6 +19,7 @@ from .arithmetic import (
     divide,
     guarded,
     is_real,
+    magnitude,
     power,
     without_noise,
 )
@@ -44,6 +45,8 @@ class Evaluator:
     def __init__(self, variables: Mapping[str, Fraction], *, real_roots: bool = True) -> None:
         self.variables = variables
         self.real_roots = real_roots
+        self.span = 0
+        """Binary digits between 1 and the largest or smallest value met on the way."""
 
     def value(self, node: Node) -> Value:
         """The value of a formula.
@@ -70,6 +73,7 @@ class Evaluator:
             case Apply(name=name, arguments=arguments):
                 values = [self.value(argument) for argument in arguments]
                 value = checked(self._apply(name, values))
+                self.span = max([self.span, magnitude(value), *map(magnitude, values)])
                 return without_noise(value, values) if name in CANCELLING else value
         raise UnreadableError("is no single number")
 
