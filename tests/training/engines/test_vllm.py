@@ -119,21 +119,27 @@ async def test_no_turn_is_attributed_to_another_version_than_the_one_that_drew_i
     policies: dict[int, nn.Module] = {}
     turns: list[tuple[list[int], Completion]] = []
 
+    def drawn() -> set[int]:
+        return {reply.policy_version for _, reply in turns}
+
     async def keep_asking(run: int) -> None:
-        for turn in range(8):
-            turns.append(await ask(engine, f"0/t/{run}", seed=10 * run + turn, max_tokens=3))
+        for turn in range(1000):
+            turns.append(await ask(engine, f"0/t/{run}", seed=1000 * run + turn, max_tokens=3))
             await asyncio.sleep(0.01 * run)
+            if 3 in drawn():
+                break
 
     asking = asyncio.gather(*(keep_asking(run) for run in range(4)))
     for version in range(1, 4):
         policies[version - 1] = copy.deepcopy(model)
-        await asyncio.sleep(0.08)
+        while version - 1 not in drawn():
+            await asyncio.sleep(0.01)
         trained(model, version)
         await engine.sync(version)
         assert engine.version == version
     policies[3] = model
     await asking
-    assert {reply.policy_version for _, reply in turns} == {0, 1, 2, 3}
+    assert drawn() == {0, 1, 2, 3}
     for prompt, reply in turns:
         own = completion_logprobs(policies[reply.policy_version], prompt, reply.token_ids, 0.7)
         assert list(reply.logprobs) == pytest.approx(own, abs=1e-4)
