@@ -20,7 +20,7 @@ from .values import Evaluator
 DIGITS = 250
 """Precision of a formula without variables."""
 DIGITS_AT_POINT = 50
-MAX_MORE_DIGITS, MAX_MORE_AT_POINT = 3_000, 400
+MAX_MORE_DIGITS, MAX_MORE_AT_POINT = 8_000, 400
 """Digits that very large and very small values may need beside these; a point that needs more is passed over."""
 POINTS = 60
 NEEDED = 5

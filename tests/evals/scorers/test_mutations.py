@@ -155,7 +155,7 @@ def formulas(draw: st.DrawFn, depth: int = 2) -> tuple[str, str]:
         (f"({a})*({b})", f"({latex_a}) \\cdot ({latex_b})"),
         (f"({a})/({b} + 100)", f"\\frac{{{latex_a}}}{{{latex_b} + 100}}"),
         (f"({a})**2", f"({latex_a})^2"), (f"sqrt({a})", f"\\sqrt{{{latex_a}}}"), (f"sin({a})", f"\\sin({latex_a})"),
-        (f"exp({a})", f"e^{{{latex_a}}}"), (f"log(Abs({a}) + 1)", f"\\ln(|{latex_a}| + 1)"),
+        (f"exp(({a})/50)", f"e^{{\\frac{{{latex_a}}}{{50}}}}"), (f"log(Abs({a}) + 1)", f"\\ln(|{latex_a}| + 1)"),
         (f"Abs({a})", f"|{latex_a}|"), (f"atan({a})", f"\\arctan({latex_a})"),
     ]  # fmt: skip
     return draw(st.sampled_from(forms))
