@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 from _agentflow_shadows import require
-from graph.command_line import did_you_mean, exit_code, version
+from graph.command_line import CALLED_AS, did_you_mean, exit_code, version
 from graph.errors import ConfigError
 
 Main = Callable[[Sequence[str]], int]
@@ -28,9 +28,16 @@ class Command(NamedTuple):
     arguments: tuple[str, ...] = ()
     """What stands before the arguments that the user gives."""
 
+    @property
+    def program(self) -> str:
+        """What it is called without `agentflow`."""
+        commands = [word for word in self.arguments if not word.startswith("-")]
+        return " ".join(["python -m", self.module.removesuffix(".__main__"), *commands])
+
 
 COMMANDS = {
     "ask": Command("graph.__main__", "answer a question"),
+    "chat": Command("graph.__main__", "ask several questions; each knows those before it", ("--chat",)),
     "view": Command("evals.__main__", "look at runs, evaluations and training in a browser", ("view",)),
     "evals": Command("evals.__main__", "evaluate: run, report, compare, list, view"),
     "models": Command("graph.models.__main__", "the models in the cache: list, get, remove"),
@@ -56,7 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         command, rest = find(words)
-        return _program(command)([*command.arguments, *rest]) if command else _say(rest)
+        if command is None:
+            return _say(rest)
+        typed = words[: len(words) - len(rest)]
+        CALLED_AS.set((command.program, " ".join(["agentflow", *typed])))
+        return _program(command)([*command.arguments, *rest])
 
     return exit_code(work)
 

@@ -15,6 +15,7 @@ import re
 import select
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from typing import Any, Final, NoReturn, TextIO
 
 from graph.errors import AgentFlowError, ConfigError
@@ -40,6 +41,10 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f" Did you mean {names[near[0]]}?" if near else ""
 
 
+CALLED_AS: ContextVar[tuple[str, str]] = ContextVar("CALLED_AS", default=("", ""))
+"""How a program calls itself, and what the user typed instead, where that is another name for it."""
+
+
 class CommandLine(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors are one sentence with a suggestion, raised as `ConfigError`.
 
@@ -48,6 +53,9 @@ class CommandLine(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+        own, typed = CALLED_AS.get()
+        if own and self.prog.startswith(own):
+            self.prog = typed + self.prog.removeprefix(own)
 
     def add_version(self) -> None:
         """Add `--version`."""

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_every_command_has_a_program(command: object) -> None:
     ("words", "module", "arguments"),
     [
         (["ask", "Why?"], "graph.__main__", ["Why?"]),
+        (["chat", "--model", "embedded"], "graph.__main__", ["--chat", "--model", "embedded"]),
         (["view", "runs/a"], "evals.__main__", ["view", "runs/a"]),
         (["evals", "list"], "evals.__main__", ["list"]),
         (["models", "remove", "0.5b"], "graph.models.__main__", ["remove", "0.5b"]),
@@ -49,6 +51,16 @@ def test_an_unknown_command_is_answered_with_the_nearest() -> None:
         find(["trian"])
     with pytest.raises(ConfigError, match="agentflow ask 'How many days'"):
         find(["How many days"])
+
+
+@pytest.mark.parametrize(
+    "words", [["ask"], ["chat"], ["view"], ["evals", "run"], ["models", "get"], ["train"], ["train", "plan"]]
+)
+def test_a_command_calls_itself_what_the_user_typed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    copy_context().run(main, [*words, "--no-such-option"])
+    told = capsys.readouterr().err
+    assert f"`agentflow {' '.join(words)} --help`" in told
+    assert "python -m" not in told
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
