@@ -15,28 +15,65 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Required
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
+from typing_extensions import TypedDict
 
 from graph.state import Usage
+
+
+class _Timings(TypedDict, total=False):
+    """What llama.cpp tells of a call."""
+
+    reading_seconds: float
+    """How long it took to read the prompt."""
+    writing_seconds: float
+    cached_tokens: int
+    """Tokens of the prompt that it had read before."""
+
+
+class TraceStep(_Timings, total=False):
+    """One call of a model (`role`) or of a tool (`tool`)."""
+
+    role: str
+    tool: str
+    turn: Required[int]
+    """From 1; 0 is before the first."""
+    started: Required[float]
+    """Seconds from the run's beginning."""
+    seconds: Required[float]
+    prompt: list[list[str | int]]
+    """Pairs of a message's type and the number of its text."""
+    reply: int
+    """Number of its text."""
+    input_tokens: int
+    output_tokens: int
+
+
+class TraceRecord(TypedDict):
+    """A trace as plain values."""
+
+    texts: list[str]
+    steps: list[TraceStep]
+    """In the order in which they ended."""
 
 
 class Trace:
     """The model calls and tool calls of one run, in the order in which they ended. Safe to write from several threads.
 
     Args:
-        before: what a trace of an earlier part of the run holds, e.g. of an analysis that several runs share.
+        before: The trace of an earlier part of the run, e.g. of an analysis that several runs share.
     """
 
-    def __init__(self, before: Mapping[str, Any] | None = None) -> None:
-        self._texts: dict[str, int] = {text: number for number, text in enumerate((before or {}).get("texts", ()))}
-        self._steps: list[dict[str, Any]] = list((before or {}).get("steps", ()))
+    def __init__(self, before: TraceRecord | None = None) -> None:
+        self._texts: dict[str, int] = {text: number for number, text in enumerate(before["texts"] if before else ())}
+        self._steps: list[TraceStep] = list(before["steps"] if before else ())
         self._offset = max((step["started"] + step["seconds"] for step in self._steps), default=0.0)
         self._began = time.perf_counter()
         self._lock = threading.Lock()
@@ -44,56 +81,55 @@ class Trace:
     def asked(self, role: str, turn: int, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
         """Note a call of a role's model; `began` is a `time.perf_counter` reading."""
         cost = reply.usage_metadata
+        started, seconds = self._when(began)
         with self._lock:
-            self._steps.append(
-                {
-                    "role": role,
-                    "turn": turn,
-                    **self._when(began),
-                    "prompt": [[message.type, self._number(str(message.text))] for message in messages],
-                    "reply": self._number(str(reply.text)),
-                    "input_tokens": cost["input_tokens"] if cost else 0,
-                    "output_tokens": cost["output_tokens"] if cost else 0,
-                    **_timings(reply),
-                }
+            step = TraceStep(
+                role=role,
+                turn=turn,
+                started=started,
+                seconds=seconds,
+                prompt=[[message.type, self._number(str(message.text))] for message in messages],
+                reply=self._number(str(reply.text)),
+                input_tokens=cost["input_tokens"] if cost else 0,
+                output_tokens=cost["output_tokens"] if cost else 0,
             )
+            self._steps.append({**step, **_timings(reply)})
 
     def called(self, tool: str, turn: int, began: float) -> None:
         """Note a call of a tool that has just ended."""
+        started, seconds = self._when(began)
         with self._lock:
-            self._steps.append({"tool": tool, "turn": turn, **self._when(began)})
+            self._steps.append(TraceStep(tool=tool, turn=turn, started=started, seconds=seconds))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values: `texts`, and `steps` with the role or the tool, the turn (0 before the first), seconds from
-        the run's beginning, and for roles the prompt (pairs of message type and text number), reply and tokens."""
-        return {"texts": list(self._texts), "steps": list(self._steps)}
+    def as_dict(self) -> TraceRecord:
+        """The trace so far."""
+        return TraceRecord(texts=list(self._texts), steps=list(self._steps))
 
-    def _when(self, began: float) -> dict[str, Any]:
-        started = self._offset + began - self._began
-        return {"started": round(started, 4), "seconds": round(time.perf_counter() - began, 4)}
+    def _when(self, began: float) -> tuple[float, float]:
+        return round(self._offset + began - self._began, 4), round(time.perf_counter() - began, 4)
 
     def _number(self, text: str) -> int:
         # Interned, because a process that keeps thousands of runs would keep the standing prompts as often.
         return self._texts.setdefault(sys.intern(text), len(self._texts))
 
 
-def _timings(reply: AIMessage) -> dict[str, float]:
-    """What llama.cpp tells of a call: seconds of reading and writing, and prompt tokens that its cache held."""
+def _timings(reply: AIMessage) -> _Timings:
+    """What llama.cpp tells of a call; nothing of other servers."""
     timings = reply.response_metadata.get("timings")
     if not isinstance(timings, dict):
         return {}
-    return {
-        "reading_seconds": round(timings.get("prompt_ms", 0.0) / 1000, 4),
-        "writing_seconds": round(timings.get("predicted_ms", 0.0) / 1000, 4),
-        "cached_tokens": timings.get("cache_n", 0),
-    }
+    return _Timings(
+        reading_seconds=round(timings.get("prompt_ms", 0.0) / 1000, 4),
+        writing_seconds=round(timings.get("predicted_ms", 0.0) / 1000, 4),
+        cached_tokens=timings.get("cache_n", 0),
+    )
 
 
 _open: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 @contextmanager
-def traced(before: Mapping[str, Any] | None = None) -> Iterator[Trace]:
+def traced(before: TraceRecord | None = None) -> Iterator[Trace]:
     """Trace what is asked inside the block, by whatever tasks and threads are started there."""
     token = _open.set(Trace(before))
     try:

@@ -6,12 +6,13 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from graph import Context
+    from graph.state import State
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ async def compare_ahead(questions: Sequence[str], tools: Sequence[BaseTool | str
     graph = build_graph(tools=tools, max_turns=context.max_turns)
     plain = replace(context, brief_verdicts=True)
 
-    async def asked(question: str, context: Context) -> tuple[dict[str, Any], float]:
+    async def asked(question: str, context: Context) -> tuple[State, float]:
         began = time.perf_counter()
         state = await graph.ainvoke({"question": question}, context=context)
-        return dict(state), time.perf_counter() - began
+        return state, time.perf_counter() - began
 
     await asked(questions[0], plain)  # imports, connections and the prompts' static beginnings are not what is measured
     pairs = []
@@ -68,7 +69,7 @@ async def compare_ahead(questions: Sequence[str], tools: Sequence[BaseTool | str
     return _report(pairs)
 
 
-def _report(pairs: Sequence[tuple[tuple[dict[str, Any], float], tuple[dict[str, Any], float]]]) -> AheadReport:
+def _report(pairs: Sequence[tuple[tuple[State, float], tuple[State, float]]]) -> AheadReport:
     states = [state for (state, _), _ in pairs]
     ahead = [state for _, (state, _) in pairs]
     return AheadReport(
@@ -84,10 +85,10 @@ def _report(pairs: Sequence[tuple[tuple[dict[str, Any], float], tuple[dict[str, 
     )
 
 
-def _steps(state: dict[str, Any]) -> Any:
+def _steps(state: State) -> object:
     steps = [(turn["reply"], [call["result"] for call in turn["calls"]], turn["verdict"]) for turn in state["memory"]]
     return state["answer"], steps
 
 
-def _calls(state: dict[str, Any], role: str | None = None) -> int:
+def _calls(state: State, role: str | None = None) -> int:
     return sum(int(cost["calls"]) for name, cost in state["usage"].items() if role in (None, name))

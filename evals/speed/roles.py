@@ -28,6 +28,7 @@ from evals.scorers import score
 from evals.task import Task
 from graph import Context
 from graph.errors import AgentFlowError, ConfigError
+from graph.trace import TraceStep
 
 
 @dataclass
@@ -126,11 +127,11 @@ def _mean(spent: Sequence[Spent]) -> Spent:
     return whole
 
 
-def spent_of(steps: Sequence[dict[str, Any]], seconds: float) -> Spent:
+def spent_of(steps: Sequence[TraceStep], seconds: float) -> Spent:
     """The seconds of a run by its trace.
 
     Args:
-        steps: as `graph.trace.Trace.as_dict` tells them.
+        steps: Of its trace.
         seconds: of the whole run.
     """
     reading, writing, waiting, read, written = (defaultdict[str, float](float) for _ in range(5))
