@@ -1,27 +1,27 @@
 """Checks that need no model, as declared lists.
 
-`STEP_CHECKS` belong to the agent: a step that cannot be read, fails, finds nothing or repeats an accepted call is
-rejected whatever model runs it. The other lists hold *small* models to what they were told, and can be switched off
-with `Context(checks=...)`: a strong model may know what no result says, and these checks would overrule it.
+`STEP_CHECKS` are part of the agent: a step that cannot be parsed, fails, returns nothing or repeats an accepted call
+is rejected whichever model is used. The other lists hold *small* models to the texts they were shown, and
+`Context(checks=...)` switches them off: a strong model may know what no result says, and they would overrule it.
 
-| list | whose words | when |
+| list | checks the words of | when |
 | --- | --- | --- |
-| `PLAN_CHECKS` | the planner's | before the executor reads its plan; doubtful parts are left out |
-| `ARGUMENT_CHECKS` | the executor's | before its calls are made; a complaint asks it to write them again |
-| `STEP_CHECKS` | the planner's, and the tool's results | after the calls; a failure rejects the step. Always on |
-| `ANSWER_CHECKS` | the verifier's | when it stops with an answer; a complaint asks it once more |
-| `VERDICT_CHECKS` | the verifier's | before its verdict takes effect; they revise it |
+| `PLAN_CHECKS` | the planner | before the executor reads the plan; doubtful parts are left out |
+| `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
+| `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
+| `ANSWER_CHECKS` | the verifier | when it stops with an answer; on a complaint it is asked once more |
+| `VERDICT_CHECKS` | the verifier | before its verdict takes effect; they revise it |
 
-Checks that read words and figures know the Latin script alone, and abstain on any other.
+Checks that compare words and numbers only work for Latin script; they abstain on any other.
 
-A new check is a function in the module of its kind and an entry here.
+To add a check, write a function in the module of its kind and add it to the list here.
 """
 
 from __future__ import annotations
 
 from graph.checks.answers import AnswerCheck, not_in_sources, wrong_form
 from graph.checks.arguments import ArgumentCheck, asked_before, failed_before, guessed_name, invented_value
-from graph.checks.plans import PlanCheck, guessed_goal, sufficient_goal, untold_context
+from graph.checks.plans import PlanCheck, guessed_goal, invented_context, sufficient_goal
 from graph.checks.steps import StepCheck, all_failed, empty, nothing_to_finish, repeated, unreadable
 from graph.checks.verdicts import (
     VerdictCheck,
@@ -30,7 +30,7 @@ from graph.checks.verdicts import (
     rejection_that_quotes,
 )
 
-PLAN_CHECKS: tuple[PlanCheck, ...] = (untold_context, guessed_goal, sufficient_goal)
+PLAN_CHECKS: tuple[PlanCheck, ...] = (invented_context, guessed_goal, sufficient_goal)
 ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
     ArgumentCheck(invented_value),
     ArgumentCheck(failed_before),

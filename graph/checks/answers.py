@@ -1,7 +1,7 @@
-"""Checks of an answer against its question and against the passages it is read from, without a model.
+"""Checks of an answer against its question and the passages it was read from.
 
-A small verifier stops at the first name that it meets: a country where a date is asked for, a word of the question
-itself, a word that no passage holds. Each of these can be seen from the words alone.
+A small verifier stops at the first name it sees: a country where a date is asked for, a word from the question
+itself, a word that is in no passage. Each of these mistakes shows in the words alone.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from graph.checks.evidence import Evidence
-from graph.checks.grounding import in_latin_script, telling_words
+from graph.checks.grounding import content_words, in_latin_script
 from graph.state import Verdict
 
 AnswerCheck: TypeAlias = Callable[[str, Evidence], str | None]
-"""Why an answer cannot be the one to its question, in a few words, or None."""
+"""Says why an answer cannot be right, in a few words; None if it may be."""
 
 
 def answer_complaint(verdict: Verdict, evidence: Evidence, checks: Sequence[AnswerCheck]) -> str | None:
-    """Why a verdict that stops cannot have the answer; None if it may have it, or goes on."""
+    """Why the answer of a verdict that stops cannot be right; None if it may be, or the verdict continues."""
     answer = verdict["answer"]
     if not verdict["stop"] or not answer or not in_latin_script(answer, *evidence.texts):
         return None
@@ -42,10 +42,10 @@ _NUMBER_WORD = re.compile(
 
 
 def wrong_form(answer: str, evidence: Evidence) -> str | None:
-    """The form of the answer is not what the question asks for.
+    """The answer does not have the form the question asks for.
 
-    A question for a date or an amount wants a number, one for yes or no wants that, and only a choice between things
-    that the question names is answered by its own words. A question that lists options may be answered by a letter.
+    A question about a date or an amount needs a number, a yes-or-no question needs one of the two, and only a choice
+    between things named in the question may be answered in its own words. A letter may answer a question with options.
     """
     question = evidence.question.strip()
     if _OPTIONS.search(question):
@@ -57,23 +57,23 @@ def wrong_form(answer: str, evidence: Evidence) -> str | None:
     if _WANTS_NUMBER.search(question) and not _NUMBER_WORD.search(answer):
         return f"the question asks for a date or a number, and {answer!r} is none"
     words = _words(answer)
-    if words and words <= telling_words(question) and not _CHOICE.search(question):
+    if words and words <= content_words(question) and not _CHOICE.search(question):
         return f"{answer!r} only repeats the question"
     return None
 
 
 def not_in_sources(answer: str, evidence: Evidence) -> str | None:
-    """The answer was not read from the passages that were found.
+    """The answer was not read from the passages.
 
-    Of the words that it adds to the question, most must stand in them. Numbers are not looked at (`unsupported_numbers`
-    compares them by value).
+    Most of the words it adds to the question must occur in them. Numbers are skipped: `unsupported_numbers` compares
+    them by value.
     """
     if not evidence.passages or (_WANTS_YES.match(evidence.question.strip()) and _YES.match(answer.strip())):
         return None
-    added = _words(answer) - telling_words(evidence.question)
-    strange = sorted(added.difference(*(telling_words(result) for result in evidence.results)))
+    added = _words(answer) - content_words(evidence.question)
+    strange = sorted(added.difference(*(content_words(result) for result in evidence.results)))
     return f"no result says {strange[0]!r}" if len(strange) * 2 >= len(added) > 0 else None
 
 
 def _words(answer: str) -> set[str]:
-    return {word for word in telling_words(answer) if not re.search(r"\d", word)}
+    return {word for word in content_words(answer) if not re.search(r"\d", word)}

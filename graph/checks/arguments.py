@@ -1,4 +1,4 @@
-"""Checks of a call's arguments before it is made: repeated calls, invented values, guessed names."""
+"""Checks of a call's arguments before the call: repeated calls, invented values, guessed names."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from graph.state import State
 from tools.card import card_of, fence_of
 
 Reader = Callable[[str], list[Arguments] | str]
-"""Takes a reply apart into the arguments of each call, or says in a sentence what is wrong with it."""
+"""Parses a reply into the arguments of each call, or says in a sentence what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Calls of one tool that a model wants made."""
+    """Calls of one tool, as a model proposes them."""
 
     tool: BaseTool
     arguments: list[Arguments]
-    """Of each call."""
+    """One entry per call."""
     prompt: str
-    """What the model was shown of the step."""
+    """The part of the prompt that describes the step."""
     state: State
 
 
@@ -34,13 +34,13 @@ class ArgumentCheck:
     """One check of proposed calls."""
 
     complaint: Callable[[Proposal], str | None]
-    """What is wrong with them, in a sentence that asks for better ones; None where nothing is."""
+    """Says what is wrong and asks for better calls; None if nothing is wrong."""
     once: bool = False
-    """Whether it only warns: what the model writes after a warning is called."""
+    """Whether this is only a warning: whatever the model writes after it is called."""
 
 
 def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, *, prompt: str, state: State) -> Reader:
-    """A reader that refuses calls about which a check complains; see `Proposal` for tool, prompt and state."""
+    """A reader that also applies the checks; for tool, prompt and state see `Proposal`."""
     warned = False
 
     def read_checked(reply: str) -> list[Arguments] | str:
@@ -61,7 +61,7 @@ def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, *, pr
 
 
 def invented_value(proposal: Proposal) -> str | None:
-    """A program sets a variable to a number that it was not told."""
+    """A program sets a variable to a number that appears nowhere in its prompt."""
     if fence_of(proposal.tool) != "python" or not in_latin_script(*known_texts(proposal.state)):
         return None
     for arguments in proposal.arguments:
@@ -72,7 +72,7 @@ def invented_value(proposal: Proposal) -> str | None:
 
 
 def failed_before(proposal: Proposal) -> str | None:
-    """The very call whose failure the prompt tells."""
+    """The call is the failed one that the prompt quotes."""
     failed = failed_call(proposal.tool, proposal.state)
     if failed is not None and proposal.arguments == [failed["arguments"]]:
         return "this very call was made and failed; its error is told above, so write another"
@@ -80,7 +80,7 @@ def failed_before(proposal: Proposal) -> str | None:
 
 
 def asked_before(proposal: Proposal) -> str | None:
-    """All calls were made before. After a rejection that may be meant, so this only warns."""
+    """All calls were made before. After a rejection that may be intended, so this is only a warning."""
     earlier = [
         call["arguments"]
         for turn in proposal.state.get("memory", [])
@@ -94,12 +94,12 @@ def asked_before(proposal: Proposal) -> str | None:
 
 
 def guessed_name(proposal: Proposal) -> str | None:
-    """A search for a name that neither the question nor a result tells."""
-    known = known_texts(proposal.state)
+    """A search for a name that is in neither the question nor a result."""
+    sources = known_texts(proposal.state)
     texts = [str(value) for arguments in proposal.arguments for value in arguments.values()]
-    if not card_of(proposal.tool).quotes_sources or not in_latin_script(*known, *texts):
+    if not card_of(proposal.tool).quotes_sources or not in_latin_script(*sources, *texts):
         return None
-    names = [name for text in texts for name in unsupported_names(text, known)]
+    names = [name for text in texts for name in unsupported_names(text, sources)]
     return guess_complaint(names) if names else None
 
 

@@ -1,4 +1,4 @@
-"""What a verdict is compared with: the question and the results that the verifier saw."""
+"""What verdicts and answers are compared with: the question and the results."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from graph.state import State
 
 @dataclass(frozen=True)
 class Evidence:
-    """The texts that an answer must come from."""
+    """The texts an answer must come from."""
 
     question: str
     new: tuple[str, ...]
-    """Results of the step that is judged."""
+    """Results of the step being judged."""
     old: tuple[str, ...]
     """Accepted results of earlier steps."""
     passages: bool
-    """Whether the judged step's results are passages of texts that exist (`ToolCard.quotes_sources`)."""
+    """Whether the step's results are passages from a search (`ToolCard.quotes_sources`)."""
 
     @classmethod
     def of(cls, state: State, *, passages: bool) -> Evidence:
-        """The evidence that a state holds."""
+        """Collect the evidence from a state."""
         calls = state.get("calls", [])
         earlier = [call for turn in accepted_turns(state) for call in turn["calls"]]
         return cls(

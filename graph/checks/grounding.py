@@ -1,8 +1,8 @@
-"""Comparing what models write with the texts it must come from: numbers, names and words.
+"""Compares the numbers, names and words a model writes with its sources.
 
-Small models do sums in their heads, name figures that they believe, put example values in place of facts, and overlook
-what stands in front of them. All of this is told by letters and spaces of the Latin script; `in_latin_script` says
-where it cannot be.
+Small models do sums in their heads, state numbers from memory, use example values instead of facts, and overlook
+what is in front of them. The comparisons rely on capital letters and spaces, so they only work for Latin script (see
+`in_latin_script`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from decimal import Decimal
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN_LETTER = re.compile("[A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿⱠ-ⱿꜢ-ꟿꬰ-ꭤＡ-Ｚａ-ｚ]")
 _FEW = 0.2
-"""Share of other letters that a text in Latin script may hold: a formula, a name in its own script."""
+"""Share of other letters allowed in a Latin text: formulas, names in their own script."""
 
 
 def in_latin_script(*texts: str) -> bool:
-    """Whether each of the texts is written in Latin script; one without letters is."""
+    """Whether every text is in Latin script; a text without letters counts as Latin."""
     for text in texts:
         letters = len(_LETTER.findall(text))
         if letters - len(_LATIN_LETTER.findall(text)) > _FEW * letters:
@@ -33,24 +33,23 @@ _DIGITS = re.compile(r"\d+")
 
 
 def unsupported_numbers(claim: str, sources: Iterable[str]) -> list[str]:
-    """The numbers of `claim` that no source holds, as they are written.
+    """The numbers in `claim` that are in no source, as written.
 
-    Numbers are compared by value without their sign, so that 1,260 is 1260 and 09 is 9; a claim may round what a source
-    tells, to no fewer than its own decimal places. In a source every run of digits counts too: a date such as 4.9.1923
-    holds a year.
+    Numbers are compared by value and without their sign, so 1,260 equals 1260 and 09 equals 9. A claim may round a
+    source's number to its own decimal places. In sources every run of digits counts as well: 4.9.1923 contains a year.
     """
-    known = {_value(number) for source in sources for number in _NUMBER.findall(source) + _DIGITS.findall(source)}
-    return [number for number in _NUMBER.findall(claim) if not _is_known(_value(number), known)]
+    numbers = {_value(number) for source in sources for number in _NUMBER.findall(source) + _DIGITS.findall(source)}
+    return [number for number in _NUMBER.findall(claim) if not _is_supported(_value(number), numbers)]
 
 
 def _value(number: str) -> Decimal:
     return Decimal(number.replace(",", ""))
 
 
-def _is_known(value: Decimal, known: set[Decimal]) -> bool:
-    if value in known:
+def _is_supported(value: Decimal, numbers: set[Decimal]) -> bool:
+    if value in numbers:
         return True
-    return any(other.is_finite() and abs(other - value) * 2 <= Decimal(1).scaleb(_exponent(value)) for other in known)
+    return any(other.is_finite() and abs(other - value) * 2 <= Decimal(1).scaleb(_exponent(value)) for other in numbers)
 
 
 def _exponent(value: Decimal) -> int:
@@ -62,40 +61,40 @@ _NAME = re.compile(r"(?<![.!?:] )(?<!^)\b[A-Z][a-z]\w+")
 
 
 def unsupported_names(claim: str, sources: Iterable[str]) -> list[str]:
-    """The names of `claim` (capitalised words that open no sentence) that no source holds."""
-    known = set().union(*(telling_words(source) for source in sources))
-    return [name for name in _NAME.findall(claim) if not telling_words(name) <= known]
+    """The names in `claim` (capitalised words inside a sentence) that are in no source."""
+    words = set().union(*(content_words(source) for source in sources))
+    return [name for name in _NAME.findall(claim) if not content_words(name) <= words]
 
 
 _TELLS_WHICH = re.compile(r"\d|[\"“«]|\b[A-Z]{3,}\b")
 
 
 def names_something(text: str) -> bool:
-    """Whether a text holds a name, a figure or a quotation, without which a search finds anything."""
+    """Whether a text contains a name, a number or a quotation: a search without one returns anything."""
     return bool(_NAME.search(text) or _TELLS_WHICH.search(text))
 
 
 _CUSTOMARY = {Decimal(n) for n in (*range(13), 24, 52, 60, 360, 365, 366, 1000, 3600)}
-"""Values that programs set without having been told: beginnings, number words, and units of time and measure."""
+"""Values a program may set by itself: small counts, and units of time and measure."""
 
 _SCALES = {
     "%": -2, "percent": -2, "per cent": -2, "cent": -2, "hundred": 2, "thousand": 3, "kilo": 3, "km": 3, "kg": 3,
     "million": 6, "billion": 9,
 }  # fmt: skip
-"""Words that give a number another value in a program: 3.5 percent is 0.035 there, and 2 million is 2000000."""
+"""Powers of ten of words beside a number: a program writes 3.5 percent as 0.035 and 2 million as 2000000."""
 
 
 def invented_assignment(code: str, sources: Iterable[str]) -> str | None:
-    """The first variable that a program sets to a number which no source holds, as `name = number`.
+    """The first assignment of a number that is in no source, as `name = number`.
 
-    A model that lacks a fact writes a program about an example value in its place.
+    A model that lacks a fact writes a program with an example value instead.
     """
     try:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # the interpreter explains it better
-    known = " ".join(sources)
-    scaled = _scaled(known)
+    text = " ".join(sources)
+    scaled = _scaled(text)
     for statement in body:
         value = getattr(statement, "value", None)
         if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(value, ast.Constant):
@@ -107,7 +106,7 @@ def invented_assignment(code: str, sources: Iterable[str]) -> str | None:
         if (
             not _NUMBER.fullmatch(plain)
             or _value(plain) in _CUSTOMARY | scaled
-            or not unsupported_numbers(plain, [known])
+            or not unsupported_numbers(plain, [text])
         ):
             continue
         return ast.get_source_segment(code, statement)
@@ -115,11 +114,11 @@ def invented_assignment(code: str, sources: Iterable[str]) -> str | None:
 
 
 def _scaled(text: str) -> set[Decimal]:
-    """The numbers of a text in the scales that its words name, and the factors of its percentages (1.035, 0.965)."""
+    """The numbers of a text scaled by its words (percent, million), and growth factors (1.035, 0.965)."""
     words = text.casefold()
     numbers = [_value(number) for number in _NUMBER.findall(text)]
-    found = {number.scaleb(power) for word, power in _SCALES.items() if word in words for number in numbers}
-    return found | {1 + value for value in found if value < 1} | {1 - value for value in found if value < 1}
+    scaled = {number.scaleb(power) for word, power in _SCALES.items() if word in words for number in numbers}
+    return scaled | {1 + value for value in scaled if value < 1} | {1 - value for value in scaled if value < 1}
 
 
 _WORD = re.compile(r"\w{3,}")
@@ -174,11 +173,11 @@ _COMMON = frozenset(
 
 
 def shared_words(question: str, text: str) -> float:
-    """The share of a question's telling words that occur in a text, 0 to 1; 0 if it has none."""
-    asked = telling_words(question)
-    return len(asked & telling_words(text)) / len(asked) if asked else 0.0
+    """The share of a question's content words that occur in a text, 0 to 1; 0 if it has none."""
+    words = content_words(question)
+    return len(words & content_words(text)) / len(words) if words else 0.0
 
 
-def telling_words(text: str) -> set[str]:
-    """The words of a text that tell it from others: three letters or more, without a plural's s, none a common word."""
+def content_words(text: str) -> set[str]:
+    """The words of a text that carry its content: three letters or more, no common words, without a plural's s."""
     return {word.rstrip("s") for word in _WORD.findall(text.casefold())} - _COMMON

@@ -1,4 +1,4 @@
-"""Doubts about a plan: figures and names that it has from nowhere must not reach the tool."""
+"""Doubts about a plan: numbers and names without a source must not reach the tool."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tools.card import card_of, fence_of
 
 @dataclass(frozen=True)
 class Doubts:
-    """What keeps parts of a plan from whoever writes the tool's input. Without doubts everything is shown."""
+    """What the executor's prompt leaves out of a plan, or warns about. Without doubts it shows everything."""
 
     leave_out_context: bool = False
     leave_out_question: bool = False
     warnings: tuple[str, ...] = ()
-    """Sentences about the sub-goal."""
+    """Sentences that follow the sub-goal."""
 
     def __or__(self, other: Doubts) -> Doubts:
         return Doubts(
@@ -34,10 +34,11 @@ class Doubts:
 
 
 PlanCheck: TypeAlias = Callable[[Plan, BaseTool, State], Doubts]
+"""One check of a plan for a tool."""
 
 
 def doubts_about(plan: Plan, tool: BaseTool, state: State, checks: Sequence[PlanCheck]) -> Doubts:
-    """What all checks have against a plan for a tool."""
+    """The doubts of all checks together."""
     doubts = Doubts()
     if in_latin_script(*known_texts(state), plan["context"], plan["sub_goal"]):
         for check in checks:
@@ -45,25 +46,25 @@ def doubts_about(plan: Plan, tool: BaseTool, state: State, checks: Sequence[Plan
     return doubts
 
 
-def untold_context(plan: Plan, tool: BaseTool, state: State) -> Doubts:
-    """The context holds a figure that was neither asked about nor found; or, for a search, such a name."""
-    known = known_texts(state)
-    invented = unsupported_numbers(plan["context"], [*known, results_text(accepted_turns(state))])
+def invented_context(plan: Plan, tool: BaseTool, state: State) -> Doubts:
+    """The context has a number (or, for a search, a name) that is in neither the question nor a result."""
+    sources = known_texts(state)
+    invented = unsupported_numbers(plan["context"], [*sources, results_text(accepted_turns(state))])
     if card_of(tool).quotes_sources:
-        invented += unsupported_names(plan["context"], known)
+        invented += unsupported_names(plan["context"], sources)
     return Doubts(leave_out_context=bool(invented))
 
 
 def guessed_goal(plan: Plan, tool: BaseTool, state: State) -> Doubts:
-    """The sub-goal is to search for a name that nobody has told."""
+    """The sub-goal is to search for a name that is in neither the question nor a result."""
     names = _guessed_names(plan, tool, state)
     return Doubts(warnings=(guess_complaint(names),) if names else ())
 
 
 def sufficient_goal(plan: Plan, tool: BaseTool, state: State) -> Doubts:
-    """The sub-goal says all that the tool needs: a small model would copy the question into a search.
+    """The sub-goal is enough for the tool, so the question is left out: a small model would copy it into a search.
 
-    A program may serve the whole question, and a search whose goal is a guess or names nothing in particular needs it.
+    A program may serve the whole question, and a search needs it when its goal is a guess or names nothing.
     """
     needs_question = (
         fence_of(tool) is not None

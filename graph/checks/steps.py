@@ -1,4 +1,4 @@
-"""Checks of a finished step: unreadable, failed, empty, repeated; and whether a run goes round in circles."""
+"""Checks of a finished step (unreadable, failed, empty, repeated), and whether a run is going in circles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graph.state import FINISH, Failure, Plan, ToolCall, Turn
 
 @dataclass(frozen=True)
 class Step:
-    """A step that was carried out and is not judged yet."""
+    """A step that has been carried out but not judged."""
 
     plan: Plan
     calls: list[ToolCall]
@@ -21,7 +21,7 @@ class Step:
 
 
 StepCheck: TypeAlias = Callable[[Step], Failure | None]
-"""The reason to reject a step without asking a model, or None."""
+"""Gives the reason to reject a step without asking a model, or None."""
 
 
 def failure_of(step: Step, checks: Sequence[StepCheck]) -> Failure | None:
@@ -30,19 +30,19 @@ def failure_of(step: Step, checks: Sequence[StepCheck]) -> Failure | None:
 
 
 def unreadable(step: Step) -> Failure | None:
-    """The plan names no usable step, or no arguments could be written for it."""
+    """The plan names no usable step, or the executor wrote no valid arguments for it."""
     return step.plan["error"]
 
 
 def nothing_to_finish(step: Step) -> Failure | None:
-    """The planner ends a run that has no accepted result."""
+    """The planner finishes a run that has no accepted result."""
     if step.plan["tool_name"] != FINISH or any(turn["verdict"]["accepted"] and turn["calls"] for turn in step.memory):
         return None
     return Failure(kind="plan", message="there is no result yet to finish with")
 
 
 def all_failed(step: Step) -> Failure | None:
-    """No call worked. Failed calls beside one that worked are kept, and shown as failed."""
+    """No call succeeded. If only some failed, the turn is kept and they are shown as failed."""
     return step.calls[0]["error"] if step.calls and all(call["error"] is not None for call in step.calls) else None
 
 
@@ -56,9 +56,9 @@ def empty(step: Step) -> Failure | None:
 
 
 def repeated(step: Step) -> Failure | None:
-    """Every call was made before and its result accepted.
+    """Every call was made before, and its result was accepted.
 
-    A call whose result was rejected may be made again: the planner insists on it, and it is judged once more.
+    A call whose result was rejected may be repeated: the planner insists, so it is judged again.
     """
     accepted = {
         _key(turn["plan"]["tool_name"], call)
@@ -77,11 +77,11 @@ def _key(tool: str, call: ToolCall) -> str:
 
 
 _STUCK = ((3, 1), (4, 2))
-"""Rejected steps in a row, and how few different ones among them show that the planner will not find another."""
+"""Pairs of: rejected steps in a row, and the number of different ones at or below which the planner is stuck."""
 
 
 def is_stuck(memory: list[Turn]) -> bool:
-    """Whether the planner goes round in circles: the same rejected step three times, or two of them in turn."""
+    """Whether the planner is going in circles: one rejected step three times, or two alternating."""
     return any(
         len(last := memory[-count:]) == count
         and len({(turn["plan"]["tool_name"], turn["plan"]["sub_goal"], turn["plan"]["input"]) for turn in last})

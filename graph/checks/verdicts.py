@@ -1,4 +1,4 @@
-"""What a verdict is held to: the words and figures of the results that it judges."""
+"""Checks of a verdict against the results it judges."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from graph.checks.grounding import in_latin_script, shared_words, unsupported_nu
 from graph.state import Verdict
 
 VerdictCheck: TypeAlias = Callable[[Verdict, Evidence], Verdict]
-"""The verdict as it takes effect: the same one where the check finds nothing."""
+"""Returns the verdict that takes effect; the same one if the check finds nothing."""
 
 _NEAR = 0.5
-"""Share of a question's words in passages that makes a rejection of them implausible."""
+"""Passages with at least this share of the question's words are not worth rejecting."""
 
 
 def revised(verdict: Verdict, evidence: Evidence, checks: Sequence[VerdictCheck]) -> Verdict:
@@ -26,22 +26,24 @@ def revised(verdict: Verdict, evidence: Evidence, checks: Sequence[VerdictCheck]
 
 
 def number_not_computed(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """A stop on a number that stands in no result goes on.
+    """If the verifier stops on a number that is in no result, the run continues.
 
-    The number was computed in the model's head, or remembered, and tools are for that.
+    The model computed the number in its head or remembered it; that is what tools are for.
     """
     if not verdict["stop"]:
         return verdict
-    # A figure of the question is no finding; where only the reason tells the answer, it may quote the question.
-    claim, known = (verdict["answer"], ()) if verdict["answer"] else (verdict["reason"], (evidence.question,))
-    unsupported = unsupported_numbers(claim, [*known, *evidence.results])
+    # A number from the question is no result. Only a reason, where it takes the place of the answer, may quote it.
+    if verdict["answer"]:
+        unsupported = unsupported_numbers(verdict["answer"], evidence.results)
+    else:
+        unsupported = unsupported_numbers(verdict["reason"], evidence.texts)
     if not unsupported:
         return verdict
     return {**verdict, "stop": False, "answer": "", "missing": f"{unsupported[0]} stands in no result: compute it"}
 
 
 def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """A rejection whose reason holds a number that it can only have from the rejected results accepts."""
+    """A rejection becomes an acceptance if its reason quotes a number that is only in the rejected results."""
     if verdict["accepted"]:
         return verdict
     fresh = unsupported_numbers(verdict["reason"], [evidence.question, *evidence.old])
@@ -50,7 +52,7 @@ def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:
 
 
 def rejection_of_near_passages(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """A rejection of passages that hold most words of the question accepts: a part of the answer is in them."""
+    """A rejection of passages with most of the question's words becomes an acceptance: they hold part of the answer."""
     if verdict["accepted"] or not evidence.passages:
         return verdict
     return {**verdict, "accepted": shared_words(evidence.question, " ".join(evidence.new)) >= _NEAR}
