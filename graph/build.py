@@ -59,27 +59,27 @@ def build_graph(
             import paths. Tools may ask for the state, the store or the runtime (`InjectedState`, `ToolRuntime`, ...).
             Default: the built-in tools that need no corpus.
         models: One model (a chat model or a spec) for all roles, or one per role. A chat model is used as it is, with
-            its own temperature. What a run's context sets for a role wins.
-        instructions: What every role is told beside its own prompt: who the users are, in which language to answer.
-        prompts: Prompts of single roles in place of the standard ones, by role (and `report`). What a reply must look
-            like, and what the tools are, is told all the same.
-        response_format: The form in which the generator gives the answer as well, under `structured_response` in the
-            final state: an instance of this pydantic class, dataclass or TypedDict, or a value by this JSON schema.
-        checkpointer: Where runs are kept, for resuming and for chats. None compiled in by default: `langgraph dev`
-            and the platform bring their own.
+            its own temperature. A run's context takes precedence for the roles it sets.
+        instructions: Added to the system prompt of every role, e.g. who the users are, or the language of the answer.
+        prompts: Replace the standard prompts of single roles (and of `report`), by role. The format of the reply and
+            the description of the tools are added in any case.
+        response_format: A pydantic class, dataclass, TypedDict or JSON schema. The generator also gives the answer in
+            this form, as `structured_response` in the final state.
+        checkpointer: Stores runs, for resuming and for chats. Default: none, because `langgraph dev` and the platform
+            bring their own.
         store: LangGraph's long-term store, for tools that use one.
         cache: LangGraph's node cache.
         interrupt_before: Modules to pause before, by name.
         interrupt_after: Modules to pause after, by name.
-        max_turns: The most turns that any run's context may ask for; sets LangGraph's recursion limit. A run that asks
-            for more is refused when it starts.
+        max_turns: Upper limit for the `max_turns` of a run's context; it sets LangGraph's recursion limit. A run that
+            exceeds it is refused at the start.
 
     Returns:
         The compiled graph. It takes a `question` (or `messages`) and a `Context`.
 
     Raises:
-        ConfigError: a role is unknown, two tools bear one name, a tool needs what this graph cannot give, or
-            `response_format` is no form.
+        ConfigError: a role is unknown, two tools have the same name, a tool requires what this graph cannot supply, or
+            `response_format` has no JSON schema.
     """
     make_run = partial(
         Run,
@@ -94,7 +94,7 @@ def build_graph(
     retry = RetryPolicy(max_attempts=2, initial_interval=1.0, retry_on=ModelUnavailable)
     for name, module in NODES.items():
         builder.add_node(name, _Node(name, module, make_run, max_turns), retry_policy=retry)
-    # Edges that read the state, and not commands of the nodes: so a state that was edited at a pause is routed as well.
+    # Edges read the state (nodes return no commands), so that a state edited at a pause is routed correctly as well.
     builder.add_edge(START, "planner")
     builder.add_conditional_edges("planner", _unless_ended("executor"), ["executor", "generator"])
     builder.add_edge("executor", "verifier")
@@ -132,15 +132,15 @@ def _models_by_role(
 
 
 class _Node(Runnable[RunState, State]):
-    """A module as a node that serves `invoke` and `ainvoke` alike.
+    """A module as a node for both `invoke` and `ainvoke`.
 
-    A plain function would serve one of them, and a `RunnableLambda` adds a traced run of its own to every node.
+    A plain function would support only one of them, and a `RunnableLambda` would add a traced run to every node.
 
     Args:
         name: The node's name.
-        module: What the node does.
-        make_run: Makes a `Run` with what the graph was built with.
-        max_turns: The most turns that a run may ask for.
+        module: The node's function.
+        make_run: Creates a `Run` with the graph's tools, models, wording and response format.
+        max_turns: Limit of a run's `max_turns`.
     """
 
     def __init__(self, name: str, module: Node, make_run: Callable[..., Run], max_turns: int) -> None:
@@ -150,11 +150,11 @@ class _Node(Runnable[RunState, State]):
         self._max_turns = max_turns
 
     def invoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> State:
-        """Enter the node from a plain thread."""
+        """Run the node from a plain thread."""
         return run_sync(self._work(input, config or {}, sync=True))
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> State:
-        """Enter the node from an event loop."""
+        """Run the node on the event loop."""
         return await self._work(input, config or {}, sync=False)
 
     async def _work(self, state: RunState, config: RunnableConfig, *, sync: bool) -> State:
@@ -181,13 +181,13 @@ async def answer_now(
     tools: Sequence[ToolLike] | None = None,
     models: BaseChatModel | str | Mapping[str, BaseChatModel | str] | None = None,
 ) -> State:
-    """Answer from what an unfinished run knows, without going on with it.
+    """Answer from the results of an unfinished run, without continuing it.
 
     Args:
-        state: The state of a run that was interrupted.
+        state: The state of the interrupted run.
         context: The run's settings.
-        tools: What the graph was built with.
-        models: What the graph was built with.
+        tools: The graph's, as for `build_graph`.
+        models: The graph's, as for `build_graph`.
 
     Raises:
         ModelError: the generator's model did not answer.

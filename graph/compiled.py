@@ -1,4 +1,4 @@
-"""The compiled agent: LangGraph's own class, with a recursion limit that fits its turns."""
+"""The compiled agent: LangGraph's own class, with a recursion limit that fits the number of turns."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _ANY = CompiledStateGraph[RunState, Context, AgentInput, State]
 
 
 class AgentGraph(_ANY):
-    """The agent as `build_graph` makes it.
+    """The compiled agent that `build_graph` returns.
 
-    A run ends by itself after the turns that its context allows. LangChain fills in a recursion limit of 25 steps,
-    eight turns, wherever a runnable is called by another (`batch`, a chain, a tool): that is nobody's choice, and does
-    not take the place of the graph's own limit. Any other limit in a call's configuration does.
+    A run ends by itself after the turns its context allows. When one runnable calls another (`batch`, a chain, a tool),
+    LangChain fills in a recursion limit of 25 steps, which is eight turns. Nobody chose that limit, so it does not
+    replace the graph's own; any other limit in a call's configuration does.
     """
 
     @classmethod
     def of(cls, compiled: _ANY) -> Self:
-        """The same graph, which streams what `State` names and nothing that the modules keep to themselves."""
+        """The same graph as an `AgentGraph` that streams the fields of `State` only."""
         parts = {name: value for name, value in vars(compiled).items() if name != "__orig_class__"}
         return cls(**{**parts, "stream_channels": compiled.output_channels})
 
@@ -60,7 +60,7 @@ class AgentGraph(_ANY):
         ) -> Result: ...
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
-        """Run the agent step by step; the other ways to run it lead here or to `astream`."""
+        """Run the agent step by step; all other ways to run it call this or `astream`."""
         return super().stream(input, _chosen(config), **options)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:

@@ -1,4 +1,4 @@
-"""Single model calls outside a run: the bare model for comparison, and the analysis that several runs share."""
+"""Single model calls outside a run: the bare model, for comparison, and an analysis shared by several runs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from graph.trace import note_reply
 
 
 async def answer_directly(question: str, context: Context | None = None, config: RunnableConfig | None = None) -> State:
-    """Let the generator's model answer a question on its own.
+    """Let the generator's model answer a question by itself.
 
     Returns:
-        A state like a run's, with the question, the answer, the messages and the usage.
+        A state like that of a run, with question, answer, messages and usage.
 
     Raises:
         ModelError: the model did not answer.
@@ -49,16 +49,16 @@ async def analyse(
     models: Mapping[str, BaseChatModel | str] | None = None,
     config: RunnableConfig | None = None,
 ) -> str:
-    """The analysis of a question, made once for several runs that are to start from it.
+    """Analyse a question once for several runs.
 
     Args:
-        question: what they will be asked.
-        context: their settings.
-        models: what their graph is built with.
-        config: seed and callbacks.
+        question: The question.
+        context: The settings of the runs.
+        models: The models of their graph, as for `build_graph`.
+        config: Seed and callbacks.
 
     Returns:
-        A text to give as a run's `analysis`.
+        A value for the runs' `analysis`.
 
     Raises:
         ModelError: the analyst did not answer.

@@ -1,32 +1,31 @@
-"""What can go wrong, named after the boundary at which it did.
+"""The errors of the project, named after the boundary at which they occur.
 
-Two kinds of failure never mix. A failure of the *agent* (an unreadable plan, a tool that returned an error, a wrong
-answer) is data: it is recorded in the run's memory and the run goes on. A failure of the *surroundings* (no
-connection, a wrong key, a missing file) is one of the exceptions below and leaves the run, because no answer made
-after it would mean anything.
+Two kinds of failure never mix. A failure of the *agent* (an unreadable plan, a tool's error, a wrong answer) is data:
+it is recorded in the run's memory, and the run continues. A failure of its *environment* (no connection, a wrong key,
+a missing file) is one of the exceptions below and ends the run, because an answer given after it would be meaningless.
 
-Every message is one sentence that says what is wrong, where, and what to do next. Command lines print it and exit
-with code 2; nobody needs a traceback to mend a typing error. Each is a ValueError or a RuntimeError too, because the
-LangGraph server passes on the words of those alone.
+Every message is one sentence that says what is wrong, where, and what to do next. Command lines print it and exit with
+code 2; nobody needs a traceback to fix a typo. Each class is also a ValueError or a RuntimeError, because the LangGraph
+server only passes on the messages of those.
 """
 
 from __future__ import annotations
 
 
 class AgentFlowError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base class of all errors that this project raises on purpose."""
 
     kind = "error"
 
 
 class ConfigError(AgentFlowError, ValueError):
-    """A setting, an option or a model spec that cannot be used as given."""
+    """An invalid setting, option or model spec."""
 
     kind = "config"
 
 
 class DataError(AgentFlowError, ValueError):
-    """A file or data set that cannot be read as what it should be."""
+    """A file or data set that cannot be read as expected."""
 
     kind = "data"
 
@@ -38,11 +37,11 @@ class ModelError(AgentFlowError, RuntimeError):
 
 
 class ModelUnavailable(ModelError):
-    """The model's server failed or was out of reach (connection, time-out, 5xx, cut reply): trying again may help."""
+    """The model's server failed or could not be reached (connection, timeout, 5xx, cut reply): a retry may help."""
 
 
 class ModelRejected(ModelError):
-    """The server refused the request (wrong key, unknown model, prompt too long): trying again will not help."""
+    """The server refused the request (wrong key, unknown model, prompt too long): a retry will not help."""
 
 
 class UnknownModel(ModelRejected):
@@ -58,16 +57,16 @@ class RequestRefused(ModelRejected):
 
 
 class ContextLengthExceeded(ModelRejected):
-    """The prompt, or the prompt and the reply asked for, do not fit the model's context: end the run, or shorten."""
+    """The prompt, or prompt and requested reply together, exceed the model's context: end the run, or shorten."""
 
 
 class ResponseFormatError(ModelError):
-    """The generator's model did not fill in the `response_format` that the graph was built with."""
+    """The generator's reply does not follow the graph's `response_format`."""
 
     kind = "response_format"
 
 
 class SandboxError(AgentFlowError, RuntimeError):
-    """Code cannot be run with the promised isolation on this machine."""
+    """Code cannot be run on this machine with the required isolation."""
 
     kind = "sandbox"

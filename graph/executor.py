@@ -1,7 +1,7 @@
-"""The executor: turns the planned step into calls of one tool, and makes them.
+"""The executor: turns the planned step into calls of one tool and makes them.
 
-The model writes arguments by the tool's own `args_schema`. A tool that takes one piece of code (its metadata names a
-`fence`) gets a fenced block instead, because code inside JSON costs small models their escapes.
+The model writes arguments that follow the tool's own schema. For a tool that takes code (its metadata names a `fence`)
+it writes a fenced block instead, because small models get the escapes wrong when they put code inside JSON.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from tools.card import fence_of
 
 
 class WrittenArguments(TypedDict):
-    """What the first of the executor's tasks has done."""
+    """Result of the executor's first task."""
 
     arguments: list[Arguments]
-    """Of each call; empty where none can be made."""
+    """One entry per call; empty if no call can be made."""
     error: Failure | None
     usage: dict[str, Usage]
 
@@ -59,7 +59,7 @@ async def execute(state: State, run: Run) -> State:
 
 
 def text_argument(schema: Mapping[str, Any]) -> str | None:
-    """The name of the only required argument, if that is a free text: such a tool takes direct input."""
+    """The name of the only required argument if it is free text: such a tool can take direct input."""
     required = schema.get("required", [])
     if len(required) != 1:
         return None
@@ -112,7 +112,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
 
 
 def calls_schema(tool: BaseTool, most: int) -> dict[str, Any]:
-    """JSON schema of a reply that holds the arguments of up to `most` calls."""
+    """JSON schema of a reply with the arguments of at most `most` calls."""
     arguments = arguments_of(tool)
     one_call = arguments.schema if arguments.open else {**arguments.schema, "additionalProperties": False}
     calls = {"type": "array", "items": one_call, "minItems": 1, "maxItems": most}
@@ -144,10 +144,10 @@ def _reads_calls(tool: BaseTool, most: int) -> Reader:
 
 
 def _usable_calls(tool: BaseTool, calls: object) -> list[Arguments] | str:
-    """Calls that the tool can be given, or a sentence that says what is wrong with them."""
+    """The calls if the tool accepts them, or a sentence that says what is wrong with them."""
     if not isinstance(calls, list) or not calls or not all(isinstance(call, dict) for call in calls):
         return "the calls are not a list of JSON objects"
-    # Whoever writes what the graph adds is not told so: it is never used.
+    # Arguments that the graph adds itself are dropped silently if the model writes them.
     added = arguments_of(tool).injected.keys()
     calls = [{name: value for name, value in call.items() if name not in added} for call in calls]
     return next((problem for call in calls if (problem := complaint(tool, call))), calls)
@@ -156,11 +156,11 @@ def _usable_calls(tool: BaseTool, calls: object) -> list[Arguments] | str:
 def _ask_human(
     tool: BaseTool, arguments: list[Arguments], plan: Plan, run: Run
 ) -> tuple[list[Arguments], ToolCall | None]:
-    """Ask whether the calls may be made, if the context wants that.
+    """Ask a human to approve the calls, if the context requires it.
 
-    The interrupt's value says what is about to happen. It is resumed with True or "approve", with
-    `{"arguments": [...]}` to change the calls, or with anything else (a reason, False) to refuse them. Changes that
-    the tool cannot be called with are asked about again; the value then says what the `problem` is.
+    The interrupt's value describes the calls. Resume with True or "approve" to make them, with `{"arguments": [...]}`
+    to change them, or with anything else (a reason, False) to refuse them. If the tool does not accept the changed
+    arguments, the human is asked again, and the value names the `problem`.
     """
     if tool.name not in run.context.ask_before:
         return arguments, None

@@ -1,4 +1,4 @@
-"""The generator: writes the answer, and on request the report and a structured response, from accepted turns alone."""
+"""The generator: writes the answer from accepted turns only, and on request a structured response and a report."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from graph.toolbox import quotes_sources
 T = TypeVar("T")
 
 _LIMITS = (4000, 1000, 250)
-"""Characters kept of each result; the next is tried when the prompt does not fit the model's context."""
+"""Characters shown of each result; the next limit is tried if the prompt does not fit the model's context."""
 
 
 async def generate(state: State, run: Run) -> State:
     """Write the answer and end the run.
 
-    This node runs after the budget is spent as well: a run always ends in an answer.
+    This node also runs after the budget is used up: a run always ends with an answer.
 
     Raises:
         ModelError: the model did not answer.
-        ResponseFormatError: it did not fill in the response format.
+        ResponseFormatError: its reply does not follow the response format.
     """
     if run.context.answer == "last_result":
         answer = last_result(state)
@@ -57,13 +57,13 @@ async def generate(state: State, run: Run) -> State:
     return {**update, "usage": run.usage, "seconds": run.seconds}
 
 
-async def _structured_response(wanted: ResponseFormat, state: State, run: Run) -> Any:
+async def _structured_response(form: ResponseFormat, state: State, run: Run) -> Any:
     async def ask(messages: list[BaseMessage]) -> Filled | str:
         return await run.ask_for(
-            "generator", messages, wanted.read, schema=wanted.schema_for_servers, tag="structured_response"
+            "generator", messages, form.read, schema=form.schema_for_servers, tag="structured_response"
         )
 
-    response = await _fitting("structured_response", state, run, ask, schema=json.dumps(wanted.schema))
+    response = await _fitting("structured_response", state, run, ask, schema=json.dumps(form.schema))
     if isinstance(response, str):
         raise ResponseFormatError(
             f"The generator's reply does not follow `response_format`: {response}. Make the format simpler, or give "
@@ -75,7 +75,7 @@ async def _structured_response(wanted: ResponseFormat, state: State, run: Run) -
 async def _fitting(
     part: Part, state: State, run: Run, ask: Callable[[list[BaseMessage]], Awaitable[T]], schema: str = ""
 ) -> T:
-    """What the generator replies; it is shown less of each result while the prompt does not fit its model's context."""
+    """Ask for a part; as long as the prompt does not fit the model's context, show less of each result."""
     conversation = conversation_text(state.get("messages", []), state["question"])
     trust = await _verifier_is_plausible(state, run)
 
@@ -93,11 +93,11 @@ async def _fitting(
 
 
 async def _verifier_is_plausible(state: State, run: Run) -> bool:
-    """Whether what the verifier read can be the answer; a small generator would take its word for it."""
+    """Whether the verifier's answer may be right; a small generator would simply copy it."""
     accepted = accepted_turns(state)
     if not accepted:
         return True
     plan, verdict = accepted[-1]["plan"], accepted[-1]["verdict"]
-    finished: State = {**state, "calls": []}  # those of the last step are in the memory by now
+    finished: State = {**state, "calls": []}  # the last step's calls are in the memory by now
     evidence = Evidence.of(finished, passages=quotes_sources(await run.tools(), plan["tool_name"]))
     return answer_complaint(verdict, evidence, run.held_to(ANSWER_CHECKS, "verifier")) is None

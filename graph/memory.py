@@ -1,4 +1,4 @@
-"""Queries of the memory: accepted turns, known texts, the last result, the last failed call."""
+"""Queries of the memory: accepted turns, source texts, the last result, a tool's failed call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from graph.state import State, ToolCall, Turn
 
 
 def last_result(state: State) -> str:
-    """The last result that was accepted, or an empty text."""
+    """The last accepted result, or an empty string."""
     for turn in reversed(accepted_turns(state)):
         for call in reversed(turn["calls"]):
             result: str = call["result"].strip()
@@ -18,14 +18,14 @@ def last_result(state: State) -> str:
     return ""
 
 
-def known_texts(state: State) -> list[str]:
-    """What may be taken for a fact: what was said in the chat, and the results that were accepted."""
-    said = [str(message.text) for message in state.get("messages", [])]
-    return [*said, state["question"], *(calls_text(turn["calls"]) for turn in accepted_turns(state))]
+def source_texts(state: State) -> list[str]:
+    """The texts that facts may come from: the chat, the question, and the accepted results."""
+    chat = [str(message.text) for message in state.get("messages", [])]
+    return [*chat, state["question"], *(calls_text(turn["calls"]) for turn in accepted_turns(state))]
 
 
 def failed_call(tool: BaseTool, state: State) -> ToolCall | None:
-    """The last call of the tool, if it failed by its own fault and not by a service that was down."""
+    """The tool's last call, if it failed, and not because a service was down or slow."""
     calls = [
         call for turn in state.get("memory", []) if turn["plan"]["tool_name"] == tool.name for call in turn["calls"]
     ]
@@ -34,5 +34,5 @@ def failed_call(tool: BaseTool, state: State) -> ToolCall | None:
 
 
 def accepted_turns(state: State) -> list[Turn]:
-    """The turns whose results may be used."""
+    """The turns whose results the generator may use."""
     return [turn for turn in state.get("memory", []) if turn["verdict"]["accepted"]]

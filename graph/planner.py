@@ -1,4 +1,4 @@
-"""The planner: analyses the question once, then chooses one step at a time."""
+"""The planner: has the question analysed once, then chooses one step at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from graph.transcript import can_finish, transcript_of
 
 
 async def plan(state: RunState, run: Run) -> RunState:
-    """Choose the next step, or end the run when its budget is spent.
+    """Choose the next step, or end the run if its budget is used up.
 
-    Entered from outside, the node starts a new run first: it finds the question, clears what an earlier run of the
-    thread left, and has the question analysed unless the input brought an analysis.
+    When the graph is entered from outside, the node first starts a new run: it takes the question from the input,
+    clears what an earlier run of the thread left behind, and has the question analysed unless the input includes an
+    analysis.
 
     Raises:
         DataError: there is no question.
@@ -30,7 +31,7 @@ async def plan(state: RunState, run: Run) -> RunState:
     """
     before = state
     fresh = RunState()
-    if not _goes_on(state):
+    if not _continues(state):
         fresh = _start(state)
         state = {**state, **fresh, "messages": [*state.get("messages", []), *fresh["messages"]]}
         run.seconds_before = 0.0
@@ -52,21 +53,21 @@ async def _next_or_end(state: RunState, run: Run) -> RunState:
 
 
 def _replacing(before: RunState, update: RunState) -> RunState:
-    """The update of a new run: a reducer would add to what an earlier run of the thread has left, so it is told not to.
+    """The first update of a run, with values that replace those of the thread's earlier run instead of adding to them.
 
-    Only there: before the first run a plain value means the same, and is easier to read in a stream.
+    In a fresh thread plain values do the same and are easier to read in a stream.
     """
     reduced = {key: Overwrite(value) for key, value in update.items() if key in _REDUCED and before.get(key)}
     return cast("RunState", {**update, **reduced})
 
 
-def _goes_on(state: RunState) -> bool:
-    """Whether this visit belongs to the run that the state holds.
+def _continues(state: RunState) -> bool:
+    """Whether this visit continues the run in the state.
 
-    The verifier's mark says so. It does not outlive a change of the state at a pause (`update_state`, Studio's edit);
-    then an unfinished run goes on unless there is something new to ask.
+    The verifier marks it as such. The mark does not survive an edit of the state at a pause (`update_state`, Studio);
+    an unfinished run then continues unless there is a new question.
     """
-    if state.get("going_on"):
+    if state.get("continues"):
         return True
     mark, messages = state.get("run"), state.get("messages", [])
     if mark is None or state.get("ended_by") or not state.get("memory"):
@@ -78,18 +79,18 @@ _REDUCED = ("memory", "usage", "seconds", "planner_turns")
 
 
 def _start(state: RunState) -> RunState:
-    """What a new run of a thread begins with."""
+    """The initial state of a new run."""
     mark = state.get("run")
     messages = state.get("messages", [])
     newest = messages[-1] if messages else None
     question = state.get("question", "").strip()
-    said: list[AnyMessage] = []
+    new_messages: list[AnyMessage] = []
     if isinstance(newest, HumanMessage) and (mark is None or newest.id != mark["message_id"]):
         question = str(newest.text).strip()
         message_id = newest.id or ""
     else:
         message = HumanMessage(question, id=f"question-{len(messages)}")
-        said, message_id = [message], str(message.id)
+        new_messages, message_id = [message], str(message.id)
     if not question:
         raise DataError("There is no question: give the input a `question` or a human message.")
     analysis = state.get("analysis", "")
@@ -108,7 +109,7 @@ def _start(state: RunState) -> RunState:
         usage={},
         seconds=0.0,
         planner_turns=[],
-        messages=said,
+        messages=new_messages,
         run=RunMark(question=question, analysis=analysis, message_id=message_id),
     )
 

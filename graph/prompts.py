@@ -1,8 +1,8 @@
-"""Every word that the modules say to a model.
+"""All prompts.
 
-All prompts put what never changes first, then the question, then what grows, so that servers can reuse the common
-prefix. The planner's prompt is a transcript: turn t+1 is turn t, the planner's reply, and one message with what came
-of it. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; the roles follow its appendix on prompts).
+Each prompt starts with what never changes, followed by the question and then by what grows, so that servers can reuse
+the common prefix. The planner's prompt is a transcript: turn t+1 is turn t, the planner's reply, and one message with
+the outcome. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; the roles follow its appendix on prompts).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from langchain_core.tools import BaseTool
 
 from graph.checks.plans import Doubts
 from graph.memory import accepted_turns
-from graph.rendering import calls_text, clip, failure_text, given_text, results_text, step_text
+from graph.rendering import arguments_text, calls_text, clip, failure_text, results_text, step_text
 from graph.state import FINISH, Failure, Plan, State, ToolCall, Verdict
 from graph.wording import STANDARD, Wording
 from tools.card import card_of, fence_of
 
 
 def tool_card(tool: BaseTool) -> str:
-    """One tool as the planner reads it."""
+    """A tool as described to the planner."""
     card = card_of(tool)
     lines = [f"- {tool.name}: {' '.join(tool.description.split())}", f"  Input: {card.input}"]
     lines += [f"  Limit: {limitation}" for limitation in card.limitations]
@@ -51,7 +51,7 @@ A whole number is asked. One computation is needed: going up from 501 to the fir
 def analyst_messages(question: str, conversation: str, wording: Wording = STANDARD) -> list[BaseMessage]:
     """Ask for the analysis of a question.
 
-    It is not told the tools: a small analyst then writes about them, and the planner takes that for a choice.
+    The prompt does not list the tools: a small analyst would discuss them, and the planner would take that as a choice.
     """
     return [wording.system("analyst", standard=(_ANALYST,)), HumanMessage(f"{conversation}Question: {question}")]
 
@@ -68,28 +68,28 @@ Input: what the tool is given, as it is"""
 
 
 _EXAMPLES_SHOWN = 3
-"""Of each tool at most: small models learn the form of a reply from them, and which question calls for which tool."""
+"""Maximum per tool. From examples small models learn the reply format, and which question calls for which tool."""
 
 
 _FINISHED = f"Question: What is 17 * 3 + 2?\nResult: 53\nTool: {FINISH}\nInput: nothing"
 
 
 def _examples(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool) -> str:
-    """Good replies from the tools' cards, one of each tool in turn: with one tool's examples last, it is overused."""
-    shown = []
+    """Example replies from the tools' cards, alternating between tools: a tool whose examples come last is overused."""
+    replies = []
     for place in range(_EXAMPLES_SHOWN):
         for tool in tools:
             for example in card_of(tool).examples[place : place + 1]:
                 if direct:
-                    shown.append(f"Question: {example.question}\nTool: {tool.name}\nInput: {example.input}")
+                    replies.append(f"Question: {example.question}\nTool: {tool.name}\nInput: {example.input}")
                 else:
-                    shown.append(
+                    replies.append(
                         f"Question: {example.question}\nJustification: {example.reason}\nContext: {example.context}\n"
                         f"Sub-Goal: {example.sub_goal}\nTool Name: {tool.name}"
                     )
-    if shown and direct and can_finish:
-        shown.append(_FINISHED)
-    return "Examples:\n\n" + "\n\n".join(shown) if shown else ""
+    if replies and direct and can_finish:
+        replies.append(_FINISHED)
+    return "Examples:\n\n" + "\n\n".join(replies) if replies else ""
 
 
 _PLANNER = """You are the planner of a team that answers questions with tools. You choose the next step; others carry \
@@ -99,7 +99,7 @@ it out, check it and write the answer."""
 def planner_system(
     tools: Sequence[BaseTool], *, direct: bool, can_finish: bool, wording: Wording = STANDARD
 ) -> SystemMessage:
-    """The planner's standing orders: static for all questions, so that every run shares it."""
+    """The planner's system message; it is the same for all questions, so all runs share it."""
     names = ", ".join(tool.name for tool in tools)
     rules = [
         "A step is one use of one tool. Look up one fact at a time; let one program do a whole computation at once.",
@@ -123,10 +123,10 @@ def planner_system(
 def planner_messages(
     system: SystemMessage, state: State, conversation: str, max_turns: int, *, direct: bool
 ) -> list[AnyMessage]:
-    """The planner's transcript up to now.
+    """The planner's transcript so far.
 
-    Each captured turn travels with its message (`additional_kwargs["captured"]`), so that a model which holds the
-    exact tokens can extend them instead of encoding the text again.
+    Captured tokens travel with their message (`additional_kwargs["captured"]`), so that the policy can extend the exact
+    tokens instead of encoding the text again.
     """
     analysis = state.get("analysis", "")
     opening = f"{conversation}Question: {state['question']}"
@@ -135,16 +135,16 @@ def planner_messages(
     messages: list[AnyMessage] = [system, HumanMessage(f"{opening}\n\n{turns_left(max_turns, direct=direct)}")]
     captured = state.get("planner_turns", [])
     for index, turn in enumerate(state.get("memory", [])):
-        known = {"captured": captured[index]} if index < len(captured) else {}
-        messages.append(AIMessage(turn["reply"], additional_kwargs=known))
+        tokens = {"captured": captured[index]} if index < len(captured) else {}
+        messages.append(AIMessage(turn["reply"], additional_kwargs=tokens))
         messages.append(HumanMessage(turn["observation"]))
     return messages
 
 
 def turns_left(count: int, *, direct: bool) -> str:
-    """How the planner is told its budget and, since small models drift, the form of its reply.
+    """The sentence with the planner's budget and, because small models drift, the format of its reply.
 
-    Seconds are never told: they would make runs irreproducible.
+    It never mentions seconds: they would make runs irreproducible.
     """
     lines = "Tool and Input" if direct else "Justification, Context, Sub-Goal and Tool Name"
     return f"Turns left: {count}{' (the last)' if count == 1 else ''}. Plan the next step: {lines}."
@@ -152,19 +152,19 @@ def turns_left(count: int, *, direct: bool) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """What whoever writes a tool's input may build on."""
+    """Facts for writing a tool's input."""
 
     question: str
     results: str
     """The accepted results, numbered."""
     failed: ToolCall | None
-    """The tool's last call, if it failed by its own fault: a model that is not told writes the same again."""
+    """The tool's last call, if it failed because of its arguments: unless told, a model writes the same again."""
 
 
 def executor_messages(
     tool: BaseTool, plan: Plan, facts: Facts, doubts: Doubts, form: str, wording: Wording = STANDARD
 ) -> list[BaseMessage]:
-    """Ask for the arguments of the planned step; `form` says how they are to be written."""
+    """Ask for the arguments of the planned step; `form` describes the format of the reply."""
     card = card_of(tool)
     fence = fence_of(tool)
     advice = "".join(f"\n{practice}" for practice in card.best_practices)
@@ -179,7 +179,7 @@ def executor_messages(
     if facts.results:
         goal += f"\n\nResults so far:\n{facts.results}"
     if facts.failed and facts.failed["error"]:
-        call, problem = clip(given_text(facts.failed), 600), clip(facts.failed["error"]["message"], 400)
+        call, problem = clip(arguments_text(facts.failed), 600), clip(facts.failed["error"]["message"], 400)
         goal += f"\n\nThis was tried and failed, so write it differently:\n{call}\n{problem}"
     work = f"{' '.join(tool.description.split())}\nInput: {card.input}{advice}"
     system = wording.system(
@@ -257,7 +257,7 @@ Benjamin Baker", "missing": "nothing", "next": "stop"}"""
 
 
 def verifier_messages(state: State, conversation: str, wording: Wording = STANDARD) -> list[BaseMessage]:
-    """Ask for a judgement on the memory and on the turn in progress."""
+    """Ask for a verdict on the turn in progress, given the memory."""
     plan = state.get("plan")
     assert plan is not None
     lines = [f"{conversation}Question: {state['question']}"]
@@ -268,7 +268,7 @@ def verifier_messages(state: State, conversation: str, wording: Wording = STANDA
     lines.append(f"Turn {number} (the last, to be judged): {plan['tool_name']}: {plan['sub_goal'] or plan['input']}")
     lines.append(
         "\n".join(
-            f"Called with: {clip(given_text(call), 600)}\n{calls_text([call])}" for call in state.get("calls", [])
+            f"Called with: {clip(arguments_text(call), 600)}\n{calls_text([call])}" for call in state.get("calls", [])
         )
     )
     lines.append(f"As far as these results tell: {state['question']}")  # small models forget what stands far above
@@ -308,16 +308,16 @@ def generator_messages(
     schema: str = "",
     wording: Wording = STANDARD,
 ) -> list[BaseMessage]:
-    """Ask for the answer, or for a text about it, from accepted turns alone.
+    """Ask the generator for one part of its output, from accepted turns only.
 
     Args:
-        part: What is to be written. All but the answer itself are told the answer.
+        part: What to write. The prompts of all parts but the answer include the answer.
         state: The run.
         conversation: Earlier exchanges.
-        limit: Characters that are shown of each result.
-        trust_verifier: Whether it is told what the verifier reads from the results; else it reads for itself.
-        schema: JSON schema of a structured response.
-        wording: The application's own words.
+        limit: Characters shown of each result.
+        trust_verifier: Whether to include the verifier's reading of the results.
+        schema: JSON schema of the structured response.
+        wording: The application's own wording.
     """
     facts = results_text(accepted_turns(state), limit)
     if not facts:
@@ -342,7 +342,7 @@ def generator_messages(
 
 
 def direct_messages(question: str) -> list[BaseMessage]:
-    """The bare model, for comparison: no tools, no turns."""
+    """Ask the bare model, without tools and turns, for comparison."""
     return [
         SystemMessage("Answer the question. Think step by step, briefly; then end with one line:\nAnswer: the answer"),
         HumanMessage(f"Question: {question}"),
@@ -359,10 +359,10 @@ def observation(
     other_tools: Sequence[str] = (),
     can_finish: bool = False,
 ) -> str:
-    """The message that closes a turn in the planner's transcript.
+    """The message that ends a turn in the planner's transcript.
 
-    After a step that did not help it names the `other_tools`: told only to do something else, small models repeat
-    themselves. After one that did, a planner that decides itself when to end (`can_finish`) is told how.
+    After a rejected step it names the `other_tools`: if only told to do something else, small models repeat themselves.
+    After an accepted one it says how to finish, if the planner decides that itself (`can_finish`).
     """
     accepted, reason = verdict["accepted"], verdict["reason"]
     lines = [calls_text(calls)] if calls else []

@@ -1,4 +1,4 @@
-"""Turns, calls and results as text, for every prompt that shows them."""
+"""Turns, calls and results as text for the prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graph.state import Failure, ToolCall, Turn
 
 
 def step_text(turn: Turn) -> str:
-    """A finished turn in the words of its plan and its results."""
+    """A finished turn: its plan and its results."""
     plan = turn["plan"]
     if turn["error"] and not turn["calls"]:
         return failure_text(turn["error"])
@@ -19,7 +19,7 @@ def step_text(turn: Turn) -> str:
 
 
 def results_text(turns: Sequence[Turn], limit: int | None = None) -> str:
-    """Accepted results, numbered, for those who build on them."""
+    """Accepted results, numbered."""
     parts = []
     for number, turn in enumerate(turns, 1):
         goal = turn["plan"]["sub_goal"] or turn["plan"]["input"]
@@ -28,16 +28,16 @@ def results_text(turns: Sequence[Turn], limit: int | None = None) -> str:
 
 
 def calls_text(calls: Sequence[ToolCall], limit: int | None = None) -> str:
-    """What came back from the calls of a turn."""
+    """The outcome of each call of a turn."""
     parts = []
     for call in calls:
-        said = call["result"] if call["error"] is None else failure_text(call["error"])
-        parts.append(f"Result: {clip(said, limit) if limit else said}")
+        outcome = call["result"] if call["error"] is None else failure_text(call["error"])
+        parts.append(f"Result: {clip(outcome, limit) if limit else outcome}")
     return "\n".join(parts) or "Result: none"
 
 
-def given_text(call: ToolCall) -> str:
-    """A call's arguments, readable: one text as it is, several as JSON."""
+def arguments_text(call: ToolCall) -> str:
+    """A call's arguments: a single string as it is, anything else as JSON."""
     values = list(call["arguments"].values())
     if len(values) == 1 and isinstance(values[0], str):
         return values[0]
@@ -45,12 +45,12 @@ def given_text(call: ToolCall) -> str:
 
 
 def failure_text(failure: Failure) -> str:
-    """A failure as the planner reads it."""
+    """A failure as shown to the planner."""
     return f"failed: {failure['message']}"
 
 
 def clip(text: str, limit: int) -> str:
-    """Shorten a text to about `limit` characters, keeping its beginning and its end."""
+    """Shorten a text to about `limit` characters, keeping its beginning and end."""
     if len(text) <= limit:
         return text
     head, tail = limit * 3 // 4, limit // 4
@@ -58,7 +58,7 @@ def clip(text: str, limit: int) -> str:
 
 
 def conversation_text(messages: Sequence[AnyMessage], question: str) -> str:
-    """Earlier exchanges of a chat, as an opening for a prompt; empty for a first question."""
+    """Earlier exchanges of a chat, as the opening of a prompt; empty for a first question."""
     earlier = [message for message in messages if isinstance(message, HumanMessage | AIMessage)]
     if earlier and isinstance(earlier[-1], HumanMessage) and str(earlier[-1].text) == question:
         earlier = earlier[:-1]

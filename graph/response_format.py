@@ -1,4 +1,4 @@
-"""The form in which an application wants the answer: a pydantic class, another type, or a JSON schema."""
+"""The form of a structured response: a pydantic class, another type, or a JSON schema."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ _INSTEAD = "give a pydantic class, a dataclass, a TypedDict, or a JSON schema of
 
 @dataclass(frozen=True)
 class Filled:
-    """A form that was filled in."""
+    """A valid structured response."""
 
     value: Any
-    """An instance of the class; for a JSON schema the plain value."""
+    """An instance of the class; for a JSON schema, plain data."""
 
 
 class ResponseFormat:
-    """A form, and how replies are read by it.
+    """A form and its parser.
 
     Args:
-        wanted: A pydantic class, dataclass or TypedDict, or a JSON schema.
+        form: A pydantic class, dataclass or TypedDict, or a JSON schema.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of these.
     """
 
-    def __init__(self, wanted: type | Mapping[str, Any]) -> None:
+    def __init__(self, form: type | Mapping[str, Any]) -> None:
         self._adapter: TypeAdapter[Any] | None = None
-        if isinstance(wanted, Mapping):
-            self.schema = dict(wanted)
+        if isinstance(form, Mapping):
+            self.schema = dict(form)
             self._check_schema()
         else:
             try:
-                self._adapter = TypeAdapter(wanted)
+                self._adapter = TypeAdapter(form)
                 self.schema = self._adapter.json_schema()
             except PydanticUserError as error:
-                raise ConfigError(f"`response_format` is {wanted!r}, which has no JSON schema: {_INSTEAD}.") from error
+                raise ConfigError(f"`response_format` is {form!r}, which has no JSON schema: {_INSTEAD}.") from error
         if self.schema.get("type", "object") != "object":
             raise ConfigError(f"`response_format` is a form of type {self.schema['type']!r}: {_INSTEAD}.")
 
     @property
     def schema_for_servers(self) -> dict[str, Any]:
-        """The schema with the name that servers ask for."""
+        """The schema with a title, which servers require."""
         return {"title": "structured_response", **self.schema}
 
     def read(self, reply: str) -> Filled | str:
-        """The filled form, or a sentence that says what is wrong with it."""
+        """The structured response, or a sentence that says what is wrong with the reply."""
         values = [found.value for found in json_values(without_thinking(reply))]
         if not values:
             return "the reply holds no JSON"

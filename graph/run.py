@@ -1,8 +1,8 @@
-"""What a node has at hand while it works: settings, models, tools, and the two ways to use them.
+"""What a node works with: settings, models, tools, and LangGraph tasks.
 
 Nodes are written once, as async functions. Under `invoke` LangGraph calls nodes from plain threads; the node's
-coroutine then runs on one background event loop of the process, with the caller's context variables, so that
-streaming, tracing, interrupts and tasks work as they do under `ainvoke`.
+coroutine then runs on the process's background event loop, with the caller's context variables, so that streaming,
+tracing, interrupts and tasks work as they do under `ainvoke`.
 """
 
 from __future__ import annotations
@@ -36,15 +36,13 @@ from graph.wording import STANDARD, Wording
 
 T = TypeVar("T")
 
-
 Work = Callable[[Any], Coroutine[Any, Any, T]]
 
-
 TaskName = Literal["write_arguments", "call_tool"]
-"""What a task is called in `updates` streams and in traces."""
+"""Names of the tasks in `updates` streams and in traces."""
 
 
-# Functions of this module, undecorated: LangGraph then looks at their signatures once, and not at every call.
+# LangGraph caches a task's signature only if the plain function can be found in its module by name.
 
 
 async def _write_on_loop(work: Work[Any], item: Any) -> Any:
@@ -71,9 +69,9 @@ _ON_THREAD = {"write_arguments": task(_write_on_thread), "call_tool": task(_call
 
 @dataclass
 class Run:
-    """One entry into one node.
+    """One execution of one node.
 
-    `usage` collects what the node's model calls cost; the node returns it with its update.
+    `usage` sums up the node's model calls; the node returns it with its update.
     """
 
     context: Context
@@ -81,13 +79,13 @@ class Run:
     models: Mapping[str, BaseChatModel | str]
     config: RunnableConfig
     sync: bool
-    """Whether the graph runs under `invoke`: LangGraph then wants its tasks as plain functions."""
+    """Whether the graph runs under `invoke`, where LangGraph needs plain functions as tasks."""
     wording: Wording = STANDARD
-    """The application's own words in the prompts."""
+    """The application's wording of the prompts."""
     response_format: ResponseFormat | None = None
-    """What the generator fills in beside the answer."""
+    """The form of the structured response, if there is to be one."""
     seconds_before: float = 0.0
-    """Seconds that the run had worked when this node was entered."""
+    """Seconds the run had worked before this node."""
     turn: int = 0
     """Number of the turn in progress, from 1."""
     started: float = field(default_factory=time.perf_counter)
@@ -100,13 +98,13 @@ class Run:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the run's time budget; whoever started the run may have shortened it meanwhile."""
+        """The rest of the run's time budget; the caller may have shortened it (`configurable["seconds_left"]`)."""
         own = self.context.max_seconds - self.seconds_before - self.seconds
-        given: Callable[[], float] | None = self.config.get("configurable", {}).get("seconds_left")
-        return own if given is None else min(own, given())
+        callers: Callable[[], float] | None = self.config.get("configurable", {}).get("seconds_left")
+        return own if callers is None else min(own, callers())
 
     async def tools(self) -> list[BaseTool]:
-        """The tools of this run, in the order in which the planner reads them.
+        """The tools of this run, in the planner's order.
 
         Raises:
             ConfigError: a tool's name is unknown or it lacks what it needs.
@@ -121,9 +119,9 @@ class Run:
         return model_for(role, self.context, self.models)
 
     def held_to(self, checks: Sequence[T], role: Role) -> Sequence[T]:
-        """The checks that the words of a role's model are held to: all, or none (`Context.checks`).
+        """The checks to apply to a role's replies: all of `checks`, or none (`Context.checks`).
 
-        With `auto` the model says itself whether it is small enough to need them (`needs_checks`).
+        With `auto` the role's model decides by its attribute `needs_checks`, which is true for embedded models.
         """
         setting = self.context.checks
         needed = getattr(self.model(role), "needs_checks", False) if setting == "auto" else setting == "on"
@@ -132,14 +130,14 @@ class Run:
     async def ask(
         self, role: Role, messages: Sequence[BaseMessage], *, schema: Mapping[str, Any] | None = None, tag: str = ""
     ) -> AIMessage:
-        """Ask the model of a role and count what it cost.
+        """Ask the model of a role, and count the cost.
 
         Args:
             role: Whose model.
             messages: The prompt.
-            schema: JSON schema of the reply, with a `title`. Models that can are held to it; the reply is text all the
-                same, and whoever asked parses it.
-            tag: What streams and traces call the reply, if not by its role.
+            schema: JSON schema of the reply, with a `title`. Models that support it are constrained to it; the reply is
+                text in any case, and the caller parses it.
+            tag: Tag of the reply in streams and traces; default: the role.
 
         Raises:
             ModelError: the model did not answer.
@@ -151,7 +149,7 @@ class Run:
         return reply
 
     def _turn_of(self, role: Role) -> int:
-        """The turn that a role works for: the analyst comes before the first, the generator after the last."""
+        """The turn of a role's call: the analyst works before the first, the generator after the last."""
         return {"analyst": 0, "generator": self.turn - 1}.get(role, self.turn)
 
     def count(self, role: str, cost: Usage) -> None:
@@ -167,12 +165,12 @@ class Run:
         schema: Mapping[str, Any] | None = None,
         tag: str = "",
     ) -> T | str:
-        """Ask for something that can be parsed, with one attempt to repair a reply that cannot.
+        """Ask for a reply that can be parsed; if it cannot, ask once for a repair.
 
         Args:
             role: Whose model.
             messages: The prompt.
-            parse: Turns the reply's text into a value, or into a sentence that says what is wrong with it.
+            parse: Returns a value, or a sentence that says what is wrong with the reply's text.
             schema, tag: See `ask`.
 
         Returns:
@@ -194,19 +192,19 @@ class Run:
         return (silence(again) or value) if isinstance(value, str) else value
 
     async def in_task(self, name: TaskName, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do one piece of work as a LangGraph task of its own; see `in_tasks`."""
+        """Do one piece of work as a LangGraph task; see `in_tasks`."""
         [result] = await self.in_tasks(name, lambda _: work(), [None])
         return result
 
     async def in_tasks(self, name: TaskName, work: Work[T], items: Sequence[Any]) -> list[T]:
-        """Do `work` on all items at once, each as a LangGraph task of its own.
+        """Do `work` on all items concurrently, each as a LangGraph task.
 
-        With a checkpointer, a task that has finished is not done again when an interrupted node is resumed. A task
-        that asks a human does not stop the others: they finish, or ask as well, so that all questions of a step are
-        known when the first answer comes.
+        With a checkpointer, finished tasks are not repeated when an interrupted node is resumed. A task that asks a
+        human does not stop the others: they finish or ask as well, so that all questions of a step are known before the
+        first answer.
 
         Raises:
-            GraphInterrupt: tasks ask a human; it holds the questions of all of them.
+            GraphInterrupt: tasks ask a human; it contains all their questions.
         """
         tasks: list[asyncio.Future[T]]
         if self.sync:
@@ -233,18 +231,18 @@ class Run:
 
     @asynccontextmanager
     async def within_budget(self) -> AsyncIterator[None]:
-        """Raise `TimeoutError` inside the block when the run's time budget ends; what runs in it is cancelled."""
+        """Cancel the block with `TimeoutError` when the run's time budget is used up."""
         async with asyncio.timeout(max(self.seconds_left, 0.0)):
             yield
 
 
 def tagged(config: RunnableConfig, *tags: str) -> RunnableConfig:
-    """The configuration with further tags, by which streams and traces tell calls apart."""
+    """The configuration with more tags, which distinguish calls in streams and traces."""
     return {**config, "tags": [*(config.get("tags") or ()), *tags]}
 
 
 def waits_for_human(error: BaseException) -> bool:
-    """Whether an exception is no failure: an interrupt, or an answer to one that has not the form asked for."""
+    """Whether an exception is not a failure: it is an interrupt, or an answer to one in the wrong format."""
     unfit: Callable[[BaseException], bool] | None = getattr(langgraph.errors, "is_invalid_resume", None)
     return isinstance(error, GraphBubbleUp) or (unfit is not None and unfit(error))
 

@@ -1,13 +1,13 @@
-"""Planning ahead: the planner's next step is asked for while the verifier still judges the last one.
+"""Planning ahead: asking the planner for the next step while the verifier is still judging the last one.
 
-The guess is that the turn will be accepted and the run goes on. The step is planned from the very transcript that the
-planner will have if the guess holds; if the verdict is another, or says more than "accepted", the planner is asked
-again and what was planned is thrown away. A run that plans ahead therefore sees the same prompts, and at temperature 0
-gives the same answer, as one that does not; it is only sooner there.
+It bets on the turn being accepted and the run continuing. The step is planned from exactly the transcript the planner
+will have in that case. If the verdict differs, or says more than "accepted", the step is discarded and the planner is
+asked again. So a run that plans ahead sees the same prompts as one that does not, and at temperature 0 gives the same
+answer, only sooner.
 
-Nothing of this is in the memory. A planned step travels from the verifier to the planner in one field of the state,
-with a digest of the transcript that it continues; the planner takes it only where that digest is right, so a memory
-that was edited at a pause, or a run that is resumed elsewhere, is planned for anew.
+None of this is part of the memory. The planned step travels from the verifier to the planner in one field of the state,
+together with a digest of the transcript it continues. The planner uses it only if the digest matches, so a run whose
+memory was edited at a pause, or that is resumed elsewhere, is planned afresh.
 """
 
 from __future__ import annotations
@@ -29,31 +29,30 @@ from langgraph.constants import TAG_NOSTREAM
 from graph.errors import ModelError
 from graph.run import Run, tagged
 from graph.state import Speculation, State, Turn, Usage, Verdict
-from graph.transcript import digest, transcript_of
+from graph.transcript import digest_of, transcript_of
 
 log = logging.getLogger(__name__)
 
 DISCARDED = "discarded"
-"""Where the usage counts steps that were planned ahead and thrown away. A call that was given up before its end counts
-with its seconds; its tokens are not known."""
+"""Key under which usage counts discarded steps. Of a cancelled call only the seconds are known."""
 
-FORESEEN = Verdict(accepted=True, stop=False, reason="", answer="", missing="", source="model")
-"""The verdict that is planned for: all others end the run or tell the planner something new."""
+EXPECTED = Verdict(accepted=True, stop=False, reason="", answer="", missing="", source="model")
+"""The verdict to bet on: any other ends the run or tells the planner something new."""
 
 
-def told(verdict: Verdict, judged: Verdict, run: Run) -> Verdict:
-    """The part of a verdict that the planner is told.
+def feedback_of(verdict: Verdict, from_model: Verdict, run: Run) -> Verdict:
+    """The part of a verdict that the planner reads.
 
-    With `brief_verdicts` an accepted turn is told as accepted and no more, which is what can be foreseen. A rejection
-    is told with its reason, and so is what the rules have changed in the verdict that the model gave (`judged`).
+    With `brief_verdicts` it only reads that a turn was accepted, which is what can be predicted. It always reads the
+    reason of a rejection, and whatever the checks changed in the model's own verdict (`from_model`).
     """
-    if run.context.brief_verdicts and verdict["accepted"] and verdict == judged:
+    if run.context.brief_verdicts and verdict["accepted"] and verdict == from_model:
         return {**verdict, "reason": "", "missing": ""}
     return verdict
 
 
 def _worth_it(memory: Sequence[Turn], run: Run) -> bool:
-    """Whether the next verdict may be told as foreseen: a verifier that gives reasons once gives them always."""
+    """Whether the next verdict may be the expected one: a verifier that has given reasons will give them again."""
     if run.context.brief_verdicts:
         return True
     judged = [turn["verdict"] for turn in memory if turn["verdict"]["source"] == "model"]
@@ -62,54 +61,55 @@ def _worth_it(memory: Sequence[Turn], run: Run) -> bool:
 
 @dataclass
 class Ahead:
-    """A step that is being planned."""
+    """A step being planned ahead; without a task there is none."""
 
-    foreseen: Turn | None = None
+    expected: Turn | None = None
+    """The finished turn it would follow."""
     task: asyncio.Task[Speculation] | None = None
-    taken: bool = False
+    used: bool = False
     began: float = field(default_factory=time.perf_counter)
 
     async def step_after(self, turn: Turn, run: Run) -> Speculation | None:
-        """The planned step, if it continues `turn`; waits for it within the run's time.
+        """The planned step, if it continues `turn`; waits for it within the run's time budget.
 
-        A model that fails here is not reported: the planner will ask it again, and meet what there is to meet.
+        A model failure is not reported here: the planner will ask again and report it.
         """
-        if self.task is None or self.foreseen is None or turn["observation"] != self.foreseen["observation"]:
+        if self.task is None or self.expected is None or turn["observation"] != self.expected["observation"]:
             return None
         try:
             async with run.within_budget():
                 step = await self.task
         except (ModelError, TimeoutError) as error:
-            log.debug("A step could not be planned ahead (%s).", error)
+            log.debug("Planning ahead failed (%s).", error)
             return None
-        self.taken = True
+        self.used = True
         return step
 
     async def end(self, run: Run) -> None:
-        """Stop what is still being planned, and count what was planned in vain."""
+        """Cancel the planning if it is still running, and count a step that was not used."""
         if self.task is None:
             return
         self.task.cancel()
         await asyncio.wait([self.task])
-        if self.taken:
+        if self.used:
             return
         if self.task.cancelled():
             seconds = time.perf_counter() - self.began
             run.count(DISCARDED, Usage(calls=1, input_tokens=0, output_tokens=0, seconds=seconds))
         elif error := self.task.exception():
-            log.debug("A step that was planned ahead in vain failed as well (%s: %s).", type(error).__name__, error)
+            log.debug("A discarded step failed as well (%s: %s).", type(error).__name__, error)
         else:
             run.count(DISCARDED, self.task.result()["usage"])
 
 
 @asynccontextmanager
-async def planned_ahead(state: State, foreseen: Turn, run: Run) -> AsyncIterator[Ahead]:
-    """Plan the step after `foreseen` while the block runs, where the context wants that; nothing outlives the block."""
+async def planned_ahead(state: State, expected: Turn, run: Run) -> AsyncIterator[Ahead]:
+    """Plan the step after `expected` while the block runs, if the context asks for it; nothing outlives the block."""
     ahead = Ahead()
     memory = state.get("memory", [])
     if run.context.speculate and len(memory) + 1 < run.context.max_turns and _worth_it(memory, run):
-        expected: State = {**state, "memory": [*memory, foreseen]}
-        ahead = Ahead(foreseen, asyncio.create_task(_plan(expected, run)))
+        future: State = {**state, "memory": [*memory, expected]}
+        ahead = Ahead(expected, asyncio.create_task(_plan(future, run)))
     try:
         yield ahead
     finally:
@@ -118,26 +118,26 @@ async def planned_ahead(state: State, foreseen: Turn, run: Run) -> AsyncIterator
 
 async def _plan(state: State, run: Run) -> Speculation:
     transcript = await transcript_of(state, run)
-    own = replace(run, usage={}, config=tagged(run.config, TAG_NOSTREAM))  # it may never become a step
+    own = replace(run, usage={}, config=tagged(run.config, TAG_NOSTREAM))  # it may be discarded
     reply = await own.ask("planner", transcript)
     captured = reply.additional_kwargs.get("captured")
     return Speculation(
-        transcript=digest(transcript), reply=str(reply.text), captured=captured, usage=own.usage["planner"]
+        transcript=digest_of(transcript), reply=str(reply.text), captured=captured, usage=own.usage["planner"]
     )
 
 
 async def reply_of(step: Speculation | None, transcript: Sequence[AnyMessage], run: Run) -> AIMessage | None:
-    """The reply planned ahead to this transcript, or None; counted, streamed and traced as the planner's own."""
-    if step is None or step["transcript"] != digest(transcript):
+    """The reply that was planned ahead for this transcript, or None; counted, streamed and traced as the planner's."""
+    if step is None or step["transcript"] != digest_of(transcript):
         return None
     run.count("planner", step["usage"])
-    known = {"captured": step["captured"]} if step["captured"] is not None else {}
-    said: AIMessage = await _Said(reply=step["reply"]).ainvoke(list(transcript), tagged(run.config, "planner"))
-    return AIMessage(said.text, additional_kwargs=known)
+    tokens = {"captured": step["captured"]} if step["captured"] is not None else {}
+    reply: AIMessage = await _Replay(reply=step["reply"]).ainvoke(list(transcript), tagged(run.config, "planner"))
+    return AIMessage(reply.text, additional_kwargs=tokens)
 
 
-class _Said(BaseChatModel):
-    """A model that says what is known already, for those who stream or trace the planner."""
+class _Replay(BaseChatModel):
+    """A model that repeats a reply, for callers who stream or trace the planner."""
 
     reply: str
 

@@ -1,11 +1,10 @@
-"""The typed state that the four modules share: it *is* the agent's memory.
+"""The typed state shared by the four modules: it *is* the agent's memory.
 
-Every value is plain data that a checkpointer can store. One run goes `planner -> executor -> verifier` as often as
-needed and ends in the generator; `plan` and `calls` are the step in progress, `memory` holds the finished turns and
-only ever grows within a run. The planner's prompt is built from `memory` alone, so that the state and the prompt
-cannot disagree.
+All values are plain data that a checkpointer can store. A run loops through `planner -> executor -> verifier` and ends
+in the generator. `plan` and `calls` are the step in progress; `memory` contains the finished turns and only grows
+during a run. The planner's prompt is built from `memory` alone, so state and prompt cannot disagree.
 
-A thread may hold several runs (a chat). A new run starts when the graph is entered from outside: the planner then
+A thread may contain several runs (a chat). A new run starts when the graph is entered from outside: the planner then
 resets everything but `messages`.
 """
 
@@ -35,19 +34,19 @@ class Plan(TypedDict):
 
     justification: str
     context: str
-    """Facts that the tool needs, copied from the question or from earlier results."""
+    """Facts the tool needs, from the question or earlier results."""
     sub_goal: str
     tool_name: str
     input: str
-    """With `direct_arguments`: the line that the tool gets as it is; otherwise empty."""
+    """With `direct_arguments`: the tool's input, verbatim; otherwise empty."""
     reply: str
-    """The planner's reply to the letter; the transcript repeats it."""
+    """The planner's reply, verbatim; part of the transcript."""
     error: Failure | None
-    """Set when the reply holds no usable step."""
+    """Set if the reply contains no usable step."""
 
 
 class ToolCall(TypedDict):
-    """One call of a tool and what came of it."""
+    """One call of a tool and its outcome."""
 
     arguments: dict[str, Any]
     result: str
@@ -63,9 +62,9 @@ class Verdict(TypedDict):
     stop: bool
     reason: str
     answer: str
-    """The question's answer as far as the verifier sees one in the results; may be empty."""
+    """The answer as the verifier reads it from the results; may be empty."""
     missing: str
-    """What the verifier says has still to be found or computed; may be empty."""
+    """What still has to be found or computed, according to the verifier; may be empty."""
     source: Literal["rules", "model"]
 
 
@@ -78,11 +77,11 @@ class Turn(TypedDict):
     error: Failure | None
     verdict: Verdict
     observation: str
-    """What the planner was told about the turn: clipped once, here, and never rewritten."""
+    """The planner's feedback about the turn: clipped once, here, and never rewritten."""
 
 
 class Usage(TypedDict):
-    """What one role has cost."""
+    """The cost of one role."""
 
     calls: int
     input_tokens: int
@@ -91,19 +90,19 @@ class Usage(TypedDict):
 
 
 class Speculation(TypedDict):
-    """A step that was planned before the verdict on the last one was known; see `graph.speculation`."""
+    """A step planned before the verdict on the last one was known; see `graph.speculation`."""
 
     transcript: str
-    """Digest of the transcript that it continues."""
+    """Digest of the transcript it continues."""
     reply: str
     captured: dict[str, Any] | None
-    """The reply's tokens, when the model captures them."""
+    """The reply's tokens, if the model captures them."""
     usage: Usage
-    """What it cost; counted where the step is taken."""
+    """Its cost; counted when the step is used."""
 
 
 class RunMark(TypedDict):
-    """What the current run was started with; tells a new run's input from what an earlier run left behind."""
+    """The input of the current run; tells a new run's input from what an earlier run left behind."""
 
     question: str
     analysis: str
@@ -129,49 +128,45 @@ def add_usage(total: Mapping[str, Usage], more: Mapping[str, Usage]) -> dict[str
 
 
 class AgentInput(TypedDict, total=False):
-    """What a run is started with: a question, or chat messages whose last is one."""
+    """The input of a run: a question, or chat messages that end with one."""
 
     question: Annotated[str, Field(description="The question to answer.")]
     messages: Annotated[
-        list[AnyMessage], Field(description="A chat; its newest human message is the question."), add_messages
+        list[AnyMessage], Field(description="A chat; the newest human message is the question."), add_messages
     ]
-    analysis: Annotated[
-        str, Field(description="An analysis of the question, when one exists already: none is made then.")
-    ]
+    analysis: Annotated[str, Field(description="An existing analysis of the question, which is then used as it is.")]
 
 
 class State(TypedDict, total=False):
     """The memory that the four modules share."""
 
     question: Annotated[str, Field(description="The question being answered.")]
-    analysis: Annotated[str, Field(description="The analyst's look at the question: what is asked, which skills help.")]
+    analysis: Annotated[str, Field(description="The analysis of the question: what is asked, and what it takes.")]
     plan: Annotated[Plan | None, Field(description="The step in progress.")]
     calls: Annotated[list[ToolCall], Field(description="The tool calls of the step in progress.")]
     memory: Annotated[list[Turn], Field(description="The finished turns of this run, oldest first."), add]
     answer: Annotated[str, Field(description="The short answer; empty until the run has ended.")]
-    report: Annotated[str, Field(description="The long answer, when one was asked for.")]
-    structured_response: Annotated[
-        Any, Field(description="The answer in the form that the graph was built with (`response_format`).")
-    ]
+    report: Annotated[str, Field(description="The long report, if one was requested.")]
+    structured_response: Annotated[Any, Field(description="The answer in the graph's `response_format`.")]
     ended_by: Annotated[
         str, Field(description="Why the run ended: verifier, planner, turns, time, context, stuck, interrupt.")
     ]
     usage: Annotated[dict[str, Usage], Field(description="Calls, tokens and seconds of each role."), add_usage]
-    seconds: Annotated[float, Field(description="Seconds the run has worked, pauses left out."), add]
+    seconds: Annotated[float, Field(description="Seconds the run has worked, pauses excluded."), add]
     messages: Annotated[list[AnyMessage], Field(description="The chat: questions and answers."), add_messages]
     planner_turns: Annotated[
-        list[dict[str, Any]], Field(description="Token ids of the planner's calls, when its model captures them."), add
+        list[dict[str, Any]], Field(description="Token ids of the planner's calls, if its model captures them."), add
     ]
 
 
 class RunState(State, total=False):
-    """What the modules see of a run: the state, and what they pass on to each other unseen by anybody else."""
+    """The state as the modules see it, including private fields that appear in no stream or schema."""
 
     run: RunMark
-    going_on: Annotated[bool, EphemeralValue(bool)]
-    """Set by the verifier for the planner's next visit; unset where a run starts."""
+    continues: Annotated[bool, EphemeralValue(bool)]
+    """Set by the verifier for the planner's next visit; unset when a run starts."""
     speculation: Annotated[Speculation | None, EphemeralValue(dict)]
-    """The next step, where it was planned ahead."""
+    """The next step, if it was planned ahead."""
 
 
 FINISH = "finish"

@@ -1,4 +1,4 @@
-"""What `langgraph dev` and the platform load: they read a module's variables, so here the graph is one."""
+"""The graph as a module variable, for `langgraph dev` and the platform."""
 
 from __future__ import annotations
 

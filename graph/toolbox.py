@@ -1,4 +1,4 @@
-"""The tools of a graph: objects and specs in, LangChain tools out, each made once."""
+"""The tools of a graph: turns tool objects and specs into LangChain tools, each created once."""
 
 from __future__ import annotations
 

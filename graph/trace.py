@@ -1,13 +1,13 @@
-"""What was said to the models of a run, to the letter, and when: for people who look at the run afterwards.
+"""Traces: the prompts and replies of a run, verbatim, and the times of all calls, for looking at the run afterwards.
 
-A run is traced when somebody has opened a trace around it, as `python -m graph --save`, the evals and training do;
-otherwise nothing is kept. The trace is no part of the state, so that checkpoints and prompts stay what they are:
+A run is traced if a trace is open around it, as in `python -m graph --save`, the evals and training; otherwise nothing
+is recorded. The trace is not part of the state, so checkpoints and prompts are not affected:
 
     with traced() as trace:
         state = await graph.ainvoke({"question": "..."})
     trace.as_dict()
 
-Prompts of one run repeat each other, so each text is kept once and named by its number.
+The prompts of a run have much in common, so each text is stored once and referred to by its number.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TraceRecord(TypedDict):
 
 
 class Trace:
-    """The model calls and tool calls of one run, in the order in which they ended. Safe to write from several threads.
+    """The model and tool calls of one run, in the order in which they ended. Thread-safe.
 
     Args:
         before: The trace of an earlier part of the run, e.g. of an analysis that several runs share.
@@ -79,7 +79,7 @@ class Trace:
         self._lock = threading.Lock()
 
     def asked(self, role: str, turn: int, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
-        """Note a call of a role's model; `began` is a `time.perf_counter` reading."""
+        """Record a call of a role's model; `began` is a `time.perf_counter` reading."""
         cost = reply.usage_metadata
         started, seconds = self._when(began)
         with self._lock:
@@ -96,7 +96,7 @@ class Trace:
             self._steps.append({**step, **_timings(reply)})
 
     def called(self, tool: str, turn: int, began: float) -> None:
-        """Note a call of a tool that has just ended."""
+        """Record a tool call that has just ended."""
         started, seconds = self._when(began)
         with self._lock:
             self._steps.append(TraceStep(tool=tool, turn=turn, started=started, seconds=seconds))
@@ -130,7 +130,7 @@ _open: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 @contextmanager
 def traced(before: TraceRecord | None = None) -> Iterator[Trace]:
-    """Trace what is asked inside the block, by whatever tasks and threads are started there."""
+    """Trace all calls inside the block, including those of tasks and threads started there."""
     token = _open.set(Trace(before))
     try:
         trace = _open.get()
@@ -141,9 +141,9 @@ def traced(before: TraceRecord | None = None) -> Iterator[Trace]:
 
 
 def note_reply(role: str, turn: int, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
-    """Note a call of a role's model, if the run is traced.
+    """Record a call of a role's model, if the run is traced.
 
-    The planner's turn is told by its transcript: a step may be planned ahead while the turn before is judged.
+    The planner's turn follows from its transcript, because a step may be planned ahead.
     """
     if (trace := _open.get()) is not None:
         if role == "planner":
@@ -152,17 +152,17 @@ def note_reply(role: str, turn: int, messages: Sequence[BaseMessage], reply: AIM
 
 
 def note_call(tool: str, turn: int, began: float) -> None:
-    """Note a call of a tool, if the run is traced."""
+    """Record a tool call, if the run is traced."""
     if (trace := _open.get()) is not None:
         trace.called(tool, turn, began)
 
 
 class ToolModel(UsageMetadataCallbackHandler):
-    """Bills and traces the model that a tool asks by itself.
+    """Counts and traces the calls of a model that a tool uses itself.
 
     Args:
-        role: whose model it is.
-        turn: number of the turn in progress.
+        role: The role that the calls count for.
+        turn: Number of the turn in progress.
     """
 
     run_inline = True
@@ -174,17 +174,17 @@ class ToolModel(UsageMetadataCallbackHandler):
         self._asked: dict[Any, tuple[list[BaseMessage], float]] = {}
 
     def usage(self, seconds: float) -> Usage:
-        """What the tool's call has cost, which took that many seconds."""
+        """The cost of a tool call that took `seconds`."""
         spent = self.usage_metadata.values()
         read, written = sum(part["input_tokens"] for part in spent), sum(part["output_tokens"] for part in spent)
         return Usage(calls=1, input_tokens=read, output_tokens=written, seconds=seconds)
 
     def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: Any, **_: Any) -> None:
-        """Keep the prompt until its reply comes."""
+        """Remember the prompt until the reply arrives."""
         self._asked[run_id] = (messages[0], time.perf_counter())
 
     def on_llm_end(self, response: LLMResult, *, run_id: Any = None, **kwargs: Any) -> None:
-        """Count the tokens and note the reply."""
+        """Count the tokens and record the reply."""
         super().on_llm_end(response, run_id=run_id, **kwargs)
         messages, began = self._asked.pop(run_id, ([], time.perf_counter()))
         generation = response.generations[0][0]

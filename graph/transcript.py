@@ -1,4 +1,4 @@
-"""The planner's transcript at a point of a run: a function of the state and the run's settings, and of nothing else."""
+"""The planner's transcript: a function of the state and the run's settings only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from graph.state import State
 
 
 async def transcript_of(state: State, run: Run) -> list[AnyMessage]:
-    """What the planner is asked when `state` is all that has happened.
+    """The planner's next prompt, given the state.
 
     Raises:
         ConfigError: a tool's name is unknown or it lacks what it needs.
@@ -26,13 +26,13 @@ async def transcript_of(state: State, run: Run) -> list[AnyMessage]:
 
 
 def can_finish(run: Run) -> bool:
-    """Whether the planner itself may end the run: where no model says when to stop."""
+    """Whether the planner may end the run itself, because no model judges when to stop."""
     return run.context.verify == "rules"
 
 
-def digest(transcript: Sequence[AnyMessage]) -> str:
-    """What tells one transcript from another."""
-    said = hashlib.sha256()
+def digest_of(transcript: Sequence[AnyMessage]) -> str:
+    """A hash that identifies a transcript."""
+    digest = hashlib.sha256()
     for message in transcript:
-        said.update(f"{message.type}\x1e{message.text}\x1f".encode("utf-8", "replace"))
-    return said.hexdigest()
+        digest.update(f"{message.type}\x1e{message.text}\x1f".encode("utf-8", "replace"))
+    return digest.hexdigest()

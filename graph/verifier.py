@@ -1,7 +1,7 @@
-"""The verifier: blocks what did not work, judges what did, and decides whether the run goes on.
+"""The verifier: judges each step and decides whether the run continues.
 
-Rules come first (`STEP_CHECKS`): an unreadable step, an unknown tool, bad arguments, an error, an empty result and a
-repeat of an accepted call are rejected without asking a model, and their results never reach the generator.
+Rules come first (`STEP_CHECKS`): an unreadable step, an unknown tool, invalid arguments, an error, an empty result and
+a repeated call are rejected without asking a model, and their results never reach the generator.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from graph.parsing import parse_verdict
 from graph.prompts import observation, verifier_messages
 from graph.rendering import conversation_text
 from graph.run import Run
-from graph.speculation import FORESEEN, planned_ahead, told
+from graph.speculation import EXPECTED, feedback_of, planned_ahead
 from graph.state import FINISH, Failure, Plan, RunState, Speculation, State, Turn, Verdict
 from graph.toolbox import quotes_sources
 from graph.transcript import can_finish
@@ -44,19 +44,19 @@ class Judged:
     """A step's verdict."""
 
     verdict: Verdict
-    told: Verdict
-    """The part of it that the planner is told."""
+    feedback: Verdict
+    """The part of it that the planner reads."""
     ended_by: str = ""
-    """What ends the run, if the verdict does."""
+    """Why the run ends, if the verdict ends it."""
 
 
 def by_rules(accepted: bool, *, stop: bool = False, reason: str = "") -> Verdict:
-    """A verdict that no model gave."""
+    """A verdict without a model."""
     return Verdict(accepted=accepted, stop=stop, reason=reason, answer="", missing="", source="rules")
 
 
 async def verify(state: State, run: Run) -> RunState:
-    """Judge the step in progress, add it to the memory, and say whether the run ends.
+    """Judge the step in progress, add it to the memory, and decide whether the run ends.
 
     Raises:
         ModelError: the model did not answer.
@@ -65,7 +65,7 @@ async def verify(state: State, run: Run) -> RunState:
     error = failure_of(Step(plan, state.get("calls", []), memory), STEP_CHECKS)
     step: Speculation | None = None
     if error is None and run.context.verify == "model":
-        async with planned_ahead(state, await _turn(state, Judged(FORESEEN, FORESEEN), None, run), run) as ahead:
+        async with planned_ahead(state, await _turn(state, Judged(EXPECTED, EXPECTED), None, run), run) as ahead:
             judged = await _judge_in_time(state, run)
             turn = await _turn(state, judged, None, run)
             if not judged.ended_by:
@@ -83,14 +83,14 @@ async def verify(state: State, run: Run) -> RunState:
         return {**update, "ended_by": ended_by}
     if step is not None:
         update["speculation"] = step
-    return {**update, "going_on": True}
+    return {**update, "continues": True}
 
 
 async def _turn(state: State, judged: Judged, error: Failure | None, run: Run) -> Turn:
     """The step in progress as a finished turn."""
     plan = cast("Plan", state["plan"])
     calls = state.get("calls", [])
-    left = run.context.max_turns - len(state.get("memory", [])) - 1
+    turns_left = run.context.max_turns - len(state.get("memory", [])) - 1
     return Turn(
         reply=plan["reply"],
         plan=plan,
@@ -100,8 +100,8 @@ async def _turn(state: State, judged: Judged, error: Failure | None, run: Run) -
         observation=observation(
             calls,
             error,
-            judged.told,
-            left,
+            judged.feedback,
+            turns_left,
             direct=run.context.direct_arguments,
             other_tools=await _others(plan, run),
             can_finish=can_finish(run),
@@ -110,7 +110,7 @@ async def _turn(state: State, judged: Judged, error: Failure | None, run: Run) -
 
 
 async def _others(plan: Plan, run: Run) -> list[str]:
-    """The tools that the step did not choose; none where it chose no tool."""
+    """The tools that the step did not choose; none if it chose no known tool."""
     names = [tool.name for tool in await run.tools()]
     return [name for name in names if name != plan["tool_name"]] if plan["tool_name"] in names else []
 
@@ -143,8 +143,8 @@ async def _judge(state: State, run: Run) -> Judged:
     def read(reply: str) -> Verdict | str:
         nonlocal asked
         verdict = _read_verdict(reply)
-        again, asked = asked, True  # it may know better than the words tell, so it is asked about its answer once
-        if again or isinstance(verdict, str):
+        asked_already, asked = asked, True  # it may know better than the check, so it is asked about its answer once
+        if asked_already or isinstance(verdict, str):
             return verdict
         complaint = answer_complaint(verdict, evidence, answer_checks)
         if complaint is None:
@@ -156,7 +156,7 @@ async def _judge(state: State, run: Run) -> Judged:
         unread = by_rules(True, reason=reply)
         return Judged(unread, unread)
     verdict = revised(reply, evidence, run.held_to(VERDICT_CHECKS, "verifier"))
-    return Judged(verdict, told(verdict, reply, run), "verifier" if verdict["stop"] else "")
+    return Judged(verdict, feedback_of(verdict, reply, run), "verifier" if verdict["stop"] else "")
 
 
 def _read_verdict(reply: str) -> Verdict | str:

@@ -1,4 +1,4 @@
-"""What an application changes in the prompts: instructions for all roles, and the text of single roles."""
+"""An application's changes to the prompts: instructions for all roles, and replaced prompts of single roles."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from langchain_core.messages import SystemMessage
 from graph.errors import ConfigError
 
 Prompt = Literal["analyst", "planner", "executor", "verifier", "generator", "report"]
-"""The prompts that can be replaced; `report` is the generator's when it writes one."""
+"""The prompts that can be replaced; `report` is the generator's prompt for reports."""
 
 PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
 
 
 @dataclass(frozen=True)
 class Wording:
-    """An application's own words.
+    """An application's wording of the prompts.
 
-    What a reply must look like, and what a tool is, is told all the same: without it no reply could be read.
+    Reply formats and tool descriptions always stay: without them no reply could be parsed.
 
     Raises:
         ConfigError: there is no such prompt.
     """
 
     instructions: str = ""
-    """Stands at the end of every role's system prompt."""
+    """Added at the end of every role's system prompt."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """By role: takes the place of what the role is told about its work, rules and examples included."""
+    """By role; replaces the description of the role's work, including its rules and examples."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.prompts) - set(PROMPTS))
@@ -40,9 +40,9 @@ class Wording:
         """The system message of a role.
 
         Args:
-            prompt: Whose.
-            standard: Its paragraphs.
-            fixed: The paragraphs that follow an application's own prompt, which takes the place of all others.
+            prompt: Which prompt.
+            standard: The paragraphs of the standard prompt.
+            fixed: The paragraphs that follow the application's own prompt.
         """
         own = self.prompts.get(prompt)
         parts = list(standard) if own is None else [own, *fixed]

@@ -1,6 +1,6 @@
-"""What a step is called when people read about it: one wording for the terminal and for the page of `evals view`.
+"""One-line summaries of steps for people, the same in the terminal and on the page of `evals view`.
 
-Modules bear their node names (`planner`, `executor`, `verifier`, `generator`) everywhere, in Studio too.
+Modules are called by their node names (`planner`, `executor`, `verifier`, `generator`) everywhere, as in Studio.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from graph.state import FINISH
 
 
 def planned_words(plan: Mapping[str, Any]) -> str:
-    """What the planner wants done, in one line."""
+    """The planned step in one line."""
     if plan.get("error"):
         return f"no usable step: {plan['error']['message']}"
     if plan.get("tool_name") == FINISH:
@@ -21,7 +21,7 @@ def planned_words(plan: Mapping[str, Any]) -> str:
 
 
 def judged_words(verdict: Mapping[str, Any], error: Mapping[str, Any] | None) -> str:
-    """What the verifier decided, and why, in one line."""
+    """The verdict and its reason in one line."""
     reason = verdict.get("reason") or (error or {"message": "the rules found nothing wrong"})["message"]
     if verdict.get("missing"):
         reason += f" (missing: {verdict['missing']})"
@@ -30,10 +30,10 @@ def judged_words(verdict: Mapping[str, Any], error: Mapping[str, Any] | None) ->
 
 
 def ended_words(turns: int, seconds: float, ended_by: str) -> str:
-    """How a run ended, in one line."""
-    said = f"{turns} turn{'s' if turns != 1 else ''}, {seconds:.1f} s"
-    return said + (f", ended by {ended_by}" if ended_by else "")
+    """The end of a run in one line."""
+    summary = f"{turns} turn{'s' if turns != 1 else ''}, {seconds:.1f} s"
+    return summary + (f", ended by {ended_by}" if ended_by else "")
 
 
 USAGE_COLUMNS = ("role", "calls", "tokens in", "tokens out", "seconds")
-"""Heads of the table of what each role has cost."""
+"""Column heads of the cost table."""

@@ -68,7 +68,7 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(arguments: dict[str, Any]) -> str:
-    """As `graph.rendering.given_text`: one text as it is, several as JSON."""
+    """As `graph.rendering.arguments_text`: one text as it is, several as JSON."""
     values = list(arguments.values())
     if len(values) == 1 and isinstance(values[0], str):
         return values[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from langchain_core.tools import BaseTool
 
 from graph.checks.grounding import in_latin_script, invented_assignment, unsupported_names
-from graph.memory import failed_call, known_texts
+from graph.memory import failed_call, source_texts
 from graph.parsing import Arguments
 from graph.state import State
 from tools.card import card_of, fence_of
@@ -62,7 +62,7 @@ def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, *, pr
 
 def invented_value(proposal: Proposal) -> str | None:
     """A program sets a variable to a number that appears nowhere in its prompt."""
-    if fence_of(proposal.tool) != "python" or not in_latin_script(*known_texts(proposal.state)):
+    if fence_of(proposal.tool) != "python" or not in_latin_script(*source_texts(proposal.state)):
         return None
     for arguments in proposal.arguments:
         for code in arguments.values():
@@ -95,7 +95,7 @@ def asked_before(proposal: Proposal) -> str | None:
 
 def guessed_name(proposal: Proposal) -> str | None:
     """A search for a name that is in neither the question nor a result."""
-    sources = known_texts(proposal.state)
+    sources = source_texts(proposal.state)
     texts = [str(value) for arguments in proposal.arguments for value in arguments.values()]
     if not card_of(proposal.tool).quotes_sources or not in_latin_script(*sources, *texts):
         return None

@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 
 from graph.checks.arguments import guess_complaint
 from graph.checks.grounding import in_latin_script, names_something, unsupported_names, unsupported_numbers
-from graph.memory import accepted_turns, known_texts
+from graph.memory import accepted_turns, source_texts
 from graph.rendering import results_text
 from graph.state import Plan, State
 from tools.card import card_of, fence_of
@@ -40,7 +40,7 @@ PlanCheck: TypeAlias = Callable[[Plan, BaseTool, State], Doubts]
 def doubts_about(plan: Plan, tool: BaseTool, state: State, checks: Sequence[PlanCheck]) -> Doubts:
     """The doubts of all checks together."""
     doubts = Doubts()
-    if in_latin_script(*known_texts(state), plan["context"], plan["sub_goal"]):
+    if in_latin_script(*source_texts(state), plan["context"], plan["sub_goal"]):
         for check in checks:
             doubts |= check(plan, tool, state)
     return doubts
@@ -48,7 +48,7 @@ def doubts_about(plan: Plan, tool: BaseTool, state: State, checks: Sequence[Plan
 
 def invented_context(plan: Plan, tool: BaseTool, state: State) -> Doubts:
     """The context has a number (or, for a search, a name) that is in neither the question nor a result."""
-    sources = known_texts(state)
+    sources = source_texts(state)
     invented = unsupported_numbers(plan["context"], [*sources, results_text(accepted_turns(state))])
     if card_of(tool).quotes_sources:
         invented += unsupported_names(plan["context"], sources)
@@ -75,4 +75,4 @@ def sufficient_goal(plan: Plan, tool: BaseTool, state: State) -> Doubts:
 
 
 def _guessed_names(plan: Plan, tool: BaseTool, state: State) -> list[str]:
-    return unsupported_names(plan["sub_goal"], known_texts(state)) if card_of(tool).quotes_sources else []
+    return unsupported_names(plan["sub_goal"], source_texts(state)) if card_of(tool).quotes_sources else []

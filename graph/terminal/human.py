@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from graph.errors import ConfigError
-from graph.rendering import given_text
+from graph.rendering import arguments_text
 from graph.state import ToolCall
 from graph.terminal.text import printable
 
@@ -81,7 +81,7 @@ def _nobody(reason: str) -> ConfigError:
 
 
 def _indented(arguments: dict[str, Any]) -> str:
-    text = given_text(ToolCall(arguments=arguments, result="", error=None, seconds=0.0))
+    text = arguments_text(ToolCall(arguments=arguments, result="", error=None, seconds=0.0))
     return "\n".join(f"    {line}" for line in printable(text).splitlines())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graph.rendering import given_text
+from graph.rendering import arguments_text
 from graph.state import FINISH, Plan, Turn
 from graph.terminal.text import Line
 from graph.words import judged_words, planned_words
@@ -39,7 +39,7 @@ def _executed(update: Mapping[str, Any], seconds: float) -> list[Line]:
     if (plan := update.get("plan")) and plan["error"]:
         lines.append(Line("executor", plan["error"]["message"], "red", seconds))
     for call in update["calls"]:
-        lines.append(Line("executor", given_text(call), "blue", seconds))
+        lines.append(Line("executor", arguments_text(call), "blue", seconds))
         failed = call["error"]
         lines.append(Line("", failed["message"] if failed else call["result"], "red" if failed else ""))
     return lines

@@ -16,7 +16,7 @@ from langgraph.errors import GraphRecursionError
 from graph import AgentGraph, Context, build_graph
 from tests.graph.conftest import Serve, calls_text, plan_text, verdict_text
 
-PRIVATE = {"run", "going_on", "speculation"}
+PRIVATE = {"run", "continues", "speculation"}
 
 
 @pytest.mark.parametrize("speculate", [False, True])

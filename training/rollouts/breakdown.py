@@ -14,7 +14,7 @@ from typing import Any
 
 from evals.task import Task
 from graph.errors import DataError
-from graph.rendering import given_text
+from graph.rendering import arguments_text
 from training.rollouts.records import Rollout
 
 PARTS = ("valid_format", "right_tool", "right_input", "solved")
@@ -84,7 +84,7 @@ def _has_input(step: _Step, turn: _Turn) -> bool:
     if not _has_tool(step, turn):
         return False
     if "input" in step:
-        given = [turn["plan"]["input"], *(given_text(call) for call in turn["calls"])]
+        given = [turn["plan"]["input"], *(arguments_text(call) for call in turn["calls"])]
         return _plain(step["input"]) in map(_plain, given)
     if "result" in step:
         return _plain(step["result"]) in (_plain(call["result"]) for call in turn["calls"] if call["error"] is None)
