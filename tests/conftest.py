@@ -48,6 +48,7 @@ SLOW = (
     "tests/training/engines/test_vllm.py",
     "tests/training/export",
     "tests/training/flow_grpo",
+    "tests/training/gpu_check/test_gpu_check.py::test_every_part_runs_dry",
     "tests/training/rollouts/test_background.py",
     "tests/training/rollouts/test_collector.py::test_a_dead_policy_server_is_a_failure_and_no_reward",
     "tests/training/rollouts/test_collector.py::test_with_30_percent_of_all_calls_failing_nothing_is_lost_or_mixed_up",

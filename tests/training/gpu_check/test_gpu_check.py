@@ -1,0 +1,71 @@
+"""The check of a GPU, dry on the CPU: every part runs, and one that fails or hangs stops no other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training.gpu_check.__main__ import main
+from training.gpu_check.kernels import by_kind
+from training.gpu_check.parts import Machine, Part, parts_of, run_parts
+from training.gpu_check.table import table
+
+
+@pytest.mark.timeout(900)
+def test_every_part_runs_dry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    code = main(["--device", "cpu", "--model", "tiny", "--minutes", "14", "--out", str(tmp_path / "check")])
+    shown = capsys.readouterr()
+    report = json.loads((tmp_path / "check" / "report.json").read_text())
+    states = {name: (part["state"], part["reason"]) for name, part in report["parts"].items()}
+    assert {state for state, _ in states.values()} == {"done"}, states
+    assert code == 0
+    assert "(c)/(a)" in shown.out
+    assert "256 runs" in shown.out
+    assert "reward" in shown.out
+    assert len(report["parts"]) == len(parts_of(Machine("cpu", "tiny", tmp_path)))
+
+
+def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hangs.py").write_text("import time; time.sleep(60)")
+    (tmp_path / "fails.py").write_text("raise SystemExit('no kernel image is available')")
+    (tmp_path / "works.py").write_text('print(\'{"milliseconds": {"attention": 2.5}}\')')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    parts = [Part("fails", ("fails",), 1.0), Part("hangs", ("hangs",), 0.1), Part("works", ("works",), 1.0)]
+    parts.append(Part("trains", ("works",), 1.0, needs_model=True))
+    told: list[str] = []
+    report = run_parts(parts, Machine("cpu", None, tmp_path / "out"), 30.0, say=told.append)
+    states = {name: part["state"] for name, part in report["parts"].items()}
+    assert states == {"fails": "failed", "hangs": "out of time", "works": "done", "trains": "left out"}
+    assert "no kernel image is available" in report["parts"]["fails"]["reason"]
+    assert "attention 2.5 ms" in table(report)
+    assert "--model" in table(report)
+    assert len(told) == 4
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["parts"].keys() == states.keys()
+
+
+def test_kernels_are_told_apart_by_their_names() -> None:
+    kernels = [
+        ("void flash::flash_fwd_kernel<...>", 1000.0),
+        ("sm90_xmma_gemm_bf16bf16", 4000.0),
+        ("nvjet_hsh_128x256", 1000.0),
+        ("void at::native::unrolled_elementwise_kernel<direct_copy_kernel_cuda>", 2000.0),
+        ("void at::native::reduce_kernel<512>", 500.0),
+        ("void at::native::vectorized_elementwise_kernel<4, MulFunctor>", 1500.0),
+        ("something new", 100.0),
+    ]
+    assert by_kind(kernels) == {
+        "matrix products": 5.0, "copies": 2.0, "element-wise": 1.5, "attention": 1.0, "sums": 0.5, "other": 0.1,
+    }  # fmt: skip
+
+
+def test_without_a_gpu_the_way_out_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    assert main([]) == 2
+    assert "--device cpu --model tiny" in capsys.readouterr().err
