@@ -23,9 +23,7 @@ RUNS = (16, 64, 256)
 PROMPT, REPLY = 700, 64
 
 
-def rates(
-    model: nn.Module, vocabulary: int, prompt: int = PROMPT, reply: int = REPLY
-) -> dict[str, dict[str, float]]:
+def rates(model: nn.Module, vocabulary: int, prompt: int = PROMPT, reply: int = REPLY) -> dict[str, dict[str, float]]:
     """By the number of runs: seconds, sampled tokens a second, and milliseconds of a decoding step for all runs."""
     ids = [(7 * place) % (vocabulary - 10) for place in range(prompt)]
     found = {}
@@ -63,8 +61,7 @@ def main() -> int:
     with torch.no_grad():
         shorter = 1 if options.device == "cuda" else 10  # a dry run shows that it runs, not how fast
         report = rates(model, int(model.config.vocab_size), PROMPT // shorter, REPLY // shorter)
-        sys.stdout.write(json.dumps(report) + "
-")
+        sys.stdout.write(json.dumps(report) + "\n")
     return 0
 
 
