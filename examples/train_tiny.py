@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from graph.prompts import planner_messages, planner_system
 from training.flow_grpo.config import FlowGRPOConfig
-from training.flow_grpo.train import train
+from training.flow_grpo.launch import train
 from training.rollouts.chat_tokens import ChatTokens
 from training.run.metrics import read_metrics
 

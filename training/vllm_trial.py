@@ -125,7 +125,7 @@ def serving(commands: Path, model: Path, port: int, log: Path) -> Iterator[str]:
 def train_against(url: str, model: Path, run: Path) -> None:
     """Three steps of Flow-GRPO in the real graph, validated at temperature 0 before and after."""
     from training.flow_grpo.config import FlowGRPOConfig
-    from training.flow_grpo.train import train
+    from training.flow_grpo.launch import train
 
     rivers, cities = ("Danube", "Rhine", "Elbe", "Loire"), ("Vienna", "Basel", "Dresden", "Nantes")
     config = FlowGRPOConfig(

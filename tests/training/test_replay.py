@@ -27,7 +27,7 @@ from tests.training.support.toy import toy_config, toy_tools
 from training.engines.base import Sampling
 from training.flow_grpo.__main__ import main as flow_grpo
 from training.flow_grpo.config import load_config
-from training.flow_grpo.train import train
+from training.flow_grpo.launch import train
 from training.replay.__main__ import main
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.policy_chat import PolicyChat

@@ -10,7 +10,7 @@ import torch
 
 from graph.errors import ModelUnavailable
 from tests.training.support.toy import toy_config
-from training.flow_grpo.train import train
+from training.flow_grpo.launch import train
 from training.vllm_trial import LARGEST_GAP, STEPS, verdict
 
 torch.set_num_threads(1)

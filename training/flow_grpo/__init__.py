@@ -1,1 +1,34 @@
-"""Flow-GRPO: settings, the parts of a run, its steps and its trainer. `python -m training.flow_grpo`."""
+"""Flow-GRPO: train the planner inside the running graph. `python -m training.flow_grpo`, or:
+
+train(FlowGRPOConfig(model="...", tasks="train.jsonl", out="runs/mine"))
+
+config.py     settings
+launch.py     runs the training that settings describe
+build.py      from settings to a trainer: model, engine, agent, reward, tasks
+steps.py      a step up to its gradient: roll out, refill, credit, lay out
+trainer.py    the update, on transformers' trainer
+progress.py   what a run tells while it goes on, and the console
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.flow_grpo.config import FlowGRPOConfig
+    from training.flow_grpo.launch import train
+
+__all__ = ["FlowGRPOConfig", "train"]
+
+_HOMES = {"FlowGRPOConfig": "training.flow_grpo.config", "train": "training.flow_grpo.launch"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

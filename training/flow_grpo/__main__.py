@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.flow_grpo.config import GROUPS, FlowGRPOConfig, load_config
-from training.flow_grpo.train import train
+from training.flow_grpo.launch import train
 from training.run import ranks
 from training.run.command import FROM_CHECKPOINT, run, settings_line
 from training.run.settings import shown_settings

@@ -1,1 +1,10 @@
-"""The policy as weights: loading, adapters, shapes by name, arithmetic of operations and memory."""
+"""The policy as weights: loading, adapters, shapes, arithmetic.
+
+policy.py      loading a policy, with an adapter, as training left it
+converted.py   dequantised copies of GGUF files
+precision.py   the type that adapters compute in
+kernels.py     fused GPU kernels, where installed
+allocator.py   freed memory stays with the process
+shapes.py      model shapes by name
+flops.py       operations of a pass, data sheets of accelerators
+"""

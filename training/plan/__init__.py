@@ -1,1 +1,6 @@
-"""The plan of a run: memory of each GPU, tokens and seconds of a step. `python -m training.plan`."""
+"""Memory, tokens and seconds of a run before it is begun: `python -m training.plan`.
+
+estimate.py   the plan, from settings, shape and rates
+memory.py     bytes of each GPU
+seconds.py    tokens and seconds of a step by phase
+"""

@@ -1,1 +1,12 @@
-"""A run on disk: settings, folder, lock, checkpoints, metrics, alarms and ranks."""
+"""A run on disk, and what every command shares. Knows no algorithm, model or agent.
+
+command.py       settings as options, errors of one line, exit codes
+settings.py      dataclasses of settings: types, YAML, help
+folder.py        a run's folder: settings, lock, names
+checkpoints.py   atomic checkpoints
+trainer.py       atomic checkpoints and metrics for transformers' trainers
+metrics.py       `metrics.jsonl`
+alarms.py        signs of collapse
+ranks.py         the processes of a run
+secrecy.py       keys and passwords out of texts
+"""

@@ -1,1 +1,7 @@
-"""Supervised fine-tuning on successful rollouts. `python -m training.sft`."""
+"""The supervised baseline, on the planner turns of successful rollouts: `python -m training.sft`.
+
+config.py     settings
+examples.py   rollouts become transcripts with labels
+train.py      runs the training that settings describe
+trainer.py    TRL's trainer with this project's run folder
+"""

@@ -1,1 +1,5 @@
-"""Measure a policy on held-out tasks. `python -m training.validate`."""
+"""A policy on held-out tasks: `python -m training.validate`.
+
+measure.py   runs the tasks, and sums up
+compare.py   two measurements, task by task
+"""

@@ -80,7 +80,7 @@ def evaluation(folder: Path, asked: Path, skill: int) -> Path:
 def training(folder: Path) -> Path:
     """A training of a tiny model that learns which of two tools is the right one."""
     from tests.training.support.toy import toy_config, toy_policy
-    from training.flow_grpo.train import train
+    from training.flow_grpo.launch import train
 
     policy = toy_policy(folder / "policy")
     config = toy_config(folder, policy, steps=15, lora_rank=0, learning_rate=5e-3, tasks_per_step=8, group_size=8)

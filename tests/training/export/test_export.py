@@ -25,7 +25,7 @@ from training.export.__main__ import main
 from training.export.card import graph_options, model_card
 from training.export.gguf import KINDS, interleaved, write_gguf
 from training.export.write import export, merge
-from training.flow_grpo.train import train
+from training.flow_grpo.launch import train
 from training.models.policy import load_policy, load_trained
 
 torch.set_num_threads(1)

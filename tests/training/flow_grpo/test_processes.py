@@ -18,7 +18,7 @@ from tests.training.support.runs import figures, same, weights
 from tests.training.support.toy import toy_config
 from tests.training.support.vllm_standin import StandIn
 from training.engines.kinds import refuse_unsuited_sharding
-from training.flow_grpo.train import train
+from training.flow_grpo.launch import train
 from training.models.policy import load_policy
 from training.rollouts.store import read_rollouts
 from training.run import checkpoints

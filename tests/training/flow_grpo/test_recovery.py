@@ -22,7 +22,7 @@ from tests.training.support.runs import figures, same, weights
 from tests.training.support.toy import toy_config
 from training.algo.objectives import LossParts
 from training.flow_grpo.__main__ import main
-from training.flow_grpo.train import train
+from training.flow_grpo.launch import train
 from training.rollouts.store import read_rollouts
 from training.run import checkpoints
 from training.run.folder import held

@@ -25,7 +25,7 @@ from tests.training.support.toy import toy_agent, toy_config, toy_tasks
 from training.flow_grpo.__main__ import main
 from training.flow_grpo.build import make_trainer
 from training.flow_grpo.config import GROUPS, FlowGRPOConfig, load_config
-from training.flow_grpo.train import train
+from training.flow_grpo.launch import train
 from training.rollouts.agents import GraphAgent
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.rewards import make_reward

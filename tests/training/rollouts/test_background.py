@@ -26,7 +26,7 @@ from tests.training.support.toy import toy_config
 from training.engines.base import Completion, Sampling
 from training.engines.in_process import TransformersEngine
 from training.flow_grpo.build import make_trainer
-from training.flow_grpo.train import train
+from training.flow_grpo.launch import train
 from training.flow_grpo.trainer import FlowGRPOTrainer
 from training.models.policy import twin
 from training.rollouts.agents import GraphAgent

@@ -14,8 +14,8 @@ import torch
 
 from tests.training.support.toy import toy_config
 from training.engines import in_process as transformers_engine
+from training.flow_grpo.launch import train
 from training.flow_grpo.progress import ConsoleProgress
-from training.flow_grpo.train import train
 from training.flow_grpo.trainer import FlowGRPOTrainer
 from training.rollouts.records import Rollout
 from training.run import checkpoints, metrics

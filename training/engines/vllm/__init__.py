@@ -1,1 +1,7 @@
-"""Sampling from vLLM servers: `engine` over `server` (HTTP), `delivery` of weights, `probe` of a server's settings."""
+"""Sampling from vLLM servers.
+
+engine.py     the engine: which server, which version, when weights may change
+server.py     one server over HTTP
+delivery.py   how weights reach the servers
+probe.py      what a server must be like before it may sample
+"""
