@@ -171,6 +171,7 @@ class _Node(Runnable[RunState, State]):
             seconds_before=state.get("seconds", 0.0),
             turn=len(state.get("memory", [])) + 1,
         )
+        run.hear(state.get("messages", []))
         return await self._module(state, run)
 
 
@@ -195,6 +196,7 @@ async def answer_now(
     run = Run(
         context, Toolbox(tools), _models_by_role(models), {}, sync=False, seconds_before=state.get("seconds", 0.0)
     )
+    run.hear(state.get("messages", []))
     update = await generate(state, run)
     usage = add_usage(state.get("usage", {}), update.pop("usage"))
     seconds = state.get("seconds", 0.0) + update.pop("seconds")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import re
 import select
@@ -128,6 +129,7 @@ def exit_code(work: Callable[[], int]) -> int:
     Args:
         work: Reads the arguments, does what they say, returns the exit code.
     """
+    _take_any_characters()
     try:
         code = work()
         sys.stdout.flush()
@@ -141,6 +143,14 @@ def exit_code(work: Callable[[], int]) -> int:
             raise  # some other pipe, which is a defect
         return CLOSED_PIPE
     return code
+
+
+def _take_any_characters() -> None:
+    """Let no character end a command: bytes that cannot be read are kept as they are (`tools.text` replaces them where
+    the text is used), and what the terminal cannot show is printed as `?`."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _let_go(stream: TextIO) -> bool:

@@ -9,6 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import DEFAULT_RECURSION_LIMIT
 from langgraph.graph.state import CompiledStateGraph
 
+from graph.chat import well_formed_input
 from graph.context import Context
 from graph.state import AgentInput, RunState, State
 
@@ -61,11 +62,11 @@ class AgentGraph(_ANY):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
         """Run the agent step by step; all other ways to run it call this or `astream`."""
-        return super().stream(input, _chosen(config), **options)
+        return super().stream(well_formed_input(input), _chosen(config), **options)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         """Run the agent step by step."""
-        return super().astream(input, _chosen(config), **options)
+        return super().astream(well_formed_input(input), _chosen(config), **options)
 
 
 def _chosen(config: RunnableConfig | None) -> RunnableConfig | None:

@@ -15,6 +15,7 @@ from graph.parsing import parse_answer, without_thinking
 from graph.prompts import analyst_messages, direct_messages
 from graph.state import State, Usage, add_usage
 from graph.trace import note_reply
+from tools.text import well_formed
 
 
 async def answer_directly(question: str, context: Context | None = None, config: RunnableConfig | None = None) -> State:
@@ -26,6 +27,7 @@ async def answer_directly(question: str, context: Context | None = None, config:
     Raises:
         ModelError: the model did not answer.
     """
+    question = well_formed(question)
     model = model_for("generator", context or Context(), {})
     messages = direct_messages(question)
     usage: dict[str, Usage] = {}
@@ -64,7 +66,7 @@ async def analyse(
         ModelError: the analyst did not answer.
     """
     model = model_for("analyst", context, models or {})
-    messages = analyst_messages(question, "")
+    messages = analyst_messages(well_formed(question), "")
     async for reply, began in replies_of(model, messages, config or {}):
         note_reply("analyst", 0, messages, reply, began)
     return without_thinking(str(reply.text))

@@ -28,6 +28,7 @@ from graph.state import FINISH, Failure, Plan, State, ToolCall, Usage
 from graph.tool_calls import call_tool
 from tools.arguments import arguments_of, complaint
 from tools.card import fence_of
+from tools.text import well_formed_value
 
 
 class WrittenArguments(TypedDict):
@@ -165,12 +166,12 @@ def _ask_human(
     if tool.name not in run.context.ask_before:
         return arguments, None
     question = {"tool": tool.name, "sub_goal": plan["sub_goal"], "calls": arguments}
-    answer = interrupt(question)
+    answer = well_formed_value(interrupt(question))
     while isinstance(answer, dict) and answer.get("arguments") is not None:
         changed = _usable_calls(tool, answer["arguments"])
         if not isinstance(changed, str):
             return changed, None
-        answer = interrupt({**question, "problem": changed})
+        answer = well_formed_value(interrupt({**question, "problem": changed}))
     if answer is True or answer == "approve":
         return arguments, None
     reason = answer.get("reason", "") if isinstance(answer, dict) else answer if isinstance(answer, str) else ""

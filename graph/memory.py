@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from langchain_core.tools import BaseTool
 
+from graph.chat import texts_of
 from graph.rendering import calls_text
 from graph.state import State, ToolCall, Turn
 
@@ -20,7 +21,7 @@ def last_result(state: State) -> str:
 
 def source_texts(state: State) -> list[str]:
     """The texts that facts may come from: the chat, the question, and the accepted results."""
-    chat = [str(message.text) for message in state.get("messages", [])]
+    chat = [text for message in state.get("messages", []) for text in texts_of(message)]
     return [*chat, state["question"], *(calls_text(turn["calls"]) for turn in accepted_turns(state))]
 
 

@@ -7,11 +7,14 @@ from typing import cast
 from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.types import Overwrite
 
+from graph.chat import attachments_of, newest_of, speaker_of, text_of
 from graph.errors import ContextLengthExceeded, DataError
 from graph.models.room import silence
+from graph.models.senses import senses
 from graph.parsing import parse_plan, without_thinking
 from graph.prompts import analyst_messages
 from graph.rendering import conversation_text
+from graph.roles import Role
 from graph.run import Run
 from graph.speculation import reply_of
 from graph.state import FINISH, Failure, RunMark, RunState
@@ -33,6 +36,7 @@ async def plan(state: RunState, run: Run) -> RunState:
     fresh = RunState()
     if not _continues(state):
         fresh = _start(state)
+        _check_senses(run)
         state = {**state, **fresh, "messages": [*state.get("messages", []), *fresh["messages"]]}
         run.seconds_before = 0.0
     update = await _next_or_end(state, run)
@@ -69,10 +73,10 @@ def _continues(state: RunState) -> bool:
     """
     if state.get("continues"):
         return True
-    mark, messages = state.get("run"), state.get("messages", [])
+    mark, newest = state.get("run"), newest_of(state.get("messages", []))
     if mark is None or state.get("ended_by") or not state.get("memory"):
         return False
-    return state["question"] == mark["question"] and (not messages or messages[-1].id == mark["message_id"])
+    return state["question"] == mark["question"] and (newest is None or newest.id == mark["message_id"])
 
 
 _REDUCED = ("memory", "usage", "seconds", "planner_turns")
@@ -82,16 +86,27 @@ def _start(state: RunState) -> RunState:
     """The initial state of a new run."""
     mark = state.get("run")
     messages = state.get("messages", [])
-    newest = messages[-1] if messages else None
-    question = state.get("question", "").strip()
+    newest = newest_of(messages)
+    question = state.get("question") or ""
+    if not isinstance(question, str):
+        raise DataError(f"The question is a {type(question).__name__}; give it as a text.")
+    question = question.strip()
+    asked = newest if newest is not None and speaker_of(newest) == "user" else None
+    if asked is not None and mark is not None and asked.id == mark["message_id"]:
+        asked = None  # by an earlier run of this thread
+    given = question if mark is None or question != mark["question"] else ""
     new_messages: list[AnyMessage] = []
-    if isinstance(newest, HumanMessage) and (mark is None or newest.id != mark["message_id"]):
-        question = str(newest.text).strip()
-        message_id = newest.id or ""
-    else:
+    if asked is not None and (not given or given == text_of(asked)):
+        question, message_id = text_of(asked), asked.id or ""
+    else:  # a question beside the chat is the newest thing that is said
         message = HumanMessage(question, id=f"question-{len(messages)}")
         new_messages, message_id = [message], str(message.id)
     if not question:
+        came = attachments_of(asked) if asked is not None else []
+        if came:
+            raise DataError(
+                f"The message holds a {came[0].kind} and no question: write what you want to know about it."
+            )
         raise DataError("There is no question: give the input a `question` or a human message.")
     analysis = state.get("analysis", "")
     if mark is not None and analysis == mark["analysis"]:
@@ -112,6 +127,28 @@ def _start(state: RunState) -> RunState:
         messages=new_messages,
         run=RunMark(question=question, analysis=analysis, message_id=message_id),
     )
+
+
+def _check_senses(run: Run) -> None:
+    """Refuse what came with the chat where the model of a role that answers for it cannot take it.
+
+    The executor is left out: it serves the sub-goal, and is shown what its model can take.
+    """
+    roles: dict[Role, bool] = {
+        "analyst": run.context.analyse,
+        "planner": True,
+        "verifier": run.context.verify == "model",
+        "generator": run.context.answer == "model",
+    }
+    for came in run.attachments:
+        for role in (role for role, is_asked in roles.items() if is_asked):
+            model = run.model(role)
+            if senses(model, came.kind) is False:
+                name = getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__
+                raise DataError(
+                    f"The chat holds a {came.kind}, which the model of the {role} ({name}) cannot take: choose a model "
+                    "that can, or say in words what it holds."
+                )
 
 
 async def _next_step(state: RunState, run: Run) -> RunState:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.messages import AnyMessage
 
+from graph.chat import attachments_of, speaker_of, text_of
 from graph.state import Failure, ToolCall, Turn
 
 
@@ -59,12 +60,22 @@ def clip(text: str, limit: int) -> str:
 
 def conversation_text(messages: Sequence[AnyMessage], question: str) -> str:
     """Earlier exchanges of a chat, as the opening of a prompt; empty for a first question."""
-    earlier = [message for message in messages if isinstance(message, HumanMessage | AIMessage)]
-    if earlier and isinstance(earlier[-1], HumanMessage) and str(earlier[-1].text) == question:
+    earlier = [message for message in messages if speaker_of(message) != "instructions"]
+    if earlier and speaker_of(earlier[-1]) == "user" and text_of(earlier[-1]) == question:
         earlier = earlier[:-1]
     if not earlier:
         return ""
-    lines = [
-        f"{'User' if isinstance(m, HumanMessage) else 'Assistant'}: {clip(str(m.text), 500)}" for m in earlier[-6:]
-    ]
-    return "Conversation so far:\n" + "\n".join(lines) + "\n\n"
+    return "Conversation so far:\n" + "\n".join(map(_line, earlier[-6:])) + "\n\n"
+
+
+def _line(message: AnyMessage) -> str:
+    """One message of a conversation."""
+    text = clip(text_of(message), 500)
+    match speaker_of(message):
+        case "user":
+            return f"User: {' '.join([text, *(f'[{came.kind}]' for came in attachments_of(message))]).strip()}"
+        case "assistant":
+            calls = ", ".join(call["name"] for call in getattr(message, "tool_calls", ()))
+            return f"Assistant: {text or (f'[calls {calls}]' if calls else '')}"
+        case _:
+            return f"Result of {message.name or 'a tool'}: {text}"

@@ -22,11 +22,13 @@ from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.func import task
 
+from graph.chat import Attachment, attachments_in, instructions_in, with_attachments
 from graph.context import Context
 from graph.models.calling import cost_of, replies_of
 from graph.models.connections import run_sync
 from graph.models.roles import model_for
 from graph.models.room import silence
+from graph.models.senses import senses
 from graph.response_format import ResponseFormat
 from graph.roles import Role
 from graph.state import RunState, State, Usage, add_usage
@@ -84,6 +86,8 @@ class Run:
     """The application's wording of the prompts."""
     response_format: ResponseFormat | None = None
     """The form of the structured response, if there is to be one."""
+    attachments: Sequence[Attachment] = ()
+    """What comes with the chat besides its texts."""
     seconds_before: float = 0.0
     """Seconds the run had worked before this node."""
     turn: int = 0
@@ -127,6 +131,15 @@ class Run:
         needed = getattr(self.model(role), "needs_checks", False) if setting == "auto" else setting == "on"
         return checks if needed else ()
 
+    def hear(self, chat: Sequence[BaseMessage]) -> None:
+        """Take in what a chat brings for every role: its instructions, and what comes with its messages.
+
+        Raises:
+            DataError: a message holds something that no model can be given.
+        """
+        self.wording = self.wording.and_told(instructions_in(chat))
+        self.attachments = attachments_in(chat)
+
     async def ask(
         self, role: Role, messages: Sequence[BaseMessage], *, schema: Mapping[str, Any] | None = None, tag: str = ""
     ) -> AIMessage:
@@ -143,7 +156,11 @@ class Run:
             ModelError: the model did not answer.
         """
         config = tagged(self.config, tag or role)
-        async for reply, began in replies_of(self.model(role), list(messages), config, schema):
+        model = self.model(role)
+        prompt = with_attachments(
+            messages, [came for came in self.attachments if senses(model, came.kind) is not False]
+        )
+        async for reply, began in replies_of(model, prompt, config, schema):
             note_reply(role, self._turn_of(role), messages, reply, began)
             self.count(role, cost_of(reply, began))
         return reply

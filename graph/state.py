@@ -16,9 +16,11 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import EphemeralValue
-from langgraph.graph.message import add_messages
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic, and so Studio, cannot read typing.TypedDict before Python 3.12
+
+from graph.chat import add_chat
+from tools.text import well_formed
 
 
 class Failure(TypedDict):
@@ -127,21 +129,30 @@ def add_usage(total: Mapping[str, Usage], more: Mapping[str, Usage]) -> dict[str
     return result
 
 
+def newer_text(_: str, new: str) -> str:
+    """A text from outside in place of the one before it, well formed."""
+    return well_formed(new) if isinstance(new, str) else new
+
+
 class AgentInput(TypedDict, total=False):
     """The input of a run: a question, or chat messages that end with one."""
 
-    question: Annotated[str, Field(description="The question to answer.")]
+    question: Annotated[str, Field(description="The question to answer."), newer_text]
     messages: Annotated[
-        list[AnyMessage], Field(description="A chat; the newest human message is the question."), add_messages
+        list[AnyMessage], Field(description="A chat; the newest human message is the question."), add_chat
     ]
-    analysis: Annotated[str, Field(description="An existing analysis of the question, which is then used as it is.")]
+    analysis: Annotated[
+        str, Field(description="An existing analysis of the question, which is then used as it is."), newer_text
+    ]
 
 
 class State(TypedDict, total=False):
     """The memory that the four modules share."""
 
-    question: Annotated[str, Field(description="The question being answered.")]
-    analysis: Annotated[str, Field(description="The analysis of the question: what is asked, and what it takes.")]
+    question: Annotated[str, Field(description="The question being answered."), newer_text]
+    analysis: Annotated[
+        str, Field(description="The analysis of the question: what is asked, and what it takes."), newer_text
+    ]
     plan: Annotated[Plan | None, Field(description="The step in progress.")]
     calls: Annotated[list[ToolCall], Field(description="The tool calls of the step in progress.")]
     memory: Annotated[list[Turn], Field(description="The finished turns of this run, oldest first."), add]
@@ -153,7 +164,7 @@ class State(TypedDict, total=False):
     ]
     usage: Annotated[dict[str, Usage], Field(description="Calls, tokens and seconds of each role."), add_usage]
     seconds: Annotated[float, Field(description="Seconds the run has worked, pauses excluded."), add]
-    messages: Annotated[list[AnyMessage], Field(description="The chat: questions and answers."), add_messages]
+    messages: Annotated[list[AnyMessage], Field(description="The chat: questions and answers."), add_chat]
     planner_turns: Annotated[
         list[dict[str, Any]], Field(description="Token ids of the planner's calls, if its model captures them."), add
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from langchain_core.messages import SystemMessage
@@ -35,6 +35,11 @@ class Wording:
         unknown = sorted(set(self.prompts) - set(PROMPTS))
         if unknown:
             raise ConfigError(f"There is no prompt {unknown[0]!r} to replace; the prompts are {', '.join(PROMPTS)}.")
+
+    def and_told(self, instructions: str) -> Wording:
+        """The same with further instructions, of a chat."""
+        parts = [part for part in (self.instructions, instructions) if part]
+        return replace(self, instructions="\n\n".join(parts)) if instructions else self
 
     def system(self, prompt: Prompt, *, standard: Sequence[str], fixed: Sequence[str] = ()) -> SystemMessage:
         """The system message of a role.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tools.passages import Passage, split_passages
+from tools.text import well_formed, well_formed_value
+
+log = logging.getLogger(__name__)
 
 TEXT_SUFFIXES = (".md", ".markdown", ".txt", ".text", ".rst")
 LONGEST_PASSAGE = 2000
@@ -27,7 +31,7 @@ def fingerprint(corpus: Path) -> str:
     for path in _files(corpus):
         name = path.relative_to(corpus).as_posix() if corpus.is_dir() else ""
         content = path.read_bytes()
-        digest.update(f"{len(name)} {name} {len(content)} ".encode())
+        digest.update(f"{len(name)} {name} {len(content)} ".encode("utf-8", "surrogateescape"))
         digest.update(content)
     return digest.hexdigest()
 
@@ -74,7 +78,8 @@ def _decode(raw: bytes, where: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
+        log.warning("%s: not UTF-8 text (byte %d); what cannot be read is shown as �.", where, error.start)
+        return raw.decode("utf-8-sig", "replace")
 
 
 def _read_jsonl(path: Path) -> Iterator[Passage]:
@@ -87,7 +92,7 @@ def _passages_of_line(line: str, path: Path, number: int) -> Iterator[Passage]:
     where = f"{path}, line {number}"
     wanted = 'Write one object a line, like {"id": "1", "title": "...", "text": "..."}.'
     try:
-        entry = json.loads(line)
+        entry = well_formed_value(json.loads(line))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not valid JSON ({error}). {wanted}") from None
     if not isinstance(entry, dict):
@@ -100,14 +105,14 @@ def _passages_of_line(line: str, path: Path, number: int) -> Iterator[Passage]:
     if not isinstance(key, str | int):
         raise ValueError(f'{where}: "id" is a {type(key).__name__}, not a string or a whole number. {wanted}')
     for piece in _pieces(text):
-        yield Passage(title=title or str(key), text=piece, source=f"{path.name}#{key}")
+        yield Passage(title=title or str(key), text=piece, source=f"{well_formed(path.name)}#{key}")
 
 
 def _read_text(path: Path, root: Path) -> Iterator[Passage]:
-    name = path.relative_to(root).as_posix()
-    text = _decode(path.read_bytes(), str(path))
+    name = well_formed(path.relative_to(root).as_posix())
+    text = well_formed(_decode(path.read_bytes(), str(path)))
     heading = _HEADING.search(text) if path.suffix.lower() in (".md", ".markdown") else None
-    title = heading.group(1) if heading else path.stem.replace("_", " ").replace("-", " ")
+    title = heading.group(1) if heading else well_formed(path.stem).replace("_", " ").replace("-", " ")
     for piece in split_passages(text, LONGEST_PASSAGE // 2):
         yield Passage(title=title, text=piece, source=name)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from tools.card import Example, ToolCard
 from tools.passages import RESULT_CHARS
+from tools.text import Text
 
 _INSTRUCTION = (
     "Answer the question from general knowledge, in a few sentences, the answer first. "
@@ -19,7 +20,7 @@ _INSTRUCTION = (
 class GeneralistArguments(BaseModel):
     """Arguments of `generalist`."""
 
-    question: str = Field(description="A complete question that can be understood on its own.")
+    question: Text = Field(description="A complete question that can be understood on its own.")
 
 
 _CARD = ToolCard(

@@ -23,6 +23,7 @@ from tools.card import Example, ToolCard
 from tools.corpus import LONGEST_PASSAGE, fingerprint, read_corpus
 from tools.filecache import cache_home
 from tools.passages import RESULT_CHARS, Passage, format_passages
+from tools.text import Text
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def _keep(bm25: Bm25, home: Path) -> None:
 class LocalSearchArguments(BaseModel):
     """Arguments of `local_search`."""
 
-    query: str = Field(description="Key words or a short question.")
+    query: Text = Field(description="Key words or a short question.")
 
 
 _CARD = ToolCard(

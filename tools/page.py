@@ -13,6 +13,7 @@ from tools.errors import ToolUnavailable
 from tools.filecache import FileCache, cache_home
 from tools.http import Fetched, Fetcher, FetchSettings, run
 from tools.passages import RESULT_CHARS, Passage, format_passages, rank_passages, split_passages
+from tools.text import Text
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.\-]*:(?!\d)")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:\-]+)", re.IGNORECASE)
@@ -24,8 +25,8 @@ _PLAIN = ("text/", "application/json", "application/xml", "application/ld+json")
 class ReadUrlArguments(BaseModel):
     """Arguments of `read_url`."""
 
-    url: str = Field(description="The address of the page, with https://.")
-    query: str = Field(default="", description="What to look for on the page; leave empty for its beginning.")
+    url: Text = Field(description="The address of the page, with https://.")
+    query: Text = Field(default="", description="What to look for on the page; leave empty for its beginning.")
 
 
 _CARD = ToolCard(

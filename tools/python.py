@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from tools.card import Example, ToolCard
 from tools.sandbox import Limits, Sandbox
+from tools.text import Text
 
 if TYPE_CHECKING:
     from tools.sandbox import SandboxResult
@@ -90,7 +91,7 @@ CARD = ToolCard(
 class PythonInput(BaseModel):
     """What the tool is called with."""
 
-    code: str = Field(description="A complete Python program that prints its result.")
+    code: Text = Field(description="A complete Python program that prints its result.")
 
 
 def make_python_tool(*, time_limit: float = 20.0, memory_mb: int = 1024, sandbox: Sandbox | None = None) -> BaseTool:

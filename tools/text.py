@@ -8,7 +8,9 @@ model or a user would end a run far from where it came in. NUL is one of them, b
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -81,3 +83,7 @@ class TextStream:
         """What was held back for a piece that did not come."""
         held, self._held = self._held, ""
         return well_formed(held)
+
+
+Text: TypeAlias = Annotated[str, BeforeValidator(well_formed_value)]
+"""A tool's argument that is made well formed, whoever calls the tool."""

@@ -21,6 +21,7 @@ from tools.errors import ToolUnavailable
 from tools.filecache import FileCache, cache_home
 from tools.pacing import PACER, HostPacer
 from tools.passages import RESULT_CHARS, Passage, format_passages
+from tools.text import Text
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ _HOST = "web search"  # the engines behind ddgs are paced as one host
 class WebSearchArguments(BaseModel):
     """Arguments of `web_search`."""
 
-    query: str = Field(description="What to search for, as one would type it into a search engine.")
+    query: Text = Field(description="What to search for, as one would type it into a search engine.")
 
 
 _CARD = ToolCard(

@@ -22,6 +22,7 @@ from tools.errors import ToolUnavailable
 from tools.filecache import FileCache, cache_home
 from tools.http import Fetched, Fetcher, FetchSettings, run
 from tools.passages import RESULT_CHARS, Passage, format_passages, rank_passages, split_passages
+from tools.text import Text
 
 _LONGEST_QUERY = 300  # characters; the search engine refuses longer ones
 _BACK_MATTER = re.compile(
@@ -35,7 +36,7 @@ _HEADING = re.compile(r"^=+[^=\n]+=+\s*$", re.MULTILINE)
 class WikipediaArguments(BaseModel):
     """Arguments of `wikipedia_search`."""
 
-    query: str = Field(description="The name of a person, place or thing, with a word or two on what is asked.")
+    query: Text = Field(description="The name of a person, place or thing, with a word or two on what is asked.")
 
 
 _CARD = ToolCard(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import ConfigError, DataError
+from tools.text import well_formed_value
 
 Row = Mapping[str, Any]
 
@@ -41,7 +42,7 @@ def read_rows(path: Path) -> list[Row]:
             raise DataError(f"{path} ends in {other or 'nothing'!r}; a data file ends in one of {', '.join(ENDINGS)}.")
     if not rows:
         raise DataError(f"{path} holds no rows; give a file with at least one question.")
-    return rows
+    return [well_formed_value(row) for row in rows]
 
 
 def _read_text(path: Path) -> str:

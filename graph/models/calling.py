@@ -17,6 +17,7 @@ from graph.errors import AgentFlowError, ModelError, ModelRejected, ModelUnavail
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.room import with_more_room
 from graph.state import Usage
+from tools.text import well_formed_value
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,8 @@ async def call_model(
         if isinstance(model, OpenAICompatibleChat):
             return await model.ainvoke(messages, config, **_body(config, schema))
         if schema is None:
-            return await model.ainvoke(messages, config)
-        return await _ask_provider(model, messages, config, schema)
+            return _well_formed(await model.ainvoke(messages, config))
+        return _well_formed(await _ask_provider(model, messages, config, schema))
     except AgentFlowError:
         raise
     except Exception as error:
@@ -92,6 +93,12 @@ async def call_model(
         if known is None:
             raise
         raise known from error
+
+
+def _well_formed(reply: AIMessage) -> AIMessage:
+    """A reply without what is no character; our own models see to that themselves, piece by piece."""
+    content = well_formed_value(reply.content)
+    return reply if content == reply.content else reply.model_copy(update={"content": content})
 
 
 def _body(config: RunnableConfig, schema: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+from langchain_core.language_models import ModelProfile
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import Field, PrivateAttr
@@ -37,6 +38,7 @@ from graph.models.hub import HubModel
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.prefixes import Prefixes, PrefixFiles
 from graph.models.progress import listener, note_stage
+from graph.models.senses import TEXT_ONLY
 from graph.models.server import Endpoint
 
 log = logging.getLogger(__name__)
@@ -124,6 +126,7 @@ class EmbeddedChat(OpenAICompatibleChat):
     provider: ClassVar[str] = "embedded"
     needs_checks: ClassVar[bool] = True
 
+    profile: ModelProfile | None = Field(default=TEXT_ONLY, exclude=True)
     model: str = DEFAULT_MODEL
     """`0.5b`, `1.5b`, `OWNER/REPO[:QUANT]` on the Hub, or the path of a GGUF file or of a folder that holds one."""
     base_url: str = ""

@@ -262,10 +262,25 @@ def _message(message: BaseMessage) -> dict[str, Any]:
     """A message as the chat API wants it; anything but plain text goes through LangChain's own conversion."""
     role = _ROLES.get(message.type)
     if role is None or not isinstance(message.content, str) or getattr(message, "tool_calls", None):
-        converted = convert_to_openai_messages(message)
+        known = message.model_copy(update={"content": _known_blocks(message.content)})
+        converted = convert_to_openai_messages(known)
         if not isinstance(converted, dict):
             raise TypeError("one message was given, so one must come back")
         return converted
     if isinstance(message, ToolMessage):
         return {"role": role, "content": message.content, "tool_call_id": message.tool_call_id}
     return {"role": role, "content": message.content}
+
+
+def _known_blocks(content: str | list[Any]) -> str | list[Any]:
+    """Content whose videos are in the form that servers take and LangChain's conversion does not know."""
+    if isinstance(content, str):
+        return content
+    blocks = []
+    for part in content:
+        if isinstance(part, dict) and part.get("type") == "video" and (part.get("url") or part.get("base64")):
+            mime = part.get("mime_type") or "video/mp4"
+            url = part.get("url") or f"data:{mime};base64,{part['base64']}"
+            part = {"type": "video_url", "video_url": {"url": url}}
+        blocks.append(part)
+    return blocks

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, 
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
 
-from tools.text import TextStream
+from tools.text import TextStream, well_formed
 
 _THINKING = ("reasoning_content", "reasoning", "thinking")
 """Fields beside the content in which servers put a model's thinking."""
@@ -31,7 +31,7 @@ def message_of(reply: Mapping[str, Any], *, tools_asked: bool) -> AIMessage | No
         if not isinstance(choice.get("text"), str):
             return None
         said = {"content": choice["text"]}
-    text, thinking = _parts(said)
+    text, thinking = map(well_formed, _parts(said))
     calls = _tool_calls(said)
     message = AIMessage(
         content=text if tools_asked else _with_calls(text, calls),

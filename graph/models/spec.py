@@ -116,6 +116,9 @@ def _made(
 def _secret(key: str | None) -> SecretStr | None:
     from pydantic import SecretStr
 
+    key = (key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError("AGENTFLOW_API_KEY holds characters that are in no key; copy the key anew.")
     return SecretStr(key) if key else None
 
 

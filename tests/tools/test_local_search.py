@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -161,9 +162,21 @@ def test_other_bad_corpora_are_explained(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match=r"no text file.*\.md"):
         read_corpus(tmp_path / "folder")
-    (tmp_path / "latin.jsonl").write_bytes(b'{"text": "M\xfc"}')
-    with pytest.raises(ValueError, match=r"line 1: not UTF-8"):
-        read_corpus(tmp_path / "latin.jsonl")
+
+
+def test_what_is_no_character_in_a_corpus_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes(b'{"text": "M\xfcnchen"}\n{"text": "half \\ud83d", "title": "a\\u0000b"}\n')
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"caf\xe9")
+    passages = [*read_corpus(path), *read_corpus(folder)]
+    assert [passage.text for passage in passages] == ["M\ufffdnchen", "half \ufffd", "caf\ufffd"]
+    assert passages[1].title == "a\ufffdb"
+    assert passages[2].source == "caf\ufffd.txt"
+    assert "latin.jsonl, line 1: not UTF-8" in caplog.text
+    fingerprint(folder)
+    make_local_search(folder, cache_dir=tmp_path / "cache").invoke({"query": "caf\udce9"})
 
 
 async def test_the_tool_answers_without_blocking(corpus: Path, tmp_path: Path, no_blocking: None) -> None:

@@ -18,9 +18,10 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, PrivateAttr, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation
 
 from graph.errors import ConfigError
+from graph.models.senses import TEXT_ONLY
 from training.engines.base import Engine, Sampling
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.conversation import NO_TOOLS, ToolSet
@@ -39,6 +40,7 @@ class PolicyChat(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
+    profile: ModelProfile | None = Field(default=TEXT_ONLY, exclude=True)
     engine: Annotated[Engine, SkipValidation]
     chat: Annotated[ChatTokens, SkipValidation]
     sampling: Sampling

@@ -1,0 +1,208 @@
+"""The chat that a run starts from: who says what, what comes with it, and what is told beforehand.
+
+Chats come from many front ends. Whatever a message holds is either passed on or refused in a sentence, and never left
+out in silence: texts in several blocks, pictures and files beside them, system and developer messages, results of
+other tools.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+)
+from langgraph.graph.message import add_messages
+from langgraph.types import Command
+
+from graph.errors import DataError
+from tools.text import well_formed, well_formed_value
+
+Speaker = Literal["user", "assistant", "instructions", "tool"]
+Kind = Literal["picture", "sound", "video", "PDF file", "file", "text"]
+
+_ROLES: Mapping[str, Speaker] = {
+    "user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "system": "instructions",
+    "developer": "instructions",
+}  # fmt: skip
+_KINDS: Mapping[str, Kind] = {"image": "picture", "audio": "sound", "video": "video", "text-plain": "text"}
+_SOURCES = ("base64", "url", "file_id")
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What comes with a message beside its text."""
+
+    kind: Kind
+    block: Mapping[str, Any]
+    """A content block of LangChain's standard; text files are text blocks."""
+
+
+def well_formed_prompt(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """A prompt whose texts are well formed; what tools and applications say of themselves may not be."""
+    prompt = list(messages)
+    for place, message in enumerate(prompt):
+        if isinstance(message.content, str) and (text := well_formed(message.content)) != message.content:
+            prompt[place] = message.model_copy(update={"content": text})
+    return prompt
+
+
+def add_chat(left: Any, right: Any) -> list[AnyMessage]:
+    """LangGraph's `add_messages`, whose messages are well formed."""
+    return [well_formed_message(message) for message in cast("list[AnyMessage]", add_messages(left, right))]
+
+
+def well_formed_message(message: AnyMessage) -> AnyMessage:
+    """The message with what is no character replaced; the same object where nothing is."""
+    fields = ("content", "additional_kwargs", "name", "tool_calls", "artifact")
+    given = {name: value for name in fields if (value := getattr(message, name, None))}
+    changed = {name: new for name, value in given.items() if (new := well_formed_value(value)) != value}
+    return message.model_copy(update=changed) if changed else message
+
+
+def well_formed_input(given: Any) -> Any:
+    """What a graph is started or resumed with, its texts well formed: before a checkpointer is asked to keep it."""
+    if isinstance(given, BaseMessage):
+        return well_formed_message(cast("AnyMessage", given))
+    if isinstance(given, Command):
+        changed = {name: well_formed_input(getattr(given, name)) for name in ("resume", "update")}
+        return dataclasses.replace(given, **changed)
+    if isinstance(given, dict):
+        return {well_formed_value(key): well_formed_input(value) for key, value in given.items()}
+    return [well_formed_input(part) for part in given] if isinstance(given, list) else well_formed_value(given)
+
+
+def speaker_of(message: BaseMessage) -> Speaker:
+    """Who says a message."""
+    if isinstance(message, ChatMessage):
+        return _ROLES.get(message.role.lower(), "user")
+    if isinstance(message, HumanMessage):
+        return "user"
+    if isinstance(message, AIMessage):
+        return "assistant"
+    return "instructions" if isinstance(message, SystemMessage) else "tool"
+
+
+def text_of(message: BaseMessage) -> str:
+    """The text of a message; blocks of a user's text are paragraphs, those of an assistant's are pieces."""
+    is_result = speaker_of(message) == "tool"
+    texts = [
+        str(block.get("text") or "") if block.get("type") == "text" else json.dumps(block, default=str)
+        for block in _blocks(message)
+        if block.get("type") == "text" or (is_result and block.get("type") not in (*_KINDS, "file"))
+    ]
+    return well_formed(("" if isinstance(message, AIMessage) else "\n\n").join(filter(None, texts))).strip()
+
+
+def texts_of(message: BaseMessage) -> list[str]:
+    """The text of a message and of the text files that come with it."""
+    files = [came.block["text"] for came in attachments_of(message) if came.kind == "text"]
+    return [text_of(message), *files]
+
+
+def newest_of(messages: Sequence[BaseMessage]) -> BaseMessage | None:
+    """The last message that is no instruction."""
+    return next((message for message in reversed(messages) if speaker_of(message) != "instructions"), None)
+
+
+def instructions_in(messages: Iterable[BaseMessage]) -> str:
+    """What a chat's system and developer messages say, in order."""
+    told = (text_of(message) for message in messages if speaker_of(message) == "instructions")
+    return "\n\n".join(dict.fromkeys(filter(None, told)))
+
+
+def attachments_in(messages: Iterable[BaseMessage]) -> list[Attachment]:
+    """What comes with the messages of a chat beside their texts, in order.
+
+    Raises:
+        DataError: a message holds something that no model can be given.
+    """
+    return [attachment for message in messages for attachment in attachments_of(message)]
+
+
+def attachments_of(message: BaseMessage) -> list[Attachment]:
+    """What comes with one message. Errors are those of `attachments_in`."""
+    found = []
+    for block in _blocks(message):
+        kind = str(block.get("type"))
+        if kind == "text" or (kind not in (*_KINDS, "file") and speaker_of(message) != "user"):
+            continue  # what other tools have returned is text, and an assistant's thinking is nobody's business
+        found.append(_attachment(block))
+    return found
+
+
+def with_attachments(messages: Sequence[BaseMessage], attachments: Sequence[Attachment]) -> list[BaseMessage]:
+    """A prompt whose first message of a user also shows what came with the chat."""
+    shown = list(messages)
+    place = next((place for place, message in enumerate(shown) if isinstance(message, HumanMessage)), None)
+    if place is not None and attachments:
+        blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": str(shown[place].text)}]
+        blocks += [dict(attachment.block) for attachment in attachments]
+        shown[place] = shown[place].model_copy(update={"content": blocks})
+    return shown
+
+
+def _attachment(block: Mapping[str, Any]) -> Attachment:
+    kind = str(block.get("type"))
+    if kind == "text-plain":
+        name = block.get("filename") or block.get("title") or (block.get("extras") or {}).get("filename")
+        if not isinstance(block.get("text"), str):
+            raise DataError("A message holds a text file without its text: put the text into the message.")
+        head = f"\n\nAttached file{f' {name}' if name else ''}:\n"
+        return Attachment("text", {"type": "text", "text": well_formed(head + block["text"])})
+    if kind in (*_KINDS, "file") and not any(block.get(source) for source in _SOURCES):
+        raise DataError(f"A message holds a part without content ({kind}): give its `base64` or its `url`.")
+    if kind == "file":
+        return Attachment("PDF file" if "pdf" in str(block.get("mime_type")) else "file", block)
+    if kind not in _KINDS:
+        inner = block.get("value")
+        shown = inner.get("type", "without a type") if kind == "non_standard" and isinstance(inner, Mapping) else kind
+        raise DataError(
+            f"A message holds a part that no model can be given ({shown}); send text, pictures, sounds, videos or "
+            "files."
+        )
+    return Attachment(_KINDS[kind], block)
+
+
+def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
+    """The content in LangChain's standard blocks, without the ids that are drawn anew at every look."""
+    content = message.content
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    blocks: list[Mapping[str, Any]] = []
+    for part in content:
+        try:
+            found = message.model_copy(update={"content": [_standard(part)]}).content_blocks
+        except (ValueError, TypeError, KeyError, AttributeError):  # what LangChain cannot take apart
+            found = [{"type": "non_standard", "value": cast("dict[str, Any]", part)}]
+        blocks += [{key: value for key, value in block.items() if key != "id"} for block in found]
+    return blocks
+
+
+def _standard(part: Any) -> Any:
+    """A part in a form that LangChain knows: of the other forms in which the same is sent."""
+    if not isinstance(part, dict):
+        return part
+    kind, url = part.get("type"), part.get("image_url")
+    if kind in ("input_text", "output_text"):
+        return {"type": "text", "text": part.get("text", "")}
+    if kind in ("image_url", "input_image", None) and url:
+        return {"type": "image_url", "image_url": {"url": url} if isinstance(url, str) else url}
+    if kind == "input_file":
+        return {"type": "file", "file": {key: value for key, value in part.items() if key != "type"}}
+    mime = str(part.get("mime_type") or "")
+    if kind == "media" and isinstance(part.get("data"), str):
+        group = mime.partition("/")[0]
+        return {"type": group if group in _KINDS else "file", "base64": part["data"], "mime_type": mime}
+    if kind == "file" and mime.startswith("text/") and isinstance(part.get("text"), str):
+        return {**part, "type": "text-plain"}
+    return part
