@@ -19,8 +19,7 @@ from graph.errors import ConfigError
 from graph.roles import ROLES_WITH_SETTING
 
 if TYPE_CHECKING:
-    from evals.results import Result
-    from evals.runs.session import Options, Session
+    from evals.runs.session import Options
 
 INTERRUPTED = 130
 
@@ -131,8 +130,9 @@ def options_from(given: argparse.Namespace) -> Options:
 def run_command(given: argparse.Namespace) -> int:
     """`run`: exit code 0 when everything is answered, 130 when interrupted."""
     from evals.garbage import collect_less_often
-    from evals.reports.markdown import markdown
     from evals.reports.metrics import summarise
+    from evals.reports.terminal import print_report
+    from evals.runs.progress import run_progress
     from evals.runs.session import carry_out, prepare
 
     session = prepare(options_from(given))
@@ -141,9 +141,12 @@ def run_command(given: argparse.Namespace) -> int:
     # Shells have SIGINT ignored in background jobs; there SIGTERM keeps its own meaning, or nothing would stop the run.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    if not given.no_progress:
+        print(session.summary, file=sys.stderr)
+    progress = run_progress(session.benchmark.title, session.total, shown=not given.no_progress)
     try:
-        with _Progress(session, shown=not given.no_progress) as progress:
-            recorded = asyncio.run(carry_out(session, progress.advance, progress.start))
+        with progress:
+            recorded = asyncio.run(carry_out(session, progress))
     except KeyboardInterrupt:
         print(
             f"Stopped with {progress.done} of {session.total} answers in {session.folder}; "
@@ -151,59 +154,18 @@ def run_command(given: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED
-    print(markdown([summarise(recorded)]))
-    print(f"Results: {session.folder}; drill down with `python -m evals report {session.folder}`.", file=sys.stderr)
+    print_report([summarise(recorded)])
+    print(
+        f"Results: {session.folder}; look at every run with `python -m evals view {session.folder}`.", file=sys.stderr
+    )
     return 0
 
 
-class _Progress:
-    """A progress bar with the running accuracy, on standard error."""
-
-    def __init__(self, session: Session, shown: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-        from rich.progress import TimeRemainingColumn as Remaining
-
-        self.done = 0
-        self.right = 0
-        self.failed = 0
-        self.session = session
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[score]}"),
-            TimeElapsedColumn(),
-            Remaining(),
-            console=Console(stderr=True),
-            disable=not shown,
-        )
-        self.row = self.bar.add_task(session.benchmark.title, total=session.total, score="")
-
-    def __enter__(self) -> _Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def start(self, done: int) -> None:
-        if done:
-            self.bar.console.print(f"Going on after {done} of {self.session.total} answers in {self.session.folder}.")
-
-    def advance(self, result: Result) -> None:
-        self.done += 1
-        self.right += result.exact
-        self.failed += result.failure is not None
-        failed = f", {self.failed} failed" if self.failed else ""
-        self.bar.update(self.row, completed=self.done, score=f"{100 * self.right / self.done:.1f} % right{failed}")
-
-
 def report_command(given: argparse.Namespace) -> int:
-    """`report`: Markdown on standard output, the page in a file."""
-    from evals.reports.markdown import markdown
+    """`report`: tables on standard output, the page in a file."""
     from evals.reports.metrics import summarise
     from evals.reports.page import page
+    from evals.reports.terminal import print_report
     from evals.results import read_run, write_atomically
 
     runs = [read_run(folder) for folder in given.folders]
@@ -213,18 +175,22 @@ def report_command(given: argparse.Namespace) -> int:
         write_atomically(html, text.encode("utf-8", errors="replace"))
     except OSError as error:
         raise ConfigError(f"The page cannot be written to {html} ({error.strerror}); name another --html.") from None
-    print(markdown([summarise(run) for run in runs]))
+    print_report([summarise(run) for run in runs])
     print(f"Page: {html}", file=sys.stderr)
     return 0
 
 
 def compare_command(given: argparse.Namespace) -> int:
     """`compare`: a table, or JSON."""
-    from evals.reports.compare import as_markdown, compare
+    from evals.reports.compare import compare
+    from evals.reports.terminal import print_comparison
     from evals.results import read_run
 
-    found = compare(read_run(given.a), read_run(given.b), given.seed)
-    print(json.dumps(found.as_dict(), ensure_ascii=False, indent=2) if given.json else as_markdown(found))
+    comparison = compare(read_run(given.a), read_run(given.b), given.seed)
+    if given.json:
+        print(json.dumps(comparison.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        print_comparison(comparison)
     return 0
 
 

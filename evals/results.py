@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -186,6 +187,7 @@ class ResultFile:
         self._descriptor = -1
         self._guard = -1
         self._is_new = False
+        self._made: list[Path] = []
 
     def __enter__(self) -> ResultFile:
         before = _read_settings(self.folder)
@@ -196,6 +198,7 @@ class ResultFile:
                 f"{self.folder} holds another run ({_difference(before, self._settings)}); choose another --out."
             )
         try:
+            self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
             self._claim()
             if before is None:
@@ -218,6 +221,9 @@ class ResultFile:
             # A run that could not start leaves nothing behind that would refuse the corrected command.
             for name in (RESULTS, RUN):
                 (self.folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # somebody has put something there meanwhile
+                for folder in self._made:
+                    folder.rmdir()
 
     def _close(self) -> None:
         for descriptor in (self._descriptor, self._guard):

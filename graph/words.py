@@ -20,6 +20,21 @@ def planned_words(plan: Mapping[str, Any]) -> str:
     return f"{plan.get('tool_name', '')}: {plan.get('sub_goal') or plan.get('input', '')}"
 
 
+def tool_label(turn: Mapping[str, Any]) -> str:
+    """The tool of a turn, for tables and charts.
+
+    `none` where its plan names none, and `unknown` where it names no tool of the run: a model may invent any number of
+    names.
+    """
+    plan, error = turn.get("plan"), turn.get("error")
+    if not isinstance(plan, Mapping):
+        return "none"
+    error = error or plan.get("error")
+    if isinstance(error, Mapping) and error.get("kind") == "unknown_tool":
+        return "unknown"
+    return str(plan.get("tool_name") or "none")
+
+
 def judged_words(verdict: Mapping[str, Any], error: Mapping[str, Any] | None) -> str:
     """The verdict and its reason in one line."""
     reason = verdict.get("reason") or (error or {"message": "the rules found nothing wrong"})["message"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from graph.command_line import did_you_mean
 from graph.errors import ConfigError
 
 
@@ -213,5 +214,5 @@ def benchmark(name: str) -> Benchmark:
     try:
         return BENCHMARKS[name]
     except KeyError:
-        known = ", ".join(BENCHMARKS)
-        raise ConfigError(f"There is no benchmark {name!r}; choose one of {known}.") from None
+        hint = did_you_mean(name, BENCHMARKS)
+        raise ConfigError(f"There is no benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}.{hint}") from None

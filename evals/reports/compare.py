@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from evals.reports.intervals import RESAMPLES, bootstrap
-from evals.reports.markdown import percent
+from evals.reports.markdown import Cells, percent, table
 from evals.reports.metrics import by_question, mean_of_questions, tool_mix
 from evals.results import Recorded, Result
 from graph.errors import DataError
@@ -108,35 +108,52 @@ def _mean_turns(results: list[Result]) -> float:
     return fmean(len(result.turns) for result in results)
 
 
-def as_markdown(found: Comparison) -> str:
-    """The comparison for people."""
-    low, high = found.interval
-    lines = [
-        f"{found.b} against {found.a}, {found.questions} questions in common"
-        + (
-            f" ({found.only_a} only in {found.a}, {found.only_b} only in {found.b}, left out)"
-            if found.only_a or found.only_b
-            else ""
-        )
-        + ".",
-        "",
-        f"| | {found.a} | {found.b} | difference |",
-        "| --- | --- | --- | --- |",
-        f"| exact | {percent(found.accuracy_a)} | {percent(found.accuracy_b)} | "
-        f"{_points(found.difference)} ({_points(low)} to {_points(high)}) |",
-        f"| lenient | {percent(found.lenient_a)} | {percent(found.lenient_b)} | "
-        f"{_points(found.lenient_b - found.lenient_a)} |",
-        f"| turns | {found.turns_a:.2f} | {found.turns_b:.2f} | {found.turns_b - found.turns_a:+.2f} |",
-        f"| seconds | {found.seconds_a:.1f} | {found.seconds_b:.1f} | {found.seconds_b - found.seconds_a:+.1f} |",
+def head(comparison: Comparison) -> str:
+    """What is compared, in a sentence."""
+    a, b, only_a, only_b = comparison.a, comparison.b, comparison.only_a, comparison.only_b
+    left_out = f" ({only_a} only in {a}, {only_b} only in {b}, left out)" if only_a or only_b else ""
+    return f"{b} against {a}, {comparison.questions} questions in common{left_out}."
+
+
+def cells(comparison: Comparison) -> Cells:
+    """The figures of both runs and their differences."""
+    c = comparison
+    low, high = c.interval
+    rows = [
+        ["", c.a, c.b, "difference"],
+        [
+            "exact",
+            percent(c.accuracy_a),
+            percent(c.accuracy_b),
+            f"{_points(c.difference)} ({_points(low)} to {_points(high)})",
+        ],
+        ["lenient", percent(c.lenient_a), percent(c.lenient_b), _points(c.lenient_b - c.lenient_a)],
+        ["turns", f"{c.turns_a:.2f}", f"{c.turns_b:.2f}", f"{c.turns_b - c.turns_a:+.2f}"],
+        ["seconds", f"{c.seconds_a:.1f}", f"{c.seconds_b:.1f}", f"{c.seconds_b - c.seconds_a:+.1f}"],
     ]
-    for tool in sorted({*found.tools_a, *found.tools_b}):
-        before, after = found.tools_a.get(tool, 0.0), found.tools_b.get(tool, 0.0)
-        lines.append(f"| turns with {tool} | {percent(before)} | {percent(after)} | {_points(after - before)} |")
-    lines += ["", f"Won {len(found.won)}: {', '.join(found.won) or 'none'}."]
-    lines += [f"Lost {len(found.lost)}: {', '.join(found.lost) or 'none'}."]
-    verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart from the other by these questions"
-    lines += ["", f"{found.b} is {verdict} (95 % bootstrap interval over questions, {RESAMPLES:,} resamples)."]
-    return "\n".join(lines) + "\n"
+    for tool in sorted({*c.tools_a, *c.tools_b}):
+        before, after = c.tools_a.get(tool, 0.0), c.tools_b.get(tool, 0.0)
+        rows.append([f"turns with {tool}", percent(before), percent(after), _points(after - before)])
+    return rows
+
+
+def verdict(comparison: Comparison) -> list[str]:
+    """Which questions were won and lost, and what that amounts to."""
+    low, high = comparison.interval
+    words = f"{comparison.b} is {'better' if low > 0 else 'worse'}"
+    if low <= 0 <= high:
+        words = "There is no significant difference"
+    return [
+        f"Won {len(comparison.won)}: {', '.join(comparison.won) or 'none'}.",
+        f"Lost {len(comparison.lost)}: {', '.join(comparison.lost) or 'none'}.",
+        "",
+        f"{words} (95 % bootstrap interval over questions, {RESAMPLES:,} resamples).",
+    ]
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The comparison as Markdown."""
+    return "\n".join([head(comparison), "", table(cells(comparison)), "", *verdict(comparison)]) + "\n"
 
 
 def _points(difference: float) -> str:

@@ -183,11 +183,12 @@ def tables(summaries: Sequence[Summary]) -> list[tuple[str, Cells]]:
 
 def markdown(summaries: Sequence[Summary]) -> str:
     """The report as Markdown tables."""
-    parts = [f"## {title}\n\n{_table(cells)}" for title, cells in tables(summaries)]
+    parts = [f"## {title}\n\n{table(cells)}" for title, cells in tables(summaries)]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(cells: Cells) -> str:
+def table(cells: Cells) -> str:
+    """Cells as a Markdown table, the first row as its head."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in cells]
     lines.insert(1, "|" + " --- |" * len(cells[0]))
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from typing import Any
 
 from evals.reports.intervals import pass_at_k, wilson
 from evals.results import Recorded, Result
+from graph.words import tool_label
 
 
 def by_question(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -72,7 +73,7 @@ class Summary:
     seconds: float
     roles: dict[str, RoleCost]
     tools: Counter[str]
-    """Turns by chosen tool; `none` where the plan named none."""
+    """Turns by chosen tool, see `graph.words.tool_label`."""
     all_turns: int
     rejected: Counter[str]
     """Turns that the verifier rejected, by who decided: rules or model."""
@@ -139,7 +140,7 @@ def mean_of_questions(questions: Mapping[str, Sequence[Result]], *, exact: bool)
 
 def tool_mix(results: Sequence[Result]) -> Counter[str]:
     """Turns by the tool they chose."""
-    return Counter((turn.get("plan") or {}).get("tool_name") or "none" for result in results for turn in result.turns)
+    return Counter(tool_label(turn) for result in results for turn in result.turns)
 
 
 def error_kinds(turn: dict[str, Any]) -> set[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -18,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from evals.benchmarks.loading import load_tasks, sample
 from evals.benchmarks.registry import Benchmark, benchmark
-from evals.results import Recorded, Result, ResultFile
+from evals.results import Recorded, ResultFile
 from evals.runs.judge import Judge
 from evals.runs.leakage import NO_SEARCH
+from evals.runs.progress import RunProgress
 from evals.runs.runner import Answerer, Plan, keys_of, run
 from evals.task import Task
+from graph.context import DEFAULT_TOOLS
 from graph.errors import ConfigError
+from graph.models.progress import progress_told_to
 from graph.roles import ROLES, ROLES_WITH_SETTING
 
 if TYPE_CHECKING:
@@ -77,6 +79,18 @@ class Session:
         """Questions times samples."""
         return len(self.tasks) * self.options.samples
 
+    @property
+    def summary(self) -> str:
+        """What is about to be done, in a line."""
+        asked = f"{self.benchmark.title}: {len(self.tasks)} questions"
+        if self.options.samples > 1:
+            asked += f", {self.options.samples} answers to each"
+        if self.options.mode == "direct":
+            return f"{asked}, the bare model {self.context.model}."
+        return (
+            f"{asked}, model {self.context.model}, tools {', '.join(self.context.tools or ())} (--tools names others)."
+        )
+
 
 def prepare(options: Options) -> Session:
     """Load the questions and check every option.
@@ -105,13 +119,12 @@ def prepare(options: Options) -> Session:
     return Session(options, entry, tasks, context, settings)
 
 
-async def carry_out(session: Session, on_result: Callable[[Result], None], on_start: Callable[[int], None]) -> Recorded:
+async def carry_out(session: Session, progress: RunProgress) -> Recorded:
     """Run a session, or go on with it where it stopped.
 
     Args:
         session: what to run.
-        on_result: called after each new result.
-        on_start: called once with the number of results that exist already.
+        progress: is told of every answer, and of what is waited for before the first.
 
     Raises:
         AgentFlowError: the run cannot start, or every question would fail.
@@ -120,18 +133,20 @@ async def carry_out(session: Session, on_result: Callable[[Result], None], on_st
     with ResultFile(session.folder, session.settings) as file:
         if options.retry_failures:
             file.drop_failures()
+        progress.go_on(len(file.results), session.folder)
         for result in file.results:
-            on_result(result)
-        on_start(len(file.results))
+            progress.advance(result)
         if len(file.results) < session.total:
-            await _preflight(session.context)
+            with progress_told_to(progress):
+                await _preflight(session.context)
+                answerer = _answerer(session)
             results = await run(
                 session.tasks,
-                _answerer(session),
+                answerer,
                 file,
                 Plan(options.samples, options.seed, options.concurrency, pages=session.benchmark.pages),
                 judge=_judge(options),
-                on_result=on_result,
+                on_result=progress.advance,
             )
         else:  # answered in full, but perhaps stopped before the file was put in order
             file.finish(keys_of(session.tasks, options.samples))
@@ -161,9 +176,12 @@ def _model(variable: str, options: Options, role: str) -> str | None:
 
 
 def _tools(entry: Benchmark, corpus: str | None) -> tuple[str, ...]:
-    """The benchmark's tools; with a corpus, searching it takes the place of searching the web."""
+    """The benchmark's tools; with a corpus, searching it takes the place of searching the web.
+
+    Own questions without a corpus may want anything, so they get what the agent has without an evaluation.
+    """
     if corpus is None:
-        return entry.tools
+        return entry.tools if "local_search" not in entry.tools else DEFAULT_TOOLS
     return ("local_search", *(name for name in entry.tools if name in NO_SEARCH))
 
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from evals.view.documents import key_of, tool_of
+from evals.view.documents import key_of
 from evals.view.tokens import TokenTexts
 from evals.view.values import listing, mapping, number, text
-from graph.words import USAGE_COLUMNS, ended_words, judged_words, planned_words
+from graph.words import USAGE_COLUMNS, ended_words, judged_words, planned_words, tool_label
 
 
 def details(run: dict[str, Any], tokens: TokenTexts) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
     judged = {name: value if isinstance(value, bool) else text(value) for name, value in verdict.items()}
     said = {"message": text(error.get("message"))} if error else None
     return {
-        "tool": tool_of(dict(turn)),
+        "tool": tool_label(turn),
         "planned": planned_words({**named, "error": {"message": text(fault.get("message"))} if fault else None}),
         "plan_failed": bool(fault),
         **{name: named.get(name, "") for name in ("justification", "context", "sub_goal", "input")},

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from evals.view.values import listing, mapping, number, read, text
 from graph.state import FINISH
+from graph.words import tool_label
 
 Kind = Literal["run", "evaluation", "training"]
 
@@ -140,11 +141,6 @@ def key_of(run: dict[str, Any]) -> str:
     return run.get("id") or f"{run['task']}/{run['sample']}"
 
 
-def tool_of(turn: dict[str, Any]) -> str:
-    """The tool that a turn chose; `none` where its plan named none (as in `evals.reports.metrics`)."""
-    return text(mapping(turn.get("plan")).get("tool_name")) or "none"
-
-
 def row_of(run: dict[str, Any]) -> list[Any]:
     """What the index keeps of a run, in the order of `FIELDS`."""
     memory = run["memory"]
@@ -161,7 +157,7 @@ def row_of(run: dict[str, Any]) -> list[Any]:
         run.get("value"),
         run.get("reward"),
         len(memory),
-        [_clipped(tool_of(turn)) for turn in memory],
+        [_clipped(tool_label(turn)) for turn in memory],
         sum(not verdict.get("accepted") for verdict in verdicts),
         sorted({kind for turn in memory for kind in _error_kinds(turn)} | _failure_kind(run)),
         run["ended_by"],
@@ -198,8 +194,8 @@ def searchable(run: dict[str, Any]) -> str:
         parts += [text(value) for value in run["failure"].values()]
     for turn in run["memory"]:
         plan, verdict = mapping(turn.get("plan")), mapping(turn.get("verdict"))
-        if tool_of(turn) != FINISH:
-            parts.append(tool_of(turn))
+        if plan.get("tool_name") != FINISH:
+            parts.append(text(plan.get("tool_name")))
         parts += [text(turn.get("reply")) or text(plan.get("reply")), text(plan.get("context"))]
         parts += [text(plan.get("sub_goal")), text(plan.get("input"))]
         parts += [text(verdict.get(name)) for name in ("reason", "answer", "missing")]

@@ -43,7 +43,7 @@ class Activity:
     def progress(self, done: float, total: float, unit: str) -> None:
         """So much of it is done. Tokens are those of a prompt that is being read."""
         if unit == "tokens":
-            self.words = "reading the prompt"
+            self.words, self.text, self.tokens = "reading the prompt", "", 0
         self.done, self.total, self.unit = done, total, unit
 
     def hear(self, chunk: BaseMessage) -> None:

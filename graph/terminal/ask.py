@@ -79,7 +79,7 @@ class Thread:
         """
         given: Any = {"messages": [HumanMessage(question)]}
         with progress_told_to(self._view):
-            self._view.begin("planner")
+            self._view.begin("analyst" if self._context.analyse else "planner")
             while given is not None:
                 questions = await self._until_ctrl_c(self._stream(given, keep))
                 given = Command(resume=self._ask(questions)) if questions else None

@@ -76,7 +76,11 @@ class View:
         if role != self.activity.who:
             self.begin(role)
         self.activity.hear(chunk)
-        if chunk.response_metadata.get("finish_reason"):
+        if not chunk.response_metadata.get("finish_reason"):
+            return
+        if role == "analyst":  # the planner comes next, within the same module
+            self.begin("planner")
+        else:
             self.activity.stage(f"calling {self._tool}" if role == "executor" else WAITING)
 
     def step(self, module: str, update: Mapping[str, Any]) -> None:

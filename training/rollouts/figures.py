@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
+from graph.words import tool_label
 from training.rollouts.records import Rollout, failures_by_kind
 
 
@@ -55,7 +56,7 @@ def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
     if kept:
         figures["rejected_turns"] = fmean(not turn["verdict"]["accepted"] for turn in kept)
         figures["unreadable_plans"] = fmean(bool(turn["plan"]["error"]) for turn in kept)
-        for tool, count in Counter(turn["plan"]["tool_name"] or "none" for turn in kept).items():
+        for tool, count in Counter(tool_label(turn) for turn in kept).items():
             figures[f"tool/{tool}"] = count / len(kept)
     later = [
         turn["reply"] in {earlier["reply"] for earlier in rollout.memory[:place]}

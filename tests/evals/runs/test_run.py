@@ -367,3 +367,40 @@ def test_the_command_line_starts_without_the_graph() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_own_questions_need_no_further_option(
+    questions: Path, server: FakeModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "own", "--data", str(questions), "--model", server.spec]) == 0
+    told = capsys.readouterr().err
+    assert "8 questions" in told
+    assert "tools python, wikipedia_search, web_search, read_url, generalist (--tools names others)" in told
+    assert len(lines(tmp_path / "runs" / "evals" / "own-agent")) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "nonsense"], "'nonsense' names no model"),
+        (["--model", "m@http://127.0.0.1:9/v1"], "127.0.0.1:9"),
+        (["--tools", "pythom"], "Did you mean python?"),
+        (["--tools", "local_search"], "--corpus"),
+        (["--limt", "3"], "Did you mean --limit?"),
+    ],
+)
+def test_what_is_refused_leaves_no_folder(
+    questions: Path, server: FakeModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, options: list[str], words: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "own", "--data", str(questions), "--model", server.spec, *options]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_benchmark_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "hotpot"]) == 2
+    assert "Did you mean hotpotqa?" in capsys.readouterr().err
