@@ -1,8 +1,7 @@
-"""Know how good an agent is: benchmarks, exact scorers, a runner and reports.
+"""Measuring how good an agent is: benchmarks, exact scorers, a runner and reports.
 
-`python -m evals run|report|compare|view|list` is the command line. From Python, a `Task` and its `score` are what
-training uses as its reward:
-
+The command line is `python -m evals run|report|compare|view|list`. In Python, a `Task` and its `score` are also the
+reward in training:
 
     tasks = load_tasks("gameof24")
     score(tasks[0], "(1+1+1)*8").correct

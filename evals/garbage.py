@@ -1,7 +1,7 @@
-"""Python's garbage collector, set up for many runs at once.
+"""Settings of Python's garbage collector for many concurrent runs.
 
-With hundreds of runs in flight nearly every object is alive, and every full collection walks all of them, and all that
-imports have made, for nothing. On `python -m evals.speed` this saved about a sixth of the CPU time.
+With hundreds of runs in flight nearly every object is alive, so full collections walk all of them, and everything that
+was imported, for nothing. On `python -m evals.speed` these settings saved about a sixth of the CPU time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _YOUNG = 20_000
 
 
 def collect_less_often() -> None:
-    """Set aside what exists now for good, and collect garbage more rarely; for processes whose business is runs."""
+    """Exempt all existing objects from collection, and collect less often; for processes that only do runs."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, 20, 50)

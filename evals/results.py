@@ -1,9 +1,9 @@
-"""The folder of a run: `run.json` says what was run, `results.jsonl` holds one line per question and sample.
+"""The folder of a run: `run.json` with its settings, `results.jsonl` with one line per question and sample.
 
-A line is written once, whole, and forced to disk before the next answer counts, so a killed run loses at most the
-answer in flight. Opened again with the same settings, a torn last line is cut off and the run goes on; a folder of
-other settings is refused and left as it is. When everything is answered the file is put in canonical order, by one
-atomic replacement, so that an interrupted run and an uninterrupted one end with lines in the same order.
+A line is written once, as a whole, and synced to disk before the next answer counts, so a killed run loses at most the
+answer in flight. When the folder is opened again with the same settings, a torn last line is cut off and the run
+continues; a folder with other settings is refused and left untouched. Once everything is answered, the file is sorted
+by one atomic replacement, so that interrupted and uninterrupted runs end with lines in the same order.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from graph.state import Failure
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
-"""Version of both files; a reader refuses what it does not know."""
+"""Version of both files; readers refuse other versions."""
 
 RESULTS = "results.jsonl"
 RUN = "run.json"
 
 Key = tuple[str, int]
-"""A task's id and the number of the sample."""
+"""Task id and sample number."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One answer to one question, with everything that explains it."""
+    """One answer to one question, and how it came about."""
 
     task: str
     sample: int
     benchmark: str
     question: str
-    """As the agent was asked, options included."""
+    """As shown to the agent, including options."""
     gold: list[str]
     prediction: str
     correct: bool
@@ -55,26 +55,26 @@ class Result:
     reason: str
     seed: int
     seconds: float
-    """Wall time of the attempt that counted."""
+    """Wall time of the last attempt."""
     attempts: int = 1
     choices: list[str] | None = None
     turns: list[dict[str, Any]] = field(default_factory=list)
     """The run's memory, as the graph recorded it."""
     trace: dict[str, Any] = field(default_factory=dict)
-    """The prompts of every role to the letter, and the times of all calls (`graph.trace`)."""
+    """Verbatim prompts of all roles, and the times of all calls (`graph.trace`)."""
     usage: dict[str, dict[str, float]] = field(default_factory=dict)
     """Calls, tokens and seconds of each role."""
     ended_by: str = ""
     failure: Failure | None = None
-    """`kind` and `message` when there is no answer, or none to trust, because of the surroundings."""
+    """Set if there is no answer, or none to trust, because of the environment."""
     leaks: list[str] = field(default_factory=list)
-    """Why tool results of this run are suspected to have given the answer away."""
+    """Why tool results of this run may have leaked the answer."""
     judge: dict[str, Any] | None = None
-    """`correct` and `reason` of the model that judged as well, if one did."""
+    """`correct` and `reason` from the judge, if there was one."""
 
     @property
     def key(self) -> Key:
-        """What identifies the line."""
+        """Identifies the line."""
         return self.task, self.sample
 
 
@@ -82,7 +82,7 @@ def to_line(result: Result) -> bytes:
     """One line of the file, newline included."""
     record = {"schema": SCHEMA} | vars(result)
     text = json.dumps(record, ensure_ascii=False, default=str)
-    # Model output can hold half a surrogate pair, which UTF-8 cannot.
+    # Model output may contain lone surrogates, which UTF-8 cannot encode.
     return text.encode("utf-8", errors="replace") + b"\n"
 
 
@@ -96,9 +96,9 @@ def from_line(line: str, where: str) -> Result:
         record = json.loads(line)
         schema = record.pop("schema")
         if schema == SCHEMA:
-            known = {item.name for item in fields(Result)}
+            names = {item.name for item in fields(Result)}
             record.setdefault("exact", record.get("correct"))  # runs from before the lenient rules have one verdict
-            return Result(**{name: value for name, value in record.items() if name in known})
+            return Result(**{name: value for name, value in record.items() if name in names})
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise DataError(
             f"{where} is no result of an evaluation ({type(error).__name__}); restore or remove it."
@@ -108,7 +108,7 @@ def from_line(line: str, where: str) -> Result:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a folder holds: the run's settings and its results, in file order."""
+    """The content of a folder: the run's settings, and its results in file order."""
 
     folder: Path
     settings: dict[str, Any]
@@ -116,23 +116,23 @@ class Recorded:
 
     @property
     def name(self) -> str:
-        """The folder's own name, which reports use."""
+        """The folder's name, as used in reports."""
         return self.folder.resolve().name
 
 
 def read_run(folder: Path) -> Recorded:
-    """Read a run's folder; a torn last line is left out.
+    """Read a run's folder, except for a torn last line.
 
     Raises:
-        DataError: the folder holds no run, an empty one, or one that cannot be read.
+        DataError: the folder has no run or no results, or cannot be read.
     """
     settings = _read_settings(folder)
     if settings is None:
-        raise DataError(f"{folder} holds no evaluation (no {RUN}); name a folder that `python -m evals run` wrote.")
+        raise DataError(f"{folder} contains no evaluation (no {RUN}); name a folder written by `python -m evals run`.")
     path = folder / RESULTS
     results = _parse(path.read_bytes() if path.exists() else b"", path)
     if not results:
-        raise DataError(f"{folder} holds no results yet; run its command again to the end.")
+        raise DataError(f"{folder} contains no results yet; finish its run first.")
     return Recorded(folder, settings, results)
 
 
@@ -167,14 +167,14 @@ def _parse(data: bytes, path: Path) -> list[Result]:
 
 
 class ResultFile:
-    """A run's folder, opened for writing by one process; a context manager.
+    """A run's folder, opened for writing by a single process; a context manager.
 
     Args:
-        folder: made if it does not exist.
-        settings: what identifies the run; a folder with other settings is another run.
+        folder: Created if it does not exist.
+        settings: Identify the run; a folder with other settings belongs to another run.
 
     Raises:
-        ConfigError: the folder belongs to another run, to something else, or to a process that is still running.
+        ConfigError: the folder belongs to another run, contains other files, or is in use by another process.
         DataError: its results cannot be read.
     """
 
@@ -192,10 +192,10 @@ class ResultFile:
     def __enter__(self) -> ResultFile:
         before = _read_settings(self.folder)
         if before is None:
-            self._refuse_strangers()
+            self._refuse_other_files()
         elif before != self._settings:
             raise ConfigError(
-                f"{self.folder} holds another run ({_difference(before, self._settings)}); choose another --out."
+                f"{self.folder} belongs to another run ({_difference(before, self._settings)}); choose another --out."
             )
         try:
             self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
@@ -218,7 +218,7 @@ class ResultFile:
     ) -> None:
         self._close()
         if error is not None and self._is_new and not self._results:
-            # A run that could not start leaves nothing behind that would refuse the corrected command.
+            # A run that could not start must leave nothing behind that gets in the way of the corrected command.
             for name in (RESULTS, RUN):
                 (self.folder / name).unlink(missing_ok=True)
             with suppress(OSError):  # somebody has put something there meanwhile
@@ -233,15 +233,15 @@ class ResultFile:
 
     @property
     def results(self) -> list[Result]:
-        """All results so far, those of earlier starts included."""
+        """All results so far, including those of earlier starts."""
         return list(self._results.values())
 
     def has(self, key: Key) -> bool:
-        """Whether this question and sample are answered."""
+        """Whether this question and sample have been answered."""
         return key in self._results
 
     def append(self, result: Result) -> None:
-        """Write one result to disk. Safe to call from several threads."""
+        """Write one result to disk. Thread-safe."""
         line = to_line(result)
         with self._lock:
             written = 0
@@ -251,7 +251,7 @@ class ResultFile:
             self._results[result.key] = result
 
     def drop_failures(self) -> int:
-        """Forget the results that are failures of the surroundings, so that they are tried again; how many."""
+        """Remove failed results, so that they are tried again; returns their number."""
         failed = [key for key, result in self._results.items() if result.failure]
         for key in failed:
             del self._results[key]
@@ -260,7 +260,7 @@ class ResultFile:
         return len(failed)
 
     def finish(self, order: Iterable[Key]) -> None:
-        """Put the lines in canonical order, by one atomic replacement of the file."""
+        """Sort the lines by one atomic replacement of the file."""
         ordered = [key for key in order if key in self._results]
         if ordered != list(self._results):
             self._replace([self._results[key] for key in ordered])
@@ -273,12 +273,12 @@ class ResultFile:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             self._results = {result.key: result for result in results}
 
-    def _refuse_strangers(self) -> None:
+    def _refuse_other_files(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"{self.folder} is a file; name a folder with --out.")
         if self.folder.is_dir() and any(self.folder.iterdir()):
             raise ConfigError(
-                f"{self.folder} holds files but no evaluation; choose an empty or a new folder for --out."
+                f"{self.folder} contains files but no evaluation; choose an empty or new folder for --out."
             )
 
     def _claim(self) -> None:
@@ -296,7 +296,7 @@ class ResultFile:
         self._results = {result.key: result for result in _parse(data, self.path)}
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
-            logger.warning("The last line of %s was torn when the run was killed; it is cut off.", self.path)
+            logger.warning("The last line of %s is incomplete, because the run was killed; it is removed.", self.path)
             os.truncate(self._descriptor, whole)
 
 
@@ -315,7 +315,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that, whatever happens, either the old or the new content is there."""
+    """Replace a file atomically: whatever happens, it has either the old or the new content."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(data)

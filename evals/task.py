@@ -1,7 +1,7 @@
-"""What is asked and what the answer was worth: the two records that benchmarks, scorers, the runner and training share.
+"""A question and the score of an answer: the two records shared by benchmarks, scorers, the runner and training.
 
-A `Task` carries everything that is needed to put the question and to judge the answer. Only `prompt` is ever shown to
-an agent; the reference answers and the metadata are for the scorer and for the reports.
+A `Task` holds everything needed to ask the question and to judge the answer. Only `prompt` is ever shown to an agent;
+the reference answers and the metadata are for the scorer and the reports.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ class Task:
     id: str
     """Unique within its benchmark."""
     question: str
-    """Without the options of a multiple-choice question and without any answer-format instruction."""
+    """Without multiple-choice options and answer-format instructions."""
     answers: tuple[str, ...]
-    """Reference answers; any one of them is right. For multiple choice these are texts of options, not letters."""
+    """Reference answers; any one of them is correct. For multiple choice, texts of options, not letters."""
     choices: tuple[str, ...] | None = None
     """The options in order, without letters."""
     scorer: str = "match"
     """A key of `evals.scorers.SCORERS`."""
     benchmark: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What else is known (level, numbers of a puzzle, supporting titles). Never shown to the agent."""
+    """Other information (level, numbers of a puzzle, supporting titles). Never shown to the agent."""
 
     @property
     def prompt(self) -> str:
-        """What the agent is asked: the question and, where there are any, the lettered options."""
+        """The question as shown to the agent, with lettered options if there are any."""
         if not self.choices:
             return self.question
         options = "\n".join(f"{letter}. {text}" for letter, text in zip(ascii_uppercase, self.choices, strict=False))
@@ -54,7 +54,7 @@ class Score:
     value: float
     """In [0, 1]: 1.0 when correct; token F1 or another partial measure where the scorer has one, else 0.0."""
     reason: str
-    """One sentence for the person who reads the run."""
+    """One sentence for people who read the run."""
 
     def leniently(self) -> Score:
         """This verdict, if it was reached by a rule that only the lenient ones have."""
@@ -67,5 +67,5 @@ def right(reason: str) -> Score:
 
 
 def wrong(reason: str, value: float = 0.0) -> Score:
-    """A wrong answer; `value` may tell how close it came."""
+    """A wrong answer; `value` may say how close it came."""
     return Score(correct=False, exact=False, value=value, reason=reason)

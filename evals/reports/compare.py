@@ -1,7 +1,7 @@
-"""Two runs of the same questions, compared question by question.
+"""Compares two runs question by question.
 
-Pairing removes what the two have in common, the difficulty of the questions. The interval is the percentile bootstrap
-over questions (samples of one question stay together), with a fixed seed.
+Pairing removes what both have in common, the difficulty of the questions. The interval is a percentile bootstrap over
+questions (samples of a question stay together), with a fixed seed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from graph.errors import DataError
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changes from run A to run B."""
+    """The changes from run A to run B."""
 
     a: str
     b: str
     questions: int
-    """Asked in both."""
+    """Questions that both runs have."""
     only_a: int
-    """Questions that only A has; they are left out."""
+    """Questions that only A has; they are ignored."""
     only_b: int
     accuracy_a: float
     """Under the exact rules."""
@@ -42,7 +42,7 @@ class Comparison:
     interval: tuple[float, float]
     """95 % bootstrap interval of the difference."""
     won: list[str]
-    """Questions on which B does better."""
+    """Questions on which B is better."""
     lost: list[str]
     tools_a: dict[str, float]
     """Share of turns by tool."""
@@ -58,10 +58,10 @@ class Comparison:
 
 
 def compare(a: Recorded, b: Recorded, seed: int = 0) -> Comparison:
-    """Compare run B with run A on the questions they share.
+    """Compare run B with run A on their common questions.
 
     Raises:
-        DataError: they share none, or give one id to two different questions.
+        DataError: they have none in common, or use one id for two different questions.
     """
     samples_a, samples_b = by_question(a.results), by_question(b.results)
     shared = [task for task in samples_a if task in samples_b]

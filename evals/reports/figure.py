@@ -1,4 +1,4 @@
-"""Accuracy and mean turns against the turn limit, as one inline SVG without scripts or fonts of its own."""
+"""A chart of accuracy and mean turns by turn limit: one inline SVG without scripts and fonts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLOURS = ("#2f6fde", "#c2571a", "#2c8a4b", "#8b4bb8", "#a8327d", "#6b7280")
 
 
 def turn_limit_figure(groups: Mapping[str, Sequence[Summary]]) -> str:
-    """Two panels side by side, a line for each group of runs; empty without groups."""
+    """Two panels side by side, with a line for each group of runs; empty without groups."""
     if not groups:
         return ""
     accuracy = {
@@ -28,7 +28,7 @@ def turn_limit_figure(groups: Mapping[str, Sequence[Summary]]) -> str:
     )
     return (
         f'<svg viewBox="0 0 {2 * WIDTH} {HEIGHT + legend_height + 10}" role="img" '
-        'aria-label="Accuracy and mean turns against the turn limit">'
+        'aria-label="Accuracy and mean turns by turn limit">'
         f"{_panel('accuracy in %', accuracy, 0)}{_panel('mean turns', turns, WIDTH)}{legend}</svg>"
     )
 

@@ -1,4 +1,4 @@
-"""Intervals and estimates: Wilson, paired bootstrap, pass@k."""
+"""Confidence intervals (Wilson, paired bootstrap) and pass@k."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def bootstrap(differences: np.ndarray[Any, np.dtype[np.float64]], seed: int) -> 
     """95 % percentile interval of the mean of paired differences (one per question)."""
     generator = np.random.default_rng(seed)
     n = len(differences)
-    # One resample at a time: ten thousand at once would need n times that much memory.
+    # One resample at a time: all of them at once would need 10,000 x n numbers in memory.
     means = [differences[generator.integers(0, n, n)].mean() for _ in range(RESAMPLES)]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
@@ -35,5 +35,5 @@ def wilson(rate: float, n: int, z: float = Z95) -> tuple[float, float]:
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Chance that at least one of k samples is right, without bias, from `correct` of `samples` (arXiv 2107.03374)."""
+    """Unbiased estimate of the chance that at least one of k samples is correct (arXiv 2107.03374)."""
     return 1.0 - comb(samples - correct, k) / comb(samples, k)

@@ -1,4 +1,4 @@
-"""Runs in numbers, as Markdown."""
+"""Summaries of runs as Markdown tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Cells = list[list[str]]
 
 
 def percent(rate: float) -> str:
-    """A rate in [0, 1] with one decimal, as accuracies are quoted."""
+    """A rate in [0, 1] as a percentage with one decimal."""
     return f"{100 * rate:.1f} %"
 
 
@@ -63,7 +63,7 @@ def _measured(summary: Summary) -> list[str]:
 
 
 def details(summaries: Sequence[Summary]) -> Cells:
-    """What explains the main table: one row per run."""
+    """The explanation of the main table: one row per run."""
     head = [
         "run",
         "pass@k",
@@ -100,7 +100,7 @@ def _rejected(summary: Summary) -> str:
 
 
 def roles(summaries: Sequence[Summary]) -> Cells:
-    """Calls, tokens and seconds of each role, a run on average."""
+    """Average calls, tokens and seconds of each role per run."""
     head = ["run", "role", "calls", "tokens in", "tokens out", "seconds"]
     rows = [
         [
@@ -118,7 +118,7 @@ def roles(summaries: Sequence[Summary]) -> Cells:
 
 
 def judges(summaries: Sequence[Summary]) -> Cells:
-    """The judge beside the exact scorer, for runs that had one."""
+    """The judge compared with the exact scorer, for runs that had one."""
     head = ["run", "judge", "opinions", "judged accuracy", "agreement", "only judge", "only scorer"]
     rows = [
         [
@@ -137,19 +137,19 @@ def judges(summaries: Sequence[Summary]) -> Cells:
 
 
 def turn_limits(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
-    """Runs that differ in their turn limit only, by what they share, in order of the limit; two limits at least."""
+    """Groups of runs that differ only in their turn limit, sorted by it; at least two limits each."""
     groups: dict[str, list[Summary]] = {}
     for summary in summaries:
         settings = summary.settings
         if settings.get("mode") != "direct" and "max_turns" in settings:
             shared = {name: value for name, value in settings.items() if name != "max_turns"}
             groups.setdefault(repr(sorted(shared.items(), key=lambda item: item[0])), []).append(summary)
-    found = [
+    series = [
         sorted(group, key=lambda summary: int(summary.settings["max_turns"]))
         for group in groups.values()
         if len({summary.settings["max_turns"] for summary in group}) > 1
     ]
-    return {_shared_name(group[0]): group for group in found}
+    return {_shared_name(group[0]): group for group in series}
 
 
 def _shared_name(summary: Summary) -> str:
@@ -159,7 +159,7 @@ def _shared_name(summary: Summary) -> str:
 
 
 def limits(summaries: Sequence[Summary]) -> Cells:
-    """Accuracy and mean turns against the turn limit (the paper's figure on test-time scaling)."""
+    """Accuracy and mean turns by turn limit (the paper's figure on test-time scaling)."""
     head = ["runs", "turn limit", "accuracy", "mean turns"]
     rows = [
         [name, str(summary.settings["max_turns"]), percent(summary.accuracy), f"{summary.turns:.2f}"]
@@ -174,9 +174,9 @@ def tables(summaries: Sequence[Summary]) -> list[tuple[str, Cells]]:
     every = [
         ("Accuracy and cost", overview(summaries)),
         ("What happened", details(summaries)),
-        ("Cost by role, a run on average", roles(summaries)),
-        ("Accuracy and turns against the turn limit", limits(summaries)),
-        ("Judge beside the exact scorer", judges(summaries)),
+        ("Average cost by role per run", roles(summaries)),
+        ("Accuracy and turns by turn limit", limits(summaries)),
+        ("Judge compared with the exact scorer", judges(summaries)),
     ]
     return [(title, cells) for title, cells in every if len(cells) > 1]
 

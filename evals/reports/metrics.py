@@ -1,8 +1,8 @@
-"""The numbers of a run: pure functions from results to a summary.
+"""The metrics of a run: pure functions from results to a summary.
 
-Failures of the surroundings are wrong answers here: they stay in the denominator, and their count stands beside the
-accuracy. With K samples a question's score is the mean over its samples, and the interval is Wilson's for that many
-*questions*: samples of one question are not independent, and pretending they were would make it too narrow.
+Failures of the environment count as wrong answers: they stay in the denominator, and their number is shown beside the
+accuracy. With K samples, a question's score is the mean over its samples, and the interval is Wilson's for the number
+of *questions*: samples of one question are not independent, and treating them as such would make it too narrow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def by_question(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 @dataclass(frozen=True)
 class RoleCost:
-    """What a role cost, per run on average."""
+    """The average cost of a role per run."""
 
     calls: float
     input_tokens: float
@@ -38,26 +38,26 @@ class RoleCost:
 
 @dataclass(frozen=True)
 class JudgeAgreement:
-    """How the judge's opinions compare with the exact scorer's verdicts."""
+    """The judge's opinions compared with the exact scorer's verdicts."""
 
     opinions: int
     accuracy: float
     agreement: float
     only_judge: int
-    """Answers that only the judge found right."""
+    """Answers that are correct according to the judge only."""
     only_scorer: int
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One run in numbers. Means are over all runs of all questions."""
+    """The metrics of one run. Means are over all samples of all questions."""
 
     name: str
     settings: dict[str, Any]
     questions: int
     results: int
     expected: int
-    """Questions times samples; more than `results` when the run is unfinished."""
+    """Questions times samples; more than `results` if the run is unfinished."""
     accuracy: float
     """Under the exact rules: the mean over questions of the mean over samples, in [0, 1]."""
     interval: tuple[float, float]
@@ -76,7 +76,7 @@ class Summary:
     """Turns by chosen tool, see `graph.words.tool_label`."""
     all_turns: int
     rejected: Counter[str]
-    """Turns that the verifier rejected, by who decided: rules or model."""
+    """Rejected turns, by who rejected them: rules or model."""
     errors: Counter[str]
     """Errors of turns and calls, by kind."""
     ended_by: Counter[str]
@@ -91,7 +91,7 @@ class Summary:
 
 
 def summarise(run: Recorded) -> Summary:
-    """All numbers of one run."""
+    """All metrics of one run."""
     results = run.results
     questions = by_question(results)
     accuracy = mean_of_questions(questions, exact=True)
@@ -144,7 +144,7 @@ def tool_mix(results: Sequence[Result]) -> Counter[str]:
 
 
 def error_kinds(turn: dict[str, Any]) -> set[str]:
-    """The kinds of error of a turn, its own and its calls', each once."""
+    """The distinct kinds of error of a turn and its calls."""
     errors = [turn.get("error"), *(call.get("error") for call in turn.get("calls") or ())]
     return {str(error["kind"]) for error in errors if error}
 

@@ -1,7 +1,7 @@
-"""The report as one HTML page that asks nobody for anything: no script, no font, no picture from elsewhere.
+"""The report as a self-contained HTML page: no scripts, fonts or images from elsewhere.
 
-Everything that a model, a tool or a file wrote is escaped, and the page's own policy forbids scripts and requests, so
-that a hostile search result is text and nothing more. Long results are clipped; the results file has them whole.
+All text from models, tools and files is escaped, and the page's policy forbids scripts and requests, so a hostile
+search result remains text. Long results are clipped; the results file has them in full.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from evals.reports.metrics import by_question, summarise
 from evals.results import Recorded, Result
 
 MAX_TEXT = 3_000
-"""Characters that are shown of one text."""
+"""Maximum characters shown of one text."""
 
 
 def page(runs: Sequence[Recorded]) -> str:

@@ -1,4 +1,4 @@
-"""Who can be asked: the agent, or the bare model as its baseline."""
+"""What can be evaluated: the agent, or the bare model as its baseline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _config(task: Task, sample_seed: int) -> RunnableConfig:
-    """What a run is told about itself: traces carry the task's name, models that take a seed find it here."""
+    """The run's name for traces, and the seed for models that take one."""
     return {
         "configurable": {"seed": sample_seed},
         "run_name": f"{task.benchmark}/{task.id}",
@@ -26,7 +26,7 @@ def _config(task: Task, sample_seed: int) -> RunnableConfig:
 
 
 def agent(graph: CompiledStateGraph[Any, Any, Any, Any], context: Context) -> Answerer:
-    """The agent, or any LangGraph graph with `question` in and `answer` out."""
+    """The agent, or any other LangGraph graph with `question` as input and `answer` as output."""
 
     from graph.trace import traced
 
@@ -39,7 +39,7 @@ def agent(graph: CompiledStateGraph[Any, Any, Any, Any], context: Context) -> An
 
 
 def bare_model(context: Context) -> Answerer:
-    """The generator's model alone: no tools, no turns."""
+    """The generator's model alone, without tools and turns."""
     from graph import answer_directly
     from graph.trace import traced
 
@@ -52,7 +52,7 @@ def bare_model(context: Context) -> Answerer:
 
 
 def guarded_tools(names: Sequence[str], corpus: str | None, pages: Sequence[str]) -> list[BaseTool | str]:
-    """The tools of a run with a leakage guard around those that search; the others by name, for the graph to make.
+    """The tools of a run, with a leakage guard around those that search; the others remain names.
 
     Raises:
         ConfigError: there is no such tool, or it lacks its corpus.

@@ -1,7 +1,7 @@
-"""What kept a run from its end: one vocabulary for evaluations and training.
+"""Classification of runs that raise, shared by evaluations and training.
 
-What the agent does wrong is in its memory and is scored. Here are failures of what surrounds it: those that pass are
-tried again, those of one run are recorded, and those that every run would meet end them all.
+The agent's own mistakes are in its memory and are scored. This is about failures of its environment: transient ones are
+retried, those of a single run are recorded, and those that would affect every run end them all.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from graph.errors import (
 )
 from graph.state import Failure
 
-PASSING = "unavailable"
-"""Kind of a failure that another try may not meet."""
+TRANSIENT = "unavailable"
+"""Kind of failures that a retry may avoid."""
 
 _LONGEST = 1000
-"""Characters of a message that are kept."""
+"""Maximum length of a message in characters."""
 
 
 def classify(error: Exception, *, any_success: bool) -> Failure | None:
-    """What a run is recorded as that ended with an error.
+    """The failure to record for a run that raised an error.
 
     Args:
-        error: What the agent raised.
-        any_success: Whether another run came to its end. Before that, a refused request or an error of the system
-            (no space, no permission) is taken for one that all runs share.
+        error: The error.
+        any_success: Whether any run has succeeded. Until then, a refused request or a system error (no space, no
+            permission) is assumed to affect all runs.
 
     Returns:
-        The failure; its kind is `unavailable` where another try may help, `defect` for an error that is nobody's
-        known failure. None where every run would meet the error, which is then to be raised.
+        The failure, of kind `unavailable` if a retry may help, and `defect` for an unexpected error. None if the error
+        would affect every run; the caller then raises it.
     """
     if isinstance(error, ModelUnavailable | ConnectionError | TimeoutError):
-        return _failure(PASSING, str(error) or type(error).__name__)
+        return _failure(TRANSIENT, str(error) or type(error).__name__)
     if isinstance(error, ConfigError | DataError | SandboxError):
         return None
     refused = isinstance(error, ModelRejected) and not isinstance(error, ContextLengthExceeded)
@@ -52,12 +52,12 @@ def classify(error: Exception, *, any_success: bool) -> Failure | None:
 
 
 def unavailable_tool(state: Mapping[str, Any]) -> Failure | None:
-    """The first call of a finished run whose tool's service was not there."""
+    """The first call of a finished run that failed because the tool's service was down."""
     for turn in state.get("memory") or ():
         for error in (turn.get("error"), *(call.get("error") for call in turn.get("calls") or ())):
             if error and error["kind"] == "unavailable":
                 tool = turn["plan"]["tool_name"]
-                return _failure(PASSING, f"The service behind {tool} did not answer: {error['message']}")
+                return _failure(TRANSIENT, f"The service behind {tool} did not answer: {error['message']}")
     return None
 
 

@@ -1,7 +1,7 @@
-"""A second opinion by a language model, never the verdict: its agreement with the exact scorer is what is reported.
+"""A second opinion by a language model, never the verdict: reports show its agreement with the exact scorer.
 
-Asked at temperature 0 and cached by model, question, references and prediction, so that a report can be made again
-for nothing.
+Opinions are sampled at temperature 0 and cached by model, question, references and prediction, so repeating a report
+costs nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAX_ANSWER = 4_000
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the judge thinks; `correct` is None when its reply holds no verdict."""
+    """The judge's opinion; `correct` is None if its reply contains no verdict."""
 
     correct: bool | None
     reason: str
@@ -50,9 +50,9 @@ class Judge:
     """Asks a chat model whether a prediction says the same as a reference answer.
 
     Args:
-        model: any chat model, made with temperature 0.
-        name: what the model is called; part of the cache key.
-        cache: folder of the cache, made when needed.
+        model: Any chat model, at temperature 0.
+        name: Name of the model; part of the cache key.
+        cache: Folder of the cache, created when needed.
     """
 
     def __init__(self, model: BaseChatModel, name: str, cache: Path) -> None:
@@ -61,7 +61,7 @@ class Judge:
         self.cache = cache
 
     async def opinion(self, task: Task, prediction: str) -> Opinion:
-        """The judge's opinion, from the cache where it has been asked before.
+        """The judge's opinion, from the cache if there is one.
 
         Raises:
             ModelError: the model did not answer.
@@ -91,7 +91,7 @@ class Judge:
 
 
 def read_opinion(reply: str) -> Opinion:
-    """The verdict of a reply: its last CORRECT or INCORRECT."""
+    """Parse a reply; its last CORRECT or INCORRECT is the verdict."""
     verdicts = list(_VERDICT.finditer(reply))
     reason = _VERDICT.sub("", reply).strip()[:500]
     return Opinion(correct=None if not verdicts else verdicts[-1][1] is None, reason=reason)

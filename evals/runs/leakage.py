@@ -1,8 +1,7 @@
-"""Notice when a search hands out the benchmark instead of knowledge.
+"""Detects search results that leak the benchmark itself.
 
-Two signs: the result comes from a page of the benchmark itself, or it quotes the question nearly word for word with
-the answer close by. Results that show either are named in the report; with a guard around the tools they never reach
-the agent.
+There are two signs: the result comes from a page of the benchmark, or it quotes the question nearly verbatim with the
+answer close by. Reports list such results; with a guard around the tools they never reach the agent.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from langchain_core.tools import BaseTool
 from evals.task import Task
 
 NO_SEARCH = frozenset(("python", "generalist"))
-"""Tools whose results come from the agent's own code or model and are not looked at."""
+"""Tools whose results come from the agent's own code or model; they are not examined."""
 
 MIN_WORDS = 6
-"""Shorter questions are too common to be told from ordinary text."""
+"""Shorter questions cannot be told from ordinary text."""
 SHINGLE = 3
 NEARLY = 0.7
-"""Share of the question's runs of `SHINGLE` words that must occur in a result."""
+"""Share of the question's shingles (sequences of `SHINGLE` words) that must occur in a result."""
 NEAR_WORDS = 200
-"""How far from the quoted question the answer may stand."""
+"""Maximum distance in words between the quoted question and the answer."""
 MAX_TEXT = 200_000
 
 current_task: ContextVar[Task | None] = ContextVar("current_task", default=None)
-"""The question that the running asyncio task works on: one graph and its tools serve all questions at once."""
+"""The question of the current asyncio task; one graph and its tools serve all questions concurrently."""
 
 _WORD = re.compile(r"\w+")
 _ADDRESS = re.compile(r"https?://[^\s\"'<>)\]]+", re.IGNORECASE)
@@ -39,9 +38,9 @@ def find_leak(task: Task, text: str, pages: Sequence[str] = ()) -> str | None:
     """Why a tool result looks like the benchmark itself, in one sentence; None if it does not.
 
     Args:
-        task: the question being worked on.
-        text: what a tool returned.
-        pages: parts of addresses (lower case) of the benchmark's own pages.
+        task: The question.
+        text: A tool's result.
+        pages: Parts of the addresses of the benchmark's own pages, in lower case.
     """
     text = text[:MAX_TEXT]
     for address in _ADDRESS.findall(text):
@@ -60,20 +59,20 @@ def _quotes_question_and_answer(task: Task, text: str) -> bool:
     question, words = _words(task.question), _words(text)
     if len(question) < MIN_WORDS or len(words) < len(question) * NEARLY:
         return False
-    wanted = {tuple(question[i : i + SHINGLE]) for i in range(len(question) - SHINGLE + 1)}
-    starts = [i for i in range(len(words) - SHINGLE + 1) if tuple(words[i : i + SHINGLE]) in wanted]
-    found = {tuple(words[i : i + SHINGLE]) for i in starts}
-    if len(found) < NEARLY * len(wanted):
+    shingles = {tuple(question[i : i + SHINGLE]) for i in range(len(question) - SHINGLE + 1)}
+    starts = [i for i in range(len(words) - SHINGLE + 1) if tuple(words[i : i + SHINGLE]) in shingles]
+    quoted_shingles = {tuple(words[i : i + SHINGLE]) for i in starts}
+    if len(quoted_shingles) < NEARLY * len(shingles):
         return False
     quoted = {position for start in starts for position in range(start, start + SHINGLE)}
     nearby = range(max(0, starts[0] - NEAR_WORDS), min(len(words), starts[-1] + SHINGLE + NEAR_WORDS))
-    # The quoted question itself may name the answer ("A or B?"); only what stands beside it counts.
+    # The quoted question may itself name the answer ("A or B?"), so only the text beside it counts.
     beside = " ".join("|" if position in quoted else words[position] for position in nearby)
     return any((answer := " ".join(_words(text))) and f" {answer} " in f" {beside} " for text in task.answers)
 
 
 def leaks_in(task: Task, turns: Iterable[Mapping[str, Any]], pages: Sequence[str] = ()) -> list[str]:
-    """The leaks among the tool results of a run's memory, each reason once."""
+    """The distinct leaks among the tool results of a run's memory."""
     reasons = [
         find_leak(task, str(call.get("result") or ""), pages)
         for turn in turns
@@ -84,7 +83,7 @@ def leaks_in(task: Task, turns: Iterable[Mapping[str, Any]], pages: Sequence[str
 
 
 class GuardedTool(BaseTool):
-    """A tool whose results are withheld when they leak the answer to the question being worked on."""
+    """A tool that withholds results which leak the answer to the current question."""
 
     inner: BaseTool
     pages: tuple[str, ...] = ()
@@ -103,7 +102,7 @@ class GuardedTool(BaseTool):
 
 
 def guarded(tool: BaseTool, pages: Sequence[str]) -> BaseTool:
-    """The tool with a guard around it; tools that search nothing stay as they are."""
+    """The tool with a guard around it, unless it does not search."""
     if tool.name in NO_SEARCH:
         return tool
     return GuardedTool(

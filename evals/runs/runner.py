@@ -1,9 +1,8 @@
-"""Ask all questions of a run: one process, one event loop, as many at once as allowed.
+"""Asks all questions of a run concurrently: one process, one event loop.
 
-What is asked is anything that takes a task and a seed and returns a finished state (`Answerer`): the agent, the bare
-model, or somebody else's graph. The runner owns what has to be right whoever answers: every question and sample is
-answered exactly once, failures of the surroundings are tried again and then recorded in the denominator, and each
-result is on disk before it is counted.
+An `Answerer` takes a task and a seed and returns a finished state: the agent, the bare model, or another graph. The
+runner guarantees what must hold for all of them: every question and sample is answered exactly once, failures of the
+environment are retried and then recorded (they stay in the denominator), and each result is on disk before it counts.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evals.results import Key, Result, ResultFile
-from evals.runs.failures import PASSING, classify, unavailable_tool
+from evals.runs.failures import TRANSIENT, classify, unavailable_tool
 from evals.runs.judge import Judge
 from evals.runs.leakage import current_task, leaks_in
 from evals.scorers import score
@@ -28,22 +27,22 @@ from graph.state import Failure
 logger = logging.getLogger(__name__)
 
 Answerer = Callable[[Task, int], Awaitable[Mapping[str, Any]]]
-"""From a task and a seed to a finished state with `answer`, and where there are any `memory`, `usage`, `ended_by`."""
+"""From a task and a seed to a finished state: `answer`, and if available `memory`, `usage` and `ended_by`."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is carried out; nothing here changes what is asked."""
+    """How a run is carried out; none of this changes the questions."""
 
     samples: int = 1
     seed: int = 0
     concurrency: int = 16
     attempts: int = 3
-    """Tries of one question while the surroundings fail."""
+    """Maximum attempts per question while the environment fails."""
     backoff: float = 2.0
-    """Seconds before the second try, doubled before each further one."""
+    """Seconds before the second attempt, doubled before each further one."""
     pages: tuple[str, ...] = ()
-    """Addresses of the benchmark's own pages, see `evals.runs.leakage`."""
+    """Addresses of the benchmark's own pages; see `evals.runs.leakage`."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,13 @@ class _Attempt:
 
 
 def seed_of(seed: int, task: Task, sample: int) -> int:
-    """The seed of one question and sample, in [0, 2^31): the same whatever else is asked and in whatever order."""
+    """The seed of one question and sample, in [0, 2^31); independent of other questions and their order."""
     digest = hashlib.sha256(f"{seed}\n{task.benchmark}\n{task.id}\n{sample}".encode()).digest()
     return int.from_bytes(digest[:4]) >> 1
 
 
 def keys_of(tasks: Sequence[Task], samples: int) -> list[Key]:
-    """Every question and sample in canonical order: by question, then by sample."""
+    """All questions and samples in canonical order: by question, then by sample."""
     return [(task.id, sample) for task in tasks for sample in range(samples)]
 
 
@@ -73,22 +72,22 @@ async def run(
     judge: Judge | None = None,
     on_result: Callable[[Result], None] | None = None,
 ) -> list[Result]:
-    """Answer what the file does not hold yet, and put the file in order.
+    """Answer all questions that are not in the file yet, and sort the file.
 
     Args:
-        tasks: all questions of the run, answered ones included.
-        answerer: who answers.
-        file: the run's open folder.
-        plan: samples, seeds, concurrency and tries.
-        judge: a second opinion on every answer.
-        on_result: called on the event loop after each result that is on disk.
+        tasks: All questions of the run, including those already answered.
+        answerer: Answers them.
+        file: The run's open folder.
+        plan: Samples, seeds, concurrency and attempts.
+        judge: Gives a second opinion on every answer.
+        on_result: Called on the event loop after each result that is on disk.
 
     Returns:
         All results in canonical order.
 
     Raises:
-        ModelRejected: the very first question was refused, so all would be.
-        ConfigError, DataError, SandboxError, OSError: what the questions need cannot be had.
+        ModelRejected: the first question was refused, so all of them would be.
+        ConfigError, DataError, SandboxError, OSError: something that all questions need is missing.
     """
     runner = _Runner(answerer, file, plan, judge, on_result)
     pending = iter([(task, n) for task in tasks for n in range(plan.samples) if not file.has((task.id, n))])
@@ -106,7 +105,7 @@ async def run(
 
 
 class _Runner:
-    """The state that the workers of one run share."""
+    """State shared by the workers of one run."""
 
     def __init__(
         self,
@@ -124,7 +123,7 @@ class _Runner:
         self.any_answer = any(not result.failure for result in file.results)
 
     async def work(self, pending: Iterator[tuple[Task, int]]) -> None:
-        """Take questions from the common iterator until there are none left."""
+        """Take questions from the shared iterator until none are left."""
         for task, sample in pending:
             result = await self.answer(task, sample)
             await asyncio.to_thread(self.file.append, result)
@@ -132,18 +131,18 @@ class _Runner:
                 self.on_result(result)
 
     async def answer(self, task: Task, sample: int) -> Result:
-        """One question and sample, with as many tries as it takes."""
+        """Answer one question and sample, with retries."""
         seed = seed_of(self.plan.seed, task, sample)
         attempt = await self.attempt(task, seed)
-        tries = 1
-        while tries < self.plan.attempts and attempt.failure and attempt.failure["kind"] == PASSING:
-            await asyncio.sleep(self.plan.backoff * 2 ** (tries - 1))
+        attempts = 1
+        while attempts < self.plan.attempts and attempt.failure and attempt.failure["kind"] == TRANSIENT:
+            await asyncio.sleep(self.plan.backoff * 2 ** (attempts - 1))
             attempt = await self.attempt(task, seed)
-            tries += 1
-        return await self.judged(task, sample, seed, attempt, tries)
+            attempts += 1
+        return await self.judged(task, sample, seed, attempt, attempts)
 
     async def attempt(self, task: Task, seed: int) -> _Attempt:
-        """One try. What goes wrong here is recorded, except what would go wrong for every question."""
+        """One attempt; errors are recorded unless they would affect every question."""
         current_task.set(task)
         began = time.perf_counter()
         try:
@@ -158,12 +157,12 @@ class _Runner:
         self.any_answer = True
         return _Attempt(state, unavailable_tool(state), time.perf_counter() - began)
 
-    async def judged(self, task: Task, sample: int, seed: int, attempt: _Attempt, tries: int) -> Result:
-        """Score an attempt and make it a result."""
+    async def judged(self, task: Task, sample: int, seed: int, attempt: _Attempt, attempts: int) -> Result:
+        """Score an attempt and turn it into a result."""
         state = attempt.state
         prediction = str(state.get("answer") or "")
         verdict = await asyncio.to_thread(score, task, prediction)
-        # A right answer found in spite of a dead service is an answer; a wrong one says nothing about the agent.
+        # Despite a dead service a correct answer counts; a wrong one says nothing about the agent.
         failure = None if verdict.correct else attempt.failure
         memory = [dict(turn) for turn in state.get("memory") or ()]
         opinion = None
@@ -186,7 +185,7 @@ class _Runner:
             ended_by=str(state.get("ended_by") or ""),
             seed=seed,
             seconds=round(attempt.seconds, 4),
-            attempts=tries,
+            attempts=attempts,
             failure=failure,
             leaks=leaks_in(task, memory, self.plan.pages),
             judge=opinion,
@@ -194,7 +193,7 @@ class _Runner:
         )
 
     async def opinion(self, task: Task, prediction: str) -> dict[str, Any]:
-        """The judge's opinion; a judge that does not answer costs the opinion, not the result."""
+        """The judge's opinion; if the judge does not answer, the result stands without one."""
         assert self.judge is not None
         try:
             return (await self.judge.opinion(task, prediction)).as_dict()

@@ -1,8 +1,7 @@
-"""One evaluation from its options to its results: load, check, ask, record.
+"""One evaluation from options to results: load, check, ask, record.
 
-Everything that can be wrong with the options is found before the output folder is touched, except what only the first
-question can show (a tool's corpus, a model's key); a run that ends there leaves no folder behind that would be in the
-way of the corrected command.
+All options are checked before the output folder is touched, except what only the first question can show (a tool's
+corpus, a model's key). A run that fails there leaves no folder behind that would block the corrected command.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ DEFAULT_MODEL = "embedded"
 
 @dataclass(frozen=True)
 class Options:
-    """What `python -m evals run` was asked for."""
+    """The options of `python -m evals run`."""
 
     benchmark: str
     data: str | None = None
@@ -67,11 +66,11 @@ class Session:
     tasks: list[Task]
     context: Context
     settings: dict[str, Any]
-    """What identifies the run in its `run.json`."""
+    """Identify the run in its `run.json`."""
 
     @property
     def folder(self) -> Path:
-        """Where the results go."""
+        """The output folder."""
         return self.options.out or Path("runs", "evals", f"{self.benchmark.name}-{self.options.mode}")
 
     @property
@@ -93,10 +92,10 @@ class Session:
 
 
 def prepare(options: Options) -> Session:
-    """Load the questions and check every option.
+    """Load the questions and check all options.
 
     Raises:
-        ConfigError, DataError: something cannot be used as given.
+        ConfigError, DataError: an option or a file is invalid.
     """
     for name in ("samples", "concurrency"):
         if getattr(options, name) < 1:
@@ -120,11 +119,11 @@ def prepare(options: Options) -> Session:
 
 
 async def carry_out(session: Session, progress: RunProgress) -> Recorded:
-    """Run a session, or go on with it where it stopped.
+    """Run a session, or continue where it stopped.
 
     Args:
-        session: what to run.
-        progress: is told of every answer, and of what is waited for before the first.
+        session: The session.
+        progress: Is informed about every answer, and about what is awaited before the first.
 
     Raises:
         AgentFlowError: the run cannot start, or every question would fail.
@@ -148,7 +147,7 @@ async def carry_out(session: Session, progress: RunProgress) -> Recorded:
                 judge=_judge(options),
                 on_result=progress.advance,
             )
-        else:  # answered in full, but perhaps stopped before the file was put in order
+        else:  # complete, but perhaps killed before the file was sorted
             file.finish(keys_of(session.tasks, options.samples))
             results = file.results
     return Recorded(session.folder, session.settings, results)
@@ -161,8 +160,8 @@ def _context(options: Options, entry: Benchmark) -> Context:
     corpus = options.corpus or os.environ.get("AGENTFLOW_CORPUS")
     if corpus is None and options.data is None and entry.packaged_corpus:
         corpus = str(Path(str(files("evals"))) / entry.packaged_corpus)
-    named = os.environ.get("AGENTFLOW_TOOLS", "")
-    tools = options.tools or tuple(name.strip() for name in named.split(",") if name.strip()) or _tools(entry, corpus)
+    names = os.environ.get("AGENTFLOW_TOOLS", "").split(",")
+    tools = options.tools or tuple(name.strip() for name in names if name.strip()) or _tools(entry, corpus)
     settings: dict[str, Any] = {
         role: spec for role in ROLES_WITH_SETTING if (spec := _model(f"AGENTFLOW_{role.upper()}_MODEL", options, role))
     }
@@ -171,14 +170,14 @@ def _context(options: Options, entry: Benchmark) -> Context:
 
 
 def _model(variable: str, options: Options, role: str) -> str | None:
-    """A role's model; `--model` speaks for every role that has no option of its own."""
+    """A role's model; `--model` applies to every role without its own option."""
     return options.role_models.get(role) or (os.environ.get(variable) if options.model is None else None)
 
 
 def _tools(entry: Benchmark, corpus: str | None) -> tuple[str, ...]:
-    """The benchmark's tools; with a corpus, searching it takes the place of searching the web.
+    """The benchmark's tools; with a corpus, `local_search` replaces web search.
 
-    Own questions without a corpus may want anything, so they get what the agent has without an evaluation.
+    Own questions without a corpus may need anything, so they get the agent's default tools.
     """
     if corpus is None:
         return entry.tools if "local_search" not in entry.tools else DEFAULT_TOOLS
@@ -186,11 +185,11 @@ def _tools(entry: Benchmark, corpus: str | None) -> tuple[str, ...]:
 
 
 _BEFORE = {"brief_verdicts": False, "speculate": False, "checks": "on"}
-"""How runs behaved before these settings existed: their folders do not name them."""
+"""The behaviour of runs from before these settings existed, whose folders do not mention them."""
 
 
 def _as_settings(context: Context, mode: str) -> dict[str, Any]:
-    """The context as plain data; for the bare model, what it uses of it."""
+    """The context as plain data; for the bare model, only the settings it uses."""
     settings = asdict(context)
     settings["planner_model"] = settings.pop("planner")
     settings["tools"] = list(settings["tools"] or ())
@@ -204,7 +203,7 @@ def _as_settings(context: Context, mode: str) -> dict[str, Any]:
 
 
 def _digest(tasks: list[Task]) -> str:
-    """What tells two sets of questions apart, references and scorers included."""
+    """A hash of the questions, with references and scorers."""
     content = json.dumps([[task.id, task.prompt, task.answers, task.scorer] for task in tasks], ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
 
@@ -226,7 +225,7 @@ def _answerer(session: Session) -> Answerer:
 
 
 async def _preflight(context: Context) -> None:
-    """Ask each model's server whether it is there before the first question is put."""
+    """Check that every model is available before the first question is asked."""
     from graph.models.roles import model_for
     from graph.models.spec import preflight
 

@@ -1,1 +1,1 @@
-"""What a run costs besides its models. `python -m evals.speed`."""
+"""Measures what a run costs besides its models: `python -m evals.speed`."""

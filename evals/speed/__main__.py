@@ -1,16 +1,16 @@
-"""What a run costs besides its models: real graph, fake model server, fixed latency.
+"""Measures what a run costs besides its models: the real graph with a fake model server of fixed latency.
 
     python -m evals.speed --rollouts 256 --turns 3 --latency-ms 50 [--processes 2] [--json]
     python -m evals.speed --rollouts 4 --speculate [--model embedded] [--seed S] [--json]
     python -m evals.speed --questions 200 [--json]      # the evaluation's own cost: runner, scorer, results on disk
     python -m evals.speed --model embedded --questions 8 [--seed S] [--json]      # a model by role, cold and warm
 
-The server runs in a process of its own and answers every request with a valid reply after the latency. `ideal_seconds`
-is the latency of one run's calls, one after the other: what all runs would take if nothing else cost anything.
+The server runs in its own process and answers every request with a valid reply after the latency. `ideal_seconds` is
+the sum of the latencies of one run's calls: the time all runs would take if nothing else cost anything.
 
-With `--speculate` the same questions are asked one after the other, plainly and planning ahead (`graph.speculation`),
-and their answers, steps and seconds are compared. With a real model (`--model embedded`) the questions are those of
-`evals/own`, drawn by `--seed`.
+With `--speculate` the same questions are asked sequentially, with and without planning ahead (`graph.speculation`), and
+answers, steps and seconds are compared. With a real model (`--model embedded`) the questions come from `evals/own`,
+drawn by `--seed`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--latency-ms", type=float, default=50.0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--speculate", action="store_true", help="compare plain runs with runs that plan ahead")
+    parser.add_argument("--speculate", action="store_true", help="compare runs with and without planning ahead")
     parser.add_argument("--questions", type=int, default=0, metavar="N", help="time an evaluation of N questions")
     parser.add_argument("--seed", type=int, default=0, help="with --model: draws the questions")
     parser.add_argument("--model", metavar="SPEC", help="with --speculate or --questions: a real model")

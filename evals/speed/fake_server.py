@@ -1,7 +1,7 @@
-"""A model server without a model: OpenAI's chat protocol, a fixed latency, replies from a function.
+"""A model server without a model: OpenAI's chat protocol, a fixed latency, and replies from a function.
 
-Benchmarks use it to measure everything but the model, tests to script what models say and how servers fail. It knows
-which module asks by the opening of the system prompt, so its replies are of the form that module wants.
+Benchmarks use it to measure everything but the model; tests use it to script replies and server failures. It recognises
+the asking role by the opening of the system prompt, and replies in that role's format.
 
     python -m evals.speed.fake_server --latency-ms 50 --turns 3      # prints its address, serves until its stdin closes
 """
@@ -65,7 +65,7 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class ChatReply:
-    """What the server answers; the defaults are those of a healthy server."""
+    """The server's answer; the defaults are those of a healthy server."""
 
     text: str
     finish_reason: str = "stop"
@@ -107,9 +107,9 @@ class FakeModelServer:
     """The server, on a thread of its own; a context manager.
 
     Args:
-        reply: Makes the reply to a request.
+        reply: Returns the reply to a request.
         latency: Seconds before each reply.
-        keep: How many requests are remembered; None for all.
+        keep: Number of requests to remember; None for all.
 
     Attributes:
         requests: The requests so far, in order of arrival.
@@ -131,7 +131,7 @@ class FakeModelServer:
 
     @property
     def spec(self) -> str:
-        """A model spec that reaches this server."""
+        """A model spec for this server."""
         return f"fake@{self.url}"
 
     def __enter__(self) -> FakeModelServer:
@@ -144,7 +144,7 @@ class FakeModelServer:
         self._thread.join(5)
 
     def asked(self, role: str) -> list[ChatRequest]:
-        """The requests of one module."""
+        """The requests of one role."""
         return [request for request in self.requests if request.role == role]
 
     def _serve(self) -> None:
@@ -170,7 +170,7 @@ class FakeModelServer:
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 await self._answer(first.split(" ")[1], headers, body, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            return  # the client has gone, or the server is being stopped
+            return  # the client is gone, or the server is stopping
         finally:
             writer.close()
 
@@ -180,10 +180,10 @@ class FakeModelServer:
             return
         request = ChatRequest(orjson.loads(body), headers)
         self.requests.append(request)
-        made = self._reply(request)
-        if inspect.isawaitable(made):
-            made = await made
-        reply = made if isinstance(made, ChatReply) else ChatReply(made)
+        scripted = self._reply(request)
+        if inspect.isawaitable(scripted):
+            scripted = await scripted
+        reply = scripted if isinstance(scripted, ChatReply) else ChatReply(scripted)
         if self._latency + reply.delay:
             await asyncio.sleep(self._latency + reply.delay)
             if writer.is_closing():
@@ -240,8 +240,8 @@ async def _stream(writer: asyncio.StreamWriter, request: ChatRequest, reply: Cha
             return
     if (request.body.get("stream_options") or {}).get("include_usage"):
         _event(writer, {"choices": [], "usage": _usage(request, reply.text)})
-    done = b"data: [DONE]\n\n"
-    writer.write(f"{len(done):x}\r\n".encode() + done + b"\r\n0\r\n\r\n")
+    end = b"data: [DONE]\n\n"
+    writer.write(f"{len(end):x}\r\n".encode() + end + b"\r\n0\r\n\r\n")
 
 
 def _event(writer: asyncio.StreamWriter, fields: dict[str, Any]) -> None:
@@ -250,7 +250,7 @@ def _event(writer: asyncio.StreamWriter, fields: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Serve until standard input closes, so that the server never outlives whoever started it."""
+    """Serve until standard input closes, so that the server never outlives its parent process."""
     parser = argparse.ArgumentParser(prog="python -m evals.speed.fake_server")
     parser.add_argument("--latency-ms", type=float, default=50.0)
     parser.add_argument("--turns", type=int, default=3)

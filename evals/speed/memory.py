@@ -1,4 +1,4 @@
-"""The most memory that this process has held, for benchmarks."""
+"""Peak memory of this process, for benchmarks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def peak_resident_bytes() -> int:
-    """Most bytes of this program that were resident at once; `getrusage` alone starts at what the parent held."""
+    """Peak resident bytes of this process; `getrusage` alone includes the parent's before the fork."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024

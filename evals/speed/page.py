@@ -1,7 +1,7 @@
-"""How fast a big training run is read, and what that takes: `python -m evals.speed.page --rollouts 10000 --json`.
+"""Measures how fast a large training run is read: `python -m evals.speed.page --rollouts 10000 --json`.
 
-It writes rollouts of a usual size (three turns, 6,000 prompt ids, the prompts of every role: about 80 kB a line) into a
-temporary folder, then measures a fresh process that reads them, and the answers that a first view asks for.
+It writes rollouts of typical size (three turns, 6,000 prompt ids, all prompts: about 80 kB a line) into a temporary
+folder, then measures a fresh process that reads them and answers the requests of a first view.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WORDS = ("river", "town", "founder", "bridge", "archive", "keeper", "ledger", "
 
 
 def write_rollouts(folder: Path, count: int) -> int:
-    """Rollouts as a training writes them, 256 a step; returns their bytes."""
+    """Write rollouts as training does, 256 per step; returns their size in bytes."""
     chance = random.Random(0)
     ids = [json.dumps([chance.randrange(150_000) for _ in range(1700 + 300 * turn)]) for turn in range(3)]
     (folder / "rollouts").mkdir(parents=True)
@@ -54,7 +54,7 @@ def _line(chance: random.Random, step: int, number: int, ids: Sequence[str]) -> 
         for turn in range(3) for role in ("planner", "executor", "verifier")
     ]  # fmt: skip
     reward = float(chance.random() < 0.5)
-    known: dict[str, Any] = {
+    rollout: dict[str, Any] = {
         "schema": 1, "id": identity, "task": {"id": task, "question": f"Where is {task}?", "answers": ["here"],
         "choices": None, "scorer": "match", "benchmark": "town", "metadata": {}},
         "step": step, "index": index, "seed": 1,
@@ -65,7 +65,7 @@ def _line(chance: random.Random, step: int, number: int, ids: Sequence[str]) -> 
         "trace": {"texts": [_text(chance, 900), *(_text(chance, 100) for _ in range(20))], "steps": steps},
         "seconds": 3.0, "attempts": 1, "captured": True,
     }  # fmt: skip
-    return json.dumps(known).replace('"TURNS"', f"[{', '.join(turns)}]") + "\n"
+    return json.dumps(rollout).replace('"TURNS"', f"[{', '.join(turns)}]") + "\n"
 
 
 def _turn(chance: random.Random) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _turn(chance: random.Random) -> dict[str, Any]:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Seconds and megabytes of reading a folder in this process, and of what the page then asks for."""
+    """Seconds and megabytes for reading a folder in this process, and for the page's first requests."""
     from evals.speed.memory import peak_resident_bytes
     from evals.view.library import Library
     from evals.view.page import SCRIPTS, STYLES, asset, served_page
@@ -99,9 +99,9 @@ def measure(folder: Path) -> dict[str, float]:
         work()
         return time.perf_counter() - wall, time.process_time() - cpu
 
-    made: list[Library] = []
-    index = timed(lambda: made.append(Library([folder])))
-    library = made[0]
+    libraries: list[Library] = []
+    index = timed(lambda: libraries.append(Library([folder])))
+    library = libraries[0]
     rows = library.sources[0].index.rows
 
     def first_view() -> None:
@@ -126,21 +126,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evals.speed.page")
     parser.add_argument("--rollouts", type=int, default=10_000)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
-    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)  # what the fresh process is started with
-    given = parser.parse_args(argv)
-    if given.read:
-        sys.stdout.write(json.dumps(measure(given.read)) + "\n")
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)  # for the fresh process
+    options = parser.parse_args(argv)
+    if options.read:
+        sys.stdout.write(json.dumps(measure(options.read)) + "\n")
         return 0
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        size = write_rollouts(run, given.rollouts)
+        size = write_rollouts(run, options.rollouts)
         command = [sys.executable, "-m", "evals.speed.page", "--read", str(run)]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
-    found = {"rollouts": given.rollouts, "megabytes": round(size / 1e6, 1), **found}
-    if given.json:
-        sys.stdout.write(json.dumps(found) + "\n")
+        figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+    figures = {"rollouts": options.rollouts, "megabytes": round(size / 1e6, 1), **figures}
+    if options.json:
+        sys.stdout.write(json.dumps(figures) + "\n")
     else:
-        sys.stdout.write("".join(f"{name:<24}{value:>12.3f}\n" for name, value in found.items()))
+        sys.stdout.write("".join(f"{name:<24}{value:>12.3f}\n" for name, value in figures.items()))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Plain runs against runs that plan ahead: the same answers, and how much sooner."""
+"""Compares runs with and without planning ahead: whether the answers are the same, and how much faster."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AheadReport:
-    """What was compared. Both kinds of runs have brief verdicts, at temperature 0, one question at a time."""
+    """The comparison. Both kinds of run use brief verdicts and temperature 0, one question at a time."""
 
     questions: int
     same: int
-    """Questions whose answer and every step agree; with a model that is not deterministic (some servers), fewer."""
+    """Questions with the same answer and steps; fewer if the model is not deterministic, as with some servers."""
     plain_seconds: float
-    """Median seconds of a question, asked plainly."""
+    """Median seconds per question without planning ahead."""
     ahead_seconds: float
     ratio: float
-    """Median over questions of ahead over plain: below 1 is sooner."""
+    """Median over questions of ahead / plain; below 1 is faster."""
     turns: float
     plain_calls: float
-    """Model calls of a question on average."""
+    """Average model calls per question."""
     ahead_calls: float
     discarded_calls: float
-    """Steps of a question that were planned ahead in vain; among `ahead_calls`."""
+    """Average discarded steps per question; included in `ahead_calls`."""
 
 
 async def compare_ahead(questions: Sequence[str], tools: Sequence[BaseTool | str], context: Context) -> AheadReport:
-    """Ask each question plainly and planning ahead, the two taking turns at being first.
+    """Ask each question with and without planning ahead, alternating which comes first.
 
     Args:
         questions: At least one.
         tools: As in `build_graph`.
-        context: Settings of all runs; verdicts are made brief.
+        context: Settings of all runs; `brief_verdicts` is switched on.
 
     Raises:
         AgentFlowError: the model or a tool cannot be used.
@@ -59,13 +59,13 @@ async def compare_ahead(questions: Sequence[str], tools: Sequence[BaseTool | str
         state = await graph.ainvoke({"question": question}, context=context)
         return state, time.perf_counter() - began
 
-    await asked(questions[0], plain)  # imports, connections and the prompts' static beginnings are not what is measured
+    await asked(questions[0], plain)  # warm-up: imports, connections, and the static beginnings of the prompts
     pairs = []
     for number, question in enumerate(questions):
         contexts = [plain, replace(plain, speculate=True)]
         order = contexts if number % 2 == 0 else contexts[::-1]
-        found = {context.speculate: await asked(question, context) for context in order}
-        pairs.append((found[False], found[True]))
+        outcomes = {context.speculate: await asked(question, context) for context in order}
+        pairs.append((outcomes[False], outcomes[True]))
     return _report(pairs)
 
 

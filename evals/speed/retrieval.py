@@ -1,10 +1,10 @@
-"""How well `local_search` finds what multi-hop questions need, beside plain `bm25s`.
+"""Recall of `local_search` on multi-hop questions, compared with plain `bm25s`.
 
     python -m evals.speed.retrieval --corpus corpus.jsonl --questions questions.jsonl [--json]
 
-For each question, asked as it stands, recall@k is the share of its supporting titles among the titles of the first k
-passages; a row of the report is the mean over questions. Plain `bm25s` is the library at its default settings with its
-English stemmer and stop words over title and text: what one would write in five lines.
+Recall@k is the share of a question's supporting titles among the titles of the first k passages; the report shows the
+mean over questions. Plain `bm25s` is the library with default settings, English stemmer and stop words, over title and
+text: the five-line solution.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ class Question:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """What one search engine found."""
+    """The results of one search engine."""
 
     recall: Mapping[str, Mapping[int, float]]
     """Mean recall by data set ("all" for the whole) and by cut-off."""
     index_seconds: float
-    """Building the index; for `local_search` with reading the corpus and writing the cache."""
+    """Time to build the index; for `local_search` including reading the corpus and writing the cache."""
     reopen_seconds: float | None
-    """Reading corpus and cached index; None for an engine without a cache."""
+    """Time to read corpus and cached index; None without a cache."""
     query_milliseconds: float
     """Mean time of a query."""
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Questions from a JSONL file with `question`, `supporting_titles` and, if wanted, `dataset`.
+    """Questions from a JSONL file with `question`, `supporting_titles` and optionally `dataset`.
 
     Raises:
-        DataError: the file or a line of it cannot be used.
+        DataError: the file or one of its lines is invalid.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -74,12 +74,12 @@ def read_questions(path: Path) -> list[Question]:
         if not titles:
             raise DataError(f"{path}, line {number}: a question without supporting titles has no recall; leave it out.")
     if not questions:
-        raise DataError(f"The file {path} holds no questions.")
+        raise DataError(f"The file {path} contains no questions.")
     return questions
 
 
 def plain_bm25s(passages: Sequence[Passage]) -> Search:
-    """`bm25s` as it comes: the opponent."""
+    """`bm25s` with default settings: the baseline."""
     import bm25s  # type: ignore[import-untyped]
     import Stemmer  # type: ignore[import-not-found]
 
@@ -90,20 +90,20 @@ def plain_bm25s(passages: Sequence[Passage]) -> Search:
 
     def search(query: str, k: int) -> list[Passage]:
         tokens = bm25s.tokenize([query], stemmer=stemmer, show_progress=False)
-        found, _ = engine.retrieve(tokens, k=min(k, len(passages)), show_progress=False)
-        return [passages[i] for i in found[0]]
+        numbers, _ = engine.retrieve(tokens, k=min(k, len(passages)), show_progress=False)
+        return [passages[i] for i in numbers[0]]
 
     return search
 
 
 def mean_recall(
-    questions: Sequence[Question], found: Sequence[Sequence[str]], cutoffs: Sequence[int] = CUTOFFS
+    questions: Sequence[Question], titles: Sequence[Sequence[str]], cutoffs: Sequence[int] = CUTOFFS
 ) -> dict[str, dict[int, float]]:
     """Mean recall of supporting titles.
 
     Args:
         questions: The questions.
-        found: For each question the titles found, best first.
+        titles: The titles found for each question, best first.
         cutoffs: How many of them count.
 
     Returns:
@@ -111,16 +111,16 @@ def mean_recall(
     """
     recall: dict[str, dict[int, float]] = {}
     for name in ("all", *sorted({question.dataset for question in questions})):
-        pairs = [(q.supporting_titles, t) for q, t in zip(questions, found, strict=True) if name in ("all", q.dataset)]
+        pairs = [(q.supporting_titles, t) for q, t in zip(questions, titles, strict=True) if name in ("all", q.dataset)]
         recall[name] = {
-            k: sum(len(wanted.intersection(titles[:k])) / len(wanted) for wanted, titles in pairs) / len(pairs)
+            k: sum(len(support.intersection(hits[:k])) / len(support) for support, hits in pairs) / len(pairs)
             for k in cutoffs
         }
     return recall
 
 
 def measure(corpus: Path, questions: Sequence[Question]) -> dict[str, Retrieval]:
-    """Both engines on the same passages and questions; nothing is read from or left in the user's cache."""
+    """Both engines on the same passages and questions; the user's cache is not used."""
     passages = read_corpus(corpus)
     reopen_seconds: dict[str, float] = {}
     searches: dict[str, tuple[Search, float]] = {}
@@ -139,14 +139,14 @@ def measure(corpus: Path, questions: Sequence[Question]) -> dict[str, Retrieval]
     results = {}
     for name, (search, index_seconds) in searches.items():
         start = time.perf_counter()
-        found = [[hit.title for hit in search(question.text, max(CUTOFFS))] for question in questions]
+        titles = [[hit.title for hit in search(question.text, max(CUTOFFS))] for question in questions]
         milliseconds = (time.perf_counter() - start) * 1000 / len(questions)
-        results[name] = Retrieval(mean_recall(questions, found), index_seconds, reopen_seconds.get(name), milliseconds)
+        results[name] = Retrieval(mean_recall(questions, titles), index_seconds, reopen_seconds.get(name), milliseconds)
     return results
 
 
 def report(results: Mapping[str, Retrieval]) -> str:
-    """A table for people."""
+    """The results as a text table."""
     head = ["engine", "questions", *(f"recall@{k}" for k in CUTOFFS), "index s", "reopen s", "ms/query"]
     rows = [head]
     for name, result in results.items():

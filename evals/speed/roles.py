@@ -1,7 +1,7 @@
-"""Where the seconds of a question go with an embedded model, by role: reading, writing, tools and the rest.
+"""Measures where the time of a question goes with an embedded model, by role: reading, writing, tools and the rest.
 
-Each question is asked in a process of its own, as a newcomer asks it: cold, with no beginning of a prompt kept on the
-machine, and warm, after another question has left them there. The model's file is in the cache both times.
+Each question is asked in its own process, as a newcomer would: cold, without cached beginnings of prompts, and warm,
+after another question has cached them. The model's file is in the cache both times.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from graph.trace import TraceStep
 
 @dataclass
 class Spent:
-    """Seconds of one question, or their mean over several."""
+    """Seconds of one question, or the mean over several."""
 
     total: float = 0.0
     """From the start of the process to the answer."""
     start: float = 0.0
     """Imports and loading the model."""
     reading: dict[str, float] = field(default_factory=dict)
-    """By role, the prompt tokens that no cache held; the static beginning that is read on first use is in `waiting`."""
+    """By role, reading uncached prompt tokens. Static beginnings, read on first use, count as `waiting`."""
     writing: dict[str, float] = field(default_factory=dict)
     waiting: dict[str, float] = field(default_factory=dict)
-    """By role, the rest of its calls: beginnings read or restored, queues, HTTP."""
+    """By role, the rest of its calls: reading or restoring static beginnings, queues, HTTP."""
     tools: float = 0.0
     rest: float = 0.0
-    """What no call and no tool accounts for."""
+    """Time outside of calls and tools."""
     read_tokens: dict[str, float] = field(default_factory=dict)
     written_tokens: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RolesReport:
-    """What was measured."""
+    """The measurement."""
 
     model: str
     questions: int
@@ -78,12 +78,12 @@ def measure_roles(model: str, count: int, seed: int) -> RolesReport:
 
     chat = make_model(model)
     if not isinstance(chat, EmbeddedChat):
-        raise ConfigError(f"{model!r} is not an embedded model, whose speed by role this measures.")
+        raise ConfigError(f"{model!r} is not an embedded model; only their speed by role can be measured.")
     file = model_file(chat.model)
     tasks = sample(load_tasks(benchmark("own").name, None), count, seed)
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "AGENTFLOW_CACHE": cache, "AGENTFLOW_MODEL_FILE": str(file)}
-        _in_process([model], environment)  # hashes the file, which is remembered
+        _in_process([model], environment)  # hashes the file, whose hash is then cached
         cold = []
         for task in tasks:
             shutil.rmtree(Path(cache) / "prefixes", ignore_errors=True)
@@ -107,11 +107,11 @@ def _in_process(words: Sequence[str], environment: dict[str, str]) -> tuple[Spen
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         raise ConfigError(f"The question could not be asked: {done.stderr.strip().splitlines()[-1:]}")
-    told = json.loads(done.stdout)
-    spent = Spent(**told["spent"])
+    report = json.loads(done.stdout)
+    spent = Spent(**report["spent"])
     spent.total = time.perf_counter() - began
-    spent.start = spent.total - told["seconds"]
-    return spent, told["right"]
+    spent.start = spent.total - report["seconds"]
+    return spent, report["right"]
 
 
 def _mean(spent: Sequence[Spent]) -> Spent:
@@ -128,11 +128,11 @@ def _mean(spent: Sequence[Spent]) -> Spent:
 
 
 def spent_of(steps: Sequence[TraceStep], seconds: float) -> Spent:
-    """The seconds of a run by its trace.
+    """The seconds of a run, broken down by its trace.
 
     Args:
-        steps: Of its trace.
-        seconds: of the whole run.
+        steps: The steps of the trace.
+        seconds: The seconds of the whole run.
     """
     reading, writing, waiting, read, written = (defaultdict[str, float](float) for _ in range(5))
     spent = Spent()
@@ -148,8 +148,8 @@ def spent_of(steps: Sequence[TraceStep], seconds: float) -> Spent:
         written[role] += step["output_tokens"]
     spent.reading, spent.writing, spent.waiting = dict(reading), dict(writing), dict(waiting)
     spent.read_tokens, spent.written_tokens = dict(read), dict(written)
-    known = spent.tools + sum(sum(part.values()) for part in (reading, writing, waiting))
-    spent.rest = seconds - known
+    accounted = spent.tools + sum(sum(part.values()) for part in (reading, writing, waiting))
+    spent.rest = seconds - accounted
     return spent
 
 
@@ -173,15 +173,15 @@ async def _ask(model: str, task: Task | None) -> dict[str, Any]:
 
 
 def main() -> int:
-    """The process of one question: prints what it took as JSON."""
-    model, *wanted = sys.argv[1:]
-    task = next((task for task in load_tasks("own", None) if [task.id] == wanted), None)
+    """The process of one question: prints its measurement as JSON."""
+    model, *ids = sys.argv[1:]
+    task = next((task for task in load_tasks("own", None) if [task.id] == ids), None)
     try:
-        told = asyncio.run(_ask(model, task))
+        report = asyncio.run(_ask(model, task))
     except AgentFlowError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(report))
     return 0
 
 

@@ -26,7 +26,7 @@ from graph import Context
 
 @dataclass(frozen=True)
 class SpeedReport:
-    """What was measured."""
+    """The measurement."""
 
     rollouts: int
     turns: int
@@ -41,11 +41,11 @@ class SpeedReport:
     cpu_ms_per_call: float
     cpu_seconds_per_rollout: float
     server_cpu_seconds: float
-    """What the fake server took of the same cores, its start included."""
+    """CPU seconds of the fake server on the same cores, including its start."""
 
 
 def bench_tools() -> list[BaseTool]:
-    """Two tools that cost nothing, so that only the graph is measured."""
+    """Two tools that cost nothing, to measure only the graph."""
 
     async def compute(query: str) -> str:
         """Compute something."""
@@ -60,7 +60,7 @@ def bench_tools() -> list[BaseTool]:
 
 @contextmanager
 def serving(turns: int, latency_ms: float) -> Iterator[str]:
-    """A fake model server in a process of its own; yields its base URL."""
+    """Run a fake model server in its own process; yields its base URL."""
     command = [sys.executable, "-m", "evals.speed.fake_server", "--turns", str(turns), "--latency-ms", str(latency_ms)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None
@@ -97,13 +97,13 @@ def roll_out(rollouts: int, turns: int, url: str) -> tuple[int, float]:
 
 
 def _warm_up(turns: int, url: str, everyone: Barrier) -> None:
-    """Import and connect, which is not what is measured, and wait until every process has."""
+    """Import and connect, which is not to be measured, and wait for all other processes."""
     roll_out(1, turns, url)
     everyone.wait()
 
 
 def _in_processes(shares: list[int], turns: int, url: str) -> tuple[list[tuple[int, float]], float]:
-    """Each share of the rollouts in a process of its own; what `roll_out` returns for each, and the wall seconds."""
+    """Run each share of the rollouts in its own process; returns the results of `roll_out`, and the wall seconds."""
     count = len(shares)
     context = get_context("spawn")
     with ProcessPoolExecutor(
@@ -147,7 +147,7 @@ def measure(rollouts: int, turns: int, latency_ms: float, processes: int = 1) ->
 
 
 def measure_ahead(rollouts: int, turns: int, latency_ms: float, model: str | None = None, seed: int = 0) -> AheadReport:
-    """Compare plain runs with runs that plan ahead, with the fake server or with `model` on questions drawn by `seed`.
+    """Compare runs with and without planning ahead, with the fake server, or with `model` on questions drawn by `seed`.
 
     Raises:
         AgentFlowError: the model cannot be used.
@@ -156,7 +156,7 @@ def measure_ahead(rollouts: int, turns: int, latency_ms: float, model: str | Non
     if model is None:
         questions = [f"Question {number}: which item comes last?" for number in range(rollouts)]
         with serving(turns, latency_ms) as url:
-            context = Context(model=f"fake@{url}", max_turns=turns + 1)  # so that the last step is planned in vain
+            context = Context(model=f"fake@{url}", max_turns=turns + 1)  # so that the last planned step is discarded
             return asyncio.run(compare_ahead(questions, bench_tools(), context))
     from evals.benchmarks.loading import load_tasks, sample
     from evals.benchmarks.registry import benchmark

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from evals.runs.failures import PASSING, classify, unavailable_tool
+from evals.runs.failures import TRANSIENT, classify, unavailable_tool
 from evals.task import Task
 from training.engines.base import Engine
 from training.rollouts.agents import Agent, State
@@ -246,7 +246,7 @@ class Collector:
                 if classified["kind"] == "defect":  # in one run; it must not end a night's training
                     logger.warning("A run failed with %s.", type(error).__name__, exc_info=True)
                 failure = {"kind": classified["kind"], "message": without_credentials(classified["message"])}
-                if failure["kind"] != PASSING:
+                if failure["kind"] != TRANSIENT:
                     return _Outcome(None, number, failure)
             if number < self.settings.attempts:
                 await asyncio.sleep(self.settings.backoff * 2 ** (number - 1))

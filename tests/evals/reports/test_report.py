@@ -189,7 +189,7 @@ def test_runs_with_several_turn_limits_make_the_figure(tmp_path: Path, capsys: p
     assert main(["report", *map(str, folders), "--html", str(html)]) == 0
     text = html.read_text(encoding="utf-8")
     assert text.count("<circle") == 8  # four limits in two panels
-    table = capsys.readouterr().out.partition("against the turn limit")[2]
+    table = capsys.readouterr().out.partition("by turn limit")[2]
     assert re.findall(r"\| (\d+) \| (\d+\.\d) %", table) == [
         ("3", "0.0"),
         ("5", "50.0"),
