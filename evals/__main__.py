@@ -30,9 +30,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_version()
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="ask the questions of a benchmark, or go on where a run stopped"))
-    report = commands.add_parser("report", help="the numbers of one or more runs, as Markdown and as an HTML page")
+    report = commands.add_parser("report", help="the numbers of one or more runs, as tables and as an HTML page")
     report.add_argument("folders", nargs="+", type=Path, metavar="DIR")
-    report.add_argument("--html", type=Path, metavar="FILE", help="where the page goes (default: DIR/report.html)")
+    report.add_argument("--html", type=Path, metavar="FILE", help="where the report goes (default: DIR/report.html); "
+                        "the page with every run turn by turn goes beside it")  # fmt: skip
+    report.add_argument("--no-view", action="store_true", help="leave that page out")
     comparison = commands.add_parser("compare", help="what changes from run A to run B, question by question")
     comparison.add_argument("a", type=Path, metavar="A")
     comparison.add_argument("b", type=Path, metavar="B")
@@ -162,21 +164,27 @@ def run_command(given: argparse.Namespace) -> int:
 
 
 def report_command(given: argparse.Namespace) -> int:
-    """`report`: tables on standard output, the page in a file."""
+    """`report`: tables on standard output, the report in a file, and beside it the page to which its questions link."""
     from evals.reports.metrics import summarise
     from evals.reports.page import page
     from evals.reports.terminal import print_report
     from evals.results import read_run, write_atomically
+    from evals.view.export import export
+    from evals.view.library import Library
 
-    runs = [read_run(folder) for folder in given.folders]
-    html: Path = given.html or given.folders[0] / "report.html"
-    text = page(runs)
+    folders = list(dict.fromkeys(given.folders))
+    runs = [read_run(folder) for folder in folders]
+    html: Path = given.html or folders[0] / "report.html"
+    view = None if given.no_view else html.with_suffix(".view.html")
+    text = page(runs, view.name if view else "")
     try:
         write_atomically(html, text.encode("utf-8", errors="replace"))
+        if view:
+            export(Library(folders), view)
     except OSError as error:
-        raise ConfigError(f"The page cannot be written to {html} ({error.strerror}); name another --html.") from None
+        raise ConfigError(f"The report cannot be written to {html} ({error.strerror}); name another --html.") from None
     print_report([summarise(run) for run in runs])
-    print(f"Page: {html}", file=sys.stderr)
+    print(f"Report: {html}" + (f", every run turn by turn: {view}" if view else ""), file=sys.stderr)
     return 0
 
 

@@ -1,15 +1,34 @@
-"""A chart of accuracy and mean turns by turn limit: one inline SVG without scripts and fonts."""
+"""The charts of the report, without scripts or fonts of their own.
+
+Accuracies are bars of HTML, whose words stay readable on a narrow screen; accuracy and mean turns against the turn
+limit are one inline SVG.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from evals.reports.markdown import percent
 from evals.reports.metrics import Summary
 
 WIDTH, HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM = 48, 16, 30, 40
 COLOURS = ("#2f6fde", "#c2571a", "#2c8a4b", "#8b4bb8", "#a8327d", "#6b7280")
+
+
+def accuracy_bars(summaries: Sequence[Summary]) -> str:
+    """A bar for each run's accuracy under the exact rules, with its 95 % interval."""
+    rows = []
+    for summary in summaries:
+        (low, high), rate = summary.interval, summary.accuracy
+        words = f"{percent(rate)} <small>{100 * low:.1f} to {100 * high:.1f}, {summary.questions} questions</small>"
+        rows.append(
+            f'<div class="run"><b>{escape(summary.name)}</b><span class="track"><i style="width:{100 * rate:.2f}%"></i>'
+            f'<u style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></u></span><span>{words}</span></div>'
+        )
+    caption = '<p class="note">Right under the exact rules, with the 95 % interval over questions.</p>'
+    return f'<section class="bars" aria-label="accuracy">{"".join(rows)}{caption}</section>'
 
 
 def turn_limit_figure(groups: Mapping[str, Sequence[Summary]]) -> str:
@@ -27,9 +46,9 @@ def turn_limit_figure(groups: Mapping[str, Sequence[Summary]]) -> str:
         for index, name in enumerate(groups)
     )
     return (
-        f'<svg viewBox="0 0 {2 * WIDTH} {HEIGHT + legend_height + 10}" role="img" '
+        f'<div class="scroll"><svg viewBox="0 0 {2 * WIDTH} {HEIGHT + legend_height + 10}" role="img" '
         'aria-label="Accuracy and mean turns by turn limit">'
-        f"{_panel('accuracy in %', accuracy, 0)}{_panel('mean turns', turns, WIDTH)}{legend}</svg>"
+        f"{_panel('accuracy in %', accuracy, 0)}{_panel('mean turns', turns, WIDTH)}{legend}</svg></div>"
     )
 
 

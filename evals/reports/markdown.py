@@ -28,37 +28,32 @@ def counted(counts: Counter[str]) -> str:
 
 def overview(summaries: Sequence[Summary]) -> Cells:
     """The main table: a head and one row per run."""
-    head = ["run", "benchmark", "mode", "questions", "exact", "95 % interval", "lenient", "failures", "turns",
-            "seconds", "calls", "tokens in", "tokens out"]  # fmt: skip
-    return [head, *([*_named(summary), *_measured(summary)] for summary in summaries)]
+    head = ["run", "exact", "95 % interval", "lenient", "questions", "failures", "turns", "seconds", "calls",
+            "tokens in", "tokens out", "benchmark", "mode"]  # fmt: skip
+    return [head, *(_overview_row(summary) for summary in summaries)]
 
 
-def _named(summary: Summary) -> list[str]:
+def _overview_row(summary: Summary) -> list[str]:
     samples = int(summary.settings.get("samples", 1))
     count = str(summary.questions) if samples == 1 else f"{summary.questions} x {samples}"
     if summary.unfinished:
         count += f" (unfinished: {summary.results} of {summary.expected})"
-    return [
-        summary.name,
-        str(summary.settings.get("benchmark", "")),
-        str(summary.settings.get("mode", "")),
-        count,
-    ]
-
-
-def _measured(summary: Summary) -> list[str]:
     low, high = summary.interval
     costs = summary.roles.values()
     return [
+        summary.name,
         percent(summary.accuracy),
         f"{percent(low)} to {percent(high)}",
         percent(summary.lenient),
+        count,
         str(summary.failures.total()),
         f"{summary.turns:.2f}",
         f"{summary.seconds:.1f}",
         f"{sum(cost.calls for cost in costs):.1f}",
         f"{sum(cost.input_tokens for cost in costs):.0f}",
         f"{sum(cost.output_tokens for cost in costs):.0f}",
+        str(summary.settings.get("benchmark", "")),
+        str(summary.settings.get("mode", "")),
     ]
 
 

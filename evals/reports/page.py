@@ -12,8 +12,9 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import urlencode
 
-from evals.reports.figure import turn_limit_figure
+from evals.reports.figure import accuracy_bars, turn_limit_figure
 from evals.reports.markdown import Cells, tables, turn_limits
 from evals.reports.metrics import by_question, summarise
 from evals.results import Recorded, Result
@@ -22,29 +23,59 @@ MAX_TEXT = 3_000
 """Maximum characters shown of one text."""
 
 
-def page(runs: Sequence[Recorded]) -> str:
-    """The whole page."""
+def page(runs: Sequence[Recorded], view: str = "") -> str:
+    """The whole page: accuracies as bars, tables, and every question.
+
+    Args:
+        runs: in the order in which they are shown.
+        view: name of the file beside this one that holds the page of `evals view` with these runs in this order; each
+            question links to its run there. Empty: there is none.
+    """
     summaries = [summarise(run) for run in runs]
     template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     names = ", ".join(run.name for run in runs)
     return template.substitute(
         title=escape(f"Evaluation: {names}"),
+        page=_whole_page(runs, view),
+        bars=accuracy_bars(summaries),
         tables="\n".join(f"<h2>{escape(title)}</h2>\n{_table(cells)}" for title, cells in tables(summaries)),
         figure=turn_limit_figure(turn_limits(summaries)),
-        questions="\n".join(_run(run) for run in runs),
+        questions="\n".join(_run(run, number, view) for number, run in enumerate(runs)),
     )
+
+
+def _whole_page(runs: Sequence[Recorded], view: str) -> str:
+    """Where every run can be looked at turn by turn."""
+    command = f"python -m evals view {' '.join(str(run.folder) for run in runs)}"
+    link = f'<a href="{escape(view)}">every run, turn by turn</a>; ' if view else ""
+    return f"{link}live: <code>{escape(command)}</code>"
 
 
 def _table(cells: Cells) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in cells[0])
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells[1:])
+    # A space that does not break keeps a number and its sign on one line.
+    rows = [[escape(cell).replace(" %", "\N{NO-BREAK SPACE}%") for cell in row] for row in cells[1:]]
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _run(run: Recorded) -> str:
-    questions = "\n".join(_result(result) for samples in by_question(run.results).values() for result in samples)
+def _run(run: Recorded, number: int, view: str) -> str:
+    questions = "\n".join(
+        _result(result, _place(number, result, view))
+        for samples in by_question(run.results).values()
+        for result in samples
+    )
     settings = {name: value for name, value in run.settings.items() if value not in (None, "", [])}
-    return f"<h2>{escape(run.name)}: every question</h2>\n{_definitions(settings)}\n{questions}"
+    folded = f"<details><summary>settings</summary>{_definitions(settings)}</details>"
+    return f"<h2>{escape(run.name)}: every question</h2>\n{folded}\n{questions}"
+
+
+def _place(number: int, result: Result, view: str) -> str:
+    """A link to a run's place in the page of `evals view`."""
+    if not view:
+        return ""
+    place = urlencode({"set": number, "run": f"{result.task}/{result.sample}"})
+    return f'<p><a href="{escape(view)}#/run?{escape(place)}">turn by turn, with every prompt</a></p>'
 
 
 def _definitions(pairs: dict[str, Any]) -> str:
@@ -57,7 +88,7 @@ def _clipped(value: object) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} … ({len(text) - MAX_TEXT} more characters)"
 
 
-def _result(result: Result) -> str:
+def _result(result: Result, link: str) -> str:
     mark = "failed" if result.failure else "right" if result.correct else "wrong"
     rules = "" if result.exact == result.correct else " (under the lenient rules)"
     first_line = result.question.strip().split("\n", 1)[0][:200]
@@ -78,7 +109,7 @@ def _result(result: Result) -> str:
     turns = "".join(_turn(number, turn) for number, turn in enumerate(result.turns, 1))
     title = escape(f"{result.task} · {result.sample} · {first_line}")
     summary = f'<summary><span class="mark">{mark}</span> {title}</summary>'
-    return f'<details class="{mark}">{summary}{_definitions(shown)}{turns}</details>'
+    return f'<details class="{mark}">{summary}{_definitions(shown)}{link}{turns}</details>'
 
 
 def _turn(number: int, turn: dict[str, Any]) -> str:

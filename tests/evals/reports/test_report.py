@@ -9,6 +9,7 @@ from itertools import combinations
 from math import comb
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from evals.reports.markdown import markdown
 from evals.reports.metrics import summarise
 from evals.reports.page import page
 from evals.results import Recorded, Result, ResultFile, read_run
+from evals.view.library import Library
 from graph.errors import DataError
 
 SETTINGS = {"benchmark": "own", "mode": "agent", "model": "fake", "samples": 1, "max_turns": 3}
@@ -173,11 +175,41 @@ def test_the_page_is_self_contained_and_escapes_everything(tmp_path: Path) -> No
     page = Page()
     page.feed(text)
     assert not page.tags & {"script", "img", "link", "iframe", "object", "form"}
-    assert page.fetched == []
+    assert {address.partition("#")[0] for address in page.fetched} == {"report.view.html"}
     assert page.handlers == []
     assert "default-src 'none'" in text
     assert "$title" in text  # hostile text is not taken for a placeholder of the template
     assert "&lt;script&gt;" in text
+
+
+def test_every_question_links_to_its_run_in_the_page(tmp_path: Path) -> None:
+    names = ("before", "after")
+    folders = [folder(tmp_path / name, [result("a/b c", True), result("d#&", False)]) for name in names]
+    html = tmp_path / "all.html"
+    command = ["report", *map(str, folders), str(folders[0]), "--html", str(html)]
+    assert main(command) == 0
+    report = Page()
+    report.feed(html.read_text(encoding="utf-8"))
+    links = [address.partition("#/run?") for address in report.fetched]
+    assert {file for file, _, _ in links} == {"all.view.html"}
+    places = [parse_qs(place) for _, _, place in links if place]
+    library = Library(folders)
+    assert [[source.index.rows[n][0] for n in range(2)] for source in library.sources] == [["a/b c/0", "d#&/0"]] * 2
+    assert [(place["set"], place["run"]) for place in places] == [
+        ([str(number)], [key]) for number in range(2) for key in ("a/b c/0", "d#&/0")
+    ]
+    assert (tmp_path / "all.view.html").stat().st_size > 10_000
+    assert main([*command, "--no-view"]) == 0
+    bare = Page()
+    bare.feed(html.read_text(encoding="utf-8"))
+    assert bare.fetched == []
+
+
+def test_the_chart_comes_first_and_settings_are_folded(tmp_path: Path) -> None:
+    text = page([read_run(folder(tmp_path / "r", [result("a", True), result("b", False)]))])
+    order = [text.index(words) for words in ('class="bars"', "Accuracy and cost", "<summary>settings", "Question a?")]
+    assert order == sorted(order)
+    assert "width:50.00%" in text
 
 
 def test_runs_with_several_turn_limits_make_the_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
