@@ -14,6 +14,8 @@ from graph.command_line import did_you_mean
 from graph.context import DEFAULT_TOOLS, Context
 from graph.errors import ConfigError
 from graph.injection import check_injections
+from graph.parsing import without_thinking
+from graph.state import FINISH
 from tools.card import card_of
 
 ToolLike: TypeAlias = BaseTool | Callable[..., Any] | str
@@ -35,9 +37,7 @@ class Toolbox:
         self._default: tuple[BaseTool | str, ...] | None = tuple(items) if tools is not None else None
         self._objects = {tool.name: tool for tool in items if isinstance(tool, BaseTool)}
         names = [tool.name if isinstance(tool, BaseTool) else tool for tool in items]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(f"Two tools bear the name {twice[0]!r}: give each tool a name of its own.")
+        _check_names(names)
         self._made: dict[tuple[str, str, int], BaseTool] = {}
         self._lock = threading.Lock()
         self._models: dict[int, BaseChatModel] = {}  # keeps the ids above from being used again
@@ -55,6 +55,7 @@ class Toolbox:
         with self._lock:
             tools = [self._get(item, context, model) for item in self._wanted(context)]
         names = [tool.name for tool in tools]
+        _check_names(names)  # import paths tell theirs only now
         for name in context.ask_before:
             if name not in names:
                 hint = did_you_mean(name, names)
@@ -90,10 +91,21 @@ class Toolbox:
             self._models[id(model)] = model
             corpus = Path(context.corpus) if context.corpus else None
             try:
-                self._made[key] = _usable(load_tool(item, corpus=corpus, model=model))
+                self._made[key] = _usable(load_tool(item, corpus=corpus, model=model, read=without_thinking))
             except ValueError as error:
                 raise ConfigError(str(error)) from error
         return self._made[key]
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse names by which no tool, or the wrong one, would be called."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"Two tools bear the name {twice[0]!r}: give each tool a name of its own.")
+    if FINISH in names:
+        raise ConfigError(f"A tool bears the name {FINISH!r}, by which the planner ends a run: give it another.")
+    if not all(name.strip() for name in names):
+        raise ConfigError("A tool has no name: give it one.")
 
 
 def _usable(item: object) -> BaseTool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
@@ -40,20 +42,27 @@ _CARD = ToolCard(
 )
 
 
-def _answer(reply: BaseMessage, max_chars: int) -> str:
-    text = reply.text.strip()
+def _answer(reply: BaseMessage, read: Callable[[str], str], max_chars: int) -> str:
+    text = read(str(reply.text))
     if not text:
         raise ToolException("The model gave no answer. Ask a simpler question or use another tool.")
     return text if len(text) <= max_chars else text[: max_chars - 2].rpartition(" ")[0] + " …"
 
 
-def make_generalist(model: BaseChatModel, *, max_chars: int = RESULT_CHARS, time_limit: float = 60.0) -> BaseTool:
+def make_generalist(
+    model: BaseChatModel,
+    *,
+    read: Callable[[str], str] = str.strip,
+    max_chars: int = RESULT_CHARS,
+    time_limit: float = 60.0,
+) -> BaseTool:
     """A tool that asks `model`.
 
     Errors of the model itself are not wrapped: they are the model's, and the caller classifies them.
 
     Args:
         model: The chat model that answers.
+        read: What of a reply's text is the answer: a model may have thought first.
         max_chars: Characters of an answer.
         time_limit: Seconds a call may take; enforced by the caller.
     """
@@ -62,10 +71,10 @@ def make_generalist(model: BaseChatModel, *, max_chars: int = RESULT_CHARS, time
         return [SystemMessage(_INSTRUCTION), HumanMessage(question)]
 
     def ask(question: str) -> str:
-        return _answer(model.invoke(prompt(question)), max_chars)
+        return _answer(model.invoke(prompt(question)), read, max_chars)
 
     async def aask(question: str) -> str:
-        return _answer(await model.ainvoke(prompt(question)), max_chars)
+        return _answer(await model.ainvoke(prompt(question)), read, max_chars)
 
     return StructuredTool.from_function(
         ask,

@@ -24,7 +24,13 @@ BUILT_IN: tuple[str, ...] = (
 """The names that `load_tool` knows without an import path."""
 
 
-def load_tool(spec: str, *, corpus: Path | None = None, model: BaseChatModel | None = None) -> BaseTool:
+def load_tool(
+    spec: str,
+    *,
+    corpus: Path | None = None,
+    model: BaseChatModel | None = None,
+    read: Callable[[str], str] = str.strip,
+) -> BaseTool:
     """The tool that a spec names.
 
     Args:
@@ -32,6 +38,7 @@ def load_tool(spec: str, *, corpus: Path | None = None, model: BaseChatModel | N
             without arguments that returns one, or a function with arguments that is to be the tool.
         corpus: What `local_search` searches.
         model: What `generalist` asks.
+        read: What of its model's reply is the answer.
 
     Raises:
         ValueError: there is no such tool, or it lacks its corpus or model; the message says what to do.
@@ -56,7 +63,7 @@ def load_tool(spec: str, *, corpus: Path | None = None, model: BaseChatModel | N
 
         if model is None:
             raise ValueError("generalist needs a model to ask: pass one to load_tool(..., model=...).")
-        return make_generalist(model)
+        return make_generalist(model, read=read)
     return _factory(spec)()
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from evals.scorers.final import text_of
 from evals.task import Task
+from graph.parsing import without_thinking
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -76,10 +77,12 @@ class Judge:
             return cached
         from langchain_core.messages import HumanMessage, SystemMessage
 
-        from graph.models.calling import call_model
+        from graph.models.calling import replies_of
 
-        reply = await call_model(self.model, [SystemMessage(INSTRUCTIONS), HumanMessage(request)], {}, None)
-        opinion = read_opinion(str(reply.text))
+        messages = [SystemMessage(INSTRUCTIONS), HumanMessage(request)]
+        async for reply, _ in replies_of(self.model, messages, {}):
+            text = str(reply.text)
+        opinion = read_opinion(text)
         if opinion.correct is not None:
             await asyncio.to_thread(_write, entry, opinion)
         return opinion
@@ -91,7 +94,8 @@ class Judge:
 
 
 def read_opinion(reply: str) -> Opinion:
-    """Parse a reply; its last CORRECT or INCORRECT is the verdict."""
+    """Parse a reply; the last CORRECT or INCORRECT after its thinking is the verdict."""
+    reply = without_thinking(reply)
     verdicts = list(_VERDICT.finditer(reply))
     reason = _VERDICT.sub("", reply).strip()[:500]
     return Opinion(correct=None if not verdicts else verdicts[-1][1] is None, reason=reason)

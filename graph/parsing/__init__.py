@@ -9,7 +9,8 @@ Every reader starts from `without_thinking`. Code, JSON and tool names are each 
 """
 
 from graph.parsing.answers import parse_answer
-from graph.parsing.calls import Arguments, calls_in
+from graph.parsing.call_forms import Arguments
+from graph.parsing.calls import calls_in
 from graph.parsing.code import code_in
 from graph.parsing.json_text import find_json, json_values
 from graph.parsing.plans import parse_plan

@@ -8,7 +8,7 @@ from graph.parsing.json_text import json_values
 from graph.parsing.labels import Labels
 from graph.parsing.thinking import without_thinking
 
-_LABEL = r"[ \t>#*_]*(?:final |short )?answer[*_]*[ \t]*:"
+_LABEL = r"[ \t>#*_]*(?:final |short )?answer[*_]*[ \t]*[:：]"
 _ANSWER = re.compile(rf"^{_LABEL}[*_ \t]*(.*(?:\n(?!\s*\n|{_LABEL}).*)*)", re.IGNORECASE | re.MULTILINE)
 _LABELS = Labels({"answer": ("answer", "final answer", "short answer")})
 

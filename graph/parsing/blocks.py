@@ -11,8 +11,10 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 _ALIASES = {
     "python": {"py", "ipython", "tool_code", "pycon"},
@@ -133,8 +135,11 @@ def _block(lines: list[_Line], number: int, opening: re.Match[str], assumed: str
 
 def _ends(lines: list[_Line], first: int, fence: str) -> Iterator[tuple[int, str | None, bool]]:
     """Where a block may end: the line, the code on that line, and whether it is no closing fence (see `_block`)."""
-    closing = re.compile(rf"^[ \t>]*{re.escape(fence)}{re.escape(fence[0])}*[ \t]*$")
-    glued = re.compile(rf"^(?P<code>.*[^{re.escape(fence[0])}]){re.escape(fence)}[ \t]*$")
+    mark = re.escape(fence[0])
+    # After a closing fence stands nothing, or what names no language: a mark, a sentence.
+    rest = rf"(?:$|[^\w{{.\s{mark}]|\w+[ \t]+\w+[ \t]+\w)"
+    closing = re.compile(rf"^[ \t>]*{re.escape(fence)}{mark}*[ \t]*{rest}")
+    glued = re.compile(rf"^(?P<code>.*[^{mark}]){re.escape(fence)}[ \t]*$")
     tried = 0
     for number in range(first, len(lines)):
         text = lines[number].text
@@ -162,9 +167,16 @@ def _body(lines: list[str], lead: str) -> str:
     return textwrap.dedent(text) if first[:1] in " \t" else text
 
 
+def syntax_of(code: str, mode: Literal["exec", "eval"] = "exec") -> Any:
+    """Python's syntax tree of a text. Raises what `ast.parse` raises; its warnings are for whoever runs the code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(code, mode=mode)
+
+
 def is_python(code: str) -> bool:
     """Whether a text is a whole program of at least one statement."""
     try:
-        return bool(ast.parse(code).body)
+        return bool(syntax_of(code).body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False

@@ -12,40 +12,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from graph.parsing.call_forms import Arguments, Call, named_calls
 from graph.parsing.json_text import json_values, loads
 from graph.parsing.thinking import without_thinking
 from graph.parsing.tool_names import match_tool
 
-Arguments = dict[str, Any]
-"""What one call of a tool is given."""
-
+_WRAPPERS = ("calls", "tool_calls", "function_calls", "call", "tool_call")
 _NAME_KEYS = ("name", "tool_name", "tool", "function", "action", "recipient_name")
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "tool_input", "action_input", "input", "kwargs", "params")
 _SCHEMA_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 _BETWEEN_CALLS = re.compile(r"(?:\s|[;,]|</?tool_calls?>|<\|[^|>]*\|>|```(?:json)?)*\Z")
-_TAGGED = re.compile(
-    r"<function=(?P<function>[^>\s]+)>(?P<a>.*?)(?:</function>|\Z)"  # Llama, Qwen3-Coder
-    r"|<invoke name=\"(?P<invoke>[^\"]+)\">(?P<b>.*?)(?:</invoke>|\Z)"  # Anthropic, MiniMax
-    r"|<tool_call>\s*(?P<glm>[\w.-]+)\s*(?P<c>(?:<arg_key>.*?)?)</tool_call>",  # GLM
-    re.DOTALL,
-)
-_PARAMETER = re.compile(
-    r"<parameter(?:=(?P<a>[^>\s]+)| name=\"(?P<b>[^\"]+)\"[^>]*)>(?P<value>.*?)</parameter>"
-    r"|<arg_key>(?P<c>.*?)</arg_key>\s*<arg_value>(?P<also>.*?)</arg_value>",
-    re.DOTALL,
-)
-
-
-@dataclass(frozen=True)
-class _Call:
-    arguments: Arguments
-    tool: str = ""
-    """The tool that is called by name; empty where none is named."""
 
 
 @dataclass(frozen=True)
 class _Reading:
-    calls: list[_Call]
+    calls: list[Call]
     rank: int
     """How much the form says that this is a call: 3 as asked for, 2 by name, 1 bare, 0 nothing but `{}`."""
 
@@ -105,8 +86,8 @@ def _problem(reading: _Reading, tool: str, complaint: Callable[[Arguments], str 
 
 def _readings(text: str, tool: str, schema: Mapping[str, Any]) -> Iterator[_Reading]:
     properties: Mapping[str, Any] = schema.get("properties") or {}
-    if tagged := _tagged_calls(text, properties):
-        yield _Reading(tagged, 2)
+    if named := named_calls(text, properties):
+        yield _Reading(named, 2)
     previous: _Reading | None = None
     end = 0
     for found in json_values(text):
@@ -122,13 +103,13 @@ def _readings(text: str, tool: str, schema: Mapping[str, Any]) -> Iterator[_Read
 
 def _reading(value: object, tool: str, properties: Mapping[str, Any]) -> _Reading | None:
     """What a JSON value says as calls of the tool; None if it is no call at all."""
-    for key in ("calls", "tool_calls"):
+    for key in _WRAPPERS:
         if isinstance(value, dict) and key in value and not _is_schema(value[key]):
-            items = value[key] if isinstance(value[key], list) else [value[key]]
+            items = _items(value[key])
             if key in properties and not all(isinstance(item, dict) and set(item) <= set(properties) for item in items):
                 continue  # an argument of the tool's own
             calls = [_call(item, tool, properties) for item in items]
-            return _Reading([] if None in calls else cast("list[_Call]", calls), 3)
+            return _Reading([] if None in calls else cast("list[Call]", calls), 3)
     if isinstance(value, dict):
         calls = [_call(value, tool, properties)]
     elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
@@ -143,23 +124,33 @@ def _reading(value: object, tool: str, properties: Mapping[str, Any]) -> _Readin
     return _Reading(known, 1 if any(call.arguments for call in known) else 0)
 
 
-def _call(value: object, tool: str, properties: Mapping[str, Any]) -> _Call | None:
+def _items(value: Any) -> list[Any]:
+    """The calls under a wrapper: a list, one call alone, or either written as a text."""
+    if isinstance(value, str):
+        try:
+            value = loads(value)
+        except ValueError:
+            return [value]
+    return value if isinstance(value, list) else [value]
+
+
+def _call(value: object, tool: str, properties: Mapping[str, Any]) -> Call | None:
     if not isinstance(value, dict):
         return None
     written: Arguments = value
     if set(written) <= set(properties):
-        return _Call(written)
+        return Call(written)
     if _is_schema(written):
         return None
     if isinstance(written.get("function"), dict):
         written = written["function"]
     if list(written) == [tool] and isinstance(written[tool], dict):
-        return _Call(written[tool], tool)
+        return Call(written[tool], tool)
     name = next((written[key] for key in _NAME_KEYS if isinstance(written.get(key), str)), "")
     for key in _ARGUMENT_KEYS:
         if key in written and key not in properties and (arguments := _arguments(written[key])) is not None:
-            return None if _is_schema(arguments) else _Call(arguments, name)
-    return _Call(written)
+            return None if _is_schema(arguments) else Call(arguments, name)
+    return Call(written)
 
 
 def _arguments(value: object) -> Arguments | None:
@@ -181,34 +172,3 @@ def _is_schema(value: object) -> bool:
     kind = value.get("type")
     described = isinstance(value.get("properties"), dict) or "items" in value or "$ref" in value
     return "$schema" in value or "$defs" in value or (isinstance(kind, str) and kind in _SCHEMA_TYPES and described)
-
-
-def _tagged_calls(text: str, properties: Mapping[str, Any]) -> list[_Call]:
-    calls = []
-    for match in _TAGGED.finditer(text):
-        name = match["function"] or match["invoke"] or match["glm"]
-        body = match["a"] or match["b"] or match["c"] or ""
-        arguments = {
-            (one["a"] or one["b"] or one["c"]).strip(): _typed(one["value"] or one["also"] or "", one, properties)
-            for one in _PARAMETER.finditer(body)
-        }
-        if not arguments and body.strip():
-            written = [found.value for found in json_values(body) if isinstance(found.value, dict)]
-            if not written:
-                continue
-            arguments = written[-1]
-        calls.append(_Call(arguments, name))
-    return calls
-
-
-def _typed(text: str, parameter: re.Match[str], properties: Mapping[str, Any]) -> Any:
-    """A parameter's value: a text where the schema wants one, else what JSON makes of it."""
-    name = (parameter["a"] or parameter["b"] or parameter["c"]).strip()
-    text = text.removeprefix("\n").removesuffix("\n")
-    field = properties.get(name)
-    if isinstance(field, Mapping) and field.get("type") == "string":
-        return text
-    try:
-        return loads(text)
-    except ValueError:
-        return text

@@ -1,8 +1,8 @@
 """JSON values in a text, written as models write them.
 
-Python's literals, single quotes, bare keys, comments, trailing commas and raw line breaks in strings are read, since
-they leave no doubt. What was cut off is not: neither completed nor read from the inside, because a part of a list of
-calls is not what was decided.
+Python's literals, single and curly quotes, bare keys, comments, trailing commas and raw line breaks in strings are
+read, since they leave no doubt. What was cut off is not: neither completed nor read from the inside, because a part of
+a list of calls is not what was decided.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from graph.parsing.blocks import syntax_of
 from tools.text import well_formed_value
 
 _STARTS = re.compile(r"[{\[]")
+_CURLY_QUOTES = str.maketrans("“”„‟", '""""')
 _OPENS_JSON = re.compile(r"""\{\s*(?:["'}]|//|/\*|\#|\w+\s*:)|\[\s*(?:[{\["'\]\d-]|//|/\*)""")
 _TOKEN = re.compile(
     r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
@@ -95,14 +97,17 @@ def _value_at(text: str, start: int) -> Found | None:
         pass
     except (RecursionError, ValueError):
         return None
-    length = _length(text, start) if _OPENS_JSON.match(text, start) else None
-    if length is None:
-        return None
-    try:
-        value = _from_literal(text[start : start + length])
-    except ValueError:
-        return None
-    return Found(value, start, start + length) if isinstance(value, dict | list) else None
+    for written in dict.fromkeys((text, text.translate(_CURLY_QUOTES))):
+        length = _length(written, start) if _OPENS_JSON.match(written, start) else None
+        if length is None:
+            continue
+        try:
+            value = _from_literal(written[start : start + length])
+        except ValueError:
+            continue
+        if isinstance(value, dict | list):
+            return Found(value, start, start + length)
+    return None
 
 
 def _is_cut_off(text: str, start: int) -> bool:
@@ -129,7 +134,7 @@ def _text(text: str) -> Any:
 def _from_literal(text: str) -> Any:
     """A value in the notation of JSON, Python or JavaScript."""
     try:
-        value = ast.literal_eval("".join(_python_tokens(text)).strip())
+        value = ast.literal_eval(syntax_of("".join(_python_tokens(text)).strip(), mode="eval"))
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise ValueError("not JSON") from None
     return well_formed_value(_checked(value))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 _LINE = re.compile(
     r"""^[ \t]*(?:[-*+>\#]+[ \t]*|\d+[.)][ \t]*)*      # bullet, heading, quote or number
         [*_`<"]*                                        # emphasis, tag or quote before the label
         (?P<label>[A-Za-z][A-Za-z _-]{1,20}?)
-        [*_`>"]*[ \t]*[:=](?:\*\*|__)?[ \t]*             # the colon may stand inside or outside the emphasis
+        [*_`>"]*[ \t]*[:=：](?:\*\*|__)?[ \t]*             # the colon may stand inside or outside the emphasis
         (?P<value>.*)$""",
     re.VERBOSE,
 )
@@ -50,3 +51,7 @@ class Labels:
             name: item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
             for name, item in known.items()
         }
+
+    def value_of(self, field: str, value: Mapping[str, Any]) -> Any:
+        """What a JSON object holds for a field; None if nothing."""
+        return next((item for key, item in value.items() if self.field(str(key)) == field), None)

@@ -99,6 +99,8 @@ def _fields_in_json(text: str) -> dict[str, str]:
 def _step(value: Any) -> dict[str, str]:
     """The step that a JSON object is, in the form asked for or in that of a tool call."""
     fields = _LABELS.in_json(value)
+    if isinstance(value, dict) and isinstance(given := _LABELS.value_of("input", value), dict):
+        fields["input"] = _given(given).get("input", "")
     if "tool_name" in fields and not isinstance(value.get("function"), dict):
         return fields
     if isinstance(value, dict) and isinstance(value.get("tool_calls"), list) and value["tool_calls"]:

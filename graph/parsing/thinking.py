@@ -35,6 +35,8 @@ _PAIRS = (
     (r"<unused94>(?:thought\b)?", r"<unused95>"),
 )
 """Opening and closing marks."""
+_TAGS = 2
+"""The number of the pair that is written as tags."""
 _MARK = re.compile(
     "|".join(f"(?P<open{i}>{opening})|(?P<close{i}>{closing})" for i, (opening, closing) in enumerate(_PAIRS)),
     re.IGNORECASE,
@@ -109,6 +111,8 @@ def _marks(text: str) -> list[_Mark]:
         for match in _MARK.finditer(text)
         if match.lastgroup
     ]
+    if found and all(mark.pair == _TAGS for mark in found) and is_python(text):
+        return []  # a program without a fence
     marks: list[_Mark] = []
     since, blocks = 0, fenced_blocks(text, "python") if found else []
     for mark in found:

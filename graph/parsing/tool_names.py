@@ -26,6 +26,8 @@ _FILLERS = re.compile(
 _LINK = re.compile(r"[\s`*\"')\]]*(?:(?:,|/|\||&|\+|;|->|→|\bor\b|\band\b|\bthen\b)\s*){0,2}", re.IGNORECASE)
 _MARKED = re.compile(r"`([^`\n]+)`|\*\*([^*\n]+)\*\*|\"([^\"\n]+)\"|“([^”\n]+)”")
 _MOST_WORDS = 8
+_BEFORE_A_NAME = re.compile(r"\s*(?:(?:[-*+•#>]+|\d+[.)])\s+)*(?:(?:functions?|tools?|default_api)\.(?=\w))?")
+"""Bullets and numbers of a list, and the namespaces in which models were taught to call tools."""
 
 
 @lru_cache(maxsize=1024)
@@ -52,7 +54,9 @@ def tools_named(text: str, tools: Iterable[str]) -> list[str]:
     names = tuple(dict.fromkeys(tools))
     if text in names:
         return [text]
-    for candidate in dict.fromkeys([*text.strip().splitlines()[:1], text.strip()]):
+    lines = [*text.strip().splitlines()[:1], text.strip()]
+    bare = [_BEFORE_A_NAME.sub("", line, count=1) for line in lines]
+    for candidate in dict.fromkeys([*lines, *bare]):
         if found := _named_alone(candidate, names) or _named_first(candidate, names) or _named_within(candidate, names):
             return found
     return []

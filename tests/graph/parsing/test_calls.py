@@ -18,6 +18,7 @@ SCHEMA = {
     "properties": {"number": {"type": "integer"}, "note": {"type": "string"}},
     "required": ["number"],
 }
+F = "```"
 N = {"number": 10}
 
 
@@ -102,6 +103,19 @@ def _read(reply: str) -> list[dict[str, Any]] | str:
         ('{"calls": [{"name": "double", "arguments": {"number": 10}}]}', [N]),
         ('functions.double({"number": 10})', [N]),
         ('"{\\"calls\\": [{\\"number\\": 10}]}"', [N]),
+        ("{“calls”: [{“number”: 10}]}", [N]),
+        ('{"calls": "[{\\"number\\": 10}]"}', [N]),
+        ('{"call": {"number": 10}}', [N]),
+        ("[double(number=10)]", [N]),
+        (f"{F}tool_code\ndouble(number=10, note='a')\n{F}", [{"number": 10, "note": "a"}]),
+        ("delete(number=10)", "the reply calls delete"),
+        (
+            f'<｜tool▁call▁begin｜>function<｜tool▁sep｜>double\n{F}json\n{{"number": 10}}\n{F}<｜tool▁call▁end｜>\n'
+            f'<｜tool▁call▁begin｜>function<｜tool▁sep｜>double\n{F}json\n{{"number": 2}}\n{F}<｜tool▁call▁end｜>',
+            [N, {"number": 2}],
+        ),
+        ('functions.double:0<|tool_call_argument_begin|>{"number": 10}<|tool_call_end|>', [N]),
+        ('[TOOL_CALLS]double[ARGS]{"number": 10}[TOOL_CALLS]double[ARGS]{"number": 2}', [N, {"number": 2}]),
     ],
 )
 def test_the_calls_of_a_reply_are_found(reply: str, calls: list[dict[str, Any]] | str) -> None:

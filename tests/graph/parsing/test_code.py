@@ -65,6 +65,12 @@ F = "```"
         ("", ""),
         (f"{F}tool_code\nprint(2)\n{F}", "print(2)"),
         (f"{F}python\n# sketch\n{F}\n{F}python\nprint(2)\n{F}\nrun with {F}bash python x.py{F}", "print(2)"),
+        (f"Thought: x\nCode:\n{F}py\nprint(2)\n{F}<end_code>", "print(2)"),
+        (f"{F}python\nprint(2)\n{F} This prints the number 2.\nMore {F}x{F}", "print(2)"),
+        (f"{F}python\nprint(1)\n{F} wrong, so better:\n{F}python\nprint(2)\n{F}", "print(2)"),
+        (f"{F}\npython\nprint(2)\n{F}", "print(2)"),
+        ('x = """\n</think>\n"""\nprint(x)', 'x = """\n</think>\n"""\nprint(x)'),
+        ("[THINK]hm[/THINK]\nprint(2)", "print(2)"),
     ],
 )
 def test_the_program_of_a_reply_is_found(reply: str, code: str) -> None:

@@ -67,6 +67,8 @@ def test_every_variant_of_a_good_plan_is_read(reply: str) -> None:
     [
         ("Tool: python\nInput: print(1)", "python", "print(1)"),
         ("python\nInput: 902 ** 29 % 97", "python", "902 ** 29 % 97"),
+        ('{"tool_name": ["python"], "input": {"code": "print(1)"}}', "python", "print(1)"),
+        ("Tool：python\nInput：print(1)", "python", "print(1)"),
         ("Tool: python\nInput: ```python\nx = 1\nprint('```', x)\n```", "python", "x = 1\nprint('```', x)"),
         ("```\nTool: python\nInput: print(1)\n```", "python", "print(1)"),
         ("Tool: python\nInput:\n~~~py\ntool = 1\nprint(tool)\n~~~", "python", "tool = 1\nprint(tool)"),

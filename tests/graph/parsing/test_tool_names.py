@@ -68,6 +68,9 @@ def test_what_two_tools_could_be_called_names_none(names: list[str], data: st.Da
         ("get_weather(city='Rome')", ("get_weather",), "get_weather"),
         ("查订单（查询）", ("查订单", "删订单"), "查订单"),
         ("C++", ("c", "c++"), "c++"),
+        ("2. python", TOOLS, "python"),
+        ("- **python**", TOOLS, "python"),
+        ("functions.python", TOOLS, "python"),
         # What names no tool, or two:
         ("either python or web_search", TOOLS, None),
         ("python or web_search", TOOLS, None),
