@@ -12,7 +12,7 @@ DENIALS = words("""
     deny denied disagree invalid nope
 """)
 """In small letters; "n't" counts as well."""
-CONDITIONS = words("if unless whether suppose supposing assume assuming maybe perhaps claim claims claimed")
+CONDITIONS = words("if unless whether suppose supposing maybe perhaps claim claims claimed")
 """Words before an answer that leave open whether it is one."""
 _IDIOMS = re.compile(
     r"\b(?:there(?:'s| is) )?(?:no|without(?: a| any)?|beyond(?: a| any| all)?) (?:doubt|question)s?"
@@ -56,8 +56,9 @@ def has_denial(text: str) -> bool:
 
 def is_open(clause: str) -> bool:
     """Whether the clause before an announced answer denies it or leaves it open ("I doubt that the answer is")."""
-    words = words_of(_CLAUSE.split(clause[-200:].lower())[-1])
-    return any(denies(word) or word in CONDITIONS for word in words)
+    clause = _CLAUSE.split(clause[-200:].lower())[-1]
+    # "As 27 is no prime, the answer is" denies something else; "if it is odd, the answer is" leaves this one open.
+    return has_denial(clause.rsplit(",", 1)[-1]) or any(word in CONDITIONS for word in words_of(clause))
 
 
 def is_denied_nearby(before: str) -> bool:

@@ -38,7 +38,7 @@ def same_in_another_form(gold: str, answer: str, question: str) -> bool:
         return False
     return (
         same_amount(gold, answer, question)
-        or same_person(gold, answer, question)
+        or same_person(gold, answer)
         or _same_but_hyphens(gold, answer)
         or _same_but_gloss(gold, answer)
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from evals.scorers.denials import has_denial
 from evals.scorers.final import final_answers
 from evals.scorers.formulas.process import compare
 from evals.scorers.normal import tokens
@@ -21,6 +22,8 @@ from evals.task import Score, Task, right, wrong
 MAX_FORMULA = 1_000
 """Characters of a formula that is read."""
 
+_NAME = re.compile(r"(?:[A-Za-z]{2,20}\s+){0,3}[A-Za-z]{3,20}\s*=\s*(?=\S)")
+"""What a value can be called in words ("Total area = 5")."""
 _LABEL = re.compile(r"\(?\(([A-E])\)\)?\s*(?=\S)")
 _PERCENTAGES = re.compile(r"%|percent", re.IGNORECASE)
 _SPAN = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
@@ -73,9 +76,11 @@ class _Comparison:
             self.nouns = (*self.nouns, *own)
             gold = amount_of(self.gold_text, self.nouns)
         first = self._against(gold, self.text)
-        if first.correct or (label := _LABEL.match(undressed(self.text))) is None:
+        said = undressed(self.text)
+        label = None if first.correct else _LABEL.match(said) or _NAME.match(said)
+        if label is None or has_denial(label[0]):
             return first
-        second = self._against(gold, undressed(self.text)[label.end() :])
+        second = self._against(gold, said[label.end() :])
         return second.leniently() if second.correct else first
 
     def _is_same_in_words(self) -> bool:

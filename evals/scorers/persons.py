@@ -30,14 +30,18 @@ _SUFFIXES = frozenset(("jr", "sr", "junior", "senior", "phd", "md", "esq"))
 _PARTICLES = words("""
     von van de der den da di du del della la le al bin ibn dos ter zu of
 """)
+_JOINING = words("and in with without on to for at the")
 _NO_PERSON = words("""
-    academy airlines airport association avenue band bank bay beach bridge castle center centre church city club
-    college company corporation council county district empire fc film forest foundation group high hill hills
-    hospital house inc institute international island islands kingdom lake league library london lakers military
-    minister mountain mountains museum national navy new north south east west ocean office palace park party
-    province railway republic river road royal school sea society square state station street team theatre theater
-    times tower town union united university valley war world york angeles francisco diego jose los las san santa
-    saint st mount fort port lower upper great grand prix cup award records
+    academy airlines airport album albums angeles arena association avenue award awards band bank bay beach
+    boulevard bridge brothers building canal castle cathedral center centre choir church city club college company
+    corporation council county crater cup dam desert diego disease district east effect empire ensemble falls fc
+    festival film forest fort foundation francisco glacier grand great group gulf harbor harbour high highway hill
+    hills hospital hotel house inc institute international island islands jose kingdom knights lake lakers las law
+    league library london los lower magazine memorial military mine minister mount mountain mountains movie museum
+    national navy new north novel observatory ocean office orchestra palace park party peninsula port prix province
+    quartet railway records reef republic river road royal saint san santa school sea series show sisters society
+    song south sox square st stadium state station strait street syndrome team telescope theater theatre theory
+    times tower town trail trio union united university upper valley war warriors west world yankees york zoo
 """)
 _COMMON_FAMILY_NAMES = words("""
     smith johnson williams brown jones garcia miller davis rodriguez martinez hernandez lopez gonzalez wilson
@@ -61,27 +65,53 @@ _COMMON_FAMILY_NAMES = words("""
 """)
 """Family names that many well-known persons share."""
 _GIVEN_NAMES = words("""
-    aaron abraham adam agatha alan albert alexander alexandra alfred alice amy andrea andrew angela ann anna anne
-    anthony antonio arthur audrey august barack barbara benjamin bernard betty bob carl carlos carol caroline
-    catherine cecil charles charlotte christian christina christine christopher claude clara daniel david deborah
-    denis diana donald dorothy douglas edgar edward edwin eleanor elizabeth ella emily emma eric ernest eugene eva
-    felix florence frances francis francois frank franklin franz frederick friedrich gabriel gary george gerald
-    giovanni giuseppe grace gregory guy hannah hans harold harriet harry heinrich helen henri henry herbert hermann
-    howard hugh ian ida igor isaac isabella ivan jack jacob jacques james jan jane janet jason jean jeffrey jennifer
-    jessica jim joan johan johann johannes john jonathan joseph josephine joshua juan judith jules julia julie
-    julius karen karl katherine kenneth kevin larry laura lawrence leo leonard leonardo leopold lewis linda lisa
-    louis louisa louise lucy ludwig luis margaret maria marie mark martha martin mary matthew max maximilian michael
-    michelle miguel mikhail nancy napoleon nathaniel neil nicholas nikolai nikola oliver oscar otto pablo patricia
-    patrick paul pedro peter philip pierre rachel ralph raymond rebecca richard robert roger ronald rosa rudolf
-    rudolph ruth samuel sandra sara sarah sebastian sergei sharon simon sofia sophia sophie stefan stephen steven
-    stephanie susan theodore theresa thomas timothy ulysses valentina victor victoria vincent virginia vladimir
-    walter werner wilhelm william winston wolfgang woodrow yuri
+    aaron abigail abraham adam adele agatha ahmed akira alan albert alejandro aleksandr alessandro alexander
+    alexandra alexei alfonso alfred alice alicia allison amanda amelia amy anastasia anatoly andre andrea andreas
+    andrei andrew angela angelo anita ann anna anne annie ansel anthony anton antonio archibald ariana arnold arthur
+    astrid audrey axl barack barbara beatrice ben bengt benito benjamin bernard bernhard bertha beth betty bill
+    bjorn blanche bob boris brenda brian bruce bruno calvin camille carl carla carlos carmen carol caroline caspar
+    catherine cecil cesar charles charlotte chester chloe christian christina christine christopher clara clarence
+    claude claudia claudio clement clifford colin connie constance cornelius craig curtis cynthia daisy dan daniel
+    danielle dave david deborah denis dennis derek desmond diana dick diego dietrich dimitri dmitri dolores dominic
+    don donald dora doris dorothy douglas duncan dwight ebenezer edgar edith edmund eduardo edvard edward edwin
+    eileen eleanor elena eli elias elisabeth eliza elizabeth ella ellen elvis emanuel emil emile emilio emily emma
+    enrico enrique eric erich erik erika ernest ernst erwin esther ethan ethel eugene eva evelyn ezra fatima
+    federico felicia felix ferdinand fernando fidel fiona frances francesca francesco francis francisco francois
+    frank franklin franz fred freddie frederic frederick frida friedrich fritz fyodor gabriel gabriela galileo gary
+    genevieve geoffrey george gerald geraldine gertrude gilbert gina giovanni giuseppe gloria gordon grace graham
+    gregory greta guglielmo guillermo gustav gustave guy hannah hannibal hans harold harriet harry harvey hazel
+    hector heinrich heinz helen helena henri henrietta henrik henry herbert herman hermann hilary hilda hillary
+    holly horatio howard hugh hugo humphrey ian ida ignacio igor immanuel indira ines ingmar ingrid ira irene iris
+    irving isaac isabel isabelle ismail ivan jack jackie jacob jacqueline jacques jake jakob james jan jane janet
+    janis jason jay jean jeanne jeff jeffrey jennifer jenny jeremy jerome jerry jesse jessica jill jim jimmy joachim
+    joan joanna joe joel johan johann johanna johannes john jon jonathan jorge jose josef joseph josephine josh
+    joshua joyce juan judith jules julia julie juliet juliette julius justin karen karl kate katharine katherine
+    kathleen kathryn keith ken kenneth kevin kim kirk klaus konrad kristen kristin kurt kyle larry lars laura
+    lawrence leila lena leo leon leonard leonardo leonora leopold leslie lewis liam lily linda lionel lisa lorenzo
+    lorraine louis louisa louise lucas lucia luciano lucien lucius lucy ludwig luigi luis luke lydia lyndon mabel
+    madeleine mahatma malcolm manuel marc marcel marco marcus margaret margarete margaretha marguerite maria marian
+    marianne marie marilyn mario marion mark marlon marta martha martin martina marvin mary mathilde matilda matteo
+    matthew matthias maurice max maximilian maxwell melanie melissa mercedes merlin mia michael michelle mick miguel
+    mikhail mildred millard milton miranda mohammed mohandas molly monica moritz moses muhammad myra nadia nancy
+    naomi napoleon natalia natalie nathalie nathan nathaniel ned neil nicholas nicola nicolas nicole niels nigel
+    nikola nikolai nina nora norbert norma norman octavia olaf oleg olga oliver olivia orson orville oscar oskar
+    osvaldo otis otto pablo pamela pascal patricia patrick patti paul pauline pedro peggy penelope percy pete peter
+    phil philip philippe phyllis pierre pietro polly preston priscilla quentin rabindranath rachel rafael raimund
+    ralph ramon randolph raoul raphael raul raymond rebecca regina reginald rene rex richard rita rob robert roberta
+    roberto rodney roger roland rolf romano ron ronald rosa rosalind rosemary ross rowan roy ruben rudolf rudolph
+    rufus rupert russell ruth ryan sally salvador sam samantha samuel sandra sara sarah saul sean sebastian selma
+    serena sergei seth shane sharon sheila shirley sidney siegfried sigmund silvia silvio simon sinclair sofie
+    solomon sonia sophia sophie sophus stefan stella stephanie stephen steve steven stuart susan sven sylvester
+    sylvia tamara tanya tatiana ted terence teresa terry thea thelma theo theodore theresa thomas tim timothy tina
+    tobias todd tom tommaso toni tony tracy truman ulysses umberto ursula valentina valerie vanessa vasily vera
+    vernon veronica victor viktor vincent vincente vinnie viola vivian vivien vladimir wallace walter wanda warren
+    wendy werner wesley wilbur wilfred wilhelm wilhelmina will willard willem william willy winifred winston
+    wolfgang wolfram woodrow yasmin yolanda yuri yves yvonne zachary zoe zora
 """)
-"""Names by which a person is known as one where the question does not ask for one."""
-_ASKS_FOR_PERSON = re.compile(r"\b(?:who|whom|whose)\b", re.IGNORECASE)
+"""Names by which a person is told from a band, a team or a place."""
 
 
-def same_person(gold: str, answer: str, question: str) -> bool:
+def same_person(gold: str, answer: str) -> bool:
     """Whether two texts are the name of one person, in forms that leave no doubt who it is."""
     left, right = _words(gold), _words(answer)
     if not left or not right:
@@ -89,7 +119,7 @@ def same_person(gold: str, answer: str, question: str) -> bool:
     return (
         _is_titled(answer, left)
         or _is_titled(gold, right)
-        or _is_shortened(left, right, question)
+        or _is_shortened(left, right)
         or _has_same_initials(left, right)
     )
 
@@ -110,14 +140,14 @@ def _is_titled(text: str, name: list[str]) -> bool:
     return capitalised and len(parts) > 1 and parts[0] not in _PARTICLES and not set(name) & _NO_PERSON
 
 
-def _is_shortened(gold: list[str], answer: list[str], question: str) -> bool:
+def _is_shortened(gold: list[str], answer: list[str]) -> bool:
     """Whether the answer is the reference without the names in the middle."""
     middle = gold[1:-1]
     if len(answer) != 2 or [gold[0], gold[-1]] != answer or not 1 <= len(middle) <= 3:
         return False
-    is_person = gold[0] in _GIVEN_NAMES or _ASKS_FOR_PERSON.search(question) is not None
+    is_person = gold[0] in _GIVEN_NAMES
     tells_apart = gold[-1] in _COMMON_FAMILY_NAMES or _NUMERAL.fullmatch(gold[-1]) or gold[-1] in _SUFFIXES
-    names_only = all(len(word) > 1 for word in gold) and not set(middle) & (_PARTICLES | _SUFFIXES | {"and"})
+    names_only = all(len(word) > 1 for word in gold) and not set(middle) & (_PARTICLES | _SUFFIXES | _JOINING)
     return is_person and names_only and not tells_apart and not set(gold) & _NO_PERSON
 
 

@@ -128,13 +128,17 @@ def region_of(node: Node) -> list[Interval] | None:
             return [_interval(item, item, "[]") for item in items]
         case Apply(name="union", arguments=parts):
             return _joined(parts)
-        case Group(kind="or" | "list", items=parts) if all(isinstance(part, Relation) for part in parts):
+        case Group(kind="or" | "list", items=parts) if all(map(_has_relations, parts)):
             return _joined(parts)
         case Group(kind="and", items=parts) if all(isinstance(part, Relation) for part in parts):
             return _between([bound for part in parts for bound in _bounds(part)])
         case Relation():
             return _between(_bounds(node))
     return None
+
+
+def _has_relations(node: Node) -> bool:
+    return isinstance(node, Relation) or (isinstance(node, Group) and any(map(_has_relations, node.items)))
 
 
 def _interval(low: Node, high: Node, kind: str) -> Interval:
@@ -148,11 +152,15 @@ def _is_infinite(node: Node) -> bool:
 
 
 def _joined(parts: tuple[Node, ...]) -> list[Interval] | None:
-    regions = [region_of(part) for part in parts]
-    names = set().union(*(symbols_of(part) for part in parts if isinstance(part, Relation)))
+    regions = [[_interval(part, part, "[]")] if _is_point(part) else region_of(part) for part in parts]
+    names = set().union(*(symbols_of(part) for part in parts if _has_relations(part)))
     if len(names) > 1 or any(region is None for region in regions):
         return None
     return [interval for region in regions if region is not None for interval in region]
+
+
+def _is_point(node: Node) -> bool:
+    return isinstance(node, Number) or (isinstance(node, Apply) and node.name != "union" and not symbols_of(node))
 
 
 Bound = tuple[str, str, Node]

@@ -35,7 +35,14 @@ FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "acoth": mpmath.acoth, "exp": mpmath.exp, "arg": mpmath.arg, "re": mpmath.re, "im": mpmath.im,
     "conjugate": mpmath.conj, "gamma": mpmath.gamma, "factorial2": mpmath.fac2, "erf": mpmath.erf, "erfc": mpmath.erfc,
     "zeta": mpmath.zeta, "lambertw": mpmath.lambertw, "besselj": mpmath.besselj, "beta": mpmath.beta,
-    "atan2": mpmath.atan2,
+    "atan2": mpmath.atan2, "loggamma": mpmath.loggamma, "digamma": mpmath.digamma, "erfi": mpmath.erfi, "Ei": mpmath.ei,
+    "Si": mpmath.si, "Ci": mpmath.ci, "li": mpmath.li, "harmonic": mpmath.harmonic, "fibonacci": mpmath.fibonacci,
+    "sinc": mpmath.sinc, "airyai": mpmath.airyai, "airybi": mpmath.airybi, "bessely": mpmath.bessely,
+    "besseli": mpmath.besseli, "besselk": mpmath.besselk, "polylog": mpmath.polylog, "RisingFactorial": mpmath.rf,
+    "FallingFactorial": mpmath.ff, "legendre": mpmath.legendre, "chebyshevt": mpmath.chebyt,
+    "chebyshevu": mpmath.chebyu, "hermite": mpmath.hermite, "polygamma": lambda n, x: mpmath.psi(int(n), x),
+    "uppergamma": lambda s, x: mpmath.gammainc(s, x), "lowergamma": lambda s, x: mpmath.gammainc(s, 0, x),
+    "subfactorial": lambda n: mpmath.nint(mpmath.factorial(n) / mpmath.e),
 }  # fmt: skip
 
 

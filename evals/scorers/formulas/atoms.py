@@ -244,6 +244,7 @@ class Atoms(Cursor, ABC):
             self.in_bars = bars
             return Constant("empty") if sign in ("{", "\\{") else Group(_KINDS[sign + closing], ())
         colons, self.in_braces = self.in_braces, self.in_braces or sign in ("{", "\\{")
+        self.skip_element(sign)
         node = self.items()
         self.in_braces = colons
         if sign == "{" and (word := self.accept("over", "choose")):
@@ -256,6 +257,14 @@ class Atoms(Cursor, ABC):
             return Group(_KINDS[sign + (closing or _CLOSING[sign][0])], node.items)
         # One item in round brackets, or in braces that LaTeX does not show, is that item.
         return node if sign in ("(", "{") else Group(_KINDS[sign + (closing or _CLOSING[sign][0])], (node,))
+
+    def skip_element(self, sign: str) -> None:
+        """Pass the `x |` of a set like `{x | x > 3}`, which is what its condition says."""
+        token, bar = self.token(), self.peek(1)
+        if sign in ("{", "\\{") and token is not None and token.kind == "name" and bar in ("|", "||", ":"):
+            following = self.token(2)
+            if bar != ":" or (following is not None and following.text == token.text):
+                self.position += 2
 
     def wrapped(self, sign: str) -> Node:
         """An absolute value, a floor or a ceiling."""

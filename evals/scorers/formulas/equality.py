@@ -20,7 +20,7 @@ from .answers import (
     region_of,
 )
 from .arithmetic import UndefinedError
-from .sampling import agree, proportional, symbols_of
+from .sampling import agree, holds, proportional, symbols_of
 from .tree import Apply, Constant, Group, Matrix, Node, Relation, Symbol, UnreadableError
 
 T = TypeVar("T")
@@ -146,18 +146,31 @@ def _same_group(gold: Node, answer: Node) -> bool:
         return False
     if gold.kind in _UNORDERED and answer.kind in _UNORDERED:
         return _matched(_named_alike(left), _named_alike(right), _same) or _same_conditions(gold, answer)
-    return _comparable(gold, answer) and all(_same(a, b) for a, b in zip(left, right, strict=True))
+    if not _comparable(gold, answer):
+        return False
+    if gold.kind in _UNORDERED and answer.kind == "[]":  # a list that sympy's solve prints
+        return _matched(left, right, _same)
+    return all(_same(a, b) for a, b in zip(left, right, strict=True))
 
 
 def _comparable(gold: Group, answer: Group) -> bool:
     """Whether two groups are of a kind, so that their items can be compared in order.
 
-    A list of three or more cannot be taken for an interval, so its brackets do not matter.
+    The brackets of a list matter only where it could be an interval.
     """
     if gold.kind == answer.kind or {gold.kind, answer.kind} <= _TUPLES or {gold.kind, answer.kind} <= {"()", "list"}:
         return True
     kinds = {gold.kind, answer.kind}
-    return len(gold.items) > 2 and kinds <= (_ORDERED | {"{}"}) and kinds != {"{}", "list"}
+    return not _could_be_interval(gold) and not _could_be_interval(answer) and kinds <= (_ORDERED | _UNORDERED)
+
+
+def _could_be_interval(group: Group) -> bool:
+    """Whether a group in brackets is two numbers, the smaller one first."""
+    if len(group.items) != 2 or group.kind in _UNORDERED or group.kind == "<>":
+        return False
+    if any(isinstance(item, Group | Matrix | Relation) or symbols_of(item) for item in group.items):
+        return not any(isinstance(item, Group | Matrix | Relation) for item in group.items)
+    return not holds(Relation((">",), group.items))
 
 
 def _named_alike(items: list[Answer]) -> list[Answer]:

@@ -10,14 +10,17 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+_ONE = """
+sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth sech csch asinh acosh atanh acoth exp sqrt
+cbrt abs floor ceiling sign re im conjugate arg factorial factorial2 subfactorial gamma loggamma digamma erf erfc erfi
+zeta lambertw det Ei Si Ci li harmonic fibonacci sinc airyai airybi
+"""
+_TWO = """
+atan2 root binomial mod beta besselj bessely besseli besselk polygamma polylog RisingFactorial FallingFactorial
+uppergamma lowergamma legendre chebyshevt chebyshevu hermite
+"""
 FUNCTIONS: Mapping[str, tuple[int, int]] = {
-    **dict.fromkeys(
-        ("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "acot", "asec", "acsc", "sinh", "cosh",
-         "tanh", "coth", "sech", "csch", "asinh", "acosh", "atanh", "acoth", "exp", "sqrt", "cbrt", "abs", "floor",
-         "ceiling", "sign", "re", "im", "conjugate", "arg", "factorial", "factorial2", "gamma", "erf", "erfc", "zeta",
-         "lambertw", "det"), (1, 1),
-    ),
-    **dict.fromkeys(("atan2", "root", "binomial", "mod", "besselj", "beta"), (2, 2)),
+    **dict.fromkeys(_ONE.split(), (1, 1)), **dict.fromkeys(_TWO.split(), (2, 2)),
     "log": (1, 2), "max": (1, 50), "min": (1, 50), "gcd": (1, 50), "lcm": (1, 50),
 }  # fmt: skip
 """Functions and how few and how many arguments each takes."""

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from .atoms import Atoms
 from .lexer import tokens_of
-from .tree import Apply, Group, Node, Number, Relation, UnreadableError
+from .tree import Apply, Group, Node, Number, Pieces, Relation, UnreadableError
 
 _RELATIONS = frozenset(("=", "<", "<=", ">", ">=", "!=", "~", "in"))
 _SET_SIGNS = {"union": "union", "intersection": "intersection", "minus": "difference"}
@@ -41,6 +41,8 @@ class Reader(Atoms):
     def items(self) -> Node:
         """One thing, or several with commas, colons, "and" or "or" between them."""
         items, joints = [self.condition()], set()
+        if self.peek() in ("if", "otherwise"):
+            return self.cases(items[0])
         while joint := self.accept(",", ";", ":", "and", "or"):
             while joint in (",", ";") and (word := self.accept("and", "or")):
                 joint = word
@@ -54,6 +56,28 @@ class Reader(Atoms):
         if len(joints) > 1:
             raise UnreadableError("joins its parts in more than one way")
         return Group({",": "list", ":": "ratio"}.get(joint := joints.pop(), joint), tuple(items))
+
+    def cases(self, node: Node) -> Node:
+        """A value by cases in words: `x if x > 0, -x otherwise`, or `x if x > 0 else -x`; its first value is read."""
+        label, branches = None, []
+        if isinstance(node, Relation) and node.signs == ("=",):
+            label, node = node.sides
+        while True:
+            rule = self.condition() if self.accept("if") else None
+            if rule is None:
+                self.expect("otherwise")
+            branches.append((node, rule))
+            if self.accept("otherwise"):
+                node = self.sets()
+                if self.peek() == "if":
+                    continue
+                branches.append((node, None))
+            if not self.accept(",", ";", "and"):
+                break
+            self.accept("and")
+            node = self.condition()
+        pieces = Pieces(tuple(branches))
+        return pieces if label is None else Relation(("=",), (label, pieces))
 
     def condition(self) -> Node:
         """A value or a relation, or several joined by the signs & and |, which bind tighter than a comma."""

@@ -14,7 +14,7 @@ from fractions import Fraction
 import mpmath  # type: ignore[import-untyped]
 
 from .arithmetic import UndefinedError, Value, close, divide, is_finite
-from .tree import Node, Number, Symbol, UnreadableError, children
+from .tree import Apply, Node, Number, Symbol, UnreadableError, children
 from .values import Evaluator
 
 DIGITS = 250
@@ -29,7 +29,8 @@ MAX_NODES = 1_500
 
 _POOL = tuple(Fraction(text) for text in (
     "1/3", "-1/2", "5/7", "2", "-7/3", "37/10", "-4", "11/5", "1/10", "-9/10", "1", "3", "4", "5", "6", "7", "-1", "17",
-    "-13", "1000003/7", "-999983/11", "8/9", "-1/9",
+    "-13", "1000003/7", "-999983/11", "8/9", "-1/9", "251/10", "-263/10", "607/9", "-611/9", "1607/9", "-1613/9",
+    "4027/9", "-4019/9", "12011/9", "-12007/9", "60013/9", "-60017/9",
 ))  # fmt: skip
 
 
@@ -65,6 +66,15 @@ def proportional(gold: Node, answer: Node) -> int | None:
         return (1 if ratios[0] > 0 else -1) if all(close(ratio, ratios[0]) for ratio in ratios) else None
 
 
+def holds(condition: Node) -> bool:
+    """Whether a condition without variables is true."""
+    with mpmath.workdps(DIGITS):
+        try:
+            return Evaluator({}).holds(condition)
+        except (UndefinedError, UnreadableError):
+            return False
+
+
 def symbols_of(node: Node) -> set[str]:
     """The names of the variables of a formula."""
     if isinstance(node, Symbol):
@@ -78,15 +88,26 @@ def nodes_of(node: Node) -> int:
 
 
 def _constants_of(node: Node) -> set[Fraction]:
+    """The values of all parts without variables (of `10^9 - x`: 9, 10 and 10^9); what is not rational is rounded."""
+    found = set().union(*map(_constants_of, children(node)))
     if isinstance(node, Number):
         return {node.value}
-    return set().union(*map(_constants_of, children(node)))
+    if isinstance(node, Apply) and not symbols_of(node):
+        try:
+            value = Evaluator({}).value(node)
+        except (UndefinedError, UnreadableError):
+            return found
+        if isinstance(value, Fraction):
+            found.add(value)
+        elif isinstance(value, mpmath.mpf) and is_finite(value) and abs(value) < 10**12:
+            found.add(Fraction(int(mpmath.nint(value * 1000)), 1000))
+    return found
 
 
 def _points(names: list[str], gold: Node, answer: Node) -> Iterator[Mapping[str, Fraction]]:
     """Points in a fixed order: round values, values around the formulas' constants, and mixtures."""
     chance = random.Random(len(names))
-    constants = sorted(_constants_of(gold) | _constants_of(answer))[:20]
+    constants = sorted(_constants_of(gold) | _constants_of(answer), key=lambda value: (-abs(value), value))[:20]
     around = [
         sign * value + shift
         for value in constants
@@ -117,6 +138,8 @@ def _pair(point: Mapping[str, Fraction], gold: Node, answer: Node, *, real_roots
     None where the first has no value.
     """
     pair, span = _pair_at_precision(point, gold, answer, real_roots)
+    if pair is not None and isinstance(pair.expected, Fraction) and isinstance(pair.value, Fraction):
+        return pair
     digits = int(span * 0.302 * 2.6)
     if digits > (MAX_MORE_AT_POINT if point else MAX_MORE_DIGITS):
         raise UnreadableError("has values too large to be compared")

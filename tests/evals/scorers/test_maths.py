@@ -153,6 +153,8 @@ def test_math_that_never_ends_is_cut_off_and_the_next_answer_is_judged() -> None
         began = time.monotonic()
         assert not worker.ask("27", "2^{10^{10^{10}}}").equal
         assert not worker.ask("27", "9!!!!!!!!!!!!").equal
+        slow = "zeta(1/2 + 10^7*i)"
+        assert "within 1 seconds" in worker.ask(slow, f"{slow} + 0").why
         assert time.monotonic() - began < 60
         assert worker.ask("6", "\\sqrt{36}").equal
     finally:
