@@ -131,6 +131,9 @@ _TRAIN_CHAINS = ("How many are {k} times the {attribute} of the ship {n}?",)
 _HELD_CHAINS = ("If the vessel {n} had {k} times its {attribute}, how much would that be?",)
 
 
+_TRAIN, _HELD_OUT = 512, 240
+
+
 def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> list[dict[str, Any]]:
     """Questions as lines of a file of tasks.
 
@@ -152,6 +155,16 @@ def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> 
         line = {"id": f"{'held' if held_out else 'train'}-{number:04}", "question": question, "answers": [str(answer)]}
         made.append(line | {"family": family, "metadata": {"steps": steps}})
     return made
+
+
+def training_tasks() -> list[dict[str, Any]]:
+    """What `python -m training.town` writes to `train.jsonl`, for the setting `tasks`."""
+    return questions(_TRAIN, 0, held_out=False)
+
+
+def held_out_tasks() -> list[dict[str, Any]]:
+    """What it writes to `heldout.jsonl`, for the setting `validation`."""
+    return questions(_HELD_OUT, 0, held_out=True)
 
 
 def _question(
@@ -194,8 +207,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _line() -> CommandLine:
     line = CommandLine(prog="python -m training.town", description="Tasks of a small world.")
     line.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    line.add_argument("--train", type=int, default=512, metavar="N")
-    line.add_argument("--held-out", type=int, default=240, metavar="N")
+    line.add_argument("--train", type=int, default=_TRAIN, metavar="N")
+    line.add_argument("--held-out", type=int, default=_HELD_OUT, metavar="N")
     line.add_argument("--chains", type=float, default=0.3, metavar="SHARE", help="share of two-step questions")
     line.add_argument("--seed", type=int, default=0)
     return line

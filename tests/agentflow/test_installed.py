@@ -85,7 +85,7 @@ def test_it_runs_from_anywhere_with_its_files(python: Path, tmp_path: Path) -> N
         *((package, "py.typed") for package in ("agentflow", "graph", "tools", "evals", "training")),
         ("evals", "own/questions.jsonl"), ("evals", "own/corpus.jsonl"), ("evals.reports", "report.html"),
         ("evals.view", "static/page.html"), ("evals.view", "static/app.js"),
-        ("training", "recipes/cpu.yaml"), ("training", "recipes/one_gpu.sh"),
+        ("training", "recipes/cpu.yaml"), ("training", "recipes/one_gpu.yaml"),
     ]  # fmt: skip
     missing = f"[at for at in {needed!r} if not files(at[0]).joinpath(at[1]).is_file()]"
     assert run([python, "-c", f"from importlib.resources import files; print({missing})"], tmp_path).stdout == "[]\n"

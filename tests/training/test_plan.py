@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from graph.errors import ConfigError, DataError
+from training.engines.vllm.card import Needs, share_card
 from training.flow_grpo.config import FlowGRPOConfig
+from training.flow_grpo.lengths import Lengths
+from training.flow_grpo.memory import trainer_memory
 from training.models.flops import ACCELERATORS, operations, shape_of
 from training.models.shapes import config_of
 from training.plan.__main__ import main
 from training.plan.estimate import Request, plan
-from training.plan.memory import trainer_memory
-from training.plan.seconds import UTILISATION, Lengths, assumed, seconds_of, tokens_of
+from training.plan.seconds import UTILISATION, assumed, seconds_of, tokens_of
 from training.run.metrics import MetricsFile
 from training.speed.workload import Workload, rows_of, step_of
 from training.update.packing import pack
@@ -24,7 +26,10 @@ SEVEN = shape_of(config_of("7b"))
 
 
 def config(**settings: Any) -> FlowGRPOConfig:
-    values = {"model": "7b", "out": "o", "tasks": "t", "gradient_checkpointing": True, "max_turns": 3}
+    values = {
+        "model": "7b", "out": "o", "tasks": "t", "gradient_checkpointing": True, "max_turns": 3,
+        "engine": "transformers",
+    }  # fmt: skip
     return FlowGRPOConfig(**{**values, **settings})
 
 
@@ -146,18 +151,79 @@ def test_rates_come_from_a_benchmark_or_a_run(tmp_path: Path) -> None:
     assert plan(config(), Request(gpus=1), rates=a_run(tmp_path))["rates"]["sampled"] == 800
 
 
-@pytest.mark.parametrize("recipe", ["cpu", "one_gpu", "eight_gpus"])
-def test_the_command_plans_every_recipe(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = Path(__file__).parents[2] / "training" / "recipes" / f"{recipe}.yaml"
-    gpus = "8" if recipe == "eight_gpus" else "1"
-    given = ["--config", str(path), "--gpus", gpus, *(["--shape", "0.5b", "--model", "m"] if recipe == "cpu" else [])]
-    assert main(given) == 0
+RECIPES = {
+    "cpu": ["--gpus", "1", "--gpu", "L4", "--shape", "0.5b", "--model", "m"],
+    "one_gpu": ["--gpus", "1", "--gpu", "RTX 4090"],
+    "one_gpu_7b": ["--gpus", "1", "--gpu", "A100-80GB"],
+    "eight_gpus": ["--gpus", "8", "--gpu", "A100-80GB"],
+}
+"""What each recipe is for, as it says itself."""
+
+FOLDER = Path(__file__).parents[2] / "training" / "recipes"
+
+
+def test_every_recipe_is_planned_here() -> None:
+    launcher = {"fsdp", "deepspeed"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} - launcher == set(RECIPES)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_fits_its_machine_by_its_own_plan(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config", str(FOLDER / f"{recipe}.yaml"), *RECIPES[recipe]]
+    assert main(words) == 0
     shown = capsys.readouterr().out
-    for words in ("memory of a GPU that trains", "tokens of a step", "seconds of a step", "data sheet at 40%"):
-        assert words in shown
+    for sentence in ("memory of a GPU that trains", "tokens of a step", "seconds of a step", "data sheet at 40%"):
+        assert sentence in shown
     assert ("memory of a GPU that serves" in shown) == (recipe == "eight_gpus")
-    assert main([*given, "--json"]) == 0
+    assert ("memory of the run's own server on the same GPU" in shown) == recipe.startswith("one_gpu")
+    assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trainers"] == (4 if recipe == "eight_gpus" else 1)
+
+
+@pytest.mark.parametrize("size", ["0.5b", "1.5b"])
+def test_the_recipe_for_24_gb_fits_both_small_models(size: str) -> None:
+    assert main(["--config", str(FOLDER / "one_gpu.yaml"), *RECIPES["one_gpu"], "--model", size]) == 0
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_what_does_not_fit_ends_with_1_and_what_to_change(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "1.5b", "--gpus", "1", "--gpu", "RTX 4090", "--engine", engine, "--token_budget", "65536"]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert "DOES NOT FIT" in told.out
+    change = told.err.removeprefix("It does not fit. It would with ").removesuffix(".\n").split(", ")
+    assert "token_budget: " in told.err
+    changed = [part for item in change for part in (f"--{item.partition(': ')[0]}", item.partition(": ")[2])]
+    assert main([*words, *changed]) == 0
+    assert main(["--model", "7b", "--gpus", "1", "--gpu", "L4", "--lora_rank", "0", "--engine", "transformers"]) == 1
+    assert "a smaller model, a larger GPU" in capsys.readouterr().err
+
+
+GIGA = 2.0**30
+
+
+def test_trainer_and_server_share_a_gpu_side_by_side_or_in_turns() -> None:
+    needs = Needs(
+        resident=16 * GIGA, updating=30 * GIGA, weights=15 * GIGA, least_cache=4 * GIGA, wanted_cache=20 * GIGA
+    )
+    beside = share_card(needs, 80 * GIGA)
+    assert (beside.fits, beside.sleeps) == (True, False)
+    assert needs.updating + beside.server <= 80 * GIGA
+    assert beside.kv_cache > needs.wanted_cache
+    turns = share_card(needs, 48 * GIGA)
+    assert (turns.fits, turns.sleeps) == (True, True)
+    assert needs.resident + turns.server <= 48 * GIGA < needs.updating + turns.server
+    assert turns.kv_cache >= needs.least_cache
+    assert not share_card(needs, 48 * GIGA, overlap=True).fits, "with overlap it could never sleep"
+    assert not share_card(needs, 32 * GIGA).fits
+    assert beside.of(80 * GIGA) == beside.server / (80 * GIGA)
+
+
+def test_a_plan_says_that_the_server_sleeps(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config", str(FOLDER / "one_gpu_7b.yaml"), "--gpus", "1", "--gpu", "L40S"]
+    assert main(words) == 0
+    assert "asleep while the trainer updates" in capsys.readouterr().out
+    assert main([*words, "--overlap", "true"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -165,6 +231,7 @@ def test_the_command_plans_every_recipe(recipe: str, capsys: pytest.CaptureFixtu
     [
         (Request(gpus=1, gpu="Abacus"), {}, "no data sheet for the GPU 'Abacus'"),
         (Request(gpus=1), {"engine": "vllm", "vllm_url": "http://x/v1"}, "a GPU to serve and one to train"),
+        (Request(gpus=2), {"engine": "vllm"}, "is for one GPU"),
         (Request(gpus=4, serving=2), {}, "--serving is for engine: vllm"),
         (Request(gpus=1), {"model": "mine.gguf"}, "GGUF"),
     ],

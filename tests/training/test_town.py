@@ -8,6 +8,7 @@ import pytest
 import yaml
 from langchain_core.tools import ToolException
 
+from graph.errors import ConfigError
 from training.flow_grpo.config import FlowGRPOConfig
 from training.rollouts.tasks import Schedule, load_tasks
 from training.town import is_held_out, main, parish_register, questions, ship_register, value_of
@@ -37,11 +38,19 @@ def test_names_are_split_by_themselves() -> None:
     assert any(is_held_out(name) for name in names)
 
 
-@pytest.mark.parametrize("name", ["cpu", "one_gpu", "eight_gpus"])
+@pytest.mark.parametrize("name", ["cpu", "one_gpu", "one_gpu_7b", "eight_gpus"])
 def test_the_recipes_are_valid(name: str) -> None:
     path = Path(__file__).parents[2] / "training" / "recipes" / f"{name}.yaml"
     values = {"model": "m", "out": "o", "tasks": "t", "validation": "v"} | yaml.safe_load(path.read_text())
     assert FlowGRPOConfig(**values).steps > 0
+
+
+def test_tasks_come_from_a_function_as_they_come_from_its_files(tmp_path: Path) -> None:
+    main(["--out", str(tmp_path)])
+    for name, function in (("train", "training_tasks"), ("heldout", "held_out_tasks")):
+        assert load_tasks(f"training.town:{function}") == load_tasks(str(tmp_path / f"{name}.jsonl"))
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        load_tasks("training.town:nothing")
 
 
 def test_a_schedule_gives_every_task_its_turn_and_none_twice_in_a_step(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from typing import Literal, Protocol
 
 from graph.errors import ContextLengthExceeded
 
+BASE = "base"
+"""In place of a model spec: the policy's base model, from the policy's own server. Also the name it has there."""
+
 FinishReason = Literal["stop", "length"]
 """`length`: the reply was cut off."""
 
@@ -73,6 +76,16 @@ class Engine(Protocol):
 
         Raises:
             ModelUnavailable: the engine is gone or refused the weights.
+        """
+
+    async def make_room(self) -> None:
+        """Nothing is asked until the next `sync`: give the accelerator's memory to the update, where that is needed."""
+
+    async def recover(self) -> None:
+        """Called before a run is tried again that failed with its surroundings: mend what is the engine's to mend.
+
+        Raises:
+            ModelUnavailable: it cannot be mended.
         """
 
     async def figures(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -79,6 +79,7 @@ class TransformersEngine:
         deterministic: see above.
         apart: whether it samples from a copy of the trained weights, which `sync` brings up to date, so that the model
             can be trained meanwhile; frozen weights are not copied.
+        at_end: called when the engine is closed.
     """
 
     model: nn.Module
@@ -89,6 +90,7 @@ class TransformersEngine:
     memory_tokens: int = 200_000
     deterministic: bool = False
     apart: bool = False
+    at_end: Callable[[], None] | None = None
     statistics: EngineStatistics = field(default_factory=EngineStatistics)
 
     def __post_init__(self) -> None:
@@ -165,6 +167,12 @@ class TransformersEngine:
     def _causal(self) -> PreTrainedModel:
         return causal_model(self._sampled)
 
+    async def make_room(self) -> None:
+        """It samples from the trainer's own weights, and keeps no more than `memory_tokens`."""
+
+    async def recover(self) -> None:
+        """It runs in this process: nothing can be lost."""
+
     async def aclose(self) -> None:
         """Stop sampling and free the memories."""
         if self._worker is not None:
@@ -172,6 +180,8 @@ class TransformersEngine:
             await asyncio.gather(self._worker, return_exceptions=True)
         self._memories.clear()
         self._thread.shutdown(wait=True)
+        if self.at_end is not None:
+            await asyncio.to_thread(self.at_end)
 
     async def _work(self) -> None:
         """Waves, as long as somebody waits."""

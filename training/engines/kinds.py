@@ -7,14 +7,11 @@ declared in `training.flow_grpo.config`, in `EngineSettings`, and named in its e
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-
-from pydantic import SecretStr
 
 from graph.errors import ConfigError
 from training.engines.base import Engine, Score
@@ -23,6 +20,8 @@ from training.run.folder import ADAPTERS
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from training.engines.vllm.child import ChildServer
 
 
 class EngineSettings(Protocol):
@@ -49,6 +48,14 @@ class EngineSettings(Protocol):
     @property
     def vllm_url(self) -> str | None: ...
     @property
+    def vllm_command(self) -> str: ...
+    @property
+    def vllm_options(self) -> str: ...
+    @property
+    def replay(self) -> str | None: ...
+    @property
+    def engine(self) -> str: ...
+    @property
     def vllm_adapters(self) -> str | None: ...
 
 
@@ -63,6 +70,8 @@ class Policy:
     prompt: Sequence[int]
     """Any short prompt, to examine a server with."""
     score: Score
+    server: ChildServer | None = None
+    """The run's own server, where it has started one; it ends with the engine."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +80,12 @@ class EngineKind:
 
     make: Callable[[EngineSettings, Policy], Engine]
     served: bool = False
-    """Whether it samples on servers with GPUs of their own, to which weights are sent; otherwise it samples in each
-    trainer's process, from the trainer's own weights."""
+    """Whether it samples on servers, to which weights are sent: those of the settings, with GPUs of their own, or one
+    that the run starts on its own GPU. Otherwise it samples in each trainer's process, from the trainer's weights."""
     reproducible: bool = False
     """Whether `deterministic` can be kept."""
     settings: tuple[str, ...] = ()
     """Settings that no other engine has."""
-    required: tuple[str, ...] = ()
-    """Those of them that must be given."""
 
 
 def _in_process(settings: EngineSettings, policy: Policy) -> Engine:
@@ -92,12 +99,13 @@ def _in_process(settings: EngineSettings, policy: Policy) -> Engine:
         memory_tokens=settings.memory_tokens,
         deterministic=settings.deterministic,
         apart=settings.overlap,
+        at_end=policy.server.stop if policy.server else None,
     )
 
 
 def _vllm(settings: EngineSettings, policy: Policy) -> Engine:
     from training.engines.vllm.delivery import AdapterDelivery, Delivery, WeightDelivery
-    from training.engines.vllm.engine import VllmEngine, server_urls
+    from training.engines.vllm.engine import VllmEngine, api_key, server_urls
     from training.engines.vllm.probe import Probe
 
     out = Path(settings.out)
@@ -106,23 +114,58 @@ def _vllm(settings: EngineSettings, policy: Policy) -> Engine:
     delivery: Delivery = (
         AdapterDelivery(policy.model, folder, run) if settings.lora_rank else WeightDelivery(policy.model)
     )
-    key = os.environ.get("AGENTFLOW_API_KEY")
     return VllmEngine(
-        server_urls(settings.vllm_url or ""),
+        [policy.server.url] if policy.server else server_urls(settings.vllm_url or ""),
         delivery,
         policy.end_ids,
         max_context=settings.max_context,
         probe=Probe(settings.model, policy.prompt, settings.temperature, policy.score),
-        api_key=SecretStr(key) if key else None,
+        api_key=api_key(),
+        child=policy.server,
     )
 
 
-IN_PROCESS = "transformers"
+IN_PROCESS, VLLM = "transformers", "vllm"
 
 ENGINES: Mapping[str, EngineKind] = {
     IN_PROCESS: EngineKind(_in_process, reproducible=True),
-    "vllm": EngineKind(_vllm, served=True, settings=("vllm_url", "vllm_adapters"), required=("vllm_url",)),
+    VLLM: EngineKind(_vllm, served=True, settings=("vllm_url", "vllm_adapters")),
 }
+
+AUTO = "auto"
+"""vLLM where it is given or can be started, else in the trainer's process."""
+
+
+def chosen(settings: EngineSettings, *, gpu: bool, vllm: bool) -> str:
+    """The engine of a run: a key of `ENGINES`.
+
+    Args:
+        settings: the run's; those that name an engine are taken at their word.
+        gpu: whether there is a GPU.
+        vllm: whether vLLM is installed.
+    """
+    if settings.engine != AUTO:
+        return settings.engine
+    if settings.vllm_url:
+        return VLLM
+    return VLLM if gpu and vllm and _suits_own_server(settings) else IN_PROCESS
+
+
+def advice(settings: EngineSettings, engine: str, *, gpu: bool, vllm: bool) -> str | None:
+    """A sentence where another engine would be many times as fast."""
+    if not gpu or engine != IN_PROCESS or not _suits_own_server(settings):
+        return None
+    if not vllm:
+        return (
+            "vLLM is not installed, so this process samples; on a GPU vLLM is many times as fast: `pip install vllm`, "
+            "or name its program with vllm_command."
+        )
+    return "On a GPU vLLM samples many times as fast as this process; leave the setting `engine` out."
+
+
+def _suits_own_server(settings: EngineSettings) -> bool:
+    """Whether the run could have a server of its own: it has rollouts, an adapter to send, and one process."""
+    return not (settings.deterministic or settings.replay) and settings.lora_rank > 0 and ranks.world_size() == 1
 
 
 def refuse_unsuited_sharding(engine: str) -> None:

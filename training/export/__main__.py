@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     out = options.out or options.run / "export"
-    gguf = export(options.run, out, checkpoint=options.checkpoint, gguf=options.gguf, base=options.base)
+    gguf = export(
+        options.run, out, checkpoint=options.checkpoint, gguf=options.gguf, base=options.base, device=options.device
+    )
     sys.stdout.write(f"exported to {out}\n")
     if gguf:
         words = " ".join(graph_options(run_settings(options.run)))
@@ -53,6 +55,12 @@ def _line() -> CommandLine:
     )
     line.add_argument(
         "--base", type=Path, metavar="FILE", help="GGUF file of the base model, if the run did not train one"
+    )
+    line.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where it is merged (default: the GPU if it fits)",
     )
     return line
 

@@ -16,6 +16,7 @@ from training.run.folder import SETTINGS, read_settings
 from training.run.metrics import read_metrics
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -24,8 +25,9 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def export(
-    run: Path, out: Path, *, checkpoint: int | None = None, gguf: str | None = None, base: Path | None = None
-) -> Path | None:
+    run: Path, out: Path, *, checkpoint: int | None = None, gguf: str | None = None, base: Path | None = None,
+    device: str = "auto",
+) -> Path | None:  # fmt: skip
     """Writes a folder with the trained model; it is whole or not there.
 
     Args:
@@ -34,6 +36,7 @@ def export(
         checkpoint: which one; None takes the newest.
         gguf: a type of `gguf_file.KINDS`, to add a GGUF file.
         base: the base model's GGUF file; None: the one that was trained.
+        device: where the adapter is merged: `cpu`, `cuda`, or `auto`, on the GPU if it has room.
 
     Returns:
         The GGUF file, if one was asked for.
@@ -57,7 +60,7 @@ def export(
     try:
         with _progress() as told:
             model, tokenizer = load_trained(str(settings["model"]), weights, str(settings["dtype"]))
-            merged = merge(model)
+            merged = merge(model, _room_for(model, device))
             if gguf and base:
                 _add_gguf(merged, base, staged / f"{out.name}-{gguf}.gguf", gguf, told)
             merged = merged.to(_dtype(settings))
@@ -84,8 +87,8 @@ def run_settings(run: Path) -> dict[str, Any]:
     return {**{name: agent[name] for name in AGENT if name in agent}, **settings}
 
 
-def merge(model: nn.Module) -> PreTrainedModel:
-    """The language model in float32, with its adapter added to its weights.
+def merge(model: nn.Module, device: torch.device | None = None) -> PreTrainedModel:
+    """The language model in float32 on the CPU, with its adapter added to its weights.
 
     In bfloat16 the sum would be rounded to 8 bits, of which a small change leaves little.
     """
@@ -93,10 +96,24 @@ def merge(model: nn.Module) -> PreTrainedModel:
     from peft import PeftModel
 
     with torch.no_grad():
-        model = model.float().eval()
+        model = model.to(device=device, dtype=torch.float32).eval()
         if isinstance(model, PeftModel):
             model = model.merge_and_unload()
-    return cast("PreTrainedModel", model)
+    return cast("PreTrainedModel", model.cpu())
+
+
+def _room_for(model: nn.Module, choice: str) -> torch.device:
+    """Where to merge: on the device that is chosen; `auto` is the GPU if the model fits there in float32."""
+    import torch
+
+    from training.models.device import device_of
+
+    device = device_of(choice)
+    if choice == "auto" and device.type == "cuda":
+        needed = 4 * sum(weight.numel() for weight in model.parameters())
+        if needed > 0.8 * torch.cuda.mem_get_info()[0]:
+            return torch.device("cpu")
+    return device
 
 
 def _dtype(settings: Mapping[str, Any]) -> Any:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from evals.benchmarks.loading import sample
 from evals.task import Task
 from graph.errors import ConfigError
-from training.engines.base import Engine, Sampling
+from training.engines.base import BASE, Engine, Sampling
 from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, Policy, refuse_unsuited_sharding
 from training.flow_grpo.config import FlowGRPOConfig
+from training.flow_grpo.own_server import OwnServer, with_base, with_engine
 from training.rollouts.agents import Agent, GraphAgent
 from training.rollouts.archive import RolloutArchive
 from training.rollouts.chat_tokens import ChatTokens
@@ -30,6 +31,7 @@ from training.run.folder import ROLLOUTS, VALIDATIONS
 if TYPE_CHECKING:
     from torch import nn
 
+    from training.engines.vllm.child import ChildServer
     from training.flow_grpo.progress import Progress
     from training.flow_grpo.trainer import FlowGRPOTrainer
 
@@ -53,11 +55,23 @@ def make_trainer(
         ConfigError, DataError: a setting names something that cannot be had.
     """
     _refuse_unknown(config)
-    if engine is None:
-        refuse_unsuited_sharding(config.engine)
-    tasks = load_tasks(config.tasks)
-    held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
-    _refuse_overlap(tasks, held_out, config)
+    if engine is not None:
+        return _trainer(config, progress, agent, engine)
+    config = with_engine(config)
+    refuse_unsuited_sharding(config.engine)
+    _tasks(config)  # a mistake in them is told before a server is started
+    with OwnServer(config) as server:
+        return _trainer(with_base(config, server), progress, agent, server=server)
+
+
+def _trainer(
+    config: FlowGRPOConfig,
+    progress: Progress | None,
+    agent: Agent | None,
+    engine: Engine | None = None,
+    server: ChildServer | None = None,
+) -> FlowGRPOTrainer:
+    tasks, held_out = _tasks(config)
     archive = _archive(config)
     agent = agent or _agent(config, asks=archive is None or bool(held_out))
     from training.flow_grpo.steps import Parts
@@ -74,7 +88,7 @@ def make_trainer(
         )
     elif config.beta:
         reference, _ = load_policy(config.model, config.dtype)
-    engine = engine or _engine(ENGINES[config.engine], config, model, chat)
+    engine = engine or _engine(ENGINES[config.engine], config, model, chat, server)
     out = Path(config.out)
     store = RolloutStore(out / ROLLOUTS)
     if archive is not None:
@@ -113,18 +127,38 @@ def make_validator(
     if config.validation is None:
         raise ConfigError("The setting `validation` is missing: held-out tasks to measure the policy on.")
     tasks = sample(load_tasks(config.validation), config.validation_limit, config.seed)
+    if BASE in config.frozen_models:
+        config = with_engine(config)
+        with OwnServer(config) as server:
+            return _validator(with_base(config, server), weights, tasks, samples, server)
+    return _validator(config, weights, tasks, samples)
+
+
+def _validator(
+    config: FlowGRPOConfig, weights: Path | None, tasks: list[Task], samples: int, server: ChildServer | None = None
+) -> tuple[Collector, Engine, RolloutStore, list[Task]]:
     agent = _agent(config, asks=True)
+    from training.models.device import device_of
     from training.models.policy import load_trained, quiet
     from training.update.logprobs import attach_scoring
 
     quiet()
     model, tokenizer = load_trained(config.model, weights, config.dtype)
+    model.to(device_of(config.device))
     attach_scoring(model)  # its attention is the one that sampled in training
     chat = ChatTokens(tokenizer, _end_ids(model))
-    engine = _engine(ENGINES[IN_PROCESS], config, model, chat)
+    engine = _engine(ENGINES[IN_PROCESS], config, model, chat, server)
     store = RolloutStore(Path(config.out) / ROLLOUTS)
     sampling = Sampling(config.validation_temperature, config.max_tokens)
     return _collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
+
+
+def _tasks(config: FlowGRPOConfig) -> tuple[list[Task], list[Task]]:
+    """Tasks to train on, and held-out ones."""
+    tasks = load_tasks(config.tasks)
+    held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
+    _refuse_overlap(tasks, held_out, config)
+    return tasks, held_out
 
 
 def _refuse_unknown(config: FlowGRPOConfig) -> None:
@@ -214,11 +248,13 @@ def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
     return agent
 
 
-def _engine(kind: EngineKind, config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens) -> Engine:
+def _engine(
+    kind: EngineKind, config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens, server: ChildServer | None = None
+) -> Engine:
     from training.update.logprobs import completion_logprobs
 
     prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
-    return kind.make(config, Policy(model, chat.end_ids, prompt, partial(completion_logprobs, model)))
+    return kind.make(config, Policy(model, chat.end_ids, prompt, partial(completion_logprobs, model), server))
 
 
 def _end_ids(model: Any) -> Sequence[int]:

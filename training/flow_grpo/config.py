@@ -14,7 +14,8 @@ from graph.errors import ConfigError
 from graph.options import option
 from training.algo.credit import ESTIMATORS, REDUCTIONS
 from training.algo.settings import ObjectiveSettings
-from training.engines.kinds import ENGINES, IN_PROCESS
+from training.engines.base import BASE
+from training.engines.kinds import AUTO, ENGINES, VLLM
 from training.run.settings import (
     AboveZero,
     Count,
@@ -50,10 +51,17 @@ class FlowGRPOConfig:
     lora_targets: str = option(
         "Modules that get an adapter, by name and separated by commas, or `all-linear`.", "all-linear"
     )
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "Where the policy is; `auto`: on the GPU that is there.", "auto", resumable=True
+    )
     gradient_checkpointing: bool = option("Whether activations are computed again to save memory.", False)
 
     # The agent around it (see graph.Context)
-    agent_model: str | None = option("Model spec of the frozen roles.", None, matters=True)
+    agent_model: str | None = option(
+        "Model spec of the frozen roles; `base`: the policy's base model, from the policy's own vLLM server.",
+        None,
+        matters=True,
+    )
     analyst: str | None = option("Model of the analyst, if not agent_model.", None, matters=True, context=True)
     executor: str | None = option("Model of the executor, if not agent_model.", None, matters=True, context=True)
     verifier: str | None = option("Model of the verifier, if not agent_model.", None, matters=True, context=True)
@@ -122,7 +130,12 @@ class FlowGRPOConfig:
     token_budget: Positive = option("Tokens of one forward and backward pass.", 8192, resumable=True)
 
     # Engine
-    engine: str = option("What samples: `transformers` (this process) or `vllm` (a server).", IN_PROCESS)
+    engine: str = option(
+        "What samples: `vllm` (the servers of vllm_url, or one that the run starts), `transformers` (this process), or "
+        "`auto`: vllm where it is given or can be started.",
+        AUTO,
+        resumable=True,
+    )
     vllm_url: str | None = option(
         "Address of the vLLM server, e.g. http://localhost:8000/v1; several by commas.", None, resumable=True
     )
@@ -130,6 +143,14 @@ class FlowGRPOConfig:
         "Folder for adapter versions, which trainer and vLLM servers see under this path; default: in `out`.",
         None,
         resumable=True,
+    )
+    vllm_command: str = option(
+        "Program that a server of the run's own is started with, where vLLM has an environment of its own.",
+        "vllm",
+        resumable=True,
+    )
+    vllm_options: str = option(
+        "Further options of `vllm serve` for such a server, e.g. --gpu-memory-utilization 0.4.", "", resumable=True
     )
     max_context: Positive = option("Most tokens of a transcript.", 8192, matters=True)
     max_batch: Positive = option("Most completions drawn together (transformers).", 64, resumable=True)
@@ -153,7 +174,7 @@ class FlowGRPOConfig:
         self._check()
 
     def _check(self) -> None:
-        for name, choices in (("estimator", ESTIMATORS), ("reduction", REDUCTIONS), ("engine", ENGINES)):
+        for name, choices in (("estimator", ESTIMATORS), ("reduction", REDUCTIONS), ("engine", (AUTO, *ENGINES))):
             if getattr(self, name) not in choices:
                 raise ConfigError(
                     f"The setting `{name}` is {getattr(self, name)!r}; choose one of {', '.join(choices)}."
@@ -174,7 +195,7 @@ class FlowGRPOConfig:
             "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
             "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
-            "with lora_rank 0 the servers of vllm_url change at every step; the frozen roles need another server": (
+            "with lora_rank 0 the policy's servers change at every step; the frozen roles need another server": (
                 not self.lora_rank and self._frozen_roles_share_the_policys_server()
             ),
             "vllm_adapters is the folder of adapter versions, and lora_rank 0 trains none": (
@@ -187,8 +208,11 @@ class FlowGRPOConfig:
 
     def _engine_problems(self) -> dict[str, bool]:
         """What keeps the engine from these settings, and whether it does."""
+        if self.engine == AUTO:
+            return {f"deterministic cannot be kept with {VLLM}, whose vllm_url is given": (
+                self.deterministic and bool(self.vllm_url)
+            )}  # fmt: skip
         kind = ENGINES[self.engine]
-        lacking = {f"engine: {self.engine} needs {name}": not getattr(self, name) for name in kind.required}
         foreign = {
             f"{setting} is given, but engine is not {name}": bool(getattr(self, setting))
             for name, other in ENGINES.items()
@@ -196,13 +220,25 @@ class FlowGRPOConfig:
             for setting in other.settings
         }
         reproducible = " or ".join(name for name, other in ENGINES.items() if other.reproducible)
-        unsteady = {f"deterministic needs engine: {reproducible}": self.deterministic and not kind.reproducible}
-        return lacking | foreign | unsteady
+        return foreign | {
+            f"deterministic needs engine: {reproducible}": self.deterministic and not kind.reproducible,
+            f"engine: {VLLM} with lora_rank 0 needs vllm_url, a server with a GPU of its own": (
+                kind.served and not self.lora_rank and not self.vllm_url
+            ),
+            "agent_model: base is served by the policy's vLLM server, which engine: transformers has not": (
+                not kind.served and BASE in self.frozen_models
+            ),
+        }
 
     def _frozen_roles_share_the_policys_server(self) -> bool:
         served = {url.strip().rstrip("/").removesuffix("/v1") for url in (self.vllm_url or "").split(",")}
-        specs = (self.agent_model, self.analyst, self.executor, self.verifier, self.generator)
-        return any(spec and spec.partition("@")[2].rstrip("/").removesuffix("/v1") in served for spec in specs)
+        specs = self.frozen_models
+        return BASE in specs or any(spec.partition("@")[2].rstrip("/").removesuffix("/v1") in served for spec in specs)
+
+    @property
+    def frozen_models(self) -> tuple[str, ...]:
+        """Model specs of the frozen roles, as far as they are given."""
+        return tuple(spec for name in FROZEN if (spec := getattr(self, name)))
 
     @property
     def objective_settings(self) -> ObjectiveSettings:
@@ -218,6 +254,9 @@ class FlowGRPOConfig:
         """Plain values, for YAML."""
         return plain_values(self)
 
+
+FROZEN = ("agent_model", "analyst", "executor", "verifier", "generator")
+"""Settings that name the models of frozen roles."""
 
 RESUMABLE = marked(FlowGRPOConfig, "resumable")
 MATTERS = marked(FlowGRPOConfig, "matters")

@@ -91,6 +91,8 @@ class Steps:
         self._packed, self._packing_checked = packed, not packed
         self._process, self._processes = process, processes
         self._loop = LoopThread(device)
+        self._device = device
+        self._made_room = False
         self._rollout_seconds = 0.0
         self._ahead: Underway | None = None  # the next step's rollouts, begun early
         self._ahead_figures: dict[str, float] | None = None  # the engine's, where a validation came after these
@@ -119,6 +121,9 @@ class Steps:
         if self.config.overlap:
             engine_figures |= {"seconds/waited": ended - synced}
             self._roll_out_ahead(number + 1, version)
+        else:
+            self._loop.run(self.parts.engine.make_room())
+            self._made_room = True
         assembled = self._assemble(groups)
         self._refuse_empty(number, assembled, rollouts)
         batches = self._lay_out(assembled, model)
@@ -198,7 +203,10 @@ class Steps:
 
     def _sync(self, version: int) -> None:
         """The engine samples from the current weights from here on."""
-        if self.parts.engine.version != version:
+        if self._made_room and self._device.type == "cuda":
+            torch.cuda.empty_cache()  # what the update took and does not need any more
+        if self._made_room or self.parts.engine.version != version:
+            self._made_room = False
             self._loop.run(self.parts.engine.sync(version))
 
     def _engine_figures(self, seconds: float) -> dict[str, float]:

@@ -28,6 +28,7 @@ from graph.errors import ModelError
 from training.engines.vllm.delivery import gathered
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.steps import Parts, Step, Steps
+from training.models.device import device_of
 from training.models.kernels import fuse_kernels
 from training.models.policy import without_adapter
 from training.run import checkpoints
@@ -270,6 +271,7 @@ def arguments(config: FlowGRPOConfig) -> TrainingArguments:
     validates = config.validation_every > 0
     return TrainingArguments(
         output_dir=config.out,
+        use_cpu=device_of(config.device).type == "cpu",
         max_steps=config.steps * config.updates_per_step,
         per_device_train_batch_size=1,
         learning_rate=config.learning_rate,

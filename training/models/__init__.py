@@ -2,6 +2,7 @@
 
 policy.py      loading a policy, with an adapter, as training left it
 converted.py   dequantised copies of GGUF files
+device.py      the device that models are on
 precision.py   the type that adapters compute in
 kernels.py     fused GPU kernels, where installed
 allocator.py   freed memory stays with the process

@@ -1,6 +1,5 @@
 """Memory, tokens and seconds of a run before it is begun: `python -m training.plan`.
 
 estimate.py   the plan, from settings, shape and rates
-memory.py     bytes of each GPU
 seconds.py    tokens and seconds of a step by phase
 """

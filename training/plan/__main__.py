@@ -7,6 +7,8 @@ Rates come from `--rates`: a report of `python -m training.speed --phases --json
 measured. Without it they are guessed from the data sheet of `--gpu`, at a share of its peak that is stated. `--run`
 holds the plan against a run: without `--rates` its first half of steps gives the rates and the lengths, and the error
 is that of the second half. Validation and checkpoints are in no figure.
+
+Exit code 1 says that the run does not fit; what to change is printed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from graph.command_line import CommandLine
 from graph.errors import ConfigError
 from training.flow_grpo.config import FlowGRPOConfig, load_config
 from training.models.flops import ACCELERATORS
-from training.plan.estimate import GIB, UNUSED_SETTINGS, Request, plan
+from training.plan.estimate import GIB, UNUSED_SETTINGS, Request, changes_that_fit, plan
 from training.run.command import add_settings, run
 
 
@@ -42,8 +44,10 @@ def text(made: dict[str, Any]) -> str:
     lines.append(f"  {'of':22}{memory['of'] / GIB:9.2f}   {'fits' if made['fits'] else 'DOES NOT FIT'}")
     served = made.get("server_memory_bytes")
     if served:
+        asleep = ", asleep while the trainer updates" if served["sleeps"] else ""
+        shared = f"memory of the run's own server on the same GPU{asleep}, GiB"
         lines += [
-            "memory of a GPU that serves, GiB",
+            shared if served["shares_gpu"] else "memory of a GPU that serves, GiB",
             f"  {'weights':22}{served['weights'] / GIB:9.2f}",
             f"  {'KV cache':22}{served['kv_cache'] / GIB:9.2f}   {served['kv_tokens']:,.0f} tokens; the step's open "
             f"transcripts hold {served['wanted_tokens']:,.0f}",
@@ -65,10 +69,11 @@ def text(made: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return run(lambda: _work(_line().parse_args(argv)))
+    fits: list[bool] = []
+    return run(lambda: fits.append(_work(_line().parse_args(argv)))) or (0 if all(fits) else 1)
 
 
-def _work(options: argparse.Namespace) -> None:
+def _work(options: argparse.Namespace) -> bool:
     request = Request(
         **{name: getattr(options, name) for name in Request.__dataclass_fields__ if hasattr(options, name)}
     )
@@ -77,6 +82,12 @@ def _work(options: argparse.Namespace) -> None:
     config = load_config(options.config, {**UNUSED_SETTINGS, **options.settings})
     report = plan(config, request, rates=options.rates, run=options.run)
     sys.stdout.write(json.dumps(report) + "\n" if options.json else text(report))
+    if not report["fits"]:
+        changes = changes_that_fit(config, request)
+        words = ", ".join(f"{name}: {str(value).lower()}" for name, value in (changes or {}).items())
+        other = "No smaller settings make it fit; take a smaller model, a larger GPU, or more of them with --shard."
+        sys.stderr.write(f"It does not fit. It would with {words}.\n" if words else f"It does not fit. {other}\n")
+    return bool(report["fits"])
 
 
 def _line() -> CommandLine:

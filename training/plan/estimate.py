@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from graph.errors import ConfigError, DataError
-from training.engines.kinds import ENGINES
+from training.engines.kinds import ENGINES, chosen
+from training.engines.vllm.card import USABLE
 from training.flow_grpo.config import FlowGRPOConfig
+from training.flow_grpo.lengths import OBSERVATION, PROMPT, usual_lengths
+from training.flow_grpo.memory import server_memory, shared_memory, trainer_memory
 from training.models.flops import ACCELERATORS, Accelerator, accelerator, shape_of
-from training.plan.memory import server_memory, trainer_memory
 from training.plan.seconds import (
-    Lengths,
     Measured,
     Rates,
     StepSeconds,
@@ -47,9 +48,9 @@ class Request:
     """GPUs that serve; None: half of them with engine vllm, all of them otherwise (each samples its share)."""
     shard: bool = False
     """Whether the trainers share weights, gradients and optimizer."""
-    prompt: int = 1500
+    prompt: int = PROMPT
     completion: int | None = None
-    observation: int = 150
+    observation: int = OBSERVATION
     turns: float | None = None
     tool_seconds: float = 0.0
     shape: str | None = None
@@ -59,7 +60,7 @@ class Request:
 def plan(
     config: FlowGRPOConfig, request: Request, *, rates: Path | None = None, run: Path | None = None
 ) -> dict[str, Any]:
-    """The plan, plain values by name.
+    """The plan, plain values by name. `engine: auto` is planned with vLLM.
 
     Raises:
         ConfigError: the GPU is not known, or there are too few.
@@ -67,15 +68,17 @@ def plan(
     """
     from training.models.shapes import config_of
 
+    config = replace(config, engine=chosen(config, gpu=True, vllm=True))
     shape = shape_of(config_of(request.shape or config.model))
     device = _device(request.gpu)
     trainers, samplers = _split(config, request)
     half: tuple[Measured, Measured] | None = _halves(run) if run else None
-    lengths = Lengths(
-        turns=request.turns or (half[0].turns if half else 0) or float(config.max_turns),
+    lengths = usual_lengths(
+        config,
         prompt=request.prompt,
-        completion=request.completion or min(config.max_tokens, 150),
+        completion=request.completion,
         observation=request.observation,
+        turns=request.turns or (half[0].turns if half else None),
     )
     step = _like(half[0], config) if half else tokens_of(
         lengths, config.tasks_per_step, config.group_size, config.token_budget
@@ -105,17 +108,48 @@ def plan(
         "rates": asdict(known),
         "lengths": None if half else asdict(lengths),
         "trainer_memory_bytes": asdict(memory) | {"total": memory.total, "of": device.memory},
-        "fits": memory.total < 0.95 * device.memory,
+        "fits": memory.total < USABLE * device.memory,
         "tokens": asdict(step),
         "seconds": asdict(seconds),
     }
     if ENGINES[config.engine].served:
-        served = server_memory(shape, config, device.memory, servers=samplers, transcript=step.rows / runs)
+        transcript = step.rows / runs
+        if config.vllm_url:
+            served = server_memory(shape, config, device.memory, servers=samplers, transcript=transcript)
+        else:
+            _, served = shared_memory(shape, config, memory, device.memory, transcript)
         made["server_memory_bytes"] = asdict(served)
-        made["fits"] = made["fits"] and served.kv_cache > 0
+        made["fits"] = made["fits"] and served.fits
     if half:
         made["compared_with_run"] = _compared(seconds, at(_like(half[1], config)), half[1])
     return made
+
+
+_SMALLEST_BUDGET = 2048
+
+
+def changes_that_fit(config: FlowGRPOConfig, request: Request) -> dict[str, Any] | None:
+    """The least changes of settings with which a run fits that does not, by name; None if none was found.
+
+    What costs nothing but time is tried first: smaller micro-batches, then activations that are computed again, then
+    fewer runs at once and a shorter context.
+    """
+    budgets = [
+        config.token_budget >> halved for halved in range(1, 8) if config.token_budget >> halved >= _SMALLEST_BUDGET
+    ]
+    memory: list[dict[str, Any]] = [
+        {},
+        {"max_batch": max(1, config.max_batch // 4), "memory_tokens": max(1, config.memory_tokens // 8)},
+        {"concurrency": max(1, config.tasks_per_step * config.group_size // 8)},
+    ]
+    for less in memory:
+        for checkpointing in dict.fromkeys((config.gradient_checkpointing, True)):
+            for budget in (config.token_budget, *budgets):
+                changes: dict[str, Any] = {"token_budget": budget, "gradient_checkpointing": checkpointing, **less}
+                changes = {name: value for name, value in changes.items() if value != getattr(config, name)}
+                if changes and plan(replace(config, **changes), request)["fits"]:
+                    return changes
+    return None
 
 
 def _device(name: str) -> Accelerator:
@@ -131,6 +165,13 @@ def _split(config: FlowGRPOConfig, request: Request) -> tuple[int, int]:
         if request.serving is not None:
             raise ConfigError(f"--serving is for engine: vllm; engine: {config.engine} samples where it trains.")
         return request.gpus, request.gpus
+    if not config.vllm_url:
+        if request.gpus > 1:
+            raise ConfigError(
+                f"engine: {config.engine} without vllm_url is for one GPU, which the run shares with a server that it "
+                f"starts; for {request.gpus} GPUs start servers and name them with vllm_url."
+            )
+        return 1, 1
     serving = request.gpus // 2 if request.serving is None else request.serving
     if request.gpus < 2 or not 0 < serving < request.gpus:
         raise ConfigError(

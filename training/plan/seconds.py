@@ -11,6 +11,7 @@ from typing import Any
 from graph.errors import DataError
 from training.engines.kinds import ENGINES
 from training.flow_grpo.config import FlowGRPOConfig
+from training.flow_grpo.lengths import Lengths
 from training.models.flops import Accelerator, Shape, operations
 
 UTILISATION = 0.4
@@ -18,27 +19,6 @@ UTILISATION = 0.4
 
 BANDWIDTH_USED = 0.6
 """Share of the published memory bandwidth that decoding is assumed to reach."""
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Of an average rollout, in tokens."""
-
-    turns: float
-    prompt: float
-    """Of the first turn."""
-    completion: float
-    observation: float
-
-    @property
-    def tail(self) -> float:
-        """What a rollout adds to its first prompt."""
-        return self.turns * self.completion + max(0.0, self.turns - 1) * self.observation
-
-    @property
-    def transcript(self) -> float:
-        """All of a rollout."""
-        return self.prompt + self.tail
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ FROM python:3.11-slim
 # Triton compiles FlexAttention's kernels when they are first used, with the system's C compiler.
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
 
-# vLLM pins a torch of its own, so it lives in an environment of its own, as one_gpu.sh allows.
+# vLLM pins a torch of its own, so it lives in an environment of its own, named by vllm_command.
 ARG VLLM_VERSION="vllm>=0.22,<0.32"
 RUN python -m venv /opt/vllm && /opt/vllm/bin/pip install --no-cache-dir "$VLLM_VERSION"
 
@@ -21,5 +21,5 @@ RUN pip install --no-cache-dir --constraint constraints.txt torch transformers t
 COPY . ./
 RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[train,hub,tensorboard]"
 
-ENV PYTHON=python VLLM=/opt/vllm/bin/vllm
-ENTRYPOINT ["bash", "training/recipes/one_gpu.sh"]
+ENTRYPOINT ["python", "-m", "training.flow_grpo", "--config", "training/recipes/one_gpu.yaml", \
+            "--vllm_command", "/opt/vllm/bin/vllm"]

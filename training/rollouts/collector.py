@@ -250,6 +250,7 @@ class Collector:
                     return _Outcome(None, number, failure)
             if number < self.settings.attempts:
                 await asyncio.sleep(self.settings.backoff * 2 ** (number - 1))
+                await self.engine.recover()
         return _Outcome(None, self.settings.attempts, failure)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
+import importlib
 import os
 import random
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from evals.benchmarks import loading as data
 from evals.benchmarks.files import read_rows
@@ -27,7 +30,8 @@ def load_tasks(spec: str) -> list[Task]:
 
     Args:
         spec: a file of questions (JSONL, JSON, CSV, parquet); `benchmark:NAME`, one that `python -m evals list` shows;
-            `hub:OWNER/NAME/PATH`, a file of a data set on the Hub. A path may hold `*` and stand for several files.
+            `hub:OWNER/NAME/PATH`, a file of a data set on the Hub; `package.module:function`, whose result are rows as
+            in a file. A path may hold `*` and stand for several files.
             `@SCORER` at the end names the scorer of questions that name none; several specs are joined by `+`.
 
     Raises:
@@ -50,9 +54,26 @@ def _load(spec: str) -> list[Task]:
     if kind == "benchmark":
         return data.load_tasks(rest)
     form = replace(benchmark("own"), scorer=scorer)
+    if kind != "hub" and _IMPORT_PATH.fullmatch(spec) and not Path(spec).exists():
+        return tasks_of(_imported(spec), form, Path(spec))
     files = _from_hub(rest) if kind == "hub" else _here(spec)
     rows = [row for path in files for row in read_rows(path)]
     return tasks_of(rows, form, files[0] if len(files) == 1 else Path(spec))
+
+
+_IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def _imported(spec: str) -> list[dict[str, Any]]:
+    """The rows that a function makes."""
+    module, _, name = spec.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"The tasks {spec!r} cannot be imported: {error}.") from error
+    return list(function())
 
 
 def _here(spec: str) -> list[Path]:

@@ -22,6 +22,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0)) if int(os.environ.get("WORLD_SIZE", 1)) > 1 else 0
 
 
+def world_size() -> int:
+    """How many processes the run was launched with."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def barrier() -> None:
     """Wait until every process has come here."""
     import torch.distributed as dist

@@ -39,6 +39,9 @@ class SFTSettings:
     lora_rank: Count = option("Rank of the LoRA adapter; 0 trains all weights.", 16)
     lora_alpha: Positive = option("Scale of the adapter is lora_alpha / lora_rank.", 32)
     lora_targets: str = option("Modules that get an adapter, separated by commas, or `all-linear`.", "all-linear")
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "Where it is trained; `auto`: on the GPU that is there.", "auto", resumable=True
+    )
     gradient_checkpointing: bool = option("Whether activations are computed again to save memory.", False)
     epochs: AboveZero = option("Passes over the transcripts.", 1.0)
     batch_size: Positive = option("Transcripts of an update.", 16)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from training.models.device import device_of
 from training.run.trainer import WholeCheckpoints
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class PlannerSFTTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
 def _arguments(settings: SFTSettings) -> SFTConfig:
     return SFTConfig(
         output_dir=settings.out,
+        use_cpu=device_of(settings.device).type == "cpu",
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.micro_batch,
         gradient_accumulation_steps=settings.batch_size // settings.micro_batch,

@@ -423,7 +423,6 @@ async def test_weights_need_gpus_and_vllm_beside_the_trainer(servers: Any, monke
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"vllm_url": None}, "needs vllm_url"),
         ({"lora_rank": 0, "agent_model": "vllm:m@http://localhost:8000"}, "need another server"),
         ({"lora_rank": 0, "vllm_adapters": "x"}, "vllm_adapters"),
     ],

@@ -50,5 +50,11 @@ class ScriptedEngine:
     async def figures(self) -> dict[str, float]:
         return {}
 
+    async def make_room(self) -> None:
+        """Nothing to give."""
+
+    async def recover(self) -> None:
+        """Nothing to mend."""
+
     async def aclose(self) -> None:
         pass

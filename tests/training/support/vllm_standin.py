@@ -2,7 +2,7 @@
 
 It keeps to what vLLM 0.32 was seen to do: explicit sampling parameters win over the model's generation settings,
 adapters are loaded from the path that is named, a completion takes the adapter that its request names. What it does
-otherwise (modes, faults, delays) is set by the tests.
+otherwise (modes, faults, delays) is set by the tests. `vllm_program` runs it as a program.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class StandIn:
         """How many completions to come are answered with a 500."""
         self.refuses: Callable[[int], bool] = lambda seed: False
         """Completions of which seeds are always answered with a 500."""
+        self.asleep = False
+        self.confused = False
+        """Whether it wakes up with other weights than it went to sleep with."""
         self.lie = False
         """Whether replies bear the name of another model."""
         self.events: list[tuple[str, str]] = []
@@ -105,6 +108,8 @@ class StandIn:
             ("POST", "/update_weights"): self._update_weights,
             ("POST", "/finish_weight_update"): self._acknowledged,
             ("POST", "/reset_prefix_cache"): self._reset,
+            ("POST", "/sleep"): self._sleep,
+            ("POST", "/wake_up"): self._wake,
         }
         if self.lora:
             routes["POST", "/v1/load_lora_adapter"] = self._load
@@ -158,7 +163,7 @@ class StandIn:
         self.events.append(("asked", name))
         if self.latency:
             await asyncio.sleep(self.latency)
-        if self.refusals > 0 or self.refuses(body["seed"]):
+        if self.asleep or self.refusals > 0 or self.refuses(body["seed"]):
             self.refusals -= 1
             return _error(500, "EngineCore encountered an issue.")
         if name != self.name and name not in self.adapters:
@@ -249,6 +254,21 @@ class StandIn:
         self._seen.clear()
         self.events.append(("reset_prefix_cache", ""))
         return web.json_response({"success": True})
+
+    async def _sleep(self, request: web.Request) -> web.Response:
+        assert not self._seen, "the prefix cache is to be reset before"
+        self.asleep = True
+        self.events.append(("sleep", request.query["level"]))
+        return web.Response()
+
+    async def _wake(self, request: web.Request) -> web.Response:
+        self.asleep = False
+        self.events.append(("wake_up", ""))
+        if self.confused:
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    parameter.copy_(torch.randn_like(parameter))
+        return web.Response()
 
     async def _update_weights(self, request: web.Request) -> web.Response:
         info = (await request.json())["update_info"]

@@ -107,6 +107,7 @@ class AdapterDelivery:
         try:
             save(str(partial), state_dict=weights, save_embedding_layers=False)
             let_others_read(partial)
+            shutil.rmtree(self._folder / name, ignore_errors=True)  # of a delivery that was cut off
             partial.replace(self._folder / name)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)

@@ -4,12 +4,16 @@ Which policy a turn was drawn from is never inferred: a turn takes name and vers
 only while no turn is in flight, and the server's reply must bear the name that was asked for.
 
 All runs of a task ask the same server, whose prefix cache then holds their common beginning and each run's own turns.
+
+A server of the run's own (`child`) is started again with the adapter in use when it has died, and what it did not
+answer is asked again. Between rollouts it can sleep, so that the update has its memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +23,8 @@ from pydantic import SecretStr
 
 from graph.errors import AgentFlowError, ConfigError, ModelError, ModelUnavailable, UnknownModel
 from graph.models.server import Endpoint
-from training.engines.base import Completion, Sampling, room_for
+from training.engines.base import BASE, Completion, Sampling, room_for
+from training.engines.vllm.child import ChildServer
 from training.engines.vllm.delivery import Delivery
 from training.engines.vllm.probe import Probe, check_agreement, check_name, check_sampling, draw_sample
 from training.engines.vllm.server import Cached, Drawn, Served, VllmServer
@@ -29,6 +34,12 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE = 600.0
 """Seconds that one completion may take."""
+
+_MOST_DEATHS = 3
+"""How often a server of the run's own may die between two updates before that ends the run."""
+
+_REPLY = 16
+"""Tokens of the replies by which a server that has slept is known to be the same."""
 
 
 @dataclass
@@ -50,6 +61,7 @@ class VllmEngine:
         max_context: most tokens of prompt and completion; the servers' own limit holds too.
         probe: what the servers are checked with at the first `sync`; None checks nothing.
         api_key: sent with every request.
+        child: the process behind the one address, if the run has started it; it is ended with the engine.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class VllmEngine:
         max_context: int,
         probe: Probe | None = None,
         api_key: SecretStr | None = None,
+        child: ChildServer | None = None,
     ) -> None:
         self.servers = [VllmServer(Endpoint(url.rstrip("/"), api_key, timeout=_PATIENCE)) for url in urls]
         self._delivery = delivery
@@ -77,6 +90,11 @@ class VllmEngine:
         self._mending = asyncio.Lock()
         self._counts = _Counts()
         self._cached: dict[str, Cached] = {}
+        self._child = child
+        self._reviving = asyncio.Lock()
+        self._deaths = 0
+        self._asleep = False
+        self._replies: list[tuple[int, ...]] = []  # that a server which sleeps gave before
 
     @property
     def version(self) -> int:
@@ -114,16 +132,43 @@ class VllmEngine:
         self._open.clear()
         try:
             await self._idle.wait()
+            await self._wake()
             if first:
                 await self._describe()
-            name = await self._delivery.deliver(self.servers, version)
-            if first and self._probe is not None:
-                await self._check(name, self._probe)
-            self._name, self._version = name, version
-            self._server_of.clear()
+            if version != self._version:
+                name = await self._delivered(version)
+                if first and self._probe is not None:
+                    await self._check(name, self._probe)
+                self._name, self._version = name, version
+                self._server_of.clear()
+                self._deaths = 0
         finally:
             if self._version >= 0:
                 self._open.set()
+
+    async def make_room(self) -> None:
+        """Let the run's own server sleep, where it was started to; turns wait for the next `sync`."""
+        if self._child is None or not self._child.launch.sleeps or self._asleep or self._version < 0:
+            return
+        self._open.clear()
+        await self._idle.wait()
+        [server] = self.servers
+        starts = self._child.starts
+        try:
+            await server.reset_cache()
+            self._replies = await self._samples()
+            await server.sleep()
+        except ModelUnavailable:
+            if not await self._revived(starts):
+                raise
+            await self.make_room()
+        else:
+            self._asleep = True
+
+    async def recover(self) -> None:
+        """Start the run's own server again if it has died; see `training.engines.base.Engine`."""
+        if self._child is not None and not self._asleep:
+            await self._revived(self._child.starts)
 
     async def figures(self) -> dict[str, float]:
         """Tokens since it was last asked, and the share of prompt tokens that the servers' prefix caches saved."""
@@ -146,8 +191,12 @@ class VllmEngine:
         return figures
 
     async def aclose(self) -> None:
-        """Take the adapter away from the servers."""
-        await self._delivery.aclose(self.servers)
+        """Take the adapter away from the servers; end the run's own."""
+        if self._child is None:
+            await self._delivery.aclose(self.servers)
+            return
+        await asyncio.to_thread(self._child.stop)
+        await self._delivery.aclose(())
 
     def _server(self, run: str) -> VllmServer:
         """The server of a run's task: the one with the fewest tasks when the task first asks."""
@@ -157,7 +206,84 @@ class VllmEngine:
             self._server_of[task] = min(self.servers, key=lambda server: tasks[server.shown])
         return self._server_of[task]
 
+    # A server of the run's own
+
+    async def _revived(self, starts: int) -> bool:
+        """Whether the run's own server has died since its start number `starts`; it is then there again.
+
+        Raises:
+            ModelUnavailable: it cannot be started again, or dies again and again.
+        """
+        assert self._child is not None
+        async with self._reviving:
+            if self._child.starts != starts:
+                return True  # another request has seen to it
+            if not await self._child.has_died():
+                return False
+            obituary = self._child.obituary()
+            self._deaths += 1
+            if self._deaths > _MOST_DEATHS:
+                raise ModelUnavailable(f"{obituary} It has died {self._deaths} times since the last update.")
+            logger.warning("%s It is started again.", obituary)
+            await self._restart()
+            return True
+
+    async def _restart(self) -> None:
+        assert self._child is not None
+        self._asleep = False
+        await asyncio.to_thread(self._child.start)
+        await self._child.ready()
+        if self._version >= 0:
+            await self._delivery.again(self.servers[0])
+
+    async def _delivered(self, version: int) -> str:
+        starts = self._child.starts if self._child is not None else 0
+        try:
+            return await self._delivery.deliver(self.servers, version)
+        except ModelUnavailable:
+            if self._child is None or not await self._revived(starts):
+                raise
+            return await self._delivery.deliver(self.servers, version)
+
+    async def _wake(self) -> None:
+        """Take the memory back, and see that the server is what it was: some have woken up with other weights."""
+        if not self._asleep:
+            return
+        assert self._child is not None
+        starts = self._child.starts
+        try:
+            await self.servers[0].wake()
+            unchanged = await self._samples() == self._replies
+        except ModelUnavailable:
+            if not await self._revived(starts):
+                raise
+            return
+        self._asleep = False
+        if not unchanged:
+            logger.warning("The vLLM server answers otherwise than before it slept; it is started again.")
+            await self._restart()
+
+    async def _samples(self) -> list[tuple[int, ...]]:
+        """A reply of the base model and one of the adapter, of fixed seed, one after the other."""
+        prompt = self._probe.prompt if self._probe is not None else [0]
+        sampling = Sampling(1.0, _REPLY)
+        return [
+            (await self.servers[0].complete(name, prompt, sampling, seed=1, end_ids=self._end_ids)).token_ids
+            for name in (BASE, self._name)
+        ]
+
     async def _drawn(
+        self, server: VllmServer, name: str, prompt: Sequence[int], sampling: Sampling, seed: int
+    ) -> Drawn:
+        starts = self._child.starts if self._child is not None else 0
+        try:
+            return await self._asked(server, name, prompt, sampling, seed)
+        except ModelUnavailable:
+            if self._child is None or not await self._revived(starts):
+                raise
+            return await self._asked(server, name, prompt, sampling, seed)
+
+    async def _asked(
         self, server: VllmServer, name: str, prompt: Sequence[int], sampling: Sampling, seed: int
     ) -> Drawn:
         async def once() -> Drawn:
@@ -208,6 +334,12 @@ class VllmEngine:
         for server, drawn in zip(self.servers, ranks.shared(samples), strict=True):
             gap = check_agreement(server, drawn, probe)
             logger.info("The vLLM server at %s and the trainer differ by %.4f nats a token.", server.shown, gap)
+
+
+def api_key() -> SecretStr | None:
+    """The key that is sent to servers of one's own: AGENTFLOW_API_KEY."""
+    key = os.environ.get("AGENTFLOW_API_KEY")
+    return SecretStr(key) if key else None
 
 
 def server_urls(setting: str) -> list[str]:

@@ -177,6 +177,23 @@ class VllmServer:
         except UnknownModel:
             return
 
+    async def reset_cache(self) -> None:
+        """Forgets the prefix cache (needs VLLM_SERVER_DEV_MODE, as sleeping does)."""
+        await fetch_bytes(self.root, "POST", "/reset_prefix_cache")
+
+    async def sleep(self) -> None:
+        """Gives its memory of the GPU back; weights go to the machine's memory.
+
+        Level 2, which drops them, has left LoRA servers with wrong weights. What the prefix cache holds must be
+        forgotten before.
+        """
+        await self.reset_cache()
+        await fetch_bytes(self.root, "POST", "/sleep?level=1")
+
+    async def wake(self) -> None:
+        """Takes the memory back."""
+        await fetch_bytes(self.root, "POST", "/wake_up")
+
     async def cached(self) -> Cached:
         """The prefix cache's counters."""
         text = (await fetch_bytes(self.root, "GET", "/metrics")).decode(errors="replace")

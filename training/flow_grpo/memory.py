@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from training.engines.kinds import ENGINES
+from training.engines.vllm.card import ASLEEP, USABLE, CardShare, Needs, share_card
 from training.flow_grpo.config import FlowGRPOConfig
 from training.models.flops import Shape
 
@@ -35,6 +36,11 @@ class TrainerMemory:
     """Of the in-process engine, kept between turns and while drawing; none where servers sample."""
 
     @property
+    def resident(self) -> float:
+        """What stays between updates."""
+        return self.weights + self.reference + self.sampler_copy + self.gradients + self.optimizer + self.kv_cache
+
+    @property
     def total(self) -> float:
         """All of it; sampling and updating take turns, but allocators keep what they got."""
         return float(sum(vars(self).values()))
@@ -51,6 +57,11 @@ class ServerMemory:
     """Tokens that fit into it."""
     wanted_tokens: float
     """Tokens of the transcripts that are open at one time."""
+    shares_gpu: bool = False
+    """Whether it is on the trainer's GPU."""
+    sleeps: bool = False
+    """Whether it gives its memory to the update."""
+    fits: bool = True
 
 
 def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 1) -> TrainerMemory:
@@ -85,7 +96,7 @@ def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 
 def server_memory(
     shape: Shape, config: FlowGRPOConfig, memory: float, *, servers: int, transcript: float
 ) -> ServerMemory:
-    """The memory of a GPU that serves one whole copy of the policy.
+    """The memory of a GPU of its own that serves one whole copy of the policy.
 
     Args:
         shape: the model.
@@ -94,16 +105,65 @@ def server_memory(
         servers: GPUs that serve, each a share of the runs.
         transcript: tokens of a whole run.
     """
-    adapter = shape.adapter_weights(config.lora_rank) if config.lora_rank else 0
-    weights = 2.0 * (shape.weights + adapter)
+    weights = _served_weights(shape, config)
     cache = max(0.0, _SERVED * memory - weights)
-    runs = config.tasks_per_step * config.group_size
+    token = _cached_token(shape, config)
     return ServerMemory(
         weights=weights,
         kv_cache=cache,
-        kv_tokens=cache / (2 * shape.kv_values),
-        wanted_tokens=min(config.concurrency or runs, runs) / servers * transcript,
+        kv_tokens=cache / token,
+        wanted_tokens=_open_runs(config) / servers * transcript,
+        fits=cache >= config.max_context * token,
     )
+
+
+def shared_memory(
+    shape: Shape, config: FlowGRPOConfig, trainer: TrainerMemory, memory: float, transcript: float
+) -> tuple[CardShare, ServerMemory]:
+    """How a run and the server that it starts share a GPU; see `training.engines.vllm.card`.
+
+    Args:
+        shape: the model.
+        config: the run.
+        trainer: its memory without the server.
+        memory: bytes of the GPU.
+        transcript: tokens of a whole run.
+    """
+    token = _cached_token(shape, config)
+    wanted = _open_runs(config) * transcript
+    needs = Needs(
+        resident=trainer.resident,
+        updating=trainer.total,
+        weights=_served_weights(shape, config),
+        least_cache=token * max(config.max_context, wanted / 4),
+        wanted_cache=token * wanted,
+    )
+    share = share_card(needs, memory, overlap=config.overlap)
+    served = ServerMemory(
+        weights=needs.weights,
+        kv_cache=share.kv_cache,
+        kv_tokens=share.kv_cache / token,
+        wanted_tokens=wanted,
+        shares_gpu=True,
+        sleeps=share.sleeps,
+        fits=share.fits and trainer.total + (ASLEEP if share.sleeps else share.server) <= USABLE * memory,
+    )
+    return share, served
+
+
+def _served_weights(shape: Shape, config: FlowGRPOConfig) -> float:
+    """Of a server: the model, and two adapters while one follows the other."""
+    size = 2 if config.dtype == "bfloat16" else _FLOAT
+    return float(size * (shape.weights + 2 * (shape.adapter_weights(config.lora_rank) if config.lora_rank else 0)))
+
+
+def _cached_token(shape: Shape, config: FlowGRPOConfig) -> float:
+    return float(shape.kv_values * (2 if config.dtype == "bfloat16" else _FLOAT))
+
+
+def _open_runs(config: FlowGRPOConfig) -> int:
+    runs = config.tasks_per_step * config.group_size
+    return min(config.concurrency or runs, runs)
 
 
 def _activations(shape: Shape, config: FlowGRPOConfig, size: int) -> int:

@@ -1,0 +1,267 @@
+"""A vLLM server of the run's own, as a child of the trainer on the same GPU.
+
+It is started before the trainer takes memory of the GPU, since vLLM measures what is free; it ends with the trainer,
+however that ends (`keeper`); it is started again by the engine if it dies. Its output goes to a log in the run's
+folder. The base model is served under the name `BASE`, for the frozen roles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from graph.errors import ConfigError, ModelError, ModelUnavailable
+from graph.models.server import Endpoint, fetch_bytes
+from training.engines.base import BASE
+from training.engines.vllm import keeper
+
+logger = logging.getLogger(__name__)
+
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What `--max-lora-rank` may be; a larger one than needed costs speed."""
+
+PATIENCE = 1800.0
+"""Seconds that a server may take to start: it may have to fetch the model, and compiles and captures its graphs."""
+
+_REPORT_EVERY = 30.0
+_DYING = 5.0
+"""Seconds that a server may refuse connections before its process is gone."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a server is started."""
+
+    model: str
+    """A folder in Hub format, or a name on the Hub."""
+    dtype: str
+    max_context: int
+    lora_rank: int
+    memory_share: float | None = None
+    """Of the GPU's memory; None: vLLM's own choice."""
+    sleeps: bool = False
+    """Whether its memory will be given to the update between rollouts."""
+    command: str = "vllm"
+    """Words of a shell that start vLLM, where it has an environment of its own."""
+    options: str = ""
+    """Further options of `vllm serve`, which win."""
+
+    def words(self, port: int) -> list[str]:
+        """The command line.
+
+        Raises:
+            ConfigError: no `--max-lora-rank` is large enough.
+        """
+        rank = next((known for known in RANKS if known >= self.lora_rank), None)
+        if rank is None:
+            raise ConfigError(f"lora_rank is {self.lora_rank}, and vLLM serves adapters up to rank {RANKS[-1]}.")
+        share = () if self.memory_share is None else ("--gpu-memory-utilization", f"{self.memory_share:.3f}")
+        return [
+            *shlex.split(self.command), "serve", self.model, "--host", "127.0.0.1", "--port", str(port),
+            "--served-model-name", BASE, "--dtype", self.dtype, "--max-model-len", str(self.max_context),
+            "--enable-lora", "--max-lora-rank", str(rank), "--max-loras", "2",  # one in use, one that is being loaded
+            "--logprobs-mode", "processed_logprobs", "--generation-config", "vllm",
+            *share, *(("--enable-sleep-mode",) if self.sleeps else ()), *shlex.split(self.options),
+        ]  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """The child's variables: this process's, without keys of other services, and without its place in a launch."""
+        ours = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
+        dev_mode = {"VLLM_SERVER_DEV_MODE": "1"} if self.sleeps else {}
+        return {**ours, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1", **dev_mode}
+
+
+def _is_foreign(name: str) -> bool:
+    of_the_launch = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH")
+    return name.endswith("_API_KEY") or name in of_the_launch
+
+
+def installed(command: str = "vllm") -> bool:
+    """Whether vLLM can be started."""
+    return _program(command) is not None or (command == "vllm" and importlib.util.find_spec("vllm") is not None)
+
+
+def _program(command: str) -> str | None:
+    """The program, from PATH or from this interpreter's own folder of programs."""
+    words = shlex.split(command)
+    return shutil.which(words[0]) or shutil.which(words[0], path=str(Path(sys.executable).parent)) if words else None
+
+
+class ChildServer:
+    """The server's process.
+
+    Args:
+        launch: how it is started.
+        log: file of its output; what was there stays.
+        show: told what it does while it loads; default: standard error.
+    """
+
+    def __init__(self, launch: Launch, log: Path, *, show: Callable[[str], None] | None = None) -> None:
+        self.launch = launch
+        self.log = log
+        self.starts = 0
+        """How often it was started; a request that failed under an earlier start may be asked again."""
+        self._show = show
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_began = 0
+
+    @property
+    def url(self) -> str:
+        """Its address, the same after each start."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def base_spec(self) -> str:
+        """The base model as a model spec (`graph.models.spec`)."""
+        return f"vllm:{BASE}@{self.url}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Starts it; it is not ready yet.
+
+        Raises:
+            ConfigError: there is no such program.
+            OSError: the log cannot be written.
+        """
+        self.stop()
+        program = _program(self.launch.command)
+        if program is None:
+            raise ConfigError(
+                f"There is no program {self.launch.command!r} to start a vLLM server with; `pip install vllm`, name it "
+                "with vllm_command, or give vllm_url, the address of a server."
+            )
+        command = [program, *self.launch.words(self._port)[1:]]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as file:
+            file.write(f"\n$ {shlex.join(command)}\n".encode())
+            file.flush()
+            self._log_began = file.tell()
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-I", keeper.__file__, str(os.getpid()), "--", *command],
+                env=self.launch.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in the terminal ends the training first, and then the server
+            )
+        self.starts += 1
+
+    async def ready(self) -> None:
+        """Returns when it answers.
+
+        Raises:
+            ModelUnavailable: it has ended, or did not become ready in time; the sentence quotes its log.
+        """
+        health = Endpoint(self.url.removesuffix("/v1"), timeout=5.0, max_retries=0)
+        began = time.monotonic()
+        with _display(self._show, f"vLLM loads {self.launch.model} (log: {self.log})") as show:
+            while time.monotonic() - began < PATIENCE:
+                if not self.alive:
+                    raise ModelUnavailable(self.obituary())
+                with suppress(ModelError):
+                    await fetch_bytes(health, "GET", "/health")
+                    return
+                show(self._last_line())
+                await asyncio.sleep(0.25)
+        raise ModelUnavailable(f"The vLLM server was not ready within {PATIENCE:.0f} s; see {self.log}.")
+
+    def wait_until_ready(self) -> None:
+        """See `ready`."""
+        asyncio.run(self.ready())
+
+    async def has_died(self) -> bool:
+        """Whether its process has ended; right after a lost connection that takes a moment to show."""
+        health = Endpoint(self.url.removesuffix("/v1"), timeout=5.0, max_retries=0)
+        end = time.monotonic() + _DYING
+        while self.alive and time.monotonic() < end:
+            with suppress(ModelError):
+                await fetch_bytes(health, "GET", "/health")
+                return False
+            await asyncio.sleep(0.1)
+        return not self.alive
+
+    def obituary(self) -> str:
+        """How it ended, in a sentence that quotes its log."""
+        code = self._process.poll() if self._process is not None else None
+        said = self._errors()
+        return f"The vLLM server ended with exit code {code}{f': {said}' if said else ''}. Its log is {self.log}."
+
+    def stop(self) -> None:
+        """Ends it and all that it has started; one that does not run is no error."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(3 * keeper.GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _lines(self) -> Sequence[str]:
+        """The end of what this start has written."""
+        with suppress(OSError), self.log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self._log_began, size - 20_000))
+            text = file.read().decode(errors="replace")
+            return [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+        return []
+
+    def _last_line(self) -> str:
+        return next(reversed(self._lines()), "")[-100:]
+
+    def _errors(self) -> str:
+        """The last line that tells an error, or else the last line."""
+        errors = [line for line in self._lines() if "Error" in line]
+        return (errors[-1] if errors else self._last_line())[-300:].rstrip(".")
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def _display(told: Callable[[str], None] | None, title: str) -> Iterator[Callable[[str], None]]:
+    """Shows what happens: a line that changes on a terminal, a line now and then elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    say = told or console.print
+    began = shown = time.monotonic()
+    live = told is None and console.is_terminal
+    status = console.status(title) if live else None
+
+    def show(words: str) -> None:
+        nonlocal shown
+        seconds = time.monotonic() - began
+        if status is not None:
+            from rich.markup import escape
+
+            status.update(f"{escape(title)}, {seconds:.0f} s: {escape(words)}")
+        elif time.monotonic() - shown > _REPORT_EVERY:
+            shown = time.monotonic()
+            say(f"  {seconds:.0f} s: {words}")
+
+    say(title)
+    with status if status is not None else nullcontext():
+        yield show
+    say(f"vLLM is ready after {time.monotonic() - began:.0f} s")

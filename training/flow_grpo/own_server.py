@@ -1,0 +1,149 @@
+"""The vLLM server that a run starts for itself on its own GPU: whether, with how much memory, and for which roles."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from graph.errors import ConfigError
+from training.engines.base import BASE
+from training.engines.kinds import VLLM, advice, chosen
+from training.engines.vllm.child import ChildServer, Launch, installed
+from training.flow_grpo.config import FROZEN, FlowGRPOConfig
+from training.run import ranks
+
+logger = logging.getLogger(__name__)
+
+LOG = "vllm.log"
+"""The server's log in the run's folder."""
+
+
+class OwnServer(AbstractContextManager[ChildServer | None]):
+    """The server, started and answering; None where a run has none. One that fails on the way leaves nothing behind.
+
+    The caller ends it, unless something fails while this context is open.
+    """
+
+    def __init__(self, config: FlowGRPOConfig) -> None:
+        self._config = config
+        self._server: ChildServer | None = None
+
+    def __enter__(self) -> ChildServer | None:
+        if self._config.engine != VLLM or self._config.vllm_url:
+            return None
+        if ranks.world_size() > 1:
+            raise ConfigError(
+                "engine: vllm without vllm_url starts a server for a run of one process; give vllm_url, the address of "
+                "a server for all."
+            )
+        self._server = ChildServer(_launch(self._config), Path(self._config.out) / LOG)
+        try:
+            self._server.start()
+            self._server.wait_until_ready()
+        except BaseException:
+            self._server.stop()
+            raise
+        return self._server
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None and self._server is not None:
+            self._server.stop()
+
+
+def with_engine(config: FlowGRPOConfig) -> FlowGRPOConfig:
+    """The settings with the engine that `auto` means on this machine; says where vLLM would be faster.
+
+    Raises:
+        ConfigError: frozen roles are to ask the base model, and no vLLM server will be there.
+    """
+    gpu, vllm = has_gpu(config), installed(config.vllm_command)
+    engine = chosen(config, gpu=gpu, vllm=vllm)
+    if sentence := advice(config, engine, gpu=gpu, vllm=vllm):
+        logger.warning(sentence)
+    if engine != VLLM and BASE in config.frozen_models:
+        missing = "is not installed" if not vllm else "does not suit these settings" if gpu else "needs a GPU"
+        raise ConfigError(
+            f"agent_model: {BASE} asks the policy's vLLM server for its base model, and vLLM {missing}; name another "
+            "model, e.g. `embedded` or MODEL@http://host:port/v1."
+        )
+    return replace(config, engine=engine)
+
+
+def with_base(config: FlowGRPOConfig, server: ChildServer | None) -> FlowGRPOConfig:
+    """The settings with the address of the policy's server in place of `base`.
+
+    Raises:
+        ConfigError, ModelUnavailable: the server of `vllm_url` cannot be asked for its model's name.
+    """
+    if BASE not in config.frozen_models:
+        return config
+    spec = server.base_spec if server is not None else _spec_at(config)
+    resolved: dict[str, Any] = {name: spec for name in FROZEN if getattr(config, name) == BASE}
+    return replace(config, **resolved)
+
+
+def has_gpu(config: FlowGRPOConfig) -> bool:
+    """Whether the policy will be on a GPU."""
+    from training.models.device import device_of
+
+    return device_of(config.device).type == "cuda"
+
+
+def _spec_at(config: FlowGRPOConfig) -> str:
+    """The base model of the first server of `vllm_url`, as a model spec."""
+    import asyncio
+
+    from graph.models.server import Endpoint
+    from training.engines.vllm.engine import api_key, server_urls
+    from training.engines.vllm.server import VllmServer
+
+    url = server_urls(config.vllm_url or "")[0]
+    served = asyncio.run(VllmServer(Endpoint(url, api_key())).served())
+    return f"vllm:{served.base}@{url}"
+
+
+def _launch(config: FlowGRPOConfig) -> Launch:
+    from training.models.policy import hub_folder
+
+    share, sleeps = _share(config)
+    return Launch(
+        model=hub_folder(config.model, config.dtype),
+        dtype=config.dtype,
+        max_context=config.max_context,
+        lora_rank=config.lora_rank,
+        memory_share=share,
+        sleeps=sleeps,
+        command=config.vllm_command,
+        options=config.vllm_options,
+    )
+
+
+def _share(config: FlowGRPOConfig) -> tuple[float | None, bool]:
+    """The server's part of this machine's GPU by the plan, and whether it sleeps while the trainer updates.
+
+    Raises:
+        ConfigError: they do not fit, not even in turns.
+    """
+    if not has_gpu(config):
+        return None, False
+    import torch
+
+    from training.flow_grpo.lengths import usual_lengths
+    from training.flow_grpo.memory import shared_memory, trainer_memory
+    from training.models.flops import shape_of
+    from training.models.policy import hub_folder
+    from training.models.shapes import config_of
+
+    shape = shape_of(config_of(hub_folder(config.model, config.dtype)))
+    free, total = torch.cuda.mem_get_info()
+    transcript = usual_lengths(config).transcript
+    share, served = shared_memory(shape, config, trainer_memory(shape, config), float(free), transcript)
+    if not served.fits:
+        logger.warning(
+            "By the plan the policy, its update and a vLLM server do not fit into the %.0f GB that are free on this "
+            "GPU; `python -m training.plan --gpus 1` with these settings says what to change.", free / 1e9,
+        )  # fmt: skip
+    return share.of(total), share.sleeps
