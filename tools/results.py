@@ -93,13 +93,18 @@ def _is_block(part: Any) -> bool:
         return True
     if not isinstance(part, Mapping):
         return False
-    if part.get("type") == "text":
+    kind = part.get("type")
+    if kind == "text":
         return isinstance(part.get("text"), str)
-    return part.get("type") in _MEDIA and (
-        isinstance(part.get("base64") or part.get("image_url") or part.get("file_data"), str)
-        or any(isinstance(part.get(key), Mapping) for key in ("image_url", "input_audio", "source", "file"))
-        or (isinstance(part.get("data"), str) and _media_type(part) is not None)
-        or (isinstance(part.get("url"), str) and part.keys() <= _LINK_KEYS)
+    return (
+        isinstance(kind, str)
+        and kind in _MEDIA
+        and (
+            isinstance(part.get("base64") or part.get("image_url") or part.get("file_data"), str)
+            or any(isinstance(part.get(key), Mapping) for key in ("image_url", "input_audio", "source", "file"))
+            or (isinstance(part.get("data"), str) and _media_type(part) is not None)
+            or (isinstance(part.get("url"), str) and part.keys() <= _LINK_KEYS)
+        )
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.tools import ToolException
 
@@ -238,5 +238,6 @@ BLOCKS = st.recursive(
 
 
 @given(st.fixed_dictionaries({}, optional={"content": BLOCKS, "structuredContent": BLOCKS, "isError": BLOCKS}))
+@example({"structuredContent": [{"type": []}]})
 def test_whatever_a_server_answers_has_a_text(answer: dict[str, Any]) -> None:
     assert isinstance(Answer.model_validate(answer).text, str)
