@@ -14,6 +14,7 @@ from pathlib import Path
 
 from training.flow_grpo.config import GROUPS, FlowGRPOConfig, load_config
 from training.flow_grpo.launch import train
+from training.flow_grpo.progress import next_steps
 from training.run import ranks
 from training.run.command import FROM_CHECKPOINT, run, settings_line
 from training.run.settings import shown_settings
@@ -39,6 +40,7 @@ def _work(options: argparse.Namespace) -> None:
     train(config)
     if ranks.rank() == 0:
         sys.stdout.write(summary(Path(config.out)) + "\n")
+        sys.stderr.write(next_steps(config) + "\n")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,7 @@ def _trainer(
         store=store,
         validator=_collector(config, agent, engine, chat, validating, 1, RolloutStore(out / VALIDATIONS)),
         validation=held_out,
+        tasks=len(tasks),
         reference=reference,
         progress=progress,
     )

@@ -1,49 +1,82 @@
-"""Progress of a training run: the protocol, and its rendering on a console."""
+"""Progress of a training run: what hears of it, and the console."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from training.flow_grpo.config import FlowGRPOConfig
-from training.rollouts.background import Listener
 from training.rollouts.records import Rollout
+from training.run.secrecy import without_credentials
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-class Progress(Listener, Protocol):
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run when it starts, beside its settings."""
+
+    weights: int
+    """Of the policy, an adapter's included."""
+    trained: int
+    """Those that are trained."""
+    tasks: int
+    held_out: int
+    device: str
+    """Where the first process trains."""
+    processes: int
+    updates: int
+    """Made before, by a run that goes on."""
+
+
+class Progress(Protocol):
     """What hears how a run goes."""
+
+    def started(self, facts: RunFacts) -> None:
+        """The model is loaded, and the first step begins."""
+
+    def rolling_out(self, step: int, total: int) -> None:
+        """So many rollouts of a step begin."""
+
+    def validating(self, update: int, total: int) -> None:
+        """So many rollouts of a validation begin, after an update."""
+
+    def rolled_out(self, rollout: Rollout) -> None:
+        """A rollout has ended."""
 
     def updating(self, batches: int) -> None:
         """An update of so many micro-batches begins."""
 
-    def logged(self, figures: Mapping[str, float]) -> None:
-        """A step's figures."""
+    def logged(self, update: int, figures: Mapping[str, float]) -> None:
+        """The figures of a step's update, or of a validation after it."""
 
     def warned(self, text: str) -> None:
         """An alarm."""
 
 
 class ConsoleProgress:
-    """A progress bar of steps and rollouts, and a line for every step."""
+    """A banner, a progress bar of steps and rollouts, and a line for every update, on standard error."""
 
     def __init__(self, config: FlowGRPOConfig, *, quiet: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._console = Console(stderr=True, soft_wrap=True, quiet=quiet)
+        self._console = Console(stderr=True, soft_wrap=True, quiet=quiet, highlight=False, markup=False)
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
         self._progress = Progress(
             *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
         )
         self._config = config
         self._task: TaskID | None = None
-        self._words = ""
+        self._title = ""
         self._rewards: list[float] = []
         self._turns: list[int] = []
+        self._began = time.monotonic()
+        self._first_update = 0
 
     def __enter__(self) -> ConsoleProgress:
         self._progress.start()
@@ -52,10 +85,18 @@ class ConsoleProgress:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def started(self, facts: RunFacts) -> None:
+        """Prints the banner."""
+        self._began, self._first_update = time.monotonic(), facts.updates
+        self._console.print(banner(self._config, facts))
+
     def rolling_out(self, step: int, total: int) -> None:
         """A step's rollouts begin."""
-        self._rewards, self._turns = [], []
-        self._show(f"step {step + 1} of {self._config.steps}: rollouts", total)
+        self._count(f"step {step + 1} of {self._config.steps}: rollouts", total)
+
+    def validating(self, update: int, total: int) -> None:
+        """A validation begins."""
+        self._count("validation", total)
 
     def rolled_out(self, rollout: Rollout) -> None:
         """A rollout has ended."""
@@ -63,37 +104,99 @@ class ConsoleProgress:
             self._rewards.append(rollout.reward)
             self._turns.append(len(rollout.memory))
         if self._task is not None:
-            self._progress.update(self._task, advance=1, description=f"{self._words}{self._so_far()}")
+            self._progress.update(self._task, advance=1, description=f"{self._title}{self._so_far()}")
 
     def updating(self, batches: int) -> None:
         """An update begins."""
         self._show(f"update: {batches} micro-batches", None)
 
-    def logged(self, figures: Mapping[str, float]) -> None:
-        """A line for a step or a validation."""
+    def logged(self, update: int, figures: Mapping[str, float]) -> None:
+        """A line for an update or a validation."""
         if "loss" in figures:
-            shown = {name: figures[name] for name in _SHOWN if name in figures}
-            self._console.print(", ".join(f"{name} {value:.4g}" for name, value in shown.items()), highlight=False)
+            shown = ", ".join(f"{name} {figures[name]:.4g}" for name in _SHOWN if name in figures)
+            self._console.print(f"{self._place(update)}: {shown}")
         elif "eval/pass_rate" in figures:
-            self._console.print(
-                f"validation: {figures['eval/pass_rate']:.1%} of {figures['eval/rollouts']:.0f} right", highlight=False
-            )
+            rate, tasks = figures["eval/pass_rate"], figures["eval/rollouts"]
+            self._console.print(f"validation after update {update}: {rate:.1%} of {tasks:.0f} right")
 
     def warned(self, text: str) -> None:
         """An alarm."""
-        self._console.print(f"[yellow]warning:[/] {text}", highlight=False)
+        self._console.print("[yellow]warning:[/] ", end="", markup=True)
+        self._console.print(text)
+
+    def _place(self, update: int) -> str:
+        """Which step of how many has ended, and how long the others may take."""
+        per_step, total = self._config.updates_per_step, self._config.steps * self._config.updates_per_step
+        place = f"step {(update - 1) // per_step + 1} of {self._config.steps}"
+        if per_step > 1:
+            place += f", update {(update - 1) % per_step + 1} of {per_step}"
+        seconds = (time.monotonic() - self._began) / max(1, update - self._first_update) * (total - update)
+        return f"{place}, {in_words(seconds)} left" if update < total else place
 
     def _so_far(self) -> str:
-        """What the finished rollouts of the step earned and took; the bar has the seconds."""
+        """What the finished rollouts earned and took; the bar has the seconds."""
         if not self._rewards:
             return ""
         return f", reward {fmean(self._rewards):.2f}, {fmean(self._turns):.1f} turns"
 
-    def _show(self, words: str, total: int | None) -> None:
-        self._words = words
+    def _count(self, title: str, total: int) -> None:
+        self._rewards, self._turns = [], []
+        self._show(title, total)
+
+    def _show(self, title: str, total: int | None) -> None:
+        self._title = title
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(words, total=total)
+        self._task = self._progress.add_task(title, total=total)
+
+
+def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
+    """What is about to be trained, on what and where: five lines."""
+    share = (
+        f"a LoRA adapter of rank {config.lora_rank}, {_count(facts.trained)} weights"
+        if config.lora_rank
+        else "all weights"
+    )
+    held_out = f", {facts.held_out} held out" if facts.held_out else ""
+    processes = f", {facts.processes} processes" if facts.processes > 1 else ""
+    engine = f"{config.engine} at {config.vllm_url}" if config.vllm_url else config.engine
+    before = f" (goes on after update {facts.updates})" if facts.updates else ""
+    lines = {
+        "model": f"{config.model}, {_count(facts.weights)} weights in {config.dtype}; trained: {share}",
+        "tasks": f"{facts.tasks} of {config.tasks}{held_out}",
+        "steps": f"{config.steps} of {config.tasks_per_step} tasks x {config.group_size} runs{before}",
+        "device": f"{facts.device}{processes}; engine: {engine}",
+        "folder": config.out,
+    }
+    return without_credentials("\n".join(f"{name:<8}{text}" for name, text in lines.items()))
+
+
+def next_steps(config: FlowGRPOConfig) -> str:
+    """How a trained policy is measured, exported and looked at: a command a line."""
+    held_out = "" if config.validation else " --validation FILE"
+    commands = {
+        "measure": f"python -m training.validate --config {config.out}/config.yaml --checkpoint {config.out}{held_out} "
+        f"--out {config.out}-measured",
+        "export": f"python -m training.export {config.out} --out {config.out}-exported",
+        "look": f"python -m evals view {config.out}",
+    }
+    return "\n".join(f"{name:<8}{command}" for name, command in commands.items())
+
+
+def in_words(seconds: float) -> str:
+    """A time to wait, to two places."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _count(number: int) -> str:
+    """A number of weights, to three places."""
+    for size, unit in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
 
 
 _SHOWN = (

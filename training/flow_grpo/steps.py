@@ -49,6 +49,8 @@ class Parts:
     validator: Collector | None = None
     """Collects validation rollouts: one run a task, at the validation's temperature."""
     validation: Sequence[Task] = ()
+    tasks: int = 0
+    """How many there are to train on."""
     reference: nn.Module | None = None
     """A frozen copy, where all weights are trained; with an adapter it is the policy without it."""
     progress: Progress | None = None
@@ -181,8 +183,10 @@ class Steps:
     def _collect(self, source: RolloutSource, number: int, tasks: Sequence[Task]) -> list[Rollout]:
         """The rollouts of all processes, in order of the tasks; each process runs its share of them."""
         underway, self._ahead = self._ahead or self._begin(source, number, tasks), None
-        if self.parts.progress:
-            underway.show(self.parts.progress)
+        if progress := self.parts.progress:
+            announce = progress.validating if source is self.parts.validator else progress.rolling_out
+            announce(number, underway.total)
+            underway.listen(progress.rolled_out)
         own, seconds = self._loop.wait(underway.work)
         self._rollout_seconds += seconds
         if self._processes == 1:

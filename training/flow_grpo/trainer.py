@@ -27,6 +27,7 @@ from transformers import TrainingArguments
 from graph.errors import ModelError
 from training.engines.vllm.delivery import gathered
 from training.flow_grpo.config import FlowGRPOConfig
+from training.flow_grpo.progress import RunFacts
 from training.flow_grpo.steps import Parts, Step, Steps
 from training.models.device import device_of
 from training.models.kernels import fuse_kernels
@@ -220,7 +221,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
             if progress:
                 progress.warned(text)
         if progress:
-            progress.logged(logs)
+            progress.logged(self.state.global_step, logs)
 
     def discard_after(self, update: int) -> None:
         """Drops metrics, alarms and rollouts that were written after an update's checkpoint."""
@@ -239,10 +240,29 @@ class FlowGRPOTrainer(WholeCheckpoints):
         Raises:
             AgentFlowError: what ended the run, in one sentence.
         """
-        if checkpoints.newest(self.run_folder):
+        newest = checkpoints.newest(self.run_folder)
+        if newest:
             self.args.eval_on_start = False  # the checkpoint's validation stands
+        if self.parts.progress:
+            self.parts.progress.started(self._facts(checkpoints.update_of(newest) if newest else 0))
         random.seed(self.config.seed)
         super().train_from_last_checkpoint()
+
+    def _facts(self, updates: int) -> RunFacts:
+        assert self.model is not None
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.model.parameters()]
+        device = self.args.device
+        return RunFacts(
+            weights=sum(size for size, _ in sizes),
+            trained=sum(size for size, trained in sizes if trained),
+            tasks=self.parts.tasks,
+            held_out=len(self.parts.validation),
+            device=torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else f"{device.type}, {torch.get_num_threads()} threads",
+            processes=self.accelerator.num_processes,
+            updates=updates,
+        )
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         if self.state.global_step % self.config.updates_per_step:

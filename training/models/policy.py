@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,9 +27,11 @@ ADAPTER = "adapter_config.json"
 
 
 def quiet() -> None:
-    """No progress bars of transformers' own where nobody watches: a log would be full of them."""
+    """Of transformers errors alone, unless the user asks for more, and no progress bars where nobody watches."""
     import transformers
 
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
+        transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 

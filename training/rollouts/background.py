@@ -46,16 +46,6 @@ class RolloutSource(Protocol):
         """
 
 
-class Listener(Protocol):
-    """Who is told how rollouts go on."""
-
-    def rolling_out(self, step: int, total: int) -> None:
-        """A step's rollouts begin."""
-
-    def rolled_out(self, rollout: Rollout) -> None:
-        """A rollout has ended."""
-
-
 class Underway:
     """Rollouts of some tasks, begun when this is made.
 
@@ -67,9 +57,10 @@ class Underway:
     """
 
     def __init__(self, loop: LoopThread, source: RolloutSource, step: int, tasks: Sequence[Task]) -> None:
-        self._step, self._total = step, len(tasks) * source.group_size
+        self.total = len(tasks) * source.group_size
+        """How many there will be."""
         self._ended: list[Rollout] = []
-        self._tell: Callable[[Rollout], None] | None = None
+        self._on_rollout: Callable[[Rollout], None] | None = None
         self._lock = threading.Lock()
 
         async def work() -> tuple[list[Rollout], float]:
@@ -80,19 +71,18 @@ class Underway:
         self.work = loop.start(work())
         """The rollouts, and the seconds they took."""
 
-    def show(self, listener: Listener) -> None:
-        """From here on somebody waits: tells of what has ended, then of the others as they end."""
+    def listen(self, on_rollout: Callable[[Rollout], None]) -> None:
+        """Calls back for each rollout that has ended, then for the others as they end."""
         with self._lock:
-            listener.rolling_out(self._step, self._total)
             for rollout in self._ended:
-                listener.rolled_out(rollout)
-            self._tell = listener.rolled_out
+                on_rollout(rollout)
+            self._on_rollout = on_rollout
 
     def _one_ended(self, rollout: Rollout) -> None:
         with self._lock:
             self._ended.append(rollout)
-            if self._tell is not None:
-                self._tell(rollout)
+            if self._on_rollout is not None:
+                self._on_rollout(rollout)
 
 
 T = TypeVar("T")

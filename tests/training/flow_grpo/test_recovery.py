@@ -111,7 +111,7 @@ def test_the_command_killed_from_outside_goes_on(tmp_path: Path, policy_folder: 
     with subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("reward"):  # the line of the first step
+            if line.startswith("step 1 of 40, "):
                 break
         process.kill()
     done = len(checkpoints.checkpoints(Path(config.out)))

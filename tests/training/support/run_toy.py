@@ -44,11 +44,15 @@ class Deadly(ConsoleProgress):
         self.step, self.done = step, 0
         super().rolling_out(step, total)
 
+    def validating(self, update: int, total: int) -> None:
+        self.step, self.done = update, 0
+        super().validating(update, total)
+
     def rolled_out(self, rollout: Rollout) -> None:
         self.done += 1
         if self.phase == "rolling out" and self.step == 1 and self.done == 5:
             die()
-        if self.phase == "validating" and self.step == 2 and self.done == 2:  # a validation's step is the update's
+        if self.phase == "validating" and self.step == 2 and self.done == 2:
             die()
 
     def updating(self, batches: int) -> None:
