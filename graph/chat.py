@@ -1,8 +1,7 @@
-"""The chat that a run starts from: who says what, what comes with it, and what is told beforehand.
+"""The chat that a run starts from: speakers, texts, attachments, instructions.
 
-Chats come from many front ends. Whatever a message holds is either passed on or refused in a sentence, and never left
-out in silence: texts in several blocks, pictures and files beside them, system and developer messages, results of
-other tools.
+Front ends send chats in many forms. Whatever a message holds is either passed on or refused in a sentence, never
+dropped silently: text in several blocks, pictures and files, system and developer messages, results of other tools.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _SOURCES = ("base64", "url", "file_id")
 
 @dataclass(frozen=True)
 class Attachment:
-    """What comes with a message beside its text."""
+    """Part of a message other than its text."""
 
     kind: Kind
     block: Mapping[str, Any]
@@ -105,7 +104,7 @@ def text_of(message: BaseMessage) -> str:
 
 def texts_of(message: BaseMessage) -> list[str]:
     """The text of a message and of the text files that come with it."""
-    files = [came.block["text"] for came in attachments_of(message) if came.kind == "text"]
+    files = [part.block["text"] for part in attachments_of(message) if part.kind == "text"]
     return [text_of(message), *files]
 
 
@@ -115,13 +114,13 @@ def newest_of(messages: Sequence[BaseMessage]) -> BaseMessage | None:
 
 
 def instructions_in(messages: Iterable[BaseMessage]) -> str:
-    """What a chat's system and developer messages say, in order."""
-    told = (text_of(message) for message in messages if speaker_of(message) == "instructions")
-    return "\n\n".join(dict.fromkeys(filter(None, told)))
+    """The texts of a chat's system and developer messages, in order."""
+    texts = (text_of(message) for message in messages if speaker_of(message) == "instructions")
+    return "\n\n".join(dict.fromkeys(filter(None, texts)))
 
 
 def attachments_in(messages: Iterable[BaseMessage]) -> list[Attachment]:
-    """What comes with the messages of a chat beside their texts, in order.
+    """The attachments of a chat, in order.
 
     Raises:
         DataError: a message holds something that no model can be given.
@@ -130,18 +129,18 @@ def attachments_in(messages: Iterable[BaseMessage]) -> list[Attachment]:
 
 
 def attachments_of(message: BaseMessage) -> list[Attachment]:
-    """What comes with one message. Errors are those of `attachments_in`."""
-    found = []
+    """The attachments of one message. Errors are those of `attachments_in`."""
+    attachments = []
     for block in _blocks(message):
         kind = str(block.get("type"))
         if kind == "text" or (kind not in (*_KINDS, "file") and speaker_of(message) != "user"):
             continue  # what other tools have returned is text, and an assistant's thinking is nobody's business
-        found.append(_attachment(block))
-    return found
+        attachments.append(_attachment(block))
+    return attachments
 
 
 def with_attachments(messages: Sequence[BaseMessage], attachments: Sequence[Attachment]) -> list[BaseMessage]:
-    """A prompt whose first message of a user also shows what came with the chat."""
+    """A prompt whose first user message also holds the attachments."""
     shown = list(messages)
     place = next((place for place, message in enumerate(shown) if isinstance(message, HumanMessage)), None)
     if place is not None and attachments:
@@ -181,10 +180,10 @@ def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
     blocks: list[Mapping[str, Any]] = []
     for part in content:
         try:
-            found = message.model_copy(update={"content": [_standard(part)]}).content_blocks
+            standard = message.model_copy(update={"content": [_standard(part)]}).content_blocks
         except (ValueError, TypeError, KeyError, AttributeError):  # what LangChain cannot take apart
-            found = [{"type": "non_standard", "value": cast("dict[str, Any]", part)}]
-        blocks += [{key: value for key, value in block.items() if key != "id"} for block in found]
+            standard = [{"type": "non_standard", "value": cast("dict[str, Any]", part)}]
+        blocks += [{key: value for key, value in block.items() if key != "id"} for block in standard]
     return blocks
 
 

@@ -98,14 +98,14 @@ def _start(state: RunState) -> RunState:
     new_messages: list[AnyMessage] = []
     if asked is not None and (not given or given == text_of(asked)):
         question, message_id = text_of(asked), asked.id or ""
-    else:  # a question beside the chat is the newest thing that is said
+    else:  # an explicit question continues the chat
         message = HumanMessage(question, id=f"question-{len(messages)}")
         new_messages, message_id = [message], str(message.id)
     if not question:
-        came = attachments_of(asked) if asked is not None else []
-        if came:
+        attachments = attachments_of(asked) if asked is not None else []
+        if attachments:
             raise DataError(
-                f"The message holds a {came[0].kind} and no question: write what you want to know about it."
+                f"The message holds a {attachments[0].kind} and no question: write what you want to know about it."
             )
         raise DataError("There is no question: give the input a `question` or a human message.")
     analysis = state.get("analysis", "")
@@ -130,9 +130,9 @@ def _start(state: RunState) -> RunState:
 
 
 def _check_senses(run: Run) -> None:
-    """Refuse what came with the chat where the model of a role that answers for it cannot take it.
+    """Refuse attachments that the model of a role cannot take.
 
-    The executor is left out: it serves the sub-goal, and is shown what its model can take.
+    The executor is exempt: it serves the sub-goal alone, and gets what its model can take.
     """
     roles: dict[Role, bool] = {
         "analyst": run.context.analyse,
@@ -140,14 +140,14 @@ def _check_senses(run: Run) -> None:
         "verifier": run.context.verify == "model",
         "generator": run.context.answer == "model",
     }
-    for came in run.attachments:
+    for attachment in run.attachments:
         for role in (role for role, is_asked in roles.items() if is_asked):
             model = run.model(role)
-            if senses(model, came.kind) is False:
+            if senses(model, attachment.kind) is False:
                 name = getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__
                 raise DataError(
-                    f"The chat holds a {came.kind}, which the model of the {role} ({name}) cannot take: choose a model "
-                    "that can, or say in words what it holds."
+                    f"The chat holds a {attachment.kind}, which the model of the {role} ({name}) cannot take: choose a "
+                    "model that can, or say in words what it holds."
                 )
 
 

@@ -73,7 +73,7 @@ def _line(message: AnyMessage) -> str:
     text = clip(text_of(message), 500)
     match speaker_of(message):
         case "user":
-            return f"User: {' '.join([text, *(f'[{came.kind}]' for came in attachments_of(message))]).strip()}"
+            return f"User: {' '.join([text, *(f'[{part.kind}]' for part in attachments_of(message))]).strip()}"
         case "assistant":
             calls = ", ".join(call["name"] for call in getattr(message, "tool_calls", ()))
             return f"Assistant: {text or (f'[calls {calls}]' if calls else '')}"

@@ -132,7 +132,7 @@ class Run:
         return checks if needed else ()
 
     def hear(self, chat: Sequence[BaseMessage]) -> None:
-        """Take in what a chat brings for every role: its instructions, and what comes with its messages.
+        """Take instructions and attachments from a chat; every role gets them.
 
         Raises:
             DataError: a message holds something that no model can be given.

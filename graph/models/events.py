@@ -23,7 +23,7 @@ class EventReader:
     """Takes a stream apart, line by line.
 
     Attributes:
-        done: whether the server has said that the stream is over.
+        done: whether the server has marked the end of the stream.
         failed: whether the last event was sent as an error.
     """
 
@@ -125,7 +125,7 @@ def merged(body: bytes) -> dict[str, Any] | None:
         return None
     reader = EventReader()
     events = [event for line in [*body.split(b"\n"), b""] if (event := reader.feed(line)) is not None]
-    said: dict[str, Any] = {"role": "assistant"}
+    message: dict[str, Any] = {"role": "assistant"}
     reply: dict[str, Any] = {}
     finish_reason = None
     for event in events:
@@ -133,8 +133,11 @@ def merged(body: bytes) -> dict[str, Any] | None:
         for choice in event.get("choices") or ():
             finish_reason = choice.get("finish_reason") or finish_reason
             for key, value in (choice.get("delta") or choice.get("message") or {}).items():
-                said[key] = said.get(key, "") + value if isinstance(value, str) and key != "role" else value
+                is_text = isinstance(value, str) and key != "role"
+                message[key] = (message.get(key) or "") + value if is_text else message.get(key, value)
     if not events or "error" in reply:
         return reply or None
-    reply["choices"] = [{"message": {k: v for k, v in said.items() if v is not None}, "finish_reason": finish_reason}]
+    reply["choices"] = [
+        {"message": {k: v for k, v in message.items() if v is not None}, "finish_reason": finish_reason}
+    ]
     return dict(well_formed_value(reply))

@@ -26,13 +26,13 @@ def message_of(reply: Mapping[str, Any], *, tools_asked: bool) -> AIMessage | No
             are put back: whoever asked reads the text.
     """
     choice = _choice(reply)
-    said = choice.get("message")
-    if not isinstance(said, Mapping):
+    whole = choice.get("message")
+    if not isinstance(whole, Mapping):
         if not isinstance(choice.get("text"), str):
             return None
-        said = {"content": choice["text"]}
-    text, thinking = map(well_formed, _parts(said))
-    calls = _tool_calls(said)
+        whole = {"content": choice["text"]}
+    text, thinking = map(well_formed, _parts(whole))
+    calls = _tool_calls(whole)
     message = AIMessage(
         content=text if tools_asked else _with_calls(text, calls),
         additional_kwargs=_extras(reply, choice, thinking),
@@ -60,24 +60,24 @@ class StreamedReply:
         self._metadata: dict[str, Any] = {"finish_reason": None, "model_name": None}
         self._usage: UsageMetadata | None = None
         self._calls: dict[Any, dict[str, Any]] = {}
-        self._prompt_told = False
+        self._has_prompt = False
 
     def chunk(self, event: Mapping[str, Any]) -> AIMessageChunk | None:
         """The part of the reply that an event brings; None for an event that brings nothing to be shown now."""
         choice = _choice(event)
-        said = choice.get("delta") or choice.get("message")
-        said = said if isinstance(said, Mapping) else {"content": choice.get("text")}
+        delta = choice.get("delta") or choice.get("message")
+        delta = delta if isinstance(delta, Mapping) else {"content": choice.get("text")}
         self._metadata |= {key: value for key, value in _metadata(event, choice).items() if value}
         self._usage = _larger(self._usage, _usage(event))
-        calls = _tool_calls(said)
+        calls = _tool_calls(delta)
         for place, call in enumerate(calls):
             self._add_call(call, place)
-        text, thinking = _parts(said)
+        text, thinking = _parts(delta)
         text, thinking = self._text.feed(text), self._thinking.feed(thinking)
         extras = _extras(event, choice, thinking)
-        if self._prompt_told:
+        if self._has_prompt:
             extras.get("tokens", {}).pop("prompt_token_ids", None)
-        self._prompt_told = self._prompt_told or "prompt_token_ids" in extras.get("tokens", {})
+        self._has_prompt = self._has_prompt or "prompt_token_ids" in extras.get("tokens", {})
         pieces = _call_chunks(calls) if self._tools_asked else []
         if not (text or extras or pieces):
             return None
@@ -108,9 +108,9 @@ def _choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     return choice if isinstance(choice, Mapping) else {}
 
 
-def _parts(said: Mapping[str, Any]) -> tuple[str, str]:
+def _parts(message: Mapping[str, Any]) -> tuple[str, str]:
     """The text and the thinking of a message, wherever the server has put them."""
-    content = said.get("content")
+    content = message.get("content")
     texts, thoughts = [], []
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
@@ -119,8 +119,8 @@ def _parts(said: Mapping[str, Any]) -> tuple[str, str]:
             texts.append(part["text"])
         elif isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning"):
             thoughts.append(_thought(part.get("thinking") or part.get("content")))
-    beside = next((said[key] for key in _THINKING if isinstance(said.get(key), str) and said[key]), "")
-    refusal = said.get("refusal")
+    beside = next((message[key] for key in _THINKING if isinstance(message.get(key), str) and message[key]), "")
+    refusal = message.get("refusal")
     text = "".join(texts) or (refusal if isinstance(refusal, str) else "")
     return text, beside or "".join(thoughts)
 
@@ -133,10 +133,10 @@ def _thought(part: Any) -> str:
     return part if isinstance(part, str) else ""
 
 
-def _tool_calls(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    calls = said.get("tool_calls")
-    if not calls and isinstance(said.get("function_call"), Mapping):  # before there were tools
-        calls = [{"index": 0, "function": said["function_call"]}]
+def _tool_calls(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    calls = message.get("tool_calls")
+    if not calls and isinstance(message.get("function_call"), Mapping):  # before there were tools
+        calls = [{"index": 0, "function": message["function_call"]}]
     return [call for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
 
 

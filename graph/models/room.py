@@ -1,4 +1,4 @@
-"""Replies whose tokens all went into thinking: asked for once more with more room, and told as what they are."""
+"""Replies whose tokens all went into thinking: one more attempt with more room, and a clear error after that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CUT_OFF = ("length", "max_tokens", "model_length", "max_output_tokens")
 
 
 def silence(reply: AIMessage) -> str | None:
-    """That a reply was cut off before it said anything, in a sentence; None if it said something or ended by itself."""
+    """A complaint about a reply that was cut off before it said anything; None for any other reply."""
     metadata = reply.response_metadata
     if not any(str(metadata.get(reason, "")).lower() in _CUT_OFF for reason in _REASONS):
         return None
@@ -34,7 +34,7 @@ def silence(reply: AIMessage) -> str | None:
 
 
 def with_more_room(model: BaseChatModel, reply: AIMessage) -> BaseChatModel | None:
-    """The model with a higher limit on its replies, where a silent reply calls for it and the limit is known.
+    """The model with a higher limit, if its reply was silent and its limit is known; else None.
 
     A model whose tokens are captured is what is being trained: its limit is part of the task.
     """

@@ -1,4 +1,4 @@
-"""What a model can take beside text, as far as it is known."""
+"""What input a model takes besides text, as far as its profile says."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _FIELDS: Final[Mapping[Kind, str]] = {
 
 
 def senses(model: BaseChatModel, kind: Kind) -> bool | None:
-    """Whether a model takes something of this kind; None where only its server knows."""
+    """Whether a model takes this kind of input; None if only its server knows."""
     if kind == "text":
         return True
-    known = (model.profile or {}).get(_FIELDS[kind])
-    return known if isinstance(known, bool) else None
+    value = (model.profile or {}).get(_FIELDS[kind])
+    return value if isinstance(value, bool) else None

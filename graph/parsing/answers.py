@@ -24,6 +24,6 @@ def parse_answer(reply: str) -> str:
 
 def _in_json(text: str) -> str:
     """The answer in a reply that is one JSON object."""
-    found = json_values(text)
-    around = text[: found[0].start] + text[found[0].end :] if len(found) == 1 else "more"
-    return "" if around.strip("` \njson") else _LABELS.in_json(found[0].value).get("answer", "")
+    parts = json_values(text)
+    around = text[: parts[0].start] + text[parts[0].end :] if len(parts) == 1 else "more"
+    return "" if around.strip("` \njson") else _LABELS.in_json(parts[0].value).get("answer", "")

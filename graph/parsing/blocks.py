@@ -75,20 +75,20 @@ def fenced_blocks(text: str, assumed: str = "") -> list[Block]:
         assumed: The language of blocks that name none.
     """
     lines = list(_lines(text))
-    found: list[Block] = []
+    blocks: list[Block] = []
     number = 0
     while number < len(lines):
         line = lines[number]
         if whole := _ONE_LINE.match(line.text):
             language, body = _split_one_line(whole["body"])
-            found.append(Block(language, body, line.start + whole.start("fence"), line.end, closed=True))
+            blocks.append(Block(language, body, line.start + whole.start("fence"), line.end, closed=True))
             number += 1
         elif opening := _OPENING.match(line.text):
             block, number = _block(lines, number, opening, assumed)
-            found.append(block)
+            blocks.append(block)
         else:
             number += 1
-    return found
+    return blocks
 
 
 def _lines(text: str) -> Iterator[_Line]:
@@ -100,8 +100,8 @@ def _lines(text: str) -> Iterator[_Line]:
 
 def _split_one_line(body: str) -> tuple[str, str]:
     tag, _, rest = body.strip().partition(" ")
-    known = Block(tag.lower(), "", 0, 0, closed=True)
-    if rest and any(known.is_in(language) for language in _ALIASES):
+    named = Block(tag.lower(), "", 0, 0, closed=True)
+    if rest and any(named.is_in(language) for language in _ALIASES):
         return tag.lower(), rest.strip()
     return "", body.strip()
 

@@ -1,4 +1,4 @@
-"""Calls in the forms that families of models were taught, beside JSON by name."""
+"""Tool calls in the native formats of model families, other than JSON by name."""
 
 from __future__ import annotations
 
@@ -17,32 +17,34 @@ Arguments = dict[str, Any]
 _NAMED_FORMS = [
     re.compile(form, re.DOTALL)
     for form in (
-        r"<function=(?P<name>[^>\s]+)>(?P<given>.*?)(?:</function>|\Z)",  # Llama, Qwen3-Coder
-        r"<invoke name=\"(?P<name>[^\"]+)\">(?P<given>.*?)(?:</invoke>|\Z)",  # Anthropic, MiniMax
-        r"<tool_call>\s*(?P<name>[\w.-]+)\s*(?P<given>(?:<arg_key>.*?)?)</tool_call>",  # GLM
+        r"<function=(?P<name>[^>\s]+)>(?P<body>.*?)(?:</function>|\Z)",  # Llama, Qwen3-Coder
+        r"<invoke name=\"(?P<name>[^\"]+)\">(?P<body>.*?)(?:</invoke>|\Z)",  # Anthropic, MiniMax
+        r"<tool_call>\s*(?P<name>[\w.-]+)\s*(?P<body>(?:<arg_key>.*?)?)</tool_call>",  # GLM
         # Mistral
-        r"\[TOOL_CALLS\]\s*(?P<name>[\w.-]+)\s*(?:\[CALL_ID\]\w+)?\[ARGS\](?P<given>.*?)(?=\[TOOL_CALLS\]|\Z)",
-        r"functions\.(?P<name>[\w-]+):\d+\s*<\|tool_call_argument_begin\|>(?P<given>.*?)<\|tool_call_end\|>",  # Kimi
+        r"\[TOOL_CALLS\]\s*(?P<name>[\w.-]+)\s*(?:\[CALL_ID\]\w+)?\[ARGS\](?P<body>.*?)(?=\[TOOL_CALLS\]|\Z)",
+        r"functions\.(?P<name>[\w-]+):\d+\s*<\|tool_call_argument_begin\|>(?P<body>.*?)<\|tool_call_end\|>",  # Kimi
         # DeepSeek
-        r"<｜tool▁call▁begin｜>(?:function)?<｜tool▁sep｜>(?P<name>[\w.-]+)(?P<given>.*?)<｜tool▁call▁end｜>",
+        r"<｜tool▁call▁begin｜>(?:function)?<｜tool▁sep｜>(?P<name>[\w.-]+)(?P<body>.*?)<｜tool▁call▁end｜>",
     )
 ]
 _PARAMETER = re.compile(
     r"<parameter(?:=(?P<a>[^>\s]+)| name=\"(?P<b>[^\"]+)\"[^>]*)>(?P<value>.*?)</parameter>"
-    r"|<arg_key>(?P<c>.*?)</arg_key>\s*<arg_value>(?P<also>.*?)</arg_value>",
+    r"|<arg_key>(?P<c>.*?)</arg_key>\s*<arg_value>(?P<content>.*?)</arg_value>",
     re.DOTALL,
 )
 
 
 @dataclass(frozen=True)
 class Call:
+    """One call in a reply."""
+
     arguments: Arguments
     tool: str = ""
-    """The tool that is called by name; empty where none is named."""
+    """The tool that the reply names; empty if it names none."""
 
 
 def named_calls(text: str, properties: Mapping[str, Any]) -> list[Call]:
-    """The calls in the forms of one family of models, where the text holds any."""
+    """The calls of a text in the native format of one family of models."""
     for form in _NAMED_FORMS:
         calls = [call for match in form.finditer(text) if (call := _named_call(match, properties)) is not None]
         if calls:
@@ -52,14 +54,17 @@ def named_calls(text: str, properties: Mapping[str, Any]) -> list[Call]:
 
 def _named_call(match: re.Match[str], properties: Mapping[str, Any]) -> Call | None:
     arguments = {
-        (one["a"] or one["b"] or one["c"]).strip(): _typed(one["value"] or one["also"] or "", one, properties)
-        for one in _PARAMETER.finditer(match["given"])
+        (one["a"] or one["b"] or one["c"]).strip(): _typed(one["value"] or one["content"] or "", one, properties)
+        for one in _PARAMETER.finditer(match["body"])
     }
-    if not arguments and match["given"].strip():
-        written = [found.value for found in json_values(match["given"]) if isinstance(found.value, dict)]
-        if not written:
+    body = match["body"].strip()
+    if body and match[0].rstrip().endswith(body) and not body.endswith(("</parameter>", "}", "```")):
+        return None  # not closed, and cut off
+    if not arguments and body:
+        objects = [part.value for part in json_values(body) if isinstance(part.value, dict)]
+        if not objects:
             return None
-        arguments = written[-1]
+        arguments = objects[-1]
     return Call(arguments, match["name"])
 
 

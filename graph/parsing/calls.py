@@ -90,15 +90,15 @@ def _readings(text: str, tool: str, schema: Mapping[str, Any]) -> Iterator[_Read
         yield _Reading(named, 2)
     previous: _Reading | None = None
     end = 0
-    for found in json_values(text):
-        reading = _reading(found.value, tool, properties)
+    for part in json_values(text):
+        reading = _reading(part.value, tool, properties)
         if reading is None:
             continue
         together = previous is not None and previous.rank == reading.rank == 2
-        if together and previous and _BETWEEN_CALLS.match(text[end : found.start]):
+        if together and previous and _BETWEEN_CALLS.match(text[end : part.start]):
             reading = _Reading([*previous.calls, *reading.calls], 2)
         yield reading
-        previous, end = reading, found.end
+        previous, end = reading, part.end
 
 
 def _reading(value: object, tool: str, properties: Mapping[str, Any]) -> _Reading | None:
@@ -116,12 +116,12 @@ def _reading(value: object, tool: str, properties: Mapping[str, Any]) -> _Readin
         calls = [_call(item, tool, properties) for item in value]
     else:
         return None
-    known = [call for call in calls if call is not None]
-    if len(known) < len(calls):
+    if None in calls:
         return None
-    if all(call.tool for call in known):
-        return _Reading(known, 2)
-    return _Reading(known, 1 if any(call.arguments for call in known) else 0)
+    complete = cast("list[Call]", calls)
+    if all(call.tool for call in complete):
+        return _Reading(complete, 2)
+    return _Reading(complete, 1 if any(call.arguments for call in complete) else 0)
 
 
 def _items(value: Any) -> list[Any]:
@@ -137,20 +137,20 @@ def _items(value: Any) -> list[Any]:
 def _call(value: object, tool: str, properties: Mapping[str, Any]) -> Call | None:
     if not isinstance(value, dict):
         return None
-    written: Arguments = value
-    if set(written) <= set(properties):
-        return Call(written)
-    if _is_schema(written):
+    fields: Arguments = value
+    if set(fields) <= set(properties):
+        return Call(fields)
+    if _is_schema(fields):
         return None
-    if isinstance(written.get("function"), dict):
-        written = written["function"]
-    if list(written) == [tool] and isinstance(written[tool], dict):
-        return Call(written[tool], tool)
-    name = next((written[key] for key in _NAME_KEYS if isinstance(written.get(key), str)), "")
+    if isinstance(fields.get("function"), dict):
+        fields = fields["function"]
+    if list(fields) == [tool] and isinstance(fields[tool], dict):
+        return Call(fields[tool], tool)
+    name = next((fields[key] for key in _NAME_KEYS if isinstance(fields.get(key), str)), "")
     for key in _ARGUMENT_KEYS:
-        if key in written and key not in properties and (arguments := _arguments(written[key])) is not None:
+        if key in fields and key not in properties and (arguments := _arguments(fields[key])) is not None:
             return None if _is_schema(arguments) else Call(arguments, name)
-    return Call(written)
+    return Call(fields)
 
 
 def _arguments(value: object) -> Arguments | None:

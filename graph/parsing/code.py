@@ -27,8 +27,8 @@ def code_in(reply: str, language: str, argument: str = "", tool: str = "") -> st
     gives this `tool` the program as its `argument`.
     """
     text = without_thinking(reply)
-    if argument and _CALL.match(text) and (written := text_in_call(text, argument, tool)):
-        return written.strip("\n")
+    if argument and _CALL.match(text) and (code := text_in_call(text, argument, tool)):
+        return code.strip("\n")
     if language == "python" and is_python(text):
         return _without_marks(text, language)
     blocks = [block for block in fenced_blocks(text, language) if block.body.strip()]

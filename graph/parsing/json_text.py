@@ -38,7 +38,7 @@ _MOST_STARTS = 500
 
 
 @dataclass(frozen=True)
-class Found:
+class JsonPart:
     """A JSON object or array in a text."""
 
     value: dict[str, Any] | list[Any]
@@ -46,30 +46,30 @@ class Found:
     end: int
 
 
-def json_values(text: str) -> list[Found]:
+def json_values(text: str) -> list[JsonPart]:
     """The outermost JSON objects and arrays of a text, in order; their texts are well formed."""
-    found: list[Found] = []
+    parts: list[JsonPart] = []
     position = 0
     for _ in range(_MOST_STARTS):
         start = _STARTS.search(text, position)
         if start is None:
             break
-        one = _value_at(text, start.start())
-        if one is not None:
-            found.append(one)
-            position = one.end
+        part = _part_at(text, start.start())
+        if part is not None:
+            parts.append(part)
+            position = part.end
         elif _is_cut_off(text, start.start()):
             position = _next_outer_line(text, start.start())
         else:
             position = start.end()
-    if not found and text.lstrip().startswith('"') and isinstance(inner := _text(text), str):
-        return json_values(inner)  # written as a text once more
-    return found
+    if not parts and text.lstrip().startswith('"') and isinstance(inner := _json_string(text), str):
+        return json_values(inner)  # JSON inside a JSON string
+    return parts
 
 
 def find_json(text: str) -> dict[str, Any] | None:
     """The first JSON object of a text that is not empty, or None."""
-    return next((found.value for found in json_values(text) if isinstance(found.value, dict) and found.value), None)
+    return next((part.value for part in json_values(text) if isinstance(part.value, dict) and part.value), None)
 
 
 def loads(text: str) -> Any:
@@ -89,24 +89,24 @@ def loads(text: str) -> Any:
 _decoder = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 
 
-def _value_at(text: str, start: int) -> Found | None:
+def _part_at(text: str, start: int) -> JsonPart | None:
     try:
         value, end = _decoder.raw_decode(text, start)
-        return Found(well_formed_value(value), start, end)
+        return JsonPart(well_formed_value(value), start, end)
     except json.JSONDecodeError:
         pass
     except (RecursionError, ValueError):
         return None
-    for written in dict.fromkeys((text, text.translate(_CURLY_QUOTES))):
-        length = _length(written, start) if _OPENS_JSON.match(written, start) else None
+    for variant in dict.fromkeys((text, text.translate(_CURLY_QUOTES))):
+        length = _length(variant, start) if _OPENS_JSON.match(variant, start) else None
         if length is None:
             continue
         try:
-            value = _from_literal(written[start : start + length])
+            value = _from_literal(variant[start : start + length])
         except ValueError:
             continue
         if isinstance(value, dict | list):
-            return Found(value, start, start + length)
+            return JsonPart(value, start, start + length)
     return None
 
 
@@ -124,7 +124,7 @@ def _length(text: str, start: int) -> int | None:
     return None
 
 
-def _text(text: str) -> Any:
+def _json_string(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
@@ -141,16 +141,22 @@ def _from_literal(text: str) -> Any:
 
 
 def _python_tokens(text: str) -> Iterator[str]:
-    tokens = list(_TOKEN.finditer(text))
-    for number, token in enumerate(tokens):
+    tokens = [token for token in _TOKEN.finditer(text) if token.lastgroup not in ("comment", "trailing")]
+    is_key = False  # whether the token to the right, blanks aside, is a colon
+    result: list[str] = []
+    for token in reversed(tokens):
         written = token[0]
+        if written.isspace():
+            result.append(" ")
+            continue
         if token.lastgroup == "string":
-            yield _string(written)
+            result.append(_string(written))
         elif token.lastgroup == "word":
-            following = next((other[0] for other in tokens[number + 1 :] if not other[0].isspace()), "")
-            yield repr(written) if following == ":" else _WORDS.get(written, written)
-        elif token.lastgroup not in ("comment", "trailing"):
-            yield " " if written.isspace() else written
+            result.append(repr(written) if is_key else _WORDS.get(written, written))
+        else:
+            result.append(written)
+        is_key = written == ":"
+    return reversed(result)
 
 
 def _string(written: str) -> str:

@@ -46,10 +46,10 @@ class Labels:
         """The fields of a JSON object; values that are no text are written as JSON."""
         if not isinstance(value, dict):
             return {}
-        known = {name: item for key, item in value.items() if (name := self.field(str(key)))}
+        items = {name: item for key, item in value.items() if (name := self.field(str(key)))}
         return {
             name: item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
-            for name, item in known.items()
+            for name, item in items.items()
         }
 
     def value_of(self, field: str, value: Mapping[str, Any]) -> Any:

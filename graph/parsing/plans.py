@@ -33,7 +33,7 @@ def parse_plan(reply: str, tools: Iterable[str]) -> Plan:
 
     Returns:
         The step. When no known tool can be read its `error` says why (kind `plan` or `unknown_tool`) and `tool_name`
-        holds what was written instead.
+        holds what the reply has in its place.
     """
     tools = tuple(tools)
     text = without_thinking(reply)
@@ -42,8 +42,8 @@ def parse_plan(reply: str, tools: Iterable[str]) -> Plan:
     candidates = tools_named(named, tools) if named else []
     error: Failure | None = None
     if not text:
-        said = "is all thinking and decides nothing" if reply.strip() else "is empty"
-        error = {"kind": "plan", "message": f"the reply {said}; it needs a line 'Tool Name: ...'"}
+        what = "is all thinking and decides nothing" if reply.strip() else "is empty"
+        error = {"kind": "plan", "message": f"the reply {what}; it needs a line 'Tool Name: ...'"}
     elif not named:
         error = {"kind": "plan", "message": "the reply names no tool; it needs a line 'Tool Name: ...'"}
     elif not candidates:
@@ -85,12 +85,12 @@ def _fields(text: str, tools: tuple[str, ...]) -> dict[str, str]:
 def _fields_in_json(text: str) -> dict[str, str]:
     """The fields of the last JSON object that chooses a tool, unless a label has chosen one before it."""
     fields: dict[str, str] = {}
-    for found in json_values(text):
-        steps = found.value if isinstance(found.value, list) else [found.value]
+    for part in json_values(text):
+        steps = part.value if isinstance(part.value, list) else [part.value]
         first = next((step for step in map(_step, steps) if "tool_name" in step), None)
         if first is None:
             continue
-        if not fields and "tool_name" in _fields_in_lines(text[: found.start]):
+        if not fields and "tool_name" in _fields_in_lines(text[: part.start]):
             return {}
         fields = first
     return fields
@@ -99,8 +99,8 @@ def _fields_in_json(text: str) -> dict[str, str]:
 def _step(value: Any) -> dict[str, str]:
     """The step that a JSON object is, in the form asked for or in that of a tool call."""
     fields = _LABELS.in_json(value)
-    if isinstance(value, dict) and isinstance(given := _LABELS.value_of("input", value), dict):
-        fields["input"] = _given(given).get("input", "")
+    if isinstance(value, dict) and isinstance(arguments := _LABELS.value_of("input", value), dict):
+        fields["input"] = _fields_of_arguments(arguments).get("input", "")
     if "tool_name" in fields and not isinstance(value.get("function"), dict):
         return fields
     if isinstance(value, dict) and isinstance(value.get("tool_calls"), list) and value["tool_calls"]:
@@ -110,11 +110,13 @@ def _step(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return fields
     arguments = value.get("arguments", value.get("parameters"))
-    return {**fields, "tool_name": value["name"], **_given(arguments)} if arguments is not None else fields
+    return (
+        {**fields, "tool_name": value["name"], **_fields_of_arguments(arguments)} if arguments is not None else fields
+    )
 
 
-def _given(arguments: Any) -> dict[str, str]:
-    """What a tool call gives the tool, as the context and the input of a step."""
+def _fields_of_arguments(arguments: Any) -> dict[str, str]:
+    """The arguments of a tool call as the context and the input of a step."""
     if isinstance(arguments, str):
         try:
             arguments = loads(arguments)
@@ -123,23 +125,23 @@ def _given(arguments: Any) -> dict[str, str]:
     if not isinstance(arguments, Mapping) or not arguments:
         return {}
     values = list(arguments.values())
-    written = json.dumps(arguments, ensure_ascii=False)
-    return {"context": written, "input": values[0] if len(values) == 1 and isinstance(values[0], str) else written}
+    as_json = json.dumps(arguments, ensure_ascii=False)
+    return {"context": as_json, "input": values[0] if len(values) == 1 and isinstance(values[0], str) else as_json}
 
 
 def _fields_in_lines(text: str) -> dict[str, str]:
     """The labelled lines, a value reaching to the next label; under an empty name what stands before the first."""
-    found: dict[str, list[str]] = {}
+    fields: dict[str, list[str]] = {}
     current: list[str] | None = None
     for line in text.splitlines():
         labelled = _LABELS.line(line)
-        if labelled and labelled[0] not in found and "input" not in found:  # the input is last and may hold any line
-            current = found[labelled[0]] = [labelled[1]]
+        if labelled and labelled[0] not in fields and "input" not in fields:  # the input is last and may hold any line
+            current = fields[labelled[0]] = [labelled[1]]
         elif current is not None:
             current.append(line)
         elif line.strip():
-            current = found[""] = [line]
-    return {name: "\n".join(lines).strip() for name, lines in found.items()}
+            current = fields[""] = [line]
+    return {name: "\n".join(lines).strip() for name, lines in fields.items()}
 
 
 def _labelled_part(text: str) -> str:

@@ -1,11 +1,11 @@
-"""A reply without the thinking that came before it: what every reader of replies starts from.
+"""A reply without its thinking, which is where every reader of replies starts.
 
 Models mark their thinking in many ways, and servers cut the marks up: where the template opens the thinking, the reply
 only closes it, and where the tokens ran out, the reply only opens it. A draft inside the thinking looks exactly like a
 decision, so nothing of it may be read: what stands before a closing mark is thinking whether it was opened or not, and
 thinking that does not end has decided nothing.
 
-A mark that is only talked about, in code, in quotes or in running text, is text.
+A mark that is only mentioned (in code, in quotes, in running text) is text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _HEADER = (
 _PAIRS = (
     (rf"<\|?(?:begin|start)(?:_of)?_{_NAME}\|?>", rf"<\|?end(?:_of)?_{_NAME}\|?>"),
     (rf"<\|{_NAME}\|>", rf"<\|/{_NAME}\|>"),
-    (rf"(?:<|&lt;){_NAME}(?:\s[^<>\n]*)?(?:(?:>|&gt;)(?![ \t]*[*_]*:)|\Z)", rf"(?:<|&lt;)/{_NAME}\s*(?:>|&gt;|\Z)"),
+    (
+        rf"(?:<|&lt;)(?!reasoning>[ \t]*[*_]*:){_NAME}(?:\s[^<>\n]*)?(?:>|&gt;|\Z)",  # `<reasoning>:` labels a line
+        rf"(?:<|&lt;)/{_NAME}\s*(?:>|&gt;|\Z)",
+    ),
     (r"\[think(?:ing)?\]", r"\[/think(?:ing)?\]"),
     (r"◁think(?:ing)?▷", r"◁/think(?:ing)?▷"),
     (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
@@ -42,8 +45,8 @@ _MARK = re.compile(
     re.IGNORECASE,
 )
 _WRAPPER = re.compile(
-    r"\A<(?P<tag>answer|final_answer|final|output|response|solution)>(?P<said>.*?)(?:</(?P=tag)>?\s*)?\Z"
-    r"|\A<\|(?:begin_of_solution|start_response|start_text)\|>(?P<also>.*?)(?:<\|(?:end_of_solution|end_response|end_text)\|>\s*)?\Z",
+    r"\A<(?P<tag>answer|final_answer|final|output|response|solution)>(?P<body>.*?)(?:</(?P=tag)>?\s*)?\Z"
+    r"|\A<\|(?:begin_of_solution|start_response|start_text)\|>(?P<content>.*?)(?:<\|(?:end_of_solution|end_response|end_text)\|>\s*)?\Z",
     re.DOTALL | re.IGNORECASE,
 )
 _END_OF_TURN = re.compile(
@@ -63,7 +66,7 @@ class _Mark:
 
 
 def without_thinking(text: str) -> str:
-    """What a reply says, without its thinking; empty if it never came to say anything.
+    """The text of a reply without its thinking; empty if the reply is nothing else.
 
     A wrapper around all that is left (`<answer>`, `<output>`) and the marks that end a turn are taken off as well.
     """
@@ -71,30 +74,30 @@ def without_thinking(text: str) -> str:
     while (shorter := _END_OF_TURN.sub("", text)) != text:
         text = shorter
     if wrapped := _WRAPPER.match(text):
-        text = wrapped["said"] or wrapped["also"] or ""
+        text = wrapped["body"] or wrapped["content"] or ""
     return text.strip()
 
 
 def _after_thinking(text: str) -> str:
     marks = _marks(text)
-    said = ""  # what was said before the thinking at hand, and is kept unless a mark says that it was thinking too
+    kept = ""  # the text before the thought at hand: kept unless a mark shows that it was thinking too
     position = number = 0
     has_thought = False
     while number < len(marks):
         mark = marks[number]
         if mark.opens:
-            said += text[position : mark.start]
+            kept += text[position : mark.start]
             closing = _closing(marks, number)
             if closing is None:
-                return said
+                return kept
             number, position = closing, marks[closing].end
         elif has_thought and text[position : mark.start].strip() and not text[mark.end :].strip():
-            return said + text[position : mark.start]  # closed twice, at the end: the first time counted
+            return kept + text[position : mark.start]  # closed twice, at the end: the first time counted
         else:
-            said, position = "", mark.end
+            kept, position = "", mark.end
         has_thought = True
         number += 1
-    return said + text[position:]
+    return kept + text[position:]
 
 
 def _closing(marks: list[_Mark], opening: int) -> int | None:
@@ -106,17 +109,17 @@ def _closing(marks: list[_Mark], opening: int) -> int | None:
 
 def _marks(text: str) -> list[_Mark]:
     """The marks that structure a reply, in order."""
-    found = [
+    candidates = [
         _Mark(match.start(), match.end(), int(re.sub(r"\D", "", match.lastgroup or "")), match.lastgroup[:4] == "open")
         for match in _MARK.finditer(text)
         if match.lastgroup
     ]
-    if found and all(mark.pair == _TAGS for mark in found) and is_python(text):
+    if candidates and all(mark.pair == _TAGS for mark in candidates) and is_python(text):
         return []  # a program without a fence
     marks: list[_Mark] = []
-    since, blocks = 0, fenced_blocks(text, "python") if found else []
-    for mark in found:
-        if not _is_talked_about(mark, text, since, blocks, found):
+    since, blocks = 0, fenced_blocks(text, "python") if candidates else []
+    for mark in candidates:
+        if not _is_mention(mark, text, since, blocks, candidates):
             marks.append(mark)
             since = mark.end  # a fence or a quotation that a thought left open does not reach beyond it
             blocks = [_moved(block, since) for block in fenced_blocks(text[since:], "python")]
@@ -127,8 +130,8 @@ def _moved(block: Block, by: int) -> Block:
     return replace(block, start=block.start + by, end=block.end + by)
 
 
-def _is_talked_about(mark: _Mark, text: str, since: int, blocks: list[Block], marks: list[_Mark]) -> bool:
-    """Whether a mark is a word of what is said since the last mark that was not."""
+def _is_mention(mark: _Mark, text: str, since: int, blocks: list[Block], marks: list[_Mark]) -> bool:
+    """Whether a mark is only mentioned in the text since the last real one."""
     start, end = max(text.rfind("\n", 0, mark.start) + 1, since), text.find("\n", mark.end)
     before, after = text[start : mark.start], text[mark.end : end if end >= 0 else len(text)]
     block = next((block for block in blocks if block.start <= mark.start < block.end), None)

@@ -1,6 +1,6 @@
 """Which tool a text names.
 
-The exact name decides. Only where none is written are names compared without case, spacing and separators, by letters
+The exact name decides. Only where there is none are names compared without case, spacing and separators, by letters
 of all scripts; a text that could then mean two tools is a doubt and names none, because calling the wrong one cannot be
 undone.
 """
@@ -57,8 +57,12 @@ def tools_named(text: str, tools: Iterable[str]) -> list[str]:
     lines = [*text.strip().splitlines()[:1], text.strip()]
     bare = [_BEFORE_A_NAME.sub("", line, count=1) for line in lines]
     for candidate in dict.fromkeys([*lines, *bare]):
-        if found := _named_alone(candidate, names) or _named_first(candidate, names) or _named_within(candidate, names):
-            return found
+        if (
+            matches := _named_alone(candidate, names)
+            or _named_first(candidate, names)
+            or _named_within(candidate, names)
+        ):
+            return matches
     return []
 
 
@@ -69,8 +73,8 @@ def exact_name(text: str, tools: Iterable[str]) -> str | None:
 
 def match_tool(text: str, tools: Iterable[str]) -> str | None:
     """The one known tool that a text names, or None; see `tools_named`."""
-    found = tools_named(text, tools)
-    return found[0] if len(found) == 1 else None
+    matches = tools_named(text, tools)
+    return matches[0] if len(matches) == 1 else None
 
 
 def _named_alone(text: str, names: Sequence[str]) -> list[str]:
@@ -91,11 +95,11 @@ def _named_first(text: str, names: Sequence[str]) -> list[str]:
     words = list(re.finditer(r"[^\s(（\[]+|[(（\[]", text))
     for number, word in enumerate(words):
         for last in range(min(number + _MOST_WORDS, len(words)), number, -1):
-            found = _bearers(text[word.start() : words[last - 1].end()], names)
-            if found:
+            matches = _bearers(text[word.start() : words[last - 1].end()], names)
+            if matches:
                 rest = text[words[last - 1].end() :]
-                others = _named_next(rest, [name for name in names if name not in found])
-                return [*found, *others]
+                others = _named_next(rest, [name for name in names if name not in matches])
+                return [*matches, *others]
         if not _FILLERS.fullmatch(word[0].strip("*_`")):
             return []
     return []
@@ -105,7 +109,7 @@ def _named_next(rest: str, names: Sequence[str]) -> list[str]:
     link = _LINK.match(rest)
     words = rest[link.end() if link else 0 :].split()
     phrases = (" ".join(words[:count]) for count in range(min(_MOST_WORDS, len(words)), 0, -1))
-    return next((found for phrase in phrases if (found := _bearers(phrase, names))), [])
+    return next((matches for phrase in phrases if (matches := _bearers(phrase, names))), [])
 
 
 def _bearers(phrase: str, names: Sequence[str]) -> list[str]:
@@ -115,17 +119,17 @@ def _bearers(phrase: str, names: Sequence[str]) -> list[str]:
     alike = folded(phrase)
     if not alike:
         return []
-    found = [name for name in names if folded(name) == alike]
-    return found or [
+    matches = [name for name in names if folded(name) == alike]
+    return matches or [
         name for name in names if folded(name) and alike in (f"{folded(name)}tool", f"{folded(name)}tools")
     ]
 
 
 def _named_within(text: str, names: Sequence[str]) -> list[str]:
     marked = ["".join(match.groups(default="")) for match in _MARKED.finditer(text)]
-    found = [name for name in names if name in marked]
-    if found:
-        return found
+    matches = [name for name in names if name in marked]
+    if matches:
+        return matches
     words = {bare for word in text.split() for bare in _peeled(word)}
-    found = [name for name in names if name in words]
-    return found if any(not name.isalpha() for name in found) else []
+    matches = [name for name in names if name in words]
+    return matches if any(not name.isalpha() for name in matches) else []

@@ -95,14 +95,14 @@ def parse_verdict(reply: str) -> Judgement | str:
 
 def _fields_in_json(text: str) -> dict[str, str]:
     """The fields of the last JSON object that judges."""
-    judged: dict[str, str] = {}
-    for found in json_values(text):
-        value = found.value[-1] if isinstance(found.value, list) and found.value else found.value
+    verdict: dict[str, str] = {}
+    for part in json_values(text):
+        value = part.value[-1] if isinstance(part.value, list) and part.value else part.value
         fields = _LABELS.in_json(value)
         if isinstance(value, dict) and isinstance(value.get("stop"), bool):
             fields["next"] = "stop" if value["stop"] else "continue"
         if isinstance(value, dict) and isinstance(value.get("accepted"), bool):
             fields["result"] = "accept" if value["accepted"] else "reject"
         if "next" in fields or "result" in fields:
-            judged = fields
-    return judged
+            verdict = fields
+    return verdict
