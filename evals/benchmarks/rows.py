@@ -50,6 +50,8 @@ def tasks_of(rows: Iterable[Row], benchmark: Benchmark, path: Path) -> list[Task
             task = _task(_typed(row, benchmark, path), benchmark, str(pids[position]))
         except CellError as error:
             raise DataError(f"{where}, {error}.") from None
+        except RecursionError:
+            raise DataError(f"{where}, is nested too deeply; write texts, or lists of texts.") from None
         if task.id in seen:
             raise DataError(
                 f"{where}, has the id {task.id!r}, as row {seen[task.id]} has; give every question an id of its own."
@@ -145,7 +147,9 @@ def _numbers(value: object) -> tuple[int, ...]:
         value = re.findall(r"\d{1,9}", value) if re.fullmatch(r"[\d\s,\[\]]+", value) else None
     if not isinstance(value, list | tuple):
         return ()
-    return tuple(int(item) for item in value)
+    if not all(isinstance(item, int | float | str) and re.fullmatch(r"\d{1,9}(?:\.0)?", str(item)) for item in value):
+        raise CellError("has numbers that are not whole; write four whole numbers as a list")
+    return tuple(int(float(item)) for item in value)
 
 
 def _choices(row: Row, benchmark: Benchmark, answers: tuple[str, ...]) -> Options | None:

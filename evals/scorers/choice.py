@@ -13,13 +13,14 @@ from string import ascii_uppercase
 
 from evals.scorers.denials import affirmed, has_denial, is_withdrawn
 from evals.scorers.final import final_answers
-from evals.scorers.mentions import MAX_SENTENCE, asserted, by_ordinal, concluded, loose
+from evals.scorers.mentions import MAX_SENTENCE, asserted, by_letter, by_ordinal, concluded, loose
 from evals.task import Score, Task, right, wrong
 
 _LETTER_ONLY = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:]?")
 _LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[).:\-–,(])\s*(.*)", re.DOTALL)
 _LETTER_NAMED = re.compile(r"\b(?i:option|choice|answer)(?:\s+is)?\s*:?\s*(?:[(\[]([A-Z])[)\]]|([A-Z])\b(?!['’]))")
 _LETTER_LAST = re.compile(r"(.+\S)\s*[(\[](?:(?i:option|choice|answer)\s+)?([A-Z])[)\]][.!]?", re.DOTALL)
+_LIKELY = re.compile(r"\A(?:most\s+)?(?:likely|probably)\s+|,?\s+(?:most\s+)?(?:likely|probably)[.!]?\Z", re.IGNORECASE)
 _MORE_LETTERS = re.compile(r"\s*(?:,|/|&|;|\bor\b|\band\b|\bnor\b)\s*(?:(?i:option|choice)\s*)?[(\[]?[A-Z]\b")
 _DISCARDED = re.compile(
     r"(?i:\W*(?:(?:it|this|that|which)\s+)?(?:is|was|are|can|would|should|must|does|could|has|been|seems|clearly|\s)*"
@@ -67,7 +68,7 @@ def _chosen_leniently(reading: str, options: tuple[str, ...]) -> int | None:
     """The option that a reading names by its place, concludes with, or asserts in a sentence."""
     if is_withdrawn(reading):
         return None
-    for chooses in (_by_text_and_letter, by_ordinal, concluded, asserted):
+    for chooses in (_by_text_and_letter, _by_likely_text, by_letter, by_ordinal, concluded, asserted):
         if (chosen := chooses(reading, options)) is not None:
             return chosen
     return None
@@ -108,6 +109,12 @@ def _by_text_and_letter(reading: str, options: tuple[str, ...]) -> int | None:
         return None
     by_text = _by_text(match[1], options, _STRICT + _LOOSE)
     return index if by_text is not None and plain_text(options[by_text]) == plain_text(options[index]) else None
+
+
+def _by_likely_text(reading: str, options: tuple[str, ...]) -> int | None:
+    """The option of "most likely text"."""
+    text = _LIKELY.sub("", reading.strip())
+    return _by_text(text, options, _STRICT + _LOOSE) if text != reading.strip() else None
 
 
 def _index(letter: str, options: tuple[str, ...]) -> int | None:

@@ -19,15 +19,21 @@ MAX_SHORT = 300
 
 _PERCENTAGES = re.compile(r"%|percent", re.IGNORECASE)
 _GLOSSED = re.compile(r"(?P<head>[^()\[\]]+?)\s*[(\[](?P<gloss>[^()\[\]]+)[)\]][.!]?")
-_DESCRIPTION = re.compile(r"(?:the|a|an|his|her|its|their|our|this|that)\s+(?:\w+[’']s\s+)?[a-z]", re.ASCII)
+_DESCRIPTION = re.compile(
+    r"(?:the|a|an|his|her|its|their|our|this|that)\s+(?:\w+[’']s\s+)?[a-z]"  # the capital of France
+    r"|(?:\w+\s+)?\w+[’']s\s+[a-z]"  # France's capital
+    r"|[a-z]+(?:\s[a-z]+)?\s(?:of|who|which|that|for)\s",  # capital of France
+    re.ASCII,
+)
 _NAMES_A_THING = re.compile(
     r"\b(?:city|town|village|state|province|county|kingdom|republic|island|planet|month|year|country|company|band|film|"
     r"movie|book|novel|song|album|river|lake|mountain|team|club|party|school|university|language|element|name)\b"
     r"(?:\s+(?:of|called|named))?\s+[A-Z0-9]",
 )
 _CHOICE = re.compile(r"\b(?:or|and|either|maybe|perhaps|possibly|formerly)\b", re.IGNORECASE)
-_DIGIT_JOINT = re.compile(r"(?<=[^\W\d_])[-\s](?=\d)|(?<=\d)-(?=[^\W\d_])")
+_DIGIT_JOINT = re.compile(r"(?<=[^\W\d_])[-\s](?=\d)|(?<=\d)[-\s](?=[^\W\d_])")
 _WORD_JOINT = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+_RANGE = re.compile(r"(?:from )?(?P<low>\d[\d,.]*)\s*(?:-|to|until|through)\s*(?P<high>\d[\d,.]*)")
 _ACRONYM = re.compile(r"[A-Z]{2,8}")
 _SMALL_WORDS = frozenset(("of", "the", "and", "for", "in", "on", "de", "to", "a"))
 
@@ -39,6 +45,7 @@ def same_in_another_form(gold: str, answer: str, question: str) -> bool:
     return (
         same_amount(gold, answer, question)
         or same_person(gold, answer)
+        or _same_range(gold, answer)
         or _same_but_hyphens(gold, answer)
         or _same_but_gloss(gold, answer)
     )
@@ -78,6 +85,12 @@ def _is_year_of_other_era(text: str) -> bool:
     return re.search(r"\b(?:b\.?c\.?e?|a\.?d|c\.?e)\b", text, re.IGNORECASE) is not None
 
 
+def _same_range(gold: str, answer: str) -> bool:
+    """Whether two texts are one range of numbers, with a dash or with "to" (`1914–1918`, `from 1914 to 1918`)."""
+    left, right = (_RANGE.fullmatch(fold(text).rstrip(".")) for text in (gold, answer))
+    return left is not None and right is not None and left.group("low", "high") == right.group("low", "high")
+
+
 def _same_but_hyphens(gold: str, answer: str) -> bool:
     """Whether two names differ in hyphens inside a word only: `F-16`, `F16` and `F 16`; `Wi-Fi` and `WiFi`.
 
@@ -85,7 +98,7 @@ def _same_but_hyphens(gold: str, answer: str) -> bool:
     """
     if re.search(r"(?<![^\W_])[a-z]-?\d", gold + " " + answer) or re.search(r"[=+*/^]", gold + answer):
         return False
-    left, right = (_WORD_JOINT.sub("", _DIGIT_JOINT.sub("", fold(text))) for text in (gold, answer))
+    left, right = (_WORD_JOINT.sub("", _DIGIT_JOINT.sub("", fold(text))).replace("-", " ") for text in (gold, answer))
     return any(map(str.isalpha, left)) and left.rstrip(".") == right.rstrip(".")
 
 
@@ -102,6 +115,8 @@ def _same_but_gloss(gold: str, answer: str) -> bool:
     head, gloss = match["head"].strip(), match["gloss"].strip()
     for named, other in ((head, gloss), (gloss, head)):
         if same_tokens(tokens(gold), tokens(named)):
+            if same_tokens(tokens(named), tokens(other)):
+                return True  # twelve (12)
             return _abbreviates(named, other) or _abbreviates(other, named) or _describes(other, is_head=other is head)
     return False
 
@@ -111,7 +126,7 @@ def _describes(text: str, *, is_head: bool) -> bool:
     if _DESCRIPTION.match(text[:1].lower() + text[1:]) is None or has_denial(text):
         return False
     names_another = _NAMES_A_THING.search(text) or _CHOICE.search(text) or text[-1:].isdigit()
-    return not names_another and (not is_head or len(text.split()) > 2)
+    return not names_another and (not is_head or len(text.split()) > 2 or re.search(r"[’']s\s", text) is not None)
 
 
 def _abbreviates(short: str, long: str) -> bool:

@@ -14,6 +14,7 @@ from evals.scorers.denials import affirmed
 from evals.scorers.final import final_answers
 from evals.scorers.forms import same_in_another_form
 from evals.scorers.normal import same_tokens, tokens
+from evals.scorers.words import words
 from evals.task import Score, Task, right, wrong
 
 _DETERMINER = re.compile(
@@ -21,6 +22,7 @@ _DETERMINER = re.compile(
     re.IGNORECASE,
 )
 """A "no" that belongs to a noun."""
+_NOT = words("not never isnt arent wasnt werent dont doesnt didnt cannot cant hasnt havent")
 _YES_NO = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 
 
@@ -93,5 +95,6 @@ def _said(text: str) -> str | None:
     opposite = "no" if said == "yes" else "yes"
     # "No, it is not true" says no once more.
     plain = [word for before, word in zip([found[0], *rest], rest, strict=False) if before not in ("not", "isnt")]
-    contradicts = opposite in rest or any(_YES_NO.get(word) == opposite for word in plain)
+    contradicts = opposite in rest or (said == "yes" and bool(_NOT & set(rest[:4])))
+    contradicts |= any(_YES_NO.get(word) == opposite for word in plain)
     return "" if contradicts else said

@@ -46,7 +46,7 @@ _OPEN = re.compile(
 )
 _CONCLUSION = re.compile(
     r"[.;:,]?\s*\b(?:so|therefore|thus|hence|consequently|but|it must be|it has to be|which leaves|that leaves|leaving)"
-    r"\b[\s,:]*",
+    r"\b[\s,:]*|[.;]\s+(?=(?:the\s+)?(?:(?:correct|right|best|final)\s+)?(?:answer|option|choice)\b|[A-Z]\s+is\b)",
     re.IGNORECASE,
 )
 _SUBORDINATE = re.compile(
@@ -61,8 +61,10 @@ _LETTERS_ONLY = re.compile(
 )
 """Two letters or more, of which the first is preferred ("C, not D")."""
 _BEFORE_PLACE = re.compile(
-    r"(?:(?:it|that|this|the (?:correct |right |best |final )?answer|my (?:answer|choice))\s+(?:is|must be|would be)|"
-    r"i\s+(?:would\s+|will\s+)?(?:choose|pick|select|go with|went with)|choose|pick|select)\s+",
+    r"(?:(?:it|that|this|the (?:correct |right |best |final )?answer|my (?:answer|choice))"
+    r"(?:\s+(?:is|must be|has to be|would be)|['’]s)|"
+    r"i(?:\s+would|['’]d|\s+will|['’]ll)?\s+(?:choose|chose|pick|picked|select|go with|went with)|"
+    r"choose|pick|select)\s+",
     re.IGNORECASE,
 )
 _VERDICT = re.compile(
@@ -76,6 +78,12 @@ _RIGHT = re.compile(
     r"(?:is|seems|would be)\s+(?:the\s+)?(?:correct|right|best|most likely|true)(?:\s+(?:one|answer|option|choice))?",
     re.IGNORECASE,
 )
+
+
+_STATED_LETTER = re.compile(
+    rf"(?i:(?:option|choice|answer)\s+)?[(\[]?(?P<letter>[A-Z])[)\]]?(?P<right>\s+{_RIGHT.pattern})?[.!]?", re.ASCII
+)
+_REASONED = re.compile(r"[(\[]?([A-Z])[)\]]?,?\s+(?:because|since|as)\s+(.+)", re.DOTALL)
 
 
 def by_ordinal(reading: str, options: Sequence[str]) -> int | None:
@@ -94,6 +102,22 @@ def by_ordinal(reading: str, options: Sequence[str]) -> int | None:
         return None
     said = {loose(text), loose(match.groupdict().get("number") or match.groupdict().get("place") or "")}
     return None if any(loose(option) in said for option in options if option != options[index]) else index
+
+
+def by_letter(reading: str, options: Sequence[str]) -> int | None:
+    """The option of a short sentence that says of one letter that it is the answer ("it is C", "C is correct")."""
+    text = affirmed(reading).strip()
+    if match := _REASONED.fullmatch(text):
+        reason = match[2]
+        return None if _CONCLUSION.search(reason) or _OPEN.search(reason) else _index_of(match[1], options)
+    match = _STATED_LETTER.fullmatch(_BEFORE_PLACE.sub("", text, count=1))
+    is_bare = match is None or not (match["right"] or _BEFORE_PLACE.match(text))
+    return None if match is None or is_bare else _index_of(match["letter"], options)
+
+
+def _index_of(letter: str, options: Sequence[str]) -> int | None:
+    index = ascii_uppercase.index(letter)
+    return index if index < len(options) else None
 
 
 def concluded(reading: str, options: Sequence[str]) -> int | None:

@@ -20,11 +20,17 @@ _TITLES = """
     prof, mr, ms, miss, mister, general, gen, colonel, col, major, maj, captain, capt, lieutenant, lt, sergeant,
     sgt, admiral, commander, marshal, pope, cardinal, archbishop, bishop, father, reverend, rev, rabbi, imam,
     sheikh, sultan, tsar, czar, duke, duchess, count, countess, baron, baroness, earl, astronaut, actor, actress,
-    author, singer, coach, footballer
+    author, singer, coach, footballer, sen, rep, gov, madame, madam, ceo, chairman, chairwoman, director, painter,
+    poet, novelist, writer, composer, physicist
 """
 """What may stand before a name without being part of it. Not "Mrs.", which goes before the husband's name as well."""
+_ATTRIBUTES = (
+    r"the|former|late|current|then|ex|us|u\.s\.|uk|american|british|english|german|french|italian|russian|indian|chinese|"
+    r"japanese|canadian|australian|spanish|israeli|mexican|brazilian|polish|swedish|irish|scottish"
+)
+"""What may stand before a title."""
 _ALTERNATIVES = "|".join(title.strip() for title in _TITLES.split(","))
-_TITLE = re.compile(rf"(?:the\s+)?(?P<title>{_ALTERNATIVES})\.?\s+(?P<name>\S.*)", re.IGNORECASE)
+_TITLE = re.compile(rf"(?:(?:{_ATTRIBUTES})[\s-]+){{0,3}}(?P<title>{_ALTERNATIVES})\.?\s+(?P<name>\S.*)", re.IGNORECASE)
 _NUMERAL = re.compile(r"[ivx]{1,5}")
 _SUFFIXES = frozenset(("jr", "sr", "junior", "senior", "phd", "md", "esq"))
 _PARTICLES = words("""
@@ -78,35 +84,35 @@ _GIVEN_NAMES = words("""
     enrico enrique eric erich erik erika ernest ernst erwin esther ethan ethel eugene eva evelyn ezra fatima
     federico felicia felix ferdinand fernando fidel fiona frances francesca francesco francis francisco francois
     frank franklin franz fred freddie frederic frederick frida friedrich fritz fyodor gabriel gabriela galileo gary
-    genevieve geoffrey george gerald geraldine gertrude gilbert gina giovanni giuseppe gloria gordon grace graham
-    gregory greta guglielmo guillermo gustav gustave guy hannah hannibal hans harold harriet harry harvey hazel
-    hector heinrich heinz helen helena henri henrietta henrik henry herbert herman hermann hilary hilda hillary
-    holly horatio howard hugh hugo humphrey ian ida ignacio igor immanuel indira ines ingmar ingrid ira irene iris
-    irving isaac isabel isabelle ismail ivan jack jackie jacob jacqueline jacques jake jakob james jan jane janet
-    janis jason jay jean jeanne jeff jeffrey jennifer jenny jeremy jerome jerry jesse jessica jill jim jimmy joachim
-    joan joanna joe joel johan johann johanna johannes john jon jonathan jorge jose josef joseph josephine josh
-    joshua joyce juan judith jules julia julie juliet juliette julius justin karen karl kate katharine katherine
-    kathleen kathryn keith ken kenneth kevin kim kirk klaus konrad kristen kristin kurt kyle larry lars laura
-    lawrence leila lena leo leon leonard leonardo leonora leopold leslie lewis liam lily linda lionel lisa lorenzo
-    lorraine louis louisa louise lucas lucia luciano lucien lucius lucy ludwig luigi luis luke lydia lyndon mabel
-    madeleine mahatma malcolm manuel marc marcel marco marcus margaret margarete margaretha marguerite maria marian
-    marianne marie marilyn mario marion mark marlon marta martha martin martina marvin mary mathilde matilda matteo
-    matthew matthias maurice max maximilian maxwell melanie melissa mercedes merlin mia michael michelle mick miguel
-    mikhail mildred millard milton miranda mohammed mohandas molly monica moritz moses muhammad myra nadia nancy
-    naomi napoleon natalia natalie nathalie nathan nathaniel ned neil nicholas nicola nicolas nicole niels nigel
-    nikola nikolai nina nora norbert norma norman octavia olaf oleg olga oliver olivia orson orville oscar oskar
-    osvaldo otis otto pablo pamela pascal patricia patrick patti paul pauline pedro peggy penelope percy pete peter
-    phil philip philippe phyllis pierre pietro polly preston priscilla quentin rabindranath rachel rafael raimund
-    ralph ramon randolph raoul raphael raul raymond rebecca regina reginald rene rex richard rita rob robert roberta
-    roberto rodney roger roland rolf romano ron ronald rosa rosalind rosemary ross rowan roy ruben rudolf rudolph
-    rufus rupert russell ruth ryan sally salvador sam samantha samuel sandra sara sarah saul sean sebastian selma
-    serena sergei seth shane sharon sheila shirley sidney siegfried sigmund silvia silvio simon sinclair sofie
-    solomon sonia sophia sophie sophus stefan stella stephanie stephen steve steven stuart susan sven sylvester
-    sylvia tamara tanya tatiana ted terence teresa terry thea thelma theo theodore theresa thomas tim timothy tina
-    tobias todd tom tommaso toni tony tracy truman ulysses umberto ursula valentina valerie vanessa vasily vera
-    vernon veronica victor viktor vincent vincente vinnie viola vivian vivien vladimir wallace walter wanda warren
-    wendy werner wesley wilbur wilfred wilhelm wilhelmina will willard willem william willy winifred winston
-    wolfgang wolfram woodrow yasmin yolanda yuri yves yvonne zachary zoe zora
+    genevieve geoffrey georg george gerald geraldine gerhard gertrude gilbert gina giovanni giuseppe gloria gordon
+    gottfried gottlieb grace graham gregory greta guglielmo guillermo gunther gustav gustave guy hannah hannibal
+    hans harold harriet harry harvey hazel hector heinrich heinz helen helena henri henrietta henrik henry herbert
+    herman hermann hilary hilda hillary holly horatio howard hugh hugo humphrey ian ida ignacio igor immanuel indira
+    ines ingmar ingrid ira irene iris irving isaac isabel isabelle ismail ivan jack jackie jacob jacqueline jacques
+    jake jakob james jan jane janet janis jason jay jean jeanne jeff jeffrey jennifer jenny jeremy jerome jerry
+    jesse jessica jill jim jimmy joachim joan joanna joe joel johan johann johanna johannes john jon jonathan jorge
+    jose josef joseph josephine josh joshua joyce juan judith jules julia julie juliet juliette julius justin karen
+    karl kate katharine katherine kathleen kathryn keith ken kenneth kevin kim kirk klaus konrad kristen kristin
+    kurt kyle larry lars laura lawrence leila lena leo leon leonard leonardo leonora leopold leslie lewis liam lily
+    linda lionel lisa lorenzo lorraine louis louisa louise lucas lucia luciano lucien lucius lucy ludwig luigi luis
+    luke lydia lyndon mabel madeleine mahatma malcolm manuel marc marcel marco marcus margaret margarete margaretha
+    marguerite maria marian marianne marie marilyn mario marion mark marlon marta martha martin martina marvin mary
+    mathilde matilda matteo matthew matthias maurice max maximilian maxwell melanie melissa mercedes merlin mia
+    michael michelle mick miguel mikhail mildred millard milton miranda mohammed mohandas molly monica moritz moses
+    muhammad myra nadia nancy naomi napoleon natalia natalie nathalie nathan nathaniel ned neil nicholas nicola
+    nicolas nicole niels nigel nikola nikolai nina nora norbert norma norman octavia olaf oleg olga oliver olivia
+    orson orville oscar oskar osvaldo otis otto pablo pamela pascal patricia patrick patti paul pauline pedro peggy
+    penelope percy pete peter phil philip philippe phyllis pierre pietro polly preston priscilla quentin
+    rabindranath rachel rafael raimund ralph ramon randolph raoul raphael raul raymond rebecca regina reginald rene
+    rex richard rita rob robert roberta roberto rodney roger roland rolf romano ron ronald rosa rosalind rosemary
+    ross rowan roy ruben rudolf rudolph rufus rupert russell ruth ryan sally salvador sam samantha samuel sandra
+    sara sarah saul sean sebastian selma serena sergei seth shane sharon sheila shirley sidney siegfried sigmund
+    silvia silvio simon sinclair sofie solomon sonia sophia sophie sophus stefan stella stephanie stephen steve
+    steven stuart susan sven sylvester sylvia tamara tanya tatiana ted terence teresa terry thea thelma theo
+    theodore theresa thomas tim timothy tina tobias todd tom tommaso toni tony tracy truman ulysses umberto ursula
+    valentina valerie vanessa vasily vera vernon veronica victor viktor vincent vincente vinnie viola vivian vivien
+    vladimir wallace walter wanda warren wendy werner wesley wilbur wilfred wilhelm wilhelmina will willard willem
+    william willy winifred winston wolfgang wolfram woodrow yasmin yolanda yuri yves yvonne zachary zoe zora
 """)
 """Names by which a person is told from a band, a team or a place."""
 
@@ -142,13 +148,22 @@ def _is_titled(text: str, name: list[str]) -> bool:
 
 def _is_shortened(gold: list[str], answer: list[str]) -> bool:
     """Whether the answer is the reference without the names in the middle."""
-    middle = gold[1:-1]
-    if len(answer) != 2 or [gold[0], gold[-1]] != answer or not 1 <= len(middle) <= 3:
+    family = _family_of(gold)
+    middle = gold[1 : len(gold) - len(family)]
+    if answer != [gold[0], *family] or not 1 <= len(middle) <= 3:
         return False
     is_person = gold[0] in _GIVEN_NAMES
     tells_apart = gold[-1] in _COMMON_FAMILY_NAMES or _NUMERAL.fullmatch(gold[-1]) or gold[-1] in _SUFFIXES
     names_only = all(len(word) > 1 for word in gold) and not set(middle) & (_PARTICLES | _SUFFIXES | _JOINING)
     return is_person and names_only and not tells_apart and not set(gold) & _NO_PERSON
+
+
+def _family_of(name: list[str]) -> list[str]:
+    """The last name, with the particles before it (`van Gogh`)."""
+    start = len(name) - 1
+    while start > 1 and name[start - 1] in _PARTICLES:
+        start -= 1
+    return name[start:]
 
 
 def _has_same_initials(gold: list[str], answer: list[str]) -> bool:

@@ -25,9 +25,13 @@ _WRAPPER = re.compile(
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\(?:circ|degree)(?![A-Za-z]))|\\degree(?![A-Za-z])")
 _UNIT_LETTER = re.compile(r"(?<=\d)\s*\\(Omega|mu)\s(?=m\b|g\b|\W|$)")
 _ABOUT = re.compile(
-    r"(?:about|approximately|approx\.?|around|roughly|circa|ca\.|c\.|some|an estimated|estimated at|"
+    r"(?:about|approximately|approx\.?|around|roughly|circa|ca\.?(?=\s)|c\.|some|an estimated|estimated at|"
     r"~|≈|\\approx|\\sim)\s*",
     re.IGNORECASE,
+)
+_DIMENSION = re.compile(
+    r"\s+(?:high|tall|long|wide|deep|thick|altogether|above sea level|"
+    r"in (?:total|all|length|height|width|depth|size))\Z"
 )
 _SIGN_WORD = re.compile(r"(?:minus|negative)\s+(?=[\d.$€£]|[a-z]+\b)", re.IGNORECASE)
 _CURRENCY = re.compile(
@@ -77,7 +81,7 @@ def amount_of(text: str, nouns: Iterable[str] = ()) -> Amount:
     if match := _SIGN_WORD.match(rest):
         rest, negative = rest[match.end() :], True
     rest, currency = _without_currency(rest)
-    core, unit, percent = _split(rest, nouns)
+    core, unit, percent = _split(_DIMENSION.sub("", rest), nouns)
     if currency is not None and (percent or unit not in (None, currency)):
         return Amount(plain, read_number(plain))
     unit = currency or unit

@@ -6,6 +6,7 @@ import pytest
 
 from evals.scorers import score
 
+from .answers_choice import CHOSEN, NOT_CHOSEN
 from .asked import task
 
 
@@ -75,32 +76,26 @@ def test_options_that_differ_in_case_or_sign_only_stay_apart() -> None:
     assert not score(task("choice", "-5", choices=("5", "-5")), "5").correct
 
 
-CHOSEN = [
-    "the third option", "The third one", "third", "3rd option", "Option 3",
-    "The first option is wrong, so the third.", "not A, so C", "Not A, so C.",
-    "It's not A, so it must be C", "Not A or B, therefore C", "not dementia, so delirium",
-    "The patient most likely has delirium because of the infection.", "Delirium is the most likely diagnosis.",
-    "Delirium is the correct answer", "C, because of the fever", "C (Delirium)",
-    "Delirium rather than dementia is the most likely diagnosis",
-]  # fmt: skip
-NOT_CHOSEN = [
-    "the second option", "the last option", "the third option is wrong", "not the third option",
-    "first or third", "not C, so A", "Not A, so C or D", "not C", "A is wrong, B is wrong, D is wrong",
-    "Not delirium, so dementia", "not A, so not C", "Delirium is unlikely.", "Delirium is not the answer",
-    "I would exclude delirium.", "A patient with delirium", "This looks like delirium or dementia",
-    "The best option is a biopsy.", "Dementia, then delirium", "delirium?", "Everything except delirium",
-    "C is wrong", "C is incorrect.", "It can't be C", "C or D", "B. Delirium", "Not C but D",
-    "Dementia rather than delirium is the diagnosis",
-]  # fmt: skip
+def test_a_sentence_can_choose_an_option() -> None:
+    verdicts = {said: score(task("choice", "Delirium"), said) for said in CHOSEN}
+    assert {said: verdict.reason for said, verdict in verdicts.items() if not verdict.correct} == {}
 
 
-@pytest.mark.parametrize("prediction", CHOSEN)
-def test_a_sentence_can_choose_an_option(prediction: str) -> None:
-    verdict = score(task("choice", "Delirium"), prediction)
-    assert verdict.correct, verdict.reason
+def test_a_sentence_that_does_not_choose_the_option() -> None:
+    verdicts = {said: score(task("choice", "Delirium"), said) for said in NOT_CHOSEN}
+    assert {said: verdict.reason for said, verdict in verdicts.items() if verdict.correct} == {}
 
 
-@pytest.mark.parametrize("prediction", NOT_CHOSEN)
-def test_a_sentence_that_does_not_choose_the_option(prediction: str) -> None:
-    verdict = score(task("choice", "Delirium"), prediction)
-    assert not verdict.correct, verdict.reason
+@pytest.mark.parametrize(
+    ("prediction", "gold", "expected"),
+    [
+        ("Option 3", "3", True),
+        ("3", "3", True),
+        ("the third option", "3", True),
+        ("C", "3", True),
+        ("Option 3", "2", False),
+        ("4", "3", False),
+    ],
+)
+def test_a_number_that_is_an_option_and_a_place(prediction: str, gold: str, expected: bool) -> None:
+    assert score(task("choice", gold, choices=("1", "2", "3", "4")), prediction).correct is expected

@@ -28,7 +28,7 @@ TAKEN_BACK: list[Spelling] = [
     "The wrong answer is {}".format, "The answer is {}. Wait, that is wrong.".format, "\\boxed{{{}}} Hmm, no.".format,
 ]  # fmt: skip
 JOINTS = [" or ", " and ", ", ", "; ", " / ", "\n", " or maybe ", " and not "]
-EXACT_LOOKS = settings(max_examples=150, deadline=None)
+EXACT_LOOKS = settings(max_examples=80, deadline=None)
 
 
 def right(scorer: str, gold: str, prediction: str) -> bool:

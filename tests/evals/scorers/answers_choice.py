@@ -1,0 +1,56 @@
+"""Answers to a question whose options are `asked.OPTIONS`; C, delirium, is right."""
+
+from __future__ import annotations
+
+CHOSEN = [
+    "the third option", "The third one", "third", "3rd option", "Option 3", "The first option is wrong, so the third.",
+    "not A, so C", "Not A, so C.", "It's not A, so it must be C", "Not A or B, therefore C",
+    "not dementia, so delirium", "The patient most likely has delirium because of the infection.",
+    "Delirium is the most likely diagnosis.", "Delirium is the correct answer", "C, because of the fever",
+    "C (Delirium)", "Delirium rather than dementia is the most likely diagnosis", "(C)", "[C]", "C:", "c)", "C)",
+    "C) Delirium", "Option C", "Answer: C", "Answer: (C)", "The correct answer is C.",
+    "The correct option is (C) Delirium", "**C**", "\\boxed{C}", "\\boxed{\\text{C}}", "<answer>C</answer>",
+    "C - Delirium", "C – delirium", "C, delirium", "Delirium (C)", "Delirium (option C)",
+    "A is wrong; the answer is C", "Not A. The answer is C.", "Not A; not B; not D; hence C",
+    "A and B can be ruled out, D is unlikely, so C", "A, B and D are wrong, so C",
+    "It is not A or B or D so it must be C", "Not D, but C", "C, not D", "C not D", "C rather than D", "third choice",
+    "the 3rd", "option 3", "Option number 3", "choice 3", "The third option is correct",
+    "The answer is the third option", "The answer is the third one.", "I choose the third option.",
+    "It is the third option.", "The diagnosis is delirium", "The most likely diagnosis is delirium, not dementia.",
+    "She has delirium.", "This is a case of delirium caused by infection", "This is consistent with delirium.",
+    "Delirium seems right", "Delirium is the best answer because the onset was acute.",
+    "C because A, B and D are wrong", "I'd go with C", "I'd pick option C.", "My answer: C", "C is correct",
+    "C is the correct answer.", "C is right", "C is the best option", "It's C", "It is C.", "it must be C",
+    "So the answer: C.", "Answer C", "ANSWER: C", "Correct answer: C) Delirium", "The answer is C: Delirium.",
+    "Option D is incorrect. Option C is correct.", "The correct answer is not D but C.", "Neither A nor B, so C", "c",
+    "Delirium!", "DELIRIUM", "the delirium", "Delirium, most likely", "Most likely delirium", "Probably delirium",
+    "likely delirium",
+]  # fmt: skip
+"""They choose C."""
+NOT_CHOSEN = [
+    "the second option", "the last option", "the third option is wrong", "not the third option", "first or third",
+    "not C, so A", "Not A, so C or D", "not C", "A is wrong, B is wrong, D is wrong", "Not delirium, so dementia",
+    "not A, so not C", "Delirium is unlikely.", "Delirium is not the answer", "I would exclude delirium.",
+    "A patient with delirium", "This looks like delirium or dementia", "The best option is a biopsy.",
+    "Dementia, then delirium", "delirium?", "Everything except delirium", "C is wrong", "C is incorrect.",
+    "It can't be C", "C or D", "B. Delirium", "Not C but D", "Dementia rather than delirium is the diagnosis",
+    "option c", "Delirium (B)", "D", "C/D", "C & D", "A, C", "Either C or D", "Both C and D", "C or maybe D",
+    "C? No, D", "The answer is C or D", "The answer is C and D", "Is the answer C?", "The answer is not C",
+    "The answer isn't C", "The answer cannot be C", "All except C", "All of the above", "None of the above",
+    "I don't know, maybe C", "If it were C, there would be fever", "C is wrong; the answer is D",
+    "A, B and D are wrong", "C is ruled out, so D", "not C so D", "not A, so B", "D, not C", "D rather than C",
+    "Rather C than D", "No. 3", "3", "#3", "Option 2", "the fourth option", "the last one", "the first three",
+    "the third and fourth options", "third-degree", "the third or the fourth", "The third option is not correct",
+    "The diagnosis is not delirium", "The most likely diagnosis is dementia, not delirium.",
+    "She does not have delirium.", "She has dementia and delirium.", "Delirium due to infection",
+    "Patients with delirium recover", "Delirium is less likely than dementia", "Delirium or dementia",
+    "This is not consistent with delirium.", "Delirium would be wrong", "Delirium is a common condition.",
+    "Delirium, dementia, and others", "It might be delirium", "It could be delirium",
+    "Unlike dementia, delirium has an acute onset.", "The answer is urinary tract infection",
+    "Urinary tract infection, causing delirium", "deliriums", "delirium tremens", "Delirium tremens is the diagnosis",
+    "Clearly C", "Definitely C.", "must be D", "C it is", "The answer is D: Delirium.", "C is not correct",
+    "A is correct", "It's not C", "It is either", "A, not C", "Option C is incorrect. Option D is correct.",
+    "The correct answer is not C but D.", "Between C and D, C", "C > D", "ccc", "A patient", "acute delirium",
+    "hyperactive delirium",
+]  # fmt: skip
+"""They choose another option, several, or none."""
