@@ -27,10 +27,11 @@ CLIPPED = 200
 
 FIELDS = (
     "key", "task", "sample", "step", "benchmark", "question", "answer", "outcome", "value", "reward", "turns", "tools",
-    "rejected", "errors", "ended_by", "seconds", "usage", "leaks",
+    "rejected", "errors", "ended_by", "seconds", "usage", "leaks", "exact",
 )  # fmt: skip
-"""A row's values by name: `outcome` is right, wrong, failed, running or empty; `tools` one name a turn; `errors` their
-kinds; `usage` by role calls, tokens in, tokens out and seconds."""
+"""A row's values by name: `outcome` is right (under the lenient rules where there are two), wrong, failed, running or
+empty; `exact` whether it is right under the exact rules, null where there is one verdict; `tools` one name a turn;
+`errors` their kinds; `usage` by role calls, tokens in, tokens out and seconds."""
 
 
 class Unreadable(ValueError):
@@ -90,6 +91,7 @@ def _result(whole: dict[str, Any]) -> dict[str, Any]:
         "answer": text(whole.get("prediction")),
         "references": [text(answer) for answer in listing(whole.get("gold"))],
         "outcome": "failed" if failure else "right" if whole.get("correct") else "wrong",
+        "exact": None if failure else whole.get("exact") if isinstance(whole.get("exact"), bool) else None,
         "value": number(whole.get("value")),
         "reason": _reason(whole),
         "leaks": [text(leak) for leak in listing(whole.get("leaks"))],
@@ -164,6 +166,7 @@ def row_of(run: dict[str, Any]) -> list[Any]:
         round(run["seconds"], 3),
         {role: _figures(cost) for role, cost in run["usage"].items()},
         len(run.get("leaks", ())),
+        run.get("exact"),
     ]
 
 

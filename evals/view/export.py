@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import gzip
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from evals.view.documents import Unreadable
+from evals.view.documents import FIELDS, Unreadable
 from evals.view.library import Library, Unknown
 from evals.view.page import whole_page
 from evals.view.values import write
@@ -20,6 +21,9 @@ from graph.errors import ConfigError
 
 _BLOCK = 2 << 20
 """Bytes of JSON in a block, about."""
+
+MOST_PAIRS = 60
+"""Pairs of sets whose comparison is in the file; it takes a moment each."""
 
 _HERE = "<!-- data -->"
 
@@ -54,6 +58,7 @@ def export(library: Library, path: Path, on_run: Callable[[], None] | None = Non
 def _elements(library: Library, on_run: Callable[[], None] | None) -> Iterator[bytes]:
     """The data, element by element, so that no more than a block of it is held at once."""
     yield _element("overview", library.overview())
+    yield _element("comparisons", _comparisons(library))
     for number, source in enumerate(library.sources):
         yield _element(f"facts-{number}", library.facts(number))
         yield _element(f"rows-{number}", library.rows(number))
@@ -63,6 +68,16 @@ def _elements(library: Library, on_run: Callable[[], None] | None) -> Iterator[b
             starts.append(start)
             yield _packed(f"runs-{number}-{block}", b"[" + b",".join(runs) + b"]")
         yield _element(f"starts-{number}", starts)
+
+
+def _comparisons(library: Library) -> dict[str, dict[str, Any]]:
+    """What the page may be asked to compare: each set with each later one, and a training run's ends."""
+    pairs = list(combinations(map(str, range(len(library.sources))), 2))[:MOST_PAIRS]
+    for number, source in enumerate(library.sources):
+        if source.kind == "training" and source.index.rows:
+            steps = [row[FIELDS.index("step")] for row in source.index.rows]
+            pairs.append((f"{number}@{min(steps)}", f"{number}@{max(steps)}"))
+    return {f"{a}|{b}": library.compare(a, b) for a, b in pairs}
 
 
 def _blocks(library: Library, number: int, on_run: Callable[[], None] | None) -> Iterator[tuple[int, list[bytes]]]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evals.view.comparison import comparison
 from evals.view.details import details
 from evals.view.documents import FIELDS, KINDS
 from evals.view.sources import Source, find_sources
 from evals.view.words import WORDS
+
+_CHOICE = re.compile(r"(?P<set>\d{1,6})(?:@(?P<step>\d{1,12}))?", re.ASCII)
+_STEP = FIELDS.index("step")
 
 
 class Unknown(LookupError):
@@ -76,6 +81,27 @@ class Library:
         """A set's settings and, for a training run, its figures and alarms."""
         held = self._source(source)
         return {"settings": held.settings(), **held.metrics()}
+
+    def compare(self, a: str, b: str) -> dict[str, Any]:
+        """What changes from one set to another, see `comparison`.
+
+        Args:
+            a: a set's number, or `NUMBER@STEP` for one step of a training run.
+            b: what is compared with it.
+
+        Raises:
+            Unknown: there is no such set.
+        """
+        return comparison(self._chosen(a), self._chosen(b))
+
+    def _chosen(self, name: str) -> list[list[Any]]:
+        if not (match := _CHOICE.fullmatch(name)):
+            raise Unknown
+        index = self._source(int(match["set"])).index
+        with index.lock:
+            rows = list(index.rows)
+        step = match["step"]
+        return rows if step is None else [row for row in rows if str(row[_STEP]) == step]
 
     def _source(self, number: int) -> Source:
         if not 0 <= number < len(self.sources):

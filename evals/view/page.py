@@ -14,7 +14,7 @@ STYLES = ("uPlot.min.css", "style.css")
 SCRIPTS = (
     "uPlot.iife.min.js", "dom.js", "format.js", "data.js", "route.js", "bars.js", "plots.js", "timeline.js",
     "tokens.js", "prompts.js", "run.js", "table.js", "filters.js", "set.js", "training.js", "group.js", "compare.js",
-    "app.js",
+    "home.js", "app.js",
 )  # fmt: skip
 """In the order in which they need each other."""
 

@@ -58,6 +58,7 @@ class Server:
             "/api/run": self._answers(lambda ask: library.run(ask("source"), ask("run"), ask("generation"))),
             "/api/facts": self._answers(lambda ask: library.facts(ask("source"))),
             "/api/search": self._search,
+            "/api/compare": self._compare,
         }.items():
             app.router.add_get(path, handler, allow_head=False)
         self._runner = web.AppRunner(app, access_log=None)
@@ -104,7 +105,7 @@ class Server:
             try:
                 response = await handler(request)
             except web.HTTPException as error:
-                response = web.Response(status=error.status, text=f"{error.status} {error.reason}")
+                response = web.Response(status=error.status, text=f"{error.status} {error.reason}: the page is at /\n")
         response.headers.update(_HEADERS)
         return response
 
@@ -121,6 +122,10 @@ class Server:
     async def _search(self, request: web.Request) -> web.Response:
         source, query = _number(request, "source"), request.query.get("query", "")
         return await _json(lambda: self._library.search(source, query))
+
+    async def _compare(self, request: web.Request) -> web.Response:
+        a, b = request.query.get("a", ""), request.query.get("b", "")
+        return await _json(lambda: self._library.compare(a, b))
 
     def _answers(self, answer: Callable[[Callable[[str], int]], Any]) -> Handler:
         async def handle(request: web.Request) -> web.Response:

@@ -11,7 +11,7 @@ from typing import Any
 from evals.view.documents import Kind
 from evals.view.index import RunIndex
 from evals.view.tokens import TokenTexts
-from evals.view.values import mapping, read
+from evals.view.values import mapping, read, text
 from graph.errors import ConfigError, DataError
 
 RESULTS, EVALUATION = "results.jsonl", "run.json"
@@ -42,6 +42,7 @@ class Source:
         self.index = RunIndex(kind, path)
         self.tokens = TokenTexts(path if path.is_dir() else path.parent)
         self._guard = threading.Lock()
+        self._about: dict[str, str] | None = None
 
     def refresh(self) -> None:
         """Read what has been written since the last time. What cannot be read now is read next time."""
@@ -103,8 +104,23 @@ class Source:
             "generation": index.generation,
             "unread": index.unread,
             "problems": index.problems,
+            "written": self._written(),
+            **self._named(),
             "measured": self._size(METRICS) + self._size(ALARMS),
         }
+
+    def _written(self) -> float | None:
+        """When the set was last written to, in seconds since 1970."""
+        try:
+            return max((path.stat().st_mtime for path in self._files()), default=None)
+        except OSError:
+            return None
+
+    def _named(self) -> dict[str, str]:
+        """Benchmark and model, as far as the set's settings or its file name them."""
+        if self._about is None:
+            self._about = _about(self.kind, self.settings())
+        return self._about
 
     def _size(self, name: str) -> int:
         path = self.path / name
@@ -112,6 +128,15 @@ class Source:
 
     def _holds(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self.path.resolve())
+
+
+def _about(kind: Kind, settings: dict[str, Any]) -> dict[str, str]:
+    """Benchmark and model of a set by its settings; the planner's model too where it is another."""
+    planner = text(settings.get("planner_model"))
+    model = text(settings.get("model"))
+    named = f"{model}, planner {planner}" if planner and planner != model else model
+    asked = "tasks" if kind == "training" else "benchmark"
+    return {"model": named, "benchmark": text(settings.get(asked))}
 
 
 def find_sources(paths: Sequence[Path]) -> list[Source]:

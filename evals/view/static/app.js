@@ -50,26 +50,17 @@ const App = (() => {
     } } }, theme());
     Dom.fill(top,
       h("a", { class: "home", href: "#/" }, "AgentFlow"),
-      many && h("select", { "aria-label": "set of runs", class: "sets", on: { change: (event) => event.target.value && (location.hash = home(Data.sets[Number(event.target.value)])) } },
+      many && h("select", { "aria-label": "set of runs", class: "sets", on: { change: (event) => event.target.value && (location.hash = Home.link(Data.sets[Number(event.target.value)])) } },
         h("option", { value: "" }, "all sets"), Data.sets.map((set) => h("option", { value: String(set.number), selected: set.number === number }, set.name))),
       !many && Data.sets[0] && h("span", { class: "name" }, Data.sets[0].name),
       tabs(place, number),
       h("span", { class: "state", role: "status" }, Data.embedded ? "exported" : h("span", { class: "live" }, "live")), button);
   }
 
-  const home = (set) => (set.kind === "training" ? Route.link("training", { set: set.number }) : Route.link("set", { set: set.number }));
-
-  function overview() {
-    const box = h("div", { class: "overview" });
-    const ready = () => {
-      Dom.fill(box, h("ul", {}, Data.sets.map((set) => {
-        const scored = set.rows.filter((row) => row.outcome && row.outcome !== "running");
-        const right = scored.filter((row) => row.outcome === "right").length;
-        const facts = [{ run: "graph run", evaluation: "evaluation", training: "training run" }[set.kind], Format.many(set.rows.length, set.kind === "training" ? "rollout" : "run"), scored.length > 0 && `${Format.percent(right / scored.length)} right`].filter(Boolean);
-        return h("li", {}, h("a", { href: home(set) }, h("b", {}, set.name), h("span", { class: "quiet" }, facts.join(" · ")), h("small", { class: "quiet" }, set.path)));
-      })));
-    };
-    return { element: box, ready, update: ready };
+  // A place that the address names and that is not here.
+  function nowhere(what) {
+    const element = h("p", { class: "notice" }, what, " ", h("a", { href: "#/" }, Data.sets.length > 1 ? "All sets" : "The runs"));
+    return { element, ready() {}, update() {} };
   }
 
   function runView(number, query) {
@@ -96,24 +87,33 @@ const App = (() => {
     return { element: box, ready, update: ready };
   }
 
+  // Without a place in the address: the list of sets, or of a single set what there is to see.
+  function start() {
+    const { query } = Route.current();
+    const only = Data.sets.length === 1 ? Data.sets[0] : null;
+    if (!only) return ["", -1, Home.open(query)];
+    if (only.kind === "training") return ["training", 0, Training.open(0)];
+    if (only.kind === "run" && only.rows.length === 1) return ["run", 0, runView(0, { run: only.rows[0].key })];
+    return ["set", 0, SetView.open(0, query)];
+  }
+
+  const OF_A_SET = {
+    run: (number, query) => runView(number, query),
+    training: (number) => Training.open(number),
+    group: (number, query) => Group.open(number, query),
+    set: (number, { set, ...rest }) => SetView.open(number, rest),
+  };
+
   function chosen() {
     const { view: name, query } = Route.current();
-    const number = Number(query.set || 0);
+    if (!name) return start();
     if (name === "compare") return ["compare", -1, Compare.open(query)];
     if (name === "pair") return ["compare", -1, Compare.pair(query)];
-    const known = Data.sets[number];
-    if (!known || !name) {
-      const only = Data.sets.length === 1 ? Data.sets[0] : null;
-      if (!only) return ["", -1, overview()];
-      if (only.kind === "training") return ["training", 0, Training.open(0)];
-      if (only.kind === "run" && only.rows.length === 1) return ["run", 0, runView(0, { run: only.rows[0].key })];
-      return ["set", 0, SetView.open(0, query)];
-    }
-    if (name === "run") return ["run", number, runView(number, query)];
-    if (name === "training") return ["training", number, Training.open(number)];
-    if (name === "group") return ["group", number, Group.open(number, query)];
-    const { set, ...rest } = query;
-    return ["set", number, SetView.open(number, rest)];
+    if (!Object.hasOwn(OF_A_SET, name)) return ["", -1, nowhere(`There is no place “${name}” in this page.`)];
+    const number = Number(query.set || 0);
+    if (!Data.sets[number]) return ["", -1, nowhere(`There is no set number ${query.set}; the page has ${Data.sets.length}.`)];
+    if (["training", "group"].includes(name) && Data.sets[number].kind !== "training") return ["", -1, nowhere(`${Data.sets[number].name} is no training run.`)];
+    return [name, number, OF_A_SET[name](number, query)];
   }
 
   async function show() {
@@ -166,7 +166,7 @@ const App = (() => {
     if (!problem && view) view.update();
   }
 
-  async function start() {
+  async function begin() {
     theme();
     addEventListener("hashchange", show);
     addEventListener("keydown", keys);
@@ -181,6 +181,6 @@ const App = (() => {
     await show();
   }
 
-  start();
+  begin();
   return { show };
 })();

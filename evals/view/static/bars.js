@@ -19,7 +19,7 @@ const Bars = (() => {
       bar(entry.number, given.tone || "first"),
       "other" in entry && bar(entry.other, "second")));
     const left = entries.length - shown.length;
-    return h("figure", { class: "bars" }, h("figcaption", {}, title),
+    return h("figure", { class: "bars" }, h("figcaption", {}, title), given.about && h("p", { class: "about" }, given.about),
       rows.length ? h("ul", {}, rows) : h("p", { class: "quiet" }, "none"),
       left > 0 && h("p", { class: "quiet" }, `… and ${left} more`));
   }

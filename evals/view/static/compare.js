@@ -29,13 +29,33 @@ const Compare = (() => {
     return tasks;
   }
 
-  const score = (rows) => Format.mean(rows.map((row) => Number(row.outcome === "right")));
+  // Under the exact rules, where there are two, as in `evals compare`.
+  const score = (rows) => Format.mean(rows.map((row) => Number(row.exact === null ? row.outcome === "right" : row.exact)));
 
-  function table(a, b) {
+  const points = (value) => `${value > 0 ? "+" : ""}${(100 * value).toFixed(1)}`;
+
+  // The accuracies over questions, and the interval of their difference.
+  function accuracy(known) {
+    if (!known || !known.questions) return [];
+    const [low, high] = known.interval;
+    const two = known.exact.some((value, place) => value !== known.lenient[place]);
+    const line = (name, [one, other], interval) => h("tr", {}, h("th", { scope: "row" }, name),
+      [one, other].map((value) => h("td", { class: "number" }, Format.percent(value))),
+      h("td", { class: "number" }, points(other - one), interval && h("small", { class: "quiet interval" }, ` (${points(low)} to ${points(high)})`)));
+    return [line(two ? "exact" : "accuracy", known.exact, true), two && line("lenient", known.lenient, false)];
+  }
+
+  function verdict(known) {
+    if (!known) return h("p", { class: "quiet" }, "The interval of the difference is not in this file: look at the served page.");
+    const [low, high] = known.interval;
+    const words = low > 0 ? "B is better" : high < 0 ? "B is worse" : "There is no significant difference";
+    return h("p", { class: "verdict" }, h("b", {}, words), h("span", { class: "quiet" }, " (95 % bootstrap interval over questions, as in ", h("code", {}, "python -m evals compare"), ")."));
+  }
+
+  function table(a, b, known) {
     const turns = (rows) => rows.reduce((sum, row) => sum + row.turns, 0);
     const lines = [
       ["runs", (rows) => rows.length, Format.count],
-      ["accuracy", score, Format.percent],
       ["turns a run", (rows) => turns(rows) / rows.length, (value) => value.toFixed(2)],
       ["rejected turns", (rows) => rows.reduce((sum, row) => sum + row.rejected, 0) / Math.max(1, turns(rows)), Format.percent],
       ["runs with errors", (rows) => Format.mean(rows.map((row) => Number(row.errors.length > 0))), Format.percent],
@@ -43,7 +63,7 @@ const Compare = (() => {
       ["seconds a run", (rows) => Format.mean(rows.map((row) => row.seconds)), (value) => value.toFixed(1)],
     ];
     return h("table", { class: "usage compared" }, h("thead", {}, h("tr", {}, ["", "A", "B", "B − A"].map((name) => h("th", { scope: "col", class: "number" }, name)))),
-      h("tbody", {}, lines.map(([name, value, show]) => {
+      h("tbody", {}, accuracy(known), lines.map(([name, value, show]) => {
         const [one, other] = [value(a), value(b)];
         return h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "number" }, show(one)), h("td", { class: "number" }, show(other)),
           h("td", { class: "number" }, `${other > one ? "+" : ""}${show(other - one)}`));
@@ -54,7 +74,7 @@ const Compare = (() => {
     const [one, other] = [a, b].map((rows) => rows.flatMap((row) => row.tools));
     const share = (list, name) => list.filter((tool) => tool === name).length / Math.max(1, list.length);
     const names = Format.counted([...one, ...other]).map(({ name }) => name);
-    return Bars.draw("tools, share of turns (A above B)", names.map((name) => ({ name, number: share(one, name), other: share(other, name) })), { format: Format.percent });
+    return Bars.draw("tools, share of turns (A above B)", names.map((name) => ({ name, number: share(one, name), other: share(other, name) })), { format: Format.percent, about: SetView.TOOLS });
   }
 
   function questions(title, kind, list) {
@@ -65,7 +85,7 @@ const Compare = (() => {
       list.length > 500 && h("p", { class: "quiet" }, "… the first 500")), { open: kind === "won" || kind === "lost" }));
   }
 
-  function result(a, b) {
+  function result(a, b, known) {
     const [tasksA, tasksB] = [byTask(a), byTask(b)];
     const shared = [...tasksA.keys()].filter((task) => tasksB.has(task));
     if (!shared.length) return h("p", { class: "notice" }, "The two have no question in common.");
@@ -73,8 +93,9 @@ const Compare = (() => {
     const [bothA, bothB] = [pairs.flatMap((pair) => pair.a), pairs.flatMap((pair) => pair.b)];
     const left = [tasksA.size - shared.length, tasksB.size - shared.length];
     return [
-      h("p", { class: "quiet" }, `${Format.many(shared.length, "question")} in common; only A has ${left[0]}, only B ${left[1]}, which are left out.`),
-      h("div", { class: "sides" }, h("section", { class: "side" }, table(bothA, bothB)), h("section", { class: "side" }, tools(bothA, bothB))),
+      h("p", { class: "quiet" }, `${Format.many(shared.length, "question")} in common${left[0] + left[1] ? `; ${left[0]} only in A and ${left[1]} only in B are left out` : ""}.`),
+      verdict(known),
+      h("div", { class: "sides" }, h("section", { class: "side" }, table(bothA, bothB, known)), h("section", { class: "side" }, tools(bothA, bothB))),
       h("div", { class: "sides" },
         questions("won by B", "won", pairs.filter((pair) => pair.difference > 0)), questions("lost by B", "lost", pairs.filter((pair) => pair.difference < 0)),
         questions("both right", "right", pairs.filter((pair) => pair.difference === 0 && score(pair.a) > 0)), questions("neither right", "wrong", pairs.filter((pair) => pair.difference === 0 && score(pair.a) === 0))),
@@ -90,10 +111,11 @@ const Compare = (() => {
     const select = (name, value, go) => h("label", {}, name, h("select", { "data-choice": name, on: { change: (event) => go(event.target.value) } },
       known.map((each) => h("option", { value: each.value, selected: each.value === value }, each.title))));
 
-    function ready() {
+    async function ready() {
+      const known = await Data.compare(a, b);
       Dom.fill(box, h("form", { class: "filters", on: { submit: (event) => event.preventDefault() } },
         select("A", a, (value) => Route.go("compare", { a: value, b })), select("B", b, (value) => Route.go("compare", { a, b: value })),
-        h("a", { href: Route.link("compare", { a: b, b: a }) }, "swap")), result(rowsOf(a), rowsOf(b)));
+        h("a", { href: Route.link("compare", { a: b, b: a }) }, "swap")), result(rowsOf(a), rowsOf(b), known));
     }
     return { element: box, ready, update: ready };
   }

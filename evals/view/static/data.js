@@ -60,7 +60,8 @@ const Data = (() => {
     for (const [number, about] of overview.sources.entries()) {
       const set = sets[number] || (sets[number] = { number, rows: [], byKey: new Map(), generation: -1, measured: -1 });
       const grew = about.generation !== set.generation || about.runs !== set.rows.length || about.measured !== set.measured;
-      Object.assign(set, { kind: about.kind, name: about.name, path: about.path, unread: about.unread, problems: about.problems });
+      const { kind, name, path, unread, problems, written, model, benchmark } = about;
+      Object.assign(set, { kind, name, path, unread, problems, written, model, benchmark });
       if (!grew) continue;
       await readRows(set, about);
       set.measured = about.measured;
@@ -134,6 +135,18 @@ const Data = (() => {
     return new Set(set.words.flatMap((text, run) => (wanted.every((word) => text.includes(word)) ? [run] : [])));
   }
 
+  // What changes from one set to another, and the interval of `python -m evals compare`; null where nobody knows, since a
+  // file holds some comparisons only.
+  async function compare(a, b) {
+    if (!embedded) return asked("compare", { a, b }).catch((error) => (error.message === "gone" ? null : Promise.reject(error)));
+    const known = await unpacked("comparisons");
+    const turned = known[`${b}|${a}`];
+    if (known[`${a}|${b}`] || !turned) return known[`${a}|${b}`] || null;
+    if (!turned.questions) return turned;
+    const [low, high] = turned.interval;
+    return { questions: turned.questions, exact: [...turned.exact].reverse(), lenient: [...turned.lenient].reverse(), interval: [-high, -low] };
+  }
+
   // The rollouts of each task and step: what advantages are normalised over.
   function groups(number) {
     const set = sets[number];
@@ -164,7 +177,7 @@ const Data = (() => {
   }
 
   return {
-    advantage, embedded, facts, groupOf, groups, load, run, search, sets,
+    advantage, compare, embedded, facts, groupOf, groups, load, run, search, sets,
     onChange: (listen) => listeners.add(listen),
     get words() { return words; },
   };

@@ -15,6 +15,14 @@ const Format = (() => {
     return value.toPrecision(size < 1 ? 3 : 4).replace(/\.?0+$/, "");
   }
 
+  // Seconds since 1970 as day and time of the reader's own clock, so that the order of letters is the order of time.
+  function date(seconds) {
+    if (!Number.isFinite(seconds)) return "";
+    const at = new Date(1000 * seconds);
+    const two = (value) => String(value).padStart(2, "0");
+    return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`;
+  }
+
   const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN);
 
   // How often each value occurs, most frequent first.
@@ -24,5 +32,5 @@ const Format = (() => {
     return [...counts].map(([name, number]) => ({ name, number })).sort((a, b) => b.number - a.number || (a.name < b.name ? -1 : 1));
   }
 
-  return { count, counted, figure, many, mean, percent, seconds };
+  return { count, counted, date, figure, many, mean, percent, seconds };
 })();

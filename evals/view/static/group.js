@@ -48,7 +48,7 @@ const Group = (() => {
 
   function side(title, members, estimator) {
     return h("section", { class: "side" }, h("h3", {}, title), summary(members),
-      Bars.draw("tools, by turn", Format.counted(members.flatMap((row) => row.tools))), members.map((row) => rollout(row, estimator)));
+      Bars.draw("tools, by turn", Format.counted(members.flatMap((row) => row.tools)), { about: SetView.TOOLS }), members.map((row) => rollout(row, estimator)));
   }
 
   function open(number, query) {

@@ -42,8 +42,9 @@ const Plots = (() => {
     return figure;
   }
 
-  function frame(title, described, bare) {
-    return h("figure", { class: bare ? "chart bare" : "chart", "aria-label": described }, h("figcaption", {}, title), h("div", { class: "plot" }));
+  // `about` says in a sentence what is drawn.
+  function frame(title, described, about, bare) {
+    return h("figure", { class: bare ? "chart bare" : "chart", "aria-label": described }, h("figcaption", {}, title), about && h("p", { class: "about" }, about), h("div", { class: "plot" }));
   }
 
   // series: [{name, values}] over the numbers `xs`; null leaves a gap. Stacked ones are shares that add up.
@@ -52,7 +53,7 @@ const Plots = (() => {
       const known = each.values.filter((value) => value !== null && value !== undefined);
       return `${each.name} ${Format.figure(known[known.length - 1])}`;
     }).join(", ");
-    const figure = frame(title, `${title}; last: ${last}`);
+    const figure = frame(title, `${title}; last: ${last}`, given.about);
     const totals = xs.map(() => 0);
     const drawn = series.map((each) => (given.stacked ? each.values.map((value, place) => (totals[place] += value || 0)) : each.values));
     return mount(figure, (width) => new uPlot({
@@ -90,7 +91,7 @@ const Plots = (() => {
   }
 
   // How often values fall into each of some equal steps.
-  function histogram(title, values) {
+  function histogram(title, values, about) {
     const top = values.reduce((most, value) => Math.max(most, value), 0);
     const whole = values.every(Number.isInteger) && top <= 40;
     const step = whole ? 1 : niceStep(top / 24);
@@ -98,7 +99,7 @@ const Plots = (() => {
     const counts = new Array(bins).fill(0);
     for (const value of values) counts[Math.min(bins - 1, Math.floor(value / step))] += 1;
     const xs = counts.map((_, place) => place * step + (whole ? 0 : step / 2));
-    const figure = frame(title, `${title}; mean ${Format.figure(Format.mean(values))} over ${values.length}`, true);
+    const figure = frame(title, `${title}; mean ${Format.figure(Format.mean(values))} over ${values.length}`, about, true);
     return mount(figure, (width) => new uPlot({
       width, height: LOW, padding: [8, 8, 0, 0],
       scales: { x: { time: false, range: [(whole ? -0.5 : 0) * step, (bins - (whole ? 0.5 : 0)) * step] }, y: { range: (_, __, high) => [0, (high || 1) * 1.08] } },

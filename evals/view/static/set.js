@@ -6,6 +6,7 @@ const SetView = (() => {
   const order = { rows: [], set: -1 }; // the rows as last listed: what "next" and "previous" of a run mean
 
   const SORT = ["sort", "down"];
+  const TOOLS = "What the planner chose: “unknown” where no tool bears the name, “none” where it gave no name.";
 
   function columns(set) {
     const training = set.kind === "training";
@@ -57,13 +58,13 @@ const SetView = (() => {
 
   function charts(rows) {
     return h("div", { class: "charts" },
-      Plots.histogram("turns a run", rows.map((row) => row.turns)),
-      Plots.histogram("tokens a run", rows.map((row) => row.tokens_in + row.tokens_out)),
-      Bars.draw("tools, by turn", Format.counted(rows.flatMap((row) => row.tools))),
-      Bars.draw("errors, by run", Format.counted(rows.flatMap((row) => row.errors)), { tone: "warm" }),
-      Bars.draw("tokens a run, by role", costs(rows, "tokens")),
-      Bars.draw("seconds a run, by role", costs(rows, "seconds"), { format: Format.seconds }),
-      Bars.draw("ended by", Format.counted(rows.map((row) => row.ended_by).filter(Boolean))));
+      Plots.histogram("turns a run", rows.map((row) => row.turns), "How many steps a run took before its answer."),
+      Plots.histogram("tokens a run", rows.map((row) => row.tokens_in + row.tokens_out), "Prompts and replies of all roles together."),
+      Bars.draw("tools, by turn", Format.counted(rows.flatMap((row) => row.tools)), { about: TOOLS }),
+      Bars.draw("errors, by run", Format.counted(rows.flatMap((row) => row.errors)), { tone: "warm", about: "Runs in which an error of this kind occurred." }),
+      Bars.draw("tokens a run, by role", costs(rows, "tokens"), { about: "Prompts and replies, on average over the runs shown." }),
+      Bars.draw("seconds a run, by role", costs(rows, "seconds"), { format: Format.seconds, about: "Time in model calls, on average over the runs shown." }),
+      Bars.draw("ended by", Format.counted(rows.map((row) => row.ended_by).filter(Boolean)), { about: "Who or what ended the runs: the verifier's stop, or a limit." }));
   }
 
   function settings(facts) {
@@ -145,5 +146,5 @@ const SetView = (() => {
     return rows[rows.indexOf(row) + step] || null;
   }
 
-  return { neighbour, open, settings, stat };
+  return { TOOLS, neighbour, open, settings, stat };
 })();

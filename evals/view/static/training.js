@@ -6,21 +6,21 @@ const Training = (() => {
 
   // Each chart: its title, and its lines by name of the figure in `metrics.jsonl`.
   const CHARTS = [
-    { title: "reward", lines: { reward: "reward", "eval/reward": "validation" } },
-    { title: "pass rate", lines: { pass_rate: "training", "eval/pass_rate": "validation", solved_once: "solved once in a group" } },
-    { title: "turns", lines: { turns: "turns a run" } },
-    { title: "tokens a reply", lines: { completion_tokens: "tokens a reply" } },
-    { title: "entropy, nats a token", lines: { entropy: "entropy" } },
-    { title: "KL to the reference", lines: { kl: "kl" } },
-    { title: "clip fraction", lines: { clipped_low: "low", clipped_high: "high", importance_truncated: "importance truncated" } },
-    { title: "log-prob gap of sampler and trainer", lines: { logprob_gap: "mean", largest_logprob_gap: "largest" } },
-    { title: "groups without variance", lines: { zero_variance: "share" } },
-    { title: "rejected turns", lines: { rejected_turns: "rejected", unreadable_plans: "unreadable plans", repeated_plans: "repeated plans" } },
-    { title: "seconds by phase", prefix: "seconds/" },
-    { title: "failures by kind", prefix: "failed/" },
-    { title: "ended by", prefix: "ended_by/" },
-    { title: "gradient norm", lines: { grad_norm: "norm" } },
-    { title: "tokens per second", lines: { tokens_per_second: "sampled" } },
+    { title: "reward", about: "Mean over the rollouts that finished.", lines: { reward: "reward", "eval/reward": "validation" } },
+    { title: "pass rate", about: "Share of rollouts whose answer is right.", lines: { pass_rate: "training", "eval/pass_rate": "validation", solved_once: "solved once in a group" } },
+    { title: "turns", about: "Steps of a rollout before its answer.", lines: { turns: "turns a run" } },
+    { title: "tokens a reply", about: "Length of what the policy writes in a turn.", lines: { completion_tokens: "tokens a reply" } },
+    { title: "entropy, nats a token", about: "How undecided the policy is; near 0 it always writes the same.", lines: { entropy: "entropy" } },
+    { title: "KL to the reference", about: "How far the policy has moved from where it began.", lines: { kl: "kl" } },
+    { title: "clip fraction", about: "Share of tokens whose probability ratio left the clip range.", lines: { clipped_low: "low", clipped_high: "high", importance_truncated: "importance truncated" } },
+    { title: "log-prob gap of sampler and trainer", about: "How far the two disagree about the same tokens; it should stay near 0.", lines: { logprob_gap: "mean", largest_logprob_gap: "largest" } },
+    { title: "groups without variance", about: "Groups whose rollouts all got one reward, and so teach nothing.", lines: { zero_variance: "share" } },
+    { title: "rejected turns", about: "Share of turns that the verifier rejected, that could not be read, or that repeat an earlier one.", lines: { rejected_turns: "rejected", unreadable_plans: "unreadable plans", repeated_plans: "repeated plans" } },
+    { title: "seconds by phase", about: "Where the time of a step goes.", prefix: "seconds/" },
+    { title: "failures by kind", about: "Rollouts that failed with their surroundings; they are left out of the update.", prefix: "failed/" },
+    { title: "ended by", about: "Who or what ended the rollouts: the verifier's stop, or a limit.", prefix: "ended_by/" },
+    { title: "gradient norm", about: "Before it is clipped.", lines: { grad_norm: "norm" } },
+    { title: "tokens per second", about: "How fast replies are sampled.", lines: { tokens_per_second: "sampled" } },
   ];
 
   // Lines of one update belong together: a step's figures and a validation's.
@@ -70,7 +70,7 @@ const Training = (() => {
     const names = spec.prefix ? named(lines, spec.prefix).names : Object.keys(spec.lines);
     const series = names.map((name) => ({ name: spec.prefix ? name.slice(spec.prefix.length) : spec.lines[name], values: column(lines, name) }))
       .filter((each) => each.values.some((value) => value !== null));
-    return series.length ? Plots.lines(spec.title, xs, series, { open }) : null;
+    return series.length ? Plots.lines(spec.title, xs, series, { open, about: spec.about }) : null;
   }
 
   function tools(lines, xs, open) {
@@ -81,7 +81,7 @@ const Training = (() => {
     const sum = (list) => known.map((line) => list.reduce((total, name) => total + (Number(line[name]) || 0), 0));
     const series = names.map((name) => ({ name: name.slice("tool/".length), values: sum([name]) }));
     if (others.length) series.push({ name: `${others.length} others`, values: sum(others) });
-    return Plots.lines("tool mix, share of turns", steps.map(({ place }) => xs[place]), series, { stacked: true, open });
+    return Plots.lines("tool mix, share of turns", steps.map(({ place }) => xs[place]), series, { stacked: true, open, about: SetView.TOOLS });
   }
 
   function stats(lines, rows) {
@@ -123,7 +123,7 @@ const Training = (() => {
   function failures(set, number) {
     const failed = set.rows.filter((row) => row.outcome === "failed");
     if (!failed.length) return null;
-    return h("section", {}, Bars.draw("rollouts that failed with their surroundings", Format.counted(failed.flatMap((row) => row.errors.filter((kind) => kind.startsWith("failed: ")))), { tone: "warm" }),
+    return h("section", {}, Bars.draw("rollouts that failed with their surroundings", Format.counted(failed.flatMap((row) => row.errors.filter((kind) => kind.startsWith("failed: ")))), { tone: "warm", about: "By what failed; they carry no reward." }),
       h("p", {}, h("a", { href: Route.link("set", { set: number, outcome: "failed" }) }, "show them")));
   }
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from evals.reports.compare import compare
+from evals.results import read_run
 from evals.view.export import export
 from evals.view.library import Library
 from evals.view.server import Server
@@ -67,11 +70,75 @@ def quiet(request: pytest.FixtureRequest) -> Iterator[None]:
     assert outside == []
 
 
-def test_all_sets_are_listed(page: Page, home: str) -> None:
+SETS = "return [...document.querySelectorAll('.sets-table tbody tr')].map((e) => e.querySelector('a').textContent)"
+
+
+def test_all_sets_are_listed(page: Page, home: str, folder: Path) -> None:
     page.open(home)
-    shown = page.text()
-    for words in ("before", "evaluation · 30 runs", "training run · 128 rollouts", "saved.json", "graph run"):
-        assert words in shown
+    lines = page.js("return [...document.querySelectorAll('.sets-table tbody tr')].map((e) => e.innerText)")
+    assert len(lines) == 4
+    for line, words in zip(
+        lines,
+        (
+            ("before", "evaluation", "own", "30 runs", "60.0 %"),
+            ("after", "evaluation", "30 runs", "70.0 %"),
+            ("training", "training run", "tiny", "128 rollouts"),
+            ("saved.json", "graph run", "1 run"),
+        ),
+        strict=True,
+    ):
+        assert all(word in line for word in words), line
+    written = datetime.fromtimestamp((folder / "saved.json").stat().st_mtime)
+    assert f"{written:%Y-%m-%d %H:%M}" in lines[3]
+
+
+def test_sets_are_sorted_by_any_column_and_the_address_says_so(page: Page, home: str) -> None:
+    page.open(home)
+    assert page.js(SETS) == ["before", "after", "training", "saved.json"]
+    page.click("[data-column=name] button")
+    assert page.js(SETS) == ["after", "before", "saved.json", "training"]
+    page.click("[data-column=right] button")
+    assert page.js(SETS)[:2] == ["after", "before"], "the best first"
+    page.click("[data-column=right] button")
+    shown = page.js(SETS)
+    assert shown.index("before") < shown.index("after")
+    assert shown[-1] == "saved.json", "what has no figure comes last"
+    assert page.js("return document.querySelector('[data-column=right]').getAttribute('aria-sort')") == "ascending"
+    assert page.js("return location.hash") == "#/?sort=right"
+    page.open(home + "#/?sort=runs&down=1")
+    assert page.js(SETS)[0] == "training"
+
+
+def test_a_single_run_opens_on_the_run(page: Page, home: str) -> None:
+    page.open(home)
+    page.js("document.querySelector('tr[data-set=\"3\"] a').click()")
+    page.until("return document.querySelector('.run .question') !== null")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("#/nowhere", "There is no place “nowhere” in this page."),
+        ("#/set?set=99", "There is no set number 99; the page has 4."),
+        ("#/run?set=x&run=t1/0", "There is no set number x"),
+        ("#/run?set=0&run=t99/0", "There is no such run"),
+        ("#/training?set=0", "before is no training run."),
+    ],
+)
+def test_an_unknown_address_says_so(page: Page, home: str, place: str, words: str) -> None:
+    page.open(home + place)
+    assert words in page.text()
+
+
+def test_every_chart_is_explained(page: Page, home: str) -> None:
+    for place, least in (("#/set?set=0", 7), ("#/training?set=2", 12)):
+        page.open(home + place)
+        figures = page.js(
+            "return [...document.querySelectorAll('figure')].map((e) => [e.querySelector('figcaption').textContent,"
+            " (e.querySelector('.about') || {textContent: ''}).textContent])"
+        )
+        assert len(figures) >= least
+        assert [title for title, about in figures if not about.endswith(".")] == []
 
 
 def test_a_run_is_told_turn_by_turn(page: Page, home: str) -> None:
@@ -228,6 +295,19 @@ def test_two_sets_are_compared(page: Page, home: str) -> None:
         "wrong",
         "right",
     ]
+
+
+def test_the_interval_is_that_of_evals_compare(page: Page, home: str, folder: Path) -> None:
+    found = compare(read_run(folder / "before"), read_run(folder / "after"))
+    low, high = found.interval
+    page.open(home + "#/compare?a=0&b=1")
+    assert f"+10.0 ({100 * low:+.1f} to {100 * high:+.1f})" in page.text()
+    assert "There is no significant difference" in page.text()
+    page.open(home + "#/compare?a=1&b=0")
+    assert f"-10.0 ({-100 * high:+.1f} to {-100 * low:+.1f})" in page.text()
+    page.open(home + "#/compare?a=2@0&b=2@7")
+    assert "4 questions in common" in page.text()
+    assert "95 % bootstrap interval" in page.text()
 
 
 def test_a_training_run_is_drawn_over_its_updates(page: Page, home: str) -> None:
