@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from operator import add
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import EphemeralValue
@@ -50,6 +50,8 @@ class Plan(TypedDict):
 class ToolCall(TypedDict):
     """One call of a tool and its outcome."""
 
+    tool: NotRequired[str]
+    """The tool, where the calls of one turn may be of several; else it is the plan's."""
     arguments: dict[str, Any]
     result: str
     error: Failure | None

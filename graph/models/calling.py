@@ -89,7 +89,7 @@ async def call_model(
     except AgentFlowError:
         raise
     except Exception as error:
-        known = _as_model_error(error, model)
+        known = as_model_error(error, str(_name_of(model)))
         if known is None:
             raise
         raise known from error
@@ -128,9 +128,17 @@ async def _ask_provider(
     return AIMessage(json.dumps(result["parsed"]), usage_metadata=raw.usage_metadata)
 
 
-def _as_model_error(error: Exception, model: BaseChatModel) -> ModelError | None:
-    """Classify a provider's exception; None for one that is no answer of a server but a defect."""
-    name = getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__
+def _name_of(model: BaseChatModel) -> object:
+    return getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__
+
+
+def as_model_error(error: Exception, name: str) -> ModelError | None:
+    """Classify a provider's exception; None for one that is no answer of a server but a defect.
+
+    Args:
+        error: what the model called `name` raised.
+        name: for the sentence.
+    """
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     cause = " ".join(str(error).split())[:300]
     if isinstance(status, int):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-import inspect
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,9 +12,10 @@ from evals.task import Task
 from graph.errors import ConfigError
 from training.engines.base import BASE, Engine, Sampling
 from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, Policy, refuse_unsuited_sharding
+from training.flow_grpo.agent import load_agent
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.own_server import OwnServer, with_base, with_engine
-from training.rollouts.agents import Agent, GraphAgent
+from training.rollouts.agents import Agent
 from training.rollouts.archive import RolloutArchive
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.collector import Collector, CollectorSettings
@@ -73,7 +70,7 @@ def _trainer(
 ) -> FlowGRPOTrainer:
     tasks, held_out = _tasks(config)
     archive = _archive(config)
-    agent = agent or _agent(config, asks=archive is None or bool(held_out))
+    agent = agent or load_agent(config, asks=archive is None or bool(held_out))
     from training.flow_grpo.steps import Parts
     from training.flow_grpo.trainer import FlowGRPOTrainer
     from training.models.policy import load_policy, with_adapter
@@ -138,7 +135,7 @@ def make_validator(
 def _validator(
     config: FlowGRPOConfig, weights: Path | None, tasks: list[Task], samples: int, server: ChildServer | None = None
 ) -> tuple[Collector, Engine, RolloutStore, list[Task]]:
-    agent = _agent(config, asks=True)
+    agent = load_agent(config, asks=True)
     from training.models.device import device_of
     from training.models.policy import load_trained, quiet
     from training.update.logprobs import attach_scoring
@@ -218,35 +215,6 @@ def _collector(
         tail_seconds=config.tail_seconds,
     )
     return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
-
-
-def _agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
-    """The agent that the settings name; if it will be run, what it needs is asked for at once."""
-    if config.agent is None:
-        own = GraphAgent(config.context, role=config.role)
-        if asks:
-            asyncio.run(own.preflight())
-        return own
-    module, _, attribute = config.agent.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        made = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"The agent {config.agent!r} cannot be imported: {error}.") from error
-    if callable(made):
-        try:
-            inspect.signature(made).bind(config)
-        except TypeError:
-            raise ConfigError(f"The agent {config.agent!r} must be a function of one argument, the settings.") from None
-    agent: Agent = made(config) if callable(made) else made
-    if asks and isinstance(agent, GraphAgent):
-        asyncio.run(agent.preflight())
-    if not all(hasattr(agent, name) for name in ("prepare", "run", "turns")):
-        raise ConfigError(
-            f"{config.agent!r} makes a {type(agent).__name__}; see training.rollouts.agents.Agent for what it needs."
-        )
-    return agent
 
 
 def _engine(

@@ -28,6 +28,9 @@ from training.run.settings import (
     plain_values,
 )
 
+AGENT_CONFIG = ("configurable", "recursion_limit", "context")
+"""What `agent_config` may hold: LangGraph's own words."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlowGRPOConfig:
@@ -41,9 +44,15 @@ class FlowGRPOConfig:
     model: str = option("The policy: a folder, a Hub name, or a GGUF file (dequantised for training).")
     out: str = option("Folder of the run: checkpoints, rollouts, metrics.")
     tasks: str = option("What it trains on: a file, `benchmark:NAME`, or `hub:REPO/PATH`.")
-    role: str = option("The role of the graph that is trained.", "planner", matters=True)
+    role: str | tuple[str, ...] | None = option(
+        "The role that is trained, or several by commas; default: the planner of our graph, the only one of your own.",
+        None,
+        matters=True,
+    )
     agent: str | None = option(
-        "Import path of a function that makes your own agent; default: our graph.", None, matters=True
+        "Import path of a function from chat models to your own LangGraph graph; default: our graph.",
+        None,
+        matters=True,
     )
     dtype: Literal["float32", "bfloat16"] = option("Type of the policy's frozen weights.", "bfloat16", matters=True)
     lora_rank: Count = option("Rank of the LoRA adapter; 0 trains all weights.", 16)
@@ -81,6 +90,22 @@ class FlowGRPOConfig:
     answer: Literal["model", "last_result"] = option("Who writes the answer.", "model", matters=True, context=True)
     checks: Literal["auto", "on", "off"] = option(
         "Whether replies are held to the checks for small models.", "on", matters=True, context=True
+    )
+
+    # Your own agent (see docs/training-your-agent.md)
+    agent_input: str | None = option(
+        "Field of its input that takes the question; default: messages, else question.", None, matters=True
+    )
+    agent_answer: str | None = option(
+        "Path of the answer in its final state, e.g. report.title; default: answer, else the last AI message.",
+        None,
+        matters=True,
+    )
+    agent_config: dict[str, Any] | None = option(
+        "Its configuration: configurable values, recursion_limit, context.", None, matters=True
+    )
+    agent_resume: str | None = option(
+        "Import path of a function that answers its interrupts; default: they are refused.", None, matters=True
     )
 
     # Rollouts
@@ -170,7 +195,11 @@ class FlowGRPOConfig:
     report_to: tuple[str, ...] = option("tensorboard, wandb, trackio, ...", (), resumable=True)
 
     def __post_init__(self) -> None:
-        check_types(self, lists=("tools", "report_to"))
+        if self.role is None and self.agent is None:
+            object.__setattr__(self, "role", "planner")
+        if isinstance(self.role, str) and "," in self.role:
+            object.__setattr__(self, "role", self.role.split(","))
+        check_types(self, lists=("tools", "report_to"), mappings=("agent_config",))
         self._check()
 
     def _check(self) -> None:
@@ -194,6 +223,12 @@ class FlowGRPOConfig:
             and not self.validation,
             "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
             "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
+            "agent_input, agent_answer, agent_config and agent_resume are of an agent of your own; set agent": (
+                self.agent is None and any((self.agent_input, self.agent_answer, self.agent_config, self.agent_resume))
+            ),
+            f"agent_config may hold {', '.join(AGENT_CONFIG)}, and nothing else": (
+                not set(self.agent_config or ()) <= set(AGENT_CONFIG)
+            ),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
             "with lora_rank 0 the policy's servers change at every step; the frozen roles need another server": (
                 not self.lora_rank and self._frozen_roles_share_the_policys_server()
@@ -241,6 +276,11 @@ class FlowGRPOConfig:
         return tuple(spec for name in FROZEN if (spec := getattr(self, name)))
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that are trained; empty for the only one of an agent of one's own."""
+        return (self.role,) if isinstance(self.role, str) else self.role or ()
+
+    @property
     def objective_settings(self) -> ObjectiveSettings:
         """The loss."""
         return ObjectiveSettings(self.objective, self.clip_low, self.clip_high, self.beta, self.tis_cap)
@@ -265,6 +305,7 @@ _CONTEXT = marked(FlowGRPOConfig, "context")
 GROUPS = {
     "model": "What is trained",
     "agent_model": "The agent around it",
+    "agent_input": "Your own agent (see docs/training-your-agent.md)",
     "steps": "Rollouts",
     "reward": "Reward",
     "estimator": "Objective",

@@ -242,8 +242,9 @@ class Steps:
                 f"same command again; {newest_in_words(Path(self.config.out))}."
             )
         if not any(rollout.turns for rollout in rollouts):
+            who = " and ".join(self.config.roles) or "policy"
             raise ModelError(
-                f"The {self.config.role} was never asked in the {len(rollouts)} rollouts of step {number}, so nothing "
+                f"The {who} was never asked in the {len(rollouts)} rollouts of step {number}, so nothing "
                 "can be learned; check `role` and the settings of the agent around it."
             )
 

@@ -35,6 +35,9 @@ from training.rollouts.records import PlannerTurn
 State = Mapping[str, Any]
 """A finished run: `answer`, and where there are any `memory`, `usage`, `ended_by`, `analysis`, `seconds`, `trace`."""
 
+FINAL = "final"
+"""Key under which a run may hold what rewards are shown in its place: the final state of somebody else's graph."""
+
 
 class Agent(Protocol):
     """A run of a task with the policy in it."""
@@ -58,13 +61,13 @@ class Agent(Protocol):
 
 
 class GraphAgent:
-    """The four modules of `graph`, with the policy in one role and frozen models in the others.
+    """The four modules of `graph`, with the policy in one role or several and frozen models in the others.
 
     Args:
         context: settings of every run; its models are those of the other roles.
         tools: what the planner may choose from, as in `build_graph`.
         models: frozen models by role, as in `build_graph`.
-        role: which role is trained.
+        role: which role is trained, or which are.
 
     Raises:
         ConfigError: there is no such role, or the settings give it a model of its own, or plan ahead.
@@ -76,27 +79,18 @@ class GraphAgent:
         *,
         tools: Sequence[BaseTool | str] | None = None,
         models: Mapping[str, BaseChatModel | str] | None = None,
-        role: str = "planner",
+        role: str | Sequence[str] = "planner",
     ) -> None:
-        if role not in ROLES:
-            raise ConfigError(f"There is no role {role!r} to train; the roles are {', '.join(ROLES)}.")
-        if getattr(context, role, None):
-            raise ConfigError(f"The role {role} is trained and cannot have the model {getattr(context, role)!r} too.")
+        roles = (role,) if isinstance(role, str) else tuple(role)
+        for each in roles:
+            _refuse_unsuited(each, context)
         if context.speculate:
             raise ConfigError("A run that is trained on cannot plan ahead: leave the setting `speculate` off.")
         self.context = context
         self.tools = tools
         self.models = dict(models or {})
-        self.role = role
-        self._shares_analysis = context.analyse and role != "analyst"
-        idle = {
-            "analyst": (not context.analyse, "analyse: false"),
-            "verifier": (context.verify == "rules", "verify: rules"),
-            "generator": (context.answer == "last_result", "answer: last_result"),
-        }
-        never, because = idle.get(role, (False, ""))
-        if never:
-            raise ConfigError(f"The role {role} is to be trained, but {because} leaves it without work; set it anew.")
+        self.roles = roles
+        self._shares_analysis = context.analyse and "analyst" not in roles
 
     async def preflight(self) -> None:
         """Fail now, in one sentence, rather than in every run: makes the tools, and asks each frozen model's server.
@@ -108,7 +102,7 @@ class GraphAgent:
         toolbox = Toolbox(self.tools)
         any_model = model_for("generalist", self.context, self.models)
         tools = await asyncio.to_thread(toolbox.select, self.context, any_model)
-        frozen = [role for role in self._asked(tools) if role != self.role]
+        frozen = [role for role in self._asked(tools) if role not in self.roles]
         models = [model_for(role, self.context, self.models) for role in frozen]
         for model in {id(model): model for model in models}.values():
             await preflight(model)
@@ -137,8 +131,8 @@ class GraphAgent:
 
     async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
         """One run of the graph."""
-        played = policy.as_role(self.role, plain=True)
-        graph = build_graph(tools=self.tools, models={**self.models, self.role: played})
+        played = {role: policy.as_role(role, plain=True) for role in self.roles}
+        graph = build_graph(tools=self.tools, models={**self.models, **played})
         context = replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
         seconds_left = policy.seconds_left
         config = RunnableConfig(configurable={"seed": seed, "seconds_left": seconds_left}, run_name=policy.run)
@@ -149,6 +143,21 @@ class GraphAgent:
 
     def turns(self, state: State, policy: PolicyChat) -> Sequence[PlannerTurn]:
         """For the planner those in the graph's state: a call that a node repeated after a failure is not among them."""
-        if self.role != "planner":
+        if self.roles != ("planner",):
             return policy.turns
         return [PlannerTurn(**turn) for turn in state.get("planner_turns", [])]
+
+
+def _refuse_unsuited(role: str, context: Context) -> None:
+    if role not in ROLES:
+        raise ConfigError(f"There is no role {role!r} to train; the roles are {', '.join(ROLES)}.")
+    if getattr(context, role, None):
+        raise ConfigError(f"The role {role} is trained and cannot have the model {getattr(context, role)!r} too.")
+    idle = {
+        "analyst": (not context.analyse, "analyse: false"),
+        "verifier": (context.verify == "rules", "verify: rules"),
+        "generator": (context.answer == "last_result", "answer: last_result"),
+    }
+    never, because = idle.get(role, (False, ""))
+    if never:
+        raise ConfigError(f"The role {role} is to be trained, but {because} leaves it without work; set it anew.")

@@ -15,6 +15,7 @@ from typing import Any
 from evals.task import Task
 from graph.errors import DataError
 from graph.rendering import arguments_text
+from graph.state import ToolCall
 from training.rollouts.records import Rollout
 
 PARTS = ("valid_format", "right_tool", "right_input", "solved")
@@ -77,17 +78,26 @@ def _taken(steps: Sequence[_Step], memory: Sequence[_Turn], fits: Callable[[_Ste
 
 
 def _has_tool(step: _Step, turn: _Turn) -> bool:
-    return bool(turn["plan"]["error"] is None and turn["plan"]["tool_name"] == step["tool"])
+    if turn["plan"]["error"] is not None:
+        return False
+    return turn["plan"]["tool_name"] == step["tool"] or bool(_calls(step, turn))
+
+
+def _calls(step: _Step, turn: _Turn) -> list[ToolCall]:
+    """The turn's calls of the step's tool."""
+    planned = turn["plan"]["tool_name"]
+    return [call for call in turn["calls"] if call.get("tool", planned) == step["tool"]]
 
 
 def _has_input(step: _Step, turn: _Turn) -> bool:
     if not _has_tool(step, turn):
         return False
+    calls = _calls(step, turn)
     if "input" in step:
-        given = [turn["plan"]["input"], *(arguments_text(call) for call in turn["calls"])]
+        given = [turn["plan"]["input"], *(arguments_text(call) for call in calls)]
         return _plain(step["input"]) in map(_plain, given)
     if "result" in step:
-        return _plain(step["result"]) in (_plain(call["result"]) for call in turn["calls"] if call["error"] is None)
+        return _plain(step["result"]) in (_plain(call["result"]) for call in calls if call["error"] is None)
     return True
 
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from evals.runs.failures import TRANSIENT, classify, unavailable_tool
 from evals.task import Task
 from training.engines.base import Engine
-from training.rollouts.agents import Agent, State
+from training.rollouts.agents import FINAL, Agent, State
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout, rollout_id, seed_from
 from training.rollouts.rewards import RewardFunction
@@ -215,7 +215,7 @@ class Collector:
         policy.seconds_left = tail.seconds_left
         state = await self.agent.run(run.task, start, policy, run.seed)
         turns = tuple(self.agent.turns(state, policy))
-        reward = await self.reward(run.task, state, turns)
+        reward = await self.reward(run.task, state.get(FINAL, state), turns)
         down = unavailable_tool(state)
         if down is not None and reward.terms.get("outcome", reward.total) <= 0:
             raise _Unfinished(down["kind"], down["message"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
+from typing import Any
 
 from graph.words import tool_label
 from training.rollouts.records import Rollout, failures_by_kind
@@ -52,11 +53,13 @@ def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
         figures["prompt_tokens"] = fmean(len(turn.prompt_ids) for turn in drawn)
         figures["cut_off"] = fmean(turn.finish_reason == "length" for turn in drawn)
         figures["staleness"] = fmean(version - turn.policy_version for turn in drawn)
+        figures["rewritten"] = fmean(turn.rewritten for turn in drawn)
+        figures["unreadable_calls"] = fmean(turn.unreadable for turn in drawn)
     kept = [turn for rollout in finished for turn in rollout.memory]
     if kept:
         figures["rejected_turns"] = fmean(not turn["verdict"]["accepted"] for turn in kept)
         figures["unreadable_plans"] = fmean(bool(turn["plan"]["error"]) for turn in kept)
-        for tool, count in Counter(tool_label(turn) for turn in kept).items():
+        for tool, count in Counter(tool for turn in kept for tool in _tools_of(turn)).items():
             figures[f"tool/{tool}"] = count / len(kept)
     later = [
         turn["reply"] in {earlier["reply"] for earlier in rollout.memory[:place]}
@@ -67,3 +70,12 @@ def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
     if later:
         figures["repeated_plans"] = fmean(later)
     return figures
+
+
+def _tools_of(turn: Mapping[str, Any]) -> frozenset[str]:
+    """The tools that a turn used; of a turn of another agent's, those of its several calls."""
+    calls = [call for call in turn["calls"] if "tool" in call]
+    unknown = {id(call) for call in calls if (call["error"] or {}).get("kind") == "unknown_tool"}
+    return frozenset("unknown" if id(call) in unknown else call["tool"] for call in calls) or frozenset(
+        {tool_label(turn)}
+    )

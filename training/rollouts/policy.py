@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -52,8 +53,8 @@ class Sampled:
     place: Place
     message: Message
     turn: PlannerTurn
-    waited: float
-    """Seconds that the engine took."""
+    offered: frozenset[str]
+    """Names of the tools that the prompt offered."""
 
 
 class Policy:
@@ -80,11 +81,31 @@ class Policy:
         self._by_reply: dict[str, list[Sampled]] = {}
         self._asked: Counter[tuple[object, ...]] = Counter()
         self._home = _running_loop()
+        self._waiting = 0
+        self._waited = 0.0
+        self._waits_since = 0.0
 
     @property
     def turns(self) -> list[PlannerTurn]:
         """All that was sampled, by step and path: the same order in each run, whatever branch was faster."""
         return [each.turn for each in sorted(self.sampled, key=lambda each: each.place)]
+
+    @property
+    def seconds_waited(self) -> float:
+        """How long the run has had nothing to do but wait for the engine, or for one of several replies at once."""
+        return self._waited + (time.perf_counter() - self._waits_since if self._waiting else 0.0)
+
+    @contextmanager
+    def _wait(self) -> Iterator[None]:
+        if not self._waiting:
+            self._waits_since = time.perf_counter()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._waited += time.perf_counter() - self._waits_since
 
     async def reply(self, messages: Sequence[Message], call: Call) -> Message:
         """Samples the next message of a conversation; its `turn` is what was sampled.
@@ -124,9 +145,8 @@ class Policy:
         self.results.update({each.call_id: each.content for each in messages if each.role == "tool" and each.call_id})
         prompt, extended = self.chat.prompt(known, call.tools)
         seed = self._seed(prompt, call)
-        began = time.perf_counter()
-        drawn = await self.engine.generate(prompt, self.sampling, seed=seed, run=self.run)
-        waited = time.perf_counter() - began
+        with self._wait():
+            drawn = await self.engine.generate(prompt, self.sampling, seed=seed, run=self.run)
         completion = self._until_stop(drawn, call.stop)
         message, unreadable = self._read(prompt, completion, call, seed)
         turn = PlannerTurn(
@@ -144,7 +164,7 @@ class Policy:
             unreadable=unreadable,
         )
         message = replace(message, turn=turn, own=True)
-        sampled = Sampled(call.place, message, turn, waited)
+        sampled = Sampled(call.place, message, turn, call.tools.names)
         self.sampled.append(sampled)
         self._by_reply.setdefault(message.digest, []).append(sampled)
         return message

@@ -7,10 +7,8 @@ turn). The reward of a rollout is always finite; each term is kept by name, so t
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import math
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from evals.scorers import score
 from evals.task import Score, Task
 from graph.errors import ConfigError, DataError, ModelUnavailable
 from training.rollouts.records import PlannerTurn
+from training.run.imports import imported
 
 State = Mapping[str, Any]
 
@@ -131,12 +130,7 @@ def _judged(model: str, cache: Path | None) -> Outcome:
 
 def _own(module_name: str, attribute: str) -> Outcome:
     spec = f"{module_name}:{attribute}"
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"The reward function {spec!r} cannot be imported: {error}.") from error
+    function = imported(spec, "The reward function")
     if not callable(function):
         raise ConfigError(f"The reward {spec!r} is a {type(function).__name__}; it must be a function.")
     try:

@@ -20,7 +20,10 @@ _BESIDES = frozenset({*_NAMES, *_ARGUMENTS, "id", "type", "index"})
 """Keys that a call may have."""
 
 _OPENING = re.compile(r"(?:```[\w-]*|<\|?[\w:-]+\|?>|\[TOOL_CALLS\])\s*$")
-_CLOSING = re.compile(r"^\s*(?:```|</?\|?[\w:-]+\|?>)")
+_CLOSING = re.compile(r"\s*(?:```|</?\|?[\w:-]+\|?>)")
+_START = re.compile(r'\{\s*"|\[\s*\{')
+_MOST_BROKEN = 100
+"""Beginnings of JSON in one text that are tried in vain: a reply of thousands of brackets takes no time."""
 _MARK = re.compile(r"<tool_calls?>|<tools>|<function_call>|<function=|\[TOOL_CALLS\]|<\|tool_call")
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -37,7 +40,7 @@ def find_calls(text: str, names: Collection[str]) -> tuple[list[ToolCall], str]:
     """
     calls: list[ToolCall] = []
     kept: list[str] = []
-    end = 0
+    end = unclosed = 0
     for start, stop, value in _json_values(text):
         found = list(_calls_in(value, names))
         if not found:
@@ -46,9 +49,11 @@ def find_calls(text: str, names: Collection[str]) -> tuple[list[ToolCall], str]:
         before = text[end:start]
         while opening := _OPENING.search(before):
             before = before[: opening.start()]
+            unclosed += 1
         kept.append(before)
-        while closing := _CLOSING.match(text[stop:]):
-            stop += closing.end()
+        while unclosed and (closing := _CLOSING.match(text, stop)):
+            stop = closing.end()
+            unclosed -= 1
         end = stop
     kept.append(text[end:])
     left = "".join(kept)
@@ -78,12 +83,13 @@ def plain_arguments(value: object) -> dict[str, Any] | None:
 
 def _json_values(text: str) -> Iterator[tuple[int, int, object]]:
     """Every outermost JSON object or list with its place."""
-    place = 0
-    while match := re.compile(r"[{\[]").search(text, place):
+    place = broken = 0
+    while broken < _MOST_BROKEN and (match := _START.search(text, place)):
         try:
             value, place = _DECODER.raw_decode(text, match.start())
         except (ValueError, RecursionError):
             place = match.start() + 1
+            broken += 1
             continue
         yield match.start(), place, value
 
@@ -106,7 +112,12 @@ def _call(value: Mapping[str, Any], names: Collection[str]) -> ToolCall | None:
         return None
     given = next((value[key] for key in _ARGUMENTS if key in value), None)
     arguments = plain_arguments(given)
-    return None if arguments is None else ToolCall(name, arguments)
+    return None if arguments is None or _is_schema(arguments) else ToolCall(name, arguments)
+
+
+def _is_schema(arguments: Mapping[str, Any]) -> bool:
+    """Whether they only describe what arguments there could be: the model has repeated what it was shown."""
+    return arguments.get("type") == "object" and isinstance(arguments.get("properties"), Mapping)
 
 
 def _clean(value: Any) -> Any:

@@ -31,12 +31,13 @@ AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 S = TypeVar("S")
 
 
-def check_types(settings: Any, lists: Sequence[str] = ()) -> None:
+def check_types(settings: Any, lists: Sequence[str] = (), mappings: Sequence[str] = ()) -> None:
     """Brings each value of a frozen dataclass of settings to the type of its field.
 
     Args:
         settings: the object in the making.
         lists: fields that may be written as one text, separated by commas.
+        mappings: fields that may be written as one text, in YAML: `{key: value}`.
 
     Raises:
         ConfigError: a value cannot be of its type, or is out of range.
@@ -46,6 +47,13 @@ def check_types(settings: Any, lists: Sequence[str] = ()) -> None:
         if isinstance(value, str | list):
             parts = value.split(",") if isinstance(value, str) else value
             object.__setattr__(settings, name, tuple(part.strip() for part in parts if str(part).strip()))
+    for name in mappings:
+        value = getattr(settings, name)
+        if isinstance(value, str):
+            try:
+                object.__setattr__(settings, name, yaml.safe_load(value))
+            except yaml.YAMLError:
+                raise ConfigError(f"The setting `{name}` is {value!r}; write it as {{key: value, ...}}.") from None
     for name, adapter in _adapters(settings.__class__).items():
         try:
             object.__setattr__(settings, name, adapter.validate_python(getattr(settings, name)))
@@ -129,7 +137,7 @@ def parsed_value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    if isinstance(value, dict):  # "judge:" is a text here; no setting is a mapping
+    if isinstance(value, dict):  # "judge:" is a text here; a setting that is a mapping reads it by itself
         return text
     if isinstance(value, str):  # YAML 1.1 takes 1e-6 for a text
         try:

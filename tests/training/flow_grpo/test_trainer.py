@@ -183,7 +183,7 @@ def test_groups_that_have_lost_their_runs_are_skipped_and_counted(tmp_path: Path
 
 def test_a_step_without_a_turn_is_refused(tmp_path: Path, policy_folder: Path) -> None:
     agent = toy_agent()
-    with pytest.raises(ModelError, match="The planner was never asked in the 16 rollouts of step 0"):
+    with pytest.raises(ModelError, match="The policy was never asked in the 16 rollouts of step 0"):
         trained_with(Unasked(agent.context, tools=agent.tools), toy_config(tmp_path, policy_folder, steps=1))
 
 
@@ -276,8 +276,8 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--agent", "null", "--tools", "python", "--agent_model", "one of them"], "names no model"),
         (["--agent", "null", "--tools", "python", "--agent_model", "m@http://127.0.0.1:9/v1"], "127.0.0.1:9"),
         (["--agent", "null", "--role", "verifier", "--verify", "rules"], "leaves it without work"),
-        (["--agent", "tests.training.support.toy:toy_tools"], "must be a function of one argument"),
-        (["--agent", "tests.training.support.toy:NAMES"], "makes a tuple"),
+        (["--agent", "tests.training.support.toy:toy_tools"], "parameters are its roles"),
+        (["--agent", "tests.training.support.toy:NAMES"], "is a tuple"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(

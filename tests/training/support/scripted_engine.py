@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from graph.errors import ModelUnavailable
+from graph.errors import ContextLengthExceeded, ModelUnavailable
 from tests.training.support.templates import template_tokenizer
 from tests.training.support.tiny_model import tiny_tokenizer
 from training.engines.base import Completion, Sampling
@@ -35,6 +35,8 @@ class ScriptedEngine:
         yield
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
+        if len(prompt_ids) >= self.max_context:
+            raise ContextLengthExceeded(f"A prompt of {len(prompt_ids)} tokens leaves no room for a reply.")
         self.sent.append((list(prompt_ids), seed))
         text = self._reply(str(self._tokenizer.decode(list(prompt_ids))), seed)
         if text is None:

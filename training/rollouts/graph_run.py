@@ -1,0 +1,147 @@
+"""One run of somebody else's graph: its time, its interrupts, and whose fault it is when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphRecursionError
+from langgraph.pregel import Pregel
+from langgraph.types import Command, Interrupt
+
+from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded
+from graph.models.calling import as_model_error
+from training.rollouts.policy_chat import PolicyChat
+from training.rollouts.run_record import RunRecord
+from training.run.imports import in_words
+
+_NOT_THE_MODELS = (NameError, ImportError, SyntaxError, NotImplementedError)
+"""Errors of the agent's code that nothing a model says can bring about."""
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """How a graph is run and read."""
+
+    input_field: str | None = None
+    """Field of its input that takes the question; None: `messages` if it has them, else `question`."""
+    answer: str | None = None
+    """Path to the answer in its final state; None: its `answer` if it has one, else the last AI message."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """`configurable` values, `recursion_limit` and `context` of each run."""
+    resume: Callable[[Any], Any] | None = None
+    """Answers an interrupt, given its value; plain or async. None refuses interrupts."""
+    max_seconds: float = math.inf
+    """Seconds of a run, waiting for the policy left out."""
+
+
+class GraphRun:
+    """One run: its state so far, and how it ended.
+
+    Args:
+        graph: made for this run.
+        policy: the policy in it.
+        options: see there.
+        name: of the agent, for errors.
+    """
+
+    def __init__(self, graph: Pregel[Any, Any, Any, Any], policy: PolicyChat, options: GraphOptions, name: str) -> None:
+        self._graph = graph
+        self._policy = policy.policy
+        self._options = options
+        self._name = name
+        self.record = RunRecord(self._policy)
+        self.values: dict[str, Any] = {}
+        """The state as it was last seen, also of a run that failed."""
+        self.error: Exception | None = None
+        """What ended it, if it was its own failure."""
+
+    async def to_its_end(self, given: Mapping[str, Any], config: RunnableConfig) -> str:
+        """Runs the graph; says how it ended: `agent` by itself, `time`, `recursion`, `context` or `error: TYPE`.
+
+        Raises:
+            AgentFlowError: what failed around it.
+        """
+        work = asyncio.ensure_future(self._played(given, config))
+        try:
+            if not await self._in_time(work):
+                return "time"
+            await work
+        except GraphRecursionError as error:
+            self.error = error
+            return "recursion"
+        except ContextLengthExceeded as error:
+            self.error = error
+            return "context"
+        except AgentFlowError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the agent's code raises is the run's failure
+            self._raise_unless_own(error)
+            self.error = error
+            return f"error: {type(error).__name__}"
+        finally:
+            work.cancel()
+        return "agent"
+
+    async def _in_time(self, work: asyncio.Future[None]) -> bool:
+        """Waits for the run or for the end of its time, whichever comes first."""
+        began = time.perf_counter()
+        while not work.done():
+            spent = time.perf_counter() - began - self._policy.seconds_waited
+            left = self._options.max_seconds - spent
+            if left <= 0:
+                return False
+            await asyncio.wait({work}, timeout=None if left == math.inf else max(0.01, left))
+        return True
+
+    async def _played(self, given: Any, config: RunnableConfig) -> None:
+        context = self._options.config.get("context")
+        while True:
+            interrupts: list[Interrupt] | None = None
+            stream: AsyncIterator[Any] = self._graph.astream(
+                given, config, context=context, stream_mode=["values", "updates"]
+            )
+            async for mode, chunk in stream:
+                if mode == "values":
+                    self.values = {name: value for name, value in chunk.items() if name != "__interrupt__"}
+                elif "__interrupt__" in chunk:
+                    interrupts = [*(interrupts or ()), *chunk["__interrupt__"]]
+            if interrupts is None:
+                return
+            given = await self._answers(interrupts)
+
+    async def _answers(self, interrupts: Sequence[Interrupt]) -> Command[Any] | None:
+        """What a run that was interrupted goes on with; None where it has only stopped at a breakpoint."""
+        resume = self._options.resume
+        if resume is None:
+            asked = f" and asks {str(interrupts[0].value)[:200]!r}" if interrupts else ""
+            raise ConfigError(
+                f"The agent {self._name!r} stops for a human{asked}; nobody answers in training. Set `agent_resume` to "
+                "a function that does (package.module:function, from the interrupt's value to the answer), or leave "
+                "the interrupt out."
+            )
+        if not interrupts:
+            return None
+        answers: dict[str, Any] = {}
+        for interrupt in interrupts:
+            answer = resume(interrupt.value)
+            answers[interrupt.id] = await answer if isinstance(answer, Awaitable) else answer
+        return Command(resume=answers)
+
+    def _raise_unless_own(self, error: Exception) -> None:
+        """Raise what is not the run's own failure.
+
+        A tool's errors are its own, and those that tell of a dead service stand in the run's memory.
+        """
+        if any(error is known for known in self.record.tool_errors):
+            return
+        if isinstance(error, _NOT_THE_MODELS):
+            raise ConfigError(f"The agent {self._name!r} cannot run: {in_words(error)}.") from error
+        known = as_model_error(error, f"of the agent {self._name}")
+        if known is not None and not isinstance(error, TimeoutError):
+            raise known from error
