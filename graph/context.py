@@ -7,11 +7,12 @@ value always wins over the environment (`AGENTFLOW_MODEL`, `AGENTFLOW_PLANNER_MO
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from graph.command_line import did_you_mean
 from graph.errors import ConfigError
 from graph.options import option
 
@@ -21,13 +22,32 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+T = TypeVar("T")
 
+
+def _refuse_unknown_settings(cls: type[T]) -> type[T]:
+    """Answer a misspelt setting with the nearest one; LangGraph makes the object from whatever a client sends."""
+    create = cls.__init__
+
+    @functools.wraps(create)
+    def checked(self: T, **settings: Any) -> None:
+        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # it is a dataclass
+        for name in settings:
+            if name not in known:
+                raise ConfigError(f"There is no setting `{name}`.{did_you_mean(name, known)}")
+        create(self, **settings)
+
+    cls.__init__ = checked  # type: ignore[assignment, method-assign]
+    return cls
+
+
+@_refuse_unknown_settings
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """Settings of one run of the agent.
 
     Raises:
-        ConfigError: a value is of the wrong type or out of range.
+        ConfigError: a value is of the wrong type or out of range, or there is no such setting.
     """
 
     model: str | None = option(

@@ -37,6 +37,7 @@ async def plan(state: RunState, run: Run) -> RunState:
     if not _continues(state):
         fresh = _start(state)
         _check_senses(run)
+        await run.tools()  # a tool that cannot be used is told before a model is asked
         state = {**state, **fresh, "messages": [*state.get("messages", []), *fresh["messages"]]}
         run.seconds_before = 0.0
     update = await _next_or_end(state, run)

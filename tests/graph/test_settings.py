@@ -1,0 +1,29 @@
+"""Settings that cannot be: a name that is misspelt, an approval for a tool that is not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from graph import Context, build_graph
+from graph.errors import ConfigError
+from tests.graph.conftest import Serve, double_tool
+
+
+def test_a_misspelt_setting_is_answered_with_the_nearest(serve: Serve) -> None:
+    with pytest.raises(ConfigError, match=r"There is no setting `max_turn`\. Did you mean max_turns\?"):
+        Context(max_turn=3)  # type: ignore[call-arg]
+    graph = build_graph(tools=[double_tool])
+    with pytest.raises(ConfigError, match="Did you mean ask_before"):
+        graph.invoke({"question": "q"}, context={"ask_befor": ["double"]})  # type: ignore[arg-type]
+    assert replace(Context(max_turns=3), max_turns=4).max_turns == 4
+
+
+async def test_approval_is_asked_for_tools_that_are_there(serve: Serve) -> None:
+    server = serve()
+    graph = build_graph(tools=[double_tool])
+    context = Context(model=server.spec, ask_before=("duoble",))
+    with pytest.raises(ConfigError, match=r"'duoble', which is no tool of this run\. Did you mean double\?"):
+        await graph.ainvoke({"question": "q"}, context=context)
+    assert not server.requests, "no model is asked before that is told"
