@@ -144,9 +144,16 @@ class Policy:
         known, written = self._recognised(messages, call.tools)
         self.results.update({each.call_id: each.content for each in messages if each.role == "tool" and each.call_id})
         prompt, extended = self.chat.prompt(known, call.tools)
-        seed = self._seed(prompt, call)
-        with self._wait():
-            drawn = await self.engine.generate(prompt, self.sampling, seed=seed, run=self.run)
+        where = (call.role, call.place, tuple(prompt))
+        self._asked[where] += 1
+        # Differs between calls that have the same prompt, and does not depend on which of two branches is faster.
+        seed = seed_from(self.seed, "turn", call.role, call.place, self._asked[where], *prompt)
+        try:
+            with self._wait():
+                drawn = await self.engine.generate(prompt, self.sampling, seed=seed, run=self.run)
+        except BaseException:
+            self._asked[where] -= 1  # a call that failed and is made again is the same call
+            raise
         completion = self._until_stop(drawn, call.stop)
         message, unreadable = self._read(prompt, completion, call, seed)
         turn = PlannerTurn(
@@ -200,12 +207,6 @@ class Policy:
             reply = self.chat.replies.read(turn.completion_ids, prompt=turn.prompt_ids)
             return replace(message, thinking=reply.thinking, turn=turn, own=True)
         return None
-
-    def _seed(self, prompt: Sequence[int], call: Call) -> int:
-        """Differs between calls that have the same prompt, and does not depend on which of two branches is faster."""
-        where = (call.role, call.place, tuple(prompt))
-        self._asked[where] += 1
-        return seed_from(self.seed, "turn", call.role, call.place, self._asked[where], *prompt)
 
     def _until_stop(self, drawn: Completion, stop: Sequence[str]) -> Completion:
         """The completion up to the token that completes a stop text.
