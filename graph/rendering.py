@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AnyMessage
 
 from graph.chat import attachments_of, speaker_of, text_of
+from graph.parsing import without_thinking
 from graph.state import Failure, ToolCall, Turn
 
 
@@ -70,7 +71,7 @@ def conversation_text(messages: Sequence[AnyMessage], question: str) -> str:
 
 def _line(message: AnyMessage) -> str:
     """One message of a conversation."""
-    text = clip(text_of(message), 500)
+    text = clip(without_thinking(text_of(message)), 500)
     match speaker_of(message):
         case "user":
             return f"User: {' '.join([text, *(f'[{part.kind}]' for part in attachments_of(message))]).strip()}"

@@ -34,6 +34,7 @@ _ONE_LINE = re.compile(r"^(?P<lead>[^`\n]*?)(?P<fence>`{3,})(?P<body>[^`\n]+)(?P
 _INFO = re.compile(r"[{.\s]*(?P<language>[\w+#.-]*)(?P<rest>.*)")
 _STATEMENT = re.compile(r"(?![\w.-]+=\S|[{}:,])(?=.*[(=]|(?:import|from)\b)")
 """What follows the language on an opening fence is code, and not an attribute such as `title="x"`."""
+_QUOTE = re.compile("[\"']")
 _MOST_ENDS = 30
 """Closing fences that are tried for one block."""
 
@@ -129,6 +130,8 @@ def _block(lines: list[_Line], number: int, opening: re.Match[str], assumed: str
             return (block, stop) if python or fallback is None else fallback
         else:
             fallback = fallback or (block, stop)
+            if not _QUOTE.search(block.body):
+                break  # a fence can only be part of a program inside a string
     assert fallback is not None
     return fallback
 

@@ -40,6 +40,8 @@ _PAIRS = (
 """Opening and closing marks."""
 _TAGS = 2
 """The number of the pair that is written as tags."""
+_MOST_MARKS = 200
+"""Marks of a reply that are looked at; whoever writes more has lost the thread."""
 _MARK = re.compile(
     "|".join(f"(?P<open{i}>{opening})|(?P<close{i}>{closing})" for i, (opening, closing) in enumerate(_PAIRS)),
     re.IGNORECASE,
@@ -117,12 +119,14 @@ def _marks(text: str) -> list[_Mark]:
     if candidates and all(mark.pair == _TAGS for mark in candidates) and is_python(text):
         return []  # a program without a fence
     marks: list[_Mark] = []
-    since, blocks = 0, fenced_blocks(text, "python") if candidates else []
-    for mark in candidates:
-        if not _is_mention(mark, text, since, blocks, candidates):
-            marks.append(mark)
-            since = mark.end  # a fence or a quotation that a thought left open does not reach beyond it
+    since = 0  # a fence or a quotation that a thought left open does not reach beyond the thought
+    blocks: list[Block] | None = None
+    for mark in candidates[:_MOST_MARKS]:
+        if blocks is None and ("```" in text[since : mark.start] or "~~~" in text[since : mark.start]):
             blocks = [_moved(block, since) for block in fenced_blocks(text[since:], "python")]
+        if not _is_mention(mark, text, since, blocks or [], candidates):
+            marks.append(mark)
+            since, blocks = mark.end, None
     return marks
 
 

@@ -194,6 +194,14 @@ async def test_results_of_other_tools_are_part_of_the_conversation(serve: Serve,
     assert "Assistant: [calls clock]\nResult of clock: noon\nAssistant: It is noon." in users(server, "planner")
 
 
+async def test_the_thinking_of_earlier_answers_is_no_part_of_the_conversation(
+    serve: Serve, tools: list[BaseTool]
+) -> None:
+    server = serve()
+    await ask(server, tools, [("user", "a"), ("assistant", "<think>a or b?</think>It is b."), ("user", "q")])
+    assert "Assistant: It is b.\n" in users(server, "planner")
+
+
 async def test_a_question_beside_a_chat_is_what_is_asked(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve()
     state = await ask(server, tools, [HumanMessage("I have 21 apples.")], question="How many are twice as many?")

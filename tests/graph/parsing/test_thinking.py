@@ -131,6 +131,7 @@ def test_a_reply_without_a_mark_is_left_as_it_is(text: str) -> None:
 @given(st.sampled_from(MARKS), st.text(alphabet=st.characters(exclude_characters="<[◁&`\"'"), max_size=200))
 def test_no_thought_survives(marks: tuple[str, str], thought: str) -> None:
     opening, closing = marks
+    thought = f"hm{thought}"
     assert without_thinking(f"{opening}{thought}\n{closing}\nsaid") == "said"
     assert without_thinking(f"{thought}\n{closing}\nsaid") == "said"
     assert without_thinking(f"{opening}{thought}") == ""
