@@ -25,14 +25,29 @@ from evals.speed.questions import QuestionsReport, measure_questions
 from evals.speed.roles import RolesReport, measure_roles
 from evals.speed.rollouts import SpeedReport, bench_tools, measure, measure_ahead, serving
 from graph import Context
-from graph.errors import AgentFlowError
+from graph.command_line import CommandLine, exit_code
+
+Report = SpeedReport | AheadReport | QuestionsReport | RolesReport
 
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m evals.speed", description="Time runs of the graph without a model."
-    )
+
+    def work() -> int:
+        options = _options()
+        report = _measured(options)
+        if options.json:
+            sys.stdout.write(json.dumps(asdict(report)) + "\n")
+        else:
+            for name, value in asdict(report).items():
+                sys.stdout.write(f"{name:26} {value}\n")
+        return 0
+
+    return exit_code(work)
+
+
+def _options() -> argparse.Namespace:
+    parser = CommandLine(prog="python -m evals.speed", description="Time runs of the graph without a model.")
     parser.add_argument("--rollouts", type=int, default=256)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--latency-ms", type=float, default=50.0)
@@ -47,31 +62,19 @@ def main() -> int:
         parser.error("--model goes with --speculate or --questions; the rest is measured with the fake server")
     if min(options.rollouts, options.turns, options.processes) < 1 or min(options.latency_ms, options.questions) < 0:
         parser.error("rollouts, turns and processes must be at least 1, latency and questions at least 0")
-    report: SpeedReport | AheadReport | QuestionsReport | RolesReport
+    return options
+
+
+def _measured(options: argparse.Namespace) -> Report:
     if options.questions and options.model:
-        try:
-            report = measure_roles(options.model, options.questions, options.seed)
-        except AgentFlowError as error:
-            sys.stderr.write(f"error: {error}\n")
-            return 2
-    elif options.questions:
+        return measure_roles(options.model, options.questions, options.seed)
+    if options.questions:
         with serving(options.turns, options.latency_ms) as url:
             context = Context(model=f"fake@{url}", max_turns=options.turns)
-            report = measure_questions(options.questions, bench_tools(), context)
-    elif options.speculate:
-        try:
-            report = measure_ahead(options.rollouts, options.turns, options.latency_ms, options.model, options.seed)
-        except AgentFlowError as error:
-            sys.stderr.write(f"error: {error}\n")
-            return 2
-    else:
-        report = measure(options.rollouts, options.turns, options.latency_ms, options.processes)
-    if options.json:
-        sys.stdout.write(json.dumps(asdict(report)) + "\n")
-    else:
-        for name, value in asdict(report).items():
-            sys.stdout.write(f"{name:26} {value}\n")
-    return 0
+            return measure_questions(options.questions, bench_tools(), context)
+    if options.speculate:
+        return measure_ahead(options.rollouts, options.turns, options.latency_ms, options.model, options.seed)
+    return measure(options.rollouts, options.turns, options.latency_ms, options.processes)
 
 
 if __name__ == "__main__":

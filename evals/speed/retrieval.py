@@ -9,7 +9,6 @@ text: the five-line solution.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -18,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from graph.errors import AgentFlowError, DataError
+from graph.command_line import CommandLine, exit_code
+from graph.errors import ConfigError, DataError
 from tools.corpus import read_corpus
 from tools.local_search import LocalIndex
 from tools.passages import Passage
@@ -163,16 +163,19 @@ def report(results: Mapping[str, Retrieval]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m evals.speed.retrieval", description="Recall of local_search.")
+    return exit_code(lambda: _work(arguments))
+
+
+def _work(arguments: Sequence[str] | None) -> int:
+    parser = CommandLine(prog="python -m evals.speed.retrieval", description="Recall of local_search.")
     parser.add_argument("--corpus", type=Path, required=True, help="JSONL file or folder, as local_search takes it")
     parser.add_argument("--questions", type=Path, required=True, help="JSONL: question, supporting_titles, dataset")
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     options = parser.parse_args(arguments)
     try:
         results = measure(options.corpus, read_questions(options.questions))
-    except (AgentFlowError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    except ValueError as error:  # of the tool, which knows no other
+        raise ConfigError(str(error)) from error
     if options.json:
         sys.stdout.write(json.dumps({name: asdict(result) for name, result in results.items()}, indent=2) + "\n")
     else:

@@ -50,9 +50,10 @@ class Activity:
         """A piece of the text that the model writes; the piece of another message begins a new text."""
         if chunk.id != self.message:
             self.message, self.text, self.tokens = chunk.id or "", "", 0
-        piece = str(chunk.text) or str(chunk.additional_kwargs.get("reasoning_content") or "")
+        thinking = str(chunk.additional_kwargs.get("reasoning_content") or "")
+        piece = str(chunk.text) or thinking
         if piece:
-            self.stage("writing")
+            self.stage("writing" if str(chunk.text) else "thinking")
             self.text += piece
             self.tokens += 1
         usage = getattr(chunk, "usage_metadata", None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Interrupt, Overwrite
@@ -108,7 +108,8 @@ class Thread:
                 keep(cast("State", part))
             elif mode == "messages":
                 chunk, metadata = cast("tuple[Any, Mapping[str, Any]]", part)
-                self._view.hear(_role(metadata), chunk)
+                if isinstance(chunk, AIMessage):  # the question is a message too
+                    self._view.hear(_role(metadata), chunk)
             elif mode == "updates":
                 for name, written in cast("dict[str, Any]", part).items():
                     if name == "__interrupt__":
