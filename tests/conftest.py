@@ -49,6 +49,7 @@ SLOW = (
     "tests/tools/test_mcp.py",
     "tests/tools/test_sandbox_hostile.py",
     "tests/tools/test_sandbox_ordinary_user.py",
+    "tests/training/engines/test_child.py",
     "tests/training/engines/test_vllm.py",
     "tests/training/export",
     "tests/training/flow_grpo",
