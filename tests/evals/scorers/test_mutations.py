@@ -171,13 +171,10 @@ def test_a_formula_is_itself_as_sympy_and_as_latex_write_it(written: tuple[str, 
 
 
 @EXACT_LOOKS
-@given(formulas(), st.sampled_from(["{} + 1", "2*({}) + 1", "-({}) - 1", "({})*(1 + 1/1000)+1/7", "{} + 10**(-300)"]))
+@given(formulas(), st.sampled_from(["{} + 1", "{} - 1/7", "{} + sqrt(2)/10**9", "{} + 10**(-300)"]))
 def test_a_formula_is_wrong_when_it_is_changed(written: tuple[str, str], change: str) -> None:
     plain, latex = written
-    changed = change.format(plain)
-    # 2f + 1 = f and -f - 1 = f where f is that number; no formula here without variables is -1 or -1/2.
-    assume(any(letter in plain for letter in "abxyz") or change in ("{} + 1", "{} + 10**(-300)"))
-    assert not right("math", latex, changed)
+    assert not right("math", latex, change.format(plain))
 
 
 @EXACT_LOOKS
