@@ -22,6 +22,8 @@ MAX_AMOUNT = 1_000
 _WRAPPER = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|operatorname|mathit|mathsf|mathbf)\s*\{([^{}]*)\}"
 )
+_SPACING = re.compile(r"(?<!\\)\\(?:[,;:](?!\d{3}(?!\d))|[! ]|quad(?![A-Za-z]))")
+"""Space commands, except where they part thousands."""
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\(?:circ|degree)(?![A-Za-z]))|\\degree(?![A-Za-z])")
 _UNIT_LETTER = re.compile(r"(?<=\d)\s*\\(Omega|mu)\s(?=m\b|g\b|\W|$)")
 _ABOUT = re.compile(
@@ -103,6 +105,7 @@ def undressed(text: str) -> str:
             text = inner.strip()
     for _ in range(3):
         text = _WRAPPER.sub(r" \1 ", text)
+    text = _SPACING.sub(" ", text)
     text = text.replace("\\$", "$").replace("\\%", "%").replace("~", " ") if not text.startswith("~") else text
     return re.sub(r"(?<!\.)[.,;:]$", "", text.strip()).strip()
 
@@ -120,27 +123,20 @@ def _split(text: str, nouns: Iterable[str]) -> tuple[str, Unit | None, bool]:
         return text[: match.start()].strip(), None, True
     nouns = tuple(nouns)
     for match in _TAIL.finditer(text):
-        core, tail = text[: match.start()].strip(), text[match.start() :]
-        while core.endswith(("\\,", "\\ ", "\\;", "\\:", "\\!", "\\")):
-            core = core[:-1].rstrip(" \\,;:!") if core.endswith("\\") else core[:-2].rstrip()
-        if not core or not re.search(r"[\d)}\]]$|pi$|[a-z]$", core):
-            continue
-        first = re.match(r"[A-Za-z]+", tail)
-        glued = not text[match.start() - 1 : match.start()].isspace()
-        short = first is not None and first[0] in SHORT
-        if short and (glued or _number(core) is None):
-            continue
-        if (core[-1].isalpha() and _number(core) is None and not core.endswith("pi")) or _is_exponent(
-            text, match.start()
-        ):
-            continue
-        if (unit := unit_of(tail, nouns)) is not None:
+        core, tail = text[: match.start()].rstrip(), text[match.start() :]
+        apart = len(core) < match.start()
+        if _can_have_unit(core, tail, apart=apart) and (unit := unit_of(tail, nouns)) is not None:
             return core, unit, False
     return text, None, False
 
 
-def _is_exponent(text: str, position: int) -> bool:
-    return text[:position].rstrip().endswith(("^", "_", "\\"))
+def _can_have_unit(core: str, tail: str, *, apart: bool) -> bool:
+    """Whether what follows a number or a formula may be its unit, and is no variable or exponent of it."""
+    number = _number(core)
+    first = re.match(r"[A-Za-z]+", tail)
+    if first is not None and first[0] in SHORT:
+        return apart and number is not None
+    return number is not None or re.search(r"[\d)}\]]\Z|pi\Z", core) is not None
 
 
 def _number(text: str) -> Fraction | None:
