@@ -22,7 +22,15 @@ WALL_SECONDS = 60.0
 """The longest wait for one comparison, and for a worker to start, whatever the machine is doing."""
 
 _PACKAGE = Path(__file__).parent
-_START = f"import sys; sys.path.append(sys.argv[1]); from {_PACKAGE.name}.worker import main; main()"
+_START = """
+import importlib, importlib.util, sys
+folder = sys.argv[1]
+spec = importlib.util.spec_from_file_location("_formulas", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules[spec.name])
+importlib.import_module("_formulas.worker").main()
+"""
+"""Loads this folder as a package of its own, whatever is installed under its name, and nothing else of the project."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class FormulaWorker:
         if self._process is not None and self._process.poll() is None:
             return self._process
         # -I keeps the current folder and the environment's Python settings out of the worker.
-        command = [sys.executable, "-I", "-c", _START, str(_PACKAGE.parent), str(self.cpu_seconds)]
+        command = [sys.executable, "-I", "-c", _START, str(_PACKAGE), str(self.cpu_seconds)]
         self._process = subprocess.Popen(  # noqa: S603 - a fixed command
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
         )

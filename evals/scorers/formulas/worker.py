@@ -1,6 +1,6 @@
 """The process behind `process.py`: reads pairs of formulas as JSON lines, writes whether they are equal.
 
-Run with its folder on the path, never imported by the project. The operating system ends it when one comparison uses
+Run by `process.py` alone. The operating system ends it when one comparison uses
 up its CPU time (the profiling timer's signal keeps its default action, which no computation can delay) or when it runs
 out of memory.
 """
