@@ -117,8 +117,11 @@ async def post_stream(endpoint: Endpoint, path: str, body: dict[str, Any]) -> As
     response, events, first = await _with_retries(endpoint, lambda: _open_stream(endpoint, path, payload))
     async with response, aclosing(events):
         yield first
-        async for event in events:
-            yield event
+        try:
+            async for event in events:
+                yield event
+        except Transient as error:  # too late for a retry: a part of the reply was passed on
+            raise _given_up(error) from error.__cause__
 
 
 async def _open_stream(
@@ -199,7 +202,7 @@ async def _with_retries(endpoint: Endpoint, once: Callable[[], Awaitable[T]]) ->
             return await once()
         except Transient as error:
             if attempt == endpoint.max_retries or error.wait > LONGEST_WAIT:
-                raise ModelUnavailable(str(error)) from error.__cause__
+                raise _given_up(error) from error.__cause__
             wait = max(error.wait, 0.25 * 2**attempt * random.uniform(0.5, 1.5))
             attempt += 1
             log.debug("Attempt %d at %s failed, next in %.1f s: %s", attempt, endpoint.shown, wait, error)
@@ -276,6 +279,11 @@ def _proxy(url: str) -> str | None:
 def _failure(endpoint: Endpoint, status: int, body: bytes | Mapping[str, Any], wait: float = 0.0) -> ModelError:
     key = endpoint.api_key.get_secret_value() if endpoint.api_key is not None else None
     return failure(endpoint.named, status, body, key=key, wait=wait, if_too_long=endpoint.if_too_long)
+
+
+def _given_up(error: Transient) -> ModelUnavailable:
+    """A transient failure after the last attempt, as an error of `graph.errors`."""
+    return ModelUnavailable(str(error))
 
 
 def _cut(endpoint: Endpoint) -> Transient:

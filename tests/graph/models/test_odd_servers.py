@@ -115,8 +115,9 @@ async def test_a_server_that_cannot_stream_or_always_does(scripted: Scripted) ->
 
 async def test_a_stream_that_was_cut_is_an_error(scripted: Scripted) -> None:
     for body in ("\n\n".join(LINES[:2]), "", ": nothing\n\n", LINES[0][:-5] + "\n\n", "data: [DONE]\n\n"):
-        with pytest.raises(ModelUnavailable):
+        with pytest.raises(ModelUnavailable) as caught:
             await stream(chat(scripted(Reply(body)), max_retries=0))
+        assert type(caught.value) is ModelUnavailable, "users see errors of graph.errors only"
 
 
 async def test_usage_is_counted_once_however_often_it_is_sent(scripted: Scripted) -> None:
