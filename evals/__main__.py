@@ -1,4 +1,4 @@
-"""Measure an agent: `python -m evals run gameof24`, then `report`, `compare`, `view`; `list` names the benchmarks."""
+"""Measures an agent: `python -m evals run gameof24`, then `report`, `compare`, `view`; `list` lists the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m evals view`: show runs, evaluations and training in a browser, or write them to a file."""
+"""`python -m evals view`: shows runs, evaluations and training in a browser, or writes them to a file."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def view(given: argparse.Namespace) -> int:
-    """`view`: serves until Ctrl-C, or writes the file.
+    """`view`: serve until Ctrl-C, or write the file.
 
     Raises:
-        ConfigError, DataError: a path, the port or the file cannot be used.
+        ConfigError, DataError: a path, the port or the file is invalid.
     """
     from rich.console import Console
 

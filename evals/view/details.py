@@ -1,4 +1,4 @@
-"""A run as the page shows it: all of its document, in the words of the terminal, with token texts where known."""
+"""A run as shown on the page: its whole document, worded as in the terminal, with the texts of tokens if available."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from graph.words import USAGE_COLUMNS, ended_words, judged_words, planned_words,
 
 
 def details(run: dict[str, Any], tokens: TokenTexts) -> dict[str, Any]:
-    """What the page gets when a run is opened.
+    """The details of a run, for when it is opened.
 
     Args:
-        run: as `documents.plain` makes it.
-        tokens: of the run's folder.
+        run: The run, from `documents.plain`.
+        tokens: The tokenizer of the run's folder.
     """
     memory, trace = run["memory"], _trace(run["trace"])
     kept = ("task", "sample", "step", "benchmark", "question", "answer", "references", "outcome", "value",
@@ -68,7 +68,7 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(arguments: dict[str, Any]) -> str:
-    """As `graph.rendering.arguments_text`: one text as it is, several as JSON."""
+    """As in `graph.rendering.arguments_text`: a single string as it is, anything else as JSON."""
     values = list(arguments.values())
     if len(values) == 1 and isinstance(values[0], str):
         return values[0]
@@ -80,7 +80,7 @@ def _cost(role: str, cost: dict[str, Any]) -> list[Any]:
 
 
 def _trace(trace: dict[str, Any]) -> dict[str, Any]:
-    """The trace with every field of its type, so that the page need not ask."""
+    """The trace with all fields of the right type, so that the page need not check them."""
     texts = [text(each) for each in listing(trace.get("texts"))]
 
     def words(place: Any) -> int:
@@ -111,13 +111,13 @@ def _trace(trace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said_by(role: str, trace: dict[str, Any]) -> str:
-    """The last reply of a role that is asked once a run; empty without one."""
+    """The last reply of a role that works once per run; empty if there is none."""
     said = [step["reply"] for step in trace["steps"] if step.get("role") == role and step["reply"] >= 0]
     return trace["texts"][said[-1]] if said else ""
 
 
 def _drawn(turn: dict[str, Any], tokens: TokenTexts) -> dict[str, Any]:
-    """A captured call of the trained model: ids, log-probs and, with a tokenizer, texts."""
+    """A captured call of the policy: token ids, log-probs and, with a tokenizer, texts."""
     prompt = [each for each in listing(turn.get("prompt_ids")) if isinstance(each, int)]
     ids = [each for each in listing(turn.get("completion_ids")) if isinstance(each, int)]
     return {

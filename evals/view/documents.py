@@ -1,7 +1,7 @@
-"""The three documents that hold a run (saved by `python -m graph`, a line of an evaluation, a rollout), read as one.
+"""Reads the three kinds of document that contain a run: saved runs, lines of evaluations, and rollouts.
 
-`plain` turns any of them into one shape; `row_of` and `searchable` are what the index keeps of it. Nothing here trusts
-a field to be there or to be of its type: files may be old, hand-written or damaged.
+`plain` converts all of them into the same structure; the index stores `row_of` and `searchable`. No field is assumed to
+exist or to have the right type: files may be old, hand-written or damaged.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ Kind = Literal["run", "evaluation", "training"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SCHEMAS = {"run": (1, None), "evaluation": (1,), "training": (1,)}
-"""Versions that are read (`graph.__main__`, `evals.results`, `training.rollouts.records`); older runs: none."""
+"""Supported versions (`graph.__main__`, `evals.results`, `training.rollouts.records`); old runs have none."""
 
 CLIPPED = 200
-"""Characters of a text in a row; the whole is read when the run is opened."""
+"""Maximum length of a text in a row, in characters; the full text is read when the run is opened."""
 
 FIELDS = (
     "key", "task", "sample", "step", "benchmark", "question", "answer", "outcome", "value", "reward", "turns", "tools",
     "rejected", "errors", "ended_by", "seconds", "usage", "leaks", "exact",
 )  # fmt: skip
-"""A row's values by name: `outcome` is right (under the lenient rules where there are two), wrong, failed, running or
-empty; `exact` whether it is right under the exact rules, null where there is one verdict; `tools` one name a turn;
-`errors` their kinds; `usage` by role calls, tokens in, tokens out and seconds."""
+"""The columns of a row. `outcome` is right (by the lenient rules, if any), wrong, failed, running or empty;
+`exact` says whether it is right under the exact rules, null if there is only one verdict; `tools` has one name per
+turn; `errors` are kinds of error; `usage` has calls, tokens in, tokens out and seconds by role."""
 
 
 class Unreadable(ValueError):
-    """A document that is none, or of another schema; the message says which."""
+    """An invalid document, or one with another schema; the message says which."""
 
 
 def plain(data: bytes, kind: Kind) -> dict[str, Any]:
-    """A document in one shape, whichever kind it is.
+    """Convert a document of any kind into the common structure.
 
     Raises:
-        Unreadable: it is no such document.
+        Unreadable: it is not such a document.
     """
     try:
         whole = read(data)
@@ -100,7 +100,7 @@ def _result(whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reason(whole: dict[str, Any]) -> str:
-    """Why an answer is right or wrong, and whether it is right under the lenient rules only."""
+    """Why an answer is right or wrong, and whether only under the lenient rules."""
     only_lenient = bool(whole.get("correct")) and whole.get("exact") is False
     return text(whole.get("reason")) + (" (under the lenient rules)" if only_lenient else "")
 
@@ -127,7 +127,7 @@ def _rollout(whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asked(task: dict[str, Any]) -> str:
-    """The question as `evals.task.Task.prompt` puts it."""
+    """The question, as in `evals.task.Task.prompt`."""
     choices = listing(task.get("choices"))
     question = text(task.get("question"))
     if not choices:
@@ -137,14 +137,14 @@ def _asked(task: dict[str, Any]) -> str:
 
 
 def key_of(run: dict[str, Any]) -> str:
-    """What names a run within its set."""
+    """Identifies a run within its set."""
     if "task" not in run:
         return "run"
     return run.get("id") or f"{run['task']}/{run['sample']}"
 
 
 def row_of(run: dict[str, Any]) -> list[Any]:
-    """What the index keeps of a run, in the order of `FIELDS`."""
+    """The row of a run, with columns as in `FIELDS`."""
     memory = run["memory"]
     verdicts = [mapping(turn.get("verdict")) for turn in memory]
     return [
@@ -190,7 +190,7 @@ def _clipped(words: str) -> str:
 
 
 def searchable(run: dict[str, Any]) -> str:
-    """Every text of a run that a reader may look for, in small letters: all but the standing parts of prompts."""
+    """The searchable text of a run, in lower case: everything but the constant parts of prompts."""
     parts: list[str] = [key_of(run), run["question"], run["analysis"], run["answer"], run.get("report", "")]
     parts += [*run.get("references", ()), run.get("reason", ""), run["ended_by"]]
     if run["failure"]:
@@ -214,10 +214,10 @@ _AFTER_TRACE = {"run": b']}, "', "evaluation": b']}, "usage": ', "training": b']
 
 
 def without_bulk(line: bytes, kind: Kind) -> bytes:
-    """A line without token ids and trace, which are most of it and which no row needs.
+    """A line without token ids and trace, which are most of it and are not needed for rows.
 
-    In a JSON string every quote is escaped, so the marks can only be real keys. Should they be keys of an inner
-    object, the rest is no JSON, and whoever reads it must read the whole line instead.
+    Quotes inside JSON strings are escaped, so the markers can only be real keys. If they are keys of a nested object,
+    the result is not valid JSON, and the caller must parse the whole line instead.
     """
     if kind == "training" and (found := _DRAWN.search(line)):
         end = line.find(b'], "reward": ', found.start())

@@ -1,7 +1,7 @@
-"""The page and all its data in one file, to send, to keep, to open without a server and without a network.
+"""Writes the page and all its data to a single file that needs neither server nor network.
 
-Runs are compressed in blocks, so that the file stays small and opening a run unpacks one block; the browser does that
-itself (`DecompressionStream`).
+Runs are compressed in blocks, so that the file stays small and opening a run only decompresses one block, which
+browsers support natively (`DecompressionStream`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from evals.view.values import write
 from graph.errors import ConfigError
 
 _BLOCK = 2 << 20
-"""Bytes of JSON in a block, about."""
+"""Approximate size of a block in bytes of JSON."""
 
 MOST_PAIRS = 60
 """Pairs of sets whose comparison is in the file; it takes a moment each."""
@@ -29,12 +29,12 @@ _HERE = "<!-- data -->"
 
 
 def export(library: Library, path: Path, on_run: Callable[[], None] | None = None) -> int:
-    """Write the file whole or not at all; returns its size in bytes.
+    """Write the file atomically; returns its size in bytes.
 
     Args:
-        library: what it is to hold.
-        path: where it goes.
-        on_run: called after each run.
+        library: Its content.
+        path: The file.
+        on_run: Called after each run.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -56,7 +56,7 @@ def export(library: Library, path: Path, on_run: Callable[[], None] | None = Non
 
 
 def _elements(library: Library, on_run: Callable[[], None] | None) -> Iterator[bytes]:
-    """The data, element by element, so that no more than a block of it is held at once."""
+    """The data, element by element, so that at most one block is in memory."""
     yield _element("overview", library.overview())
     yield _element("comparisons", _comparisons(library))
     for number, source in enumerate(library.sources):
@@ -81,7 +81,7 @@ def _comparisons(library: Library) -> dict[str, dict[str, Any]]:
 
 
 def _blocks(library: Library, number: int, on_run: Callable[[], None] | None) -> Iterator[tuple[int, list[bytes]]]:
-    """Runs in order, in blocks, each with the number of its first run."""
+    """Blocks of runs in order, each with the number of its first run."""
     index = library.sources[number].index
     runs: list[bytes] = []
     start, size = 0, 0
@@ -89,7 +89,7 @@ def _blocks(library: Library, number: int, on_run: Callable[[], None] | None) ->
         try:
             runs.append(write(library.run(number, run, index.generation)))
         except (Unknown, Unreadable, OSError):
-            runs.append(b"null")  # its file has changed meanwhile; the page says so
+            runs.append(b"null")  # its file has changed; the page says so
         size += len(runs[-1])
         if on_run:
             on_run()

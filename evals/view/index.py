@@ -1,9 +1,9 @@
-"""A set of runs that may still be growing: a row for each, the place of its line, and its text to search in.
+"""An index of a set of runs that may still be growing: a row per run, the position of its line, and a text to search.
 
-Each line is read once. What stays in memory is a short row; the text goes into a temporary file that is read block by
-block when somebody searches. A file that has grown is read from where it ended; when one was replaced, shortened or
-removed (an evaluation that is put in order, a training run that goes on from a checkpoint) the set is made anew and
-its `generation` rises, which tells a page that its rows are no longer these.
+Each line is read once. Only a short row stays in memory; the text goes to a temporary file, which searches read block
+by block. A file that has grown is read from its former end. If a file was replaced, shortened or removed (an
+evaluation was sorted, a training run resumed from a checkpoint), the index is rebuilt and its `generation` increases,
+which tells the page that its rows are outdated.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any
 from evals.view.documents import Kind, Unreadable, plain, row_of, searchable, without_bulk
 
 _BLOCK = 8 << 20
-"""Bytes of text that a search looks at together."""
+"""Block size of searches in bytes."""
 
 _PROBLEMS = 5
-"""Unreadable lines that are named; the rest is counted."""
+"""Maximum number of unreadable lines listed; the rest is only counted."""
 
 
 @dataclass
 class _File:
-    """How far a file has been read, and what told it from others then."""
+    """How far a file has been read, and its identity at that time."""
 
     path: Path
     identity: int = 0
@@ -39,11 +39,11 @@ class _File:
 
 
 class RunIndex:
-    """The runs of one set. Safe to use from several threads.
+    """The runs of one set. Thread-safe.
 
     Args:
-        kind: which documents the files hold.
-        root: the path that was given; files that lead out of it are not read.
+        kind: The kind of documents.
+        root: The path; files outside of it are not read.
     """
 
     def __init__(self, kind: Kind, root: Path) -> None:
@@ -67,68 +67,68 @@ class RunIndex:
         self._text_ends = array("q")
 
     def refresh(self, files: Sequence[Path]) -> None:
-        """Read what is new in the set's files, in their order.
+        """Read new lines of the set's files, in order.
 
         Raises:
             OSError: a file cannot be read.
         """
         with self.lock:
             inside = [path for path in files if path.resolve().is_relative_to(self.root)]
-            if any(self._was_replaced(known, inside) for known in self._files.values()):
+            if any(self._was_replaced(entry, inside) for entry in self._files.values()):
                 self._text.close()
                 self._reset()
             for path in inside:
                 self._read_on(path)
 
-    def _was_replaced(self, known: _File, files: Sequence[Path]) -> bool:
-        if known.path not in files:
+    def _was_replaced(self, entry: _File, files: Sequence[Path]) -> bool:
+        if entry.path not in files:
             return True
-        found = known.path.stat()
-        whole = self.kind == "run" and known.end and found.st_mtime_ns != known.changed
-        return bool(whole) or found.st_ino != known.identity or found.st_size < known.end
+        status = entry.path.stat()
+        whole = self.kind == "run" and entry.end and status.st_mtime_ns != entry.changed
+        return bool(whole) or status.st_ino != entry.identity or status.st_size < entry.end
 
     def _read_on(self, path: Path) -> None:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            known = self._files.get(path)
-            if known is None:
-                known = self._files[path] = _File(path, identity=status.st_ino)
+            entry = self._files.get(path)
+            if entry is None:
+                entry = self._files[path] = _File(path, identity=status.st_ino)
                 self._order.append(path)
-            if status.st_size <= known.end:
+            if status.st_size <= entry.end:
                 return
-            known.changed = status.st_mtime_ns
+            entry.changed = status.st_mtime_ns
             number = self._order.index(path)
-            for offset, line in self._documents(file, known):
-                self._add(number, offset, line, known)
+            for offset, line in self._documents(file, entry):
+                self._add(number, offset, line, entry)
 
-    def _documents(self, file: Any, known: _File) -> Iterator[tuple[int, bytes]]:
-        """Whole documents with their places: the file, or its complete new lines."""
-        file.seek(known.end)
+    def _documents(self, file: Any, entry: _File) -> Iterator[tuple[int, bytes]]:
+        """Documents with their positions: the whole file, or its complete new lines."""
+        file.seek(entry.end)
         if self.kind == "run":
             data = file.read()
-            known.end = len(data)
+            entry.end = len(data)
             yield 0, data
             return
         for line in file:
             if not line.endswith(b"\n"):
                 return  # still being written
-            start, known.end = known.end, known.end + len(line)
-            known.lines += 1
+            start, entry.end = entry.end, entry.end + len(line)
+            entry.lines += 1
             if line.strip():
                 yield start, line[:-1]
 
-    def _add(self, file: int, offset: int, line: bytes, known: _File) -> None:
+    def _add(self, file: int, offset: int, line: bytes, entry: _File) -> None:
         try:
             run = self._short(line)
             row, words = row_of(run), searchable(run).encode("utf-8", errors="replace")
         except Unreadable as error:
             self._unreadable += 1
             if self._unreadable <= _PROBLEMS:
-                where = f", line {known.lines}," if self.kind != "run" else ""
-                self.problems.append(f"{known.path.name}{where} {error}")
+                where = f", line {entry.lines}," if self.kind != "run" else ""
+                self.problems.append(f"{entry.path.name}{where} {error}")
             return
         if self.kind == "run":
-            row[0] = known.path.name
+            row[0] = entry.path.name
         self.rows.append(row)
         self._file_of.append(file)
         self._offsets.append(offset)
@@ -149,11 +149,11 @@ class RunIndex:
         return self._unreadable
 
     def document(self, number: int) -> dict[str, Any]:
-        """A run as `documents.plain` makes it, read from its file now.
+        """A run in the structure of `documents.plain`, read from its file.
 
         Raises:
             IndexError: there is no such run.
-            Unreadable: the file has changed under our hands.
+            Unreadable: the file has changed in the meantime.
             OSError: the file cannot be read.
         """
         with self.lock:
@@ -166,7 +166,7 @@ class RunIndex:
             return plain(file.read(length), self.kind)
 
     def search(self, query: str) -> list[int]:
-        """Numbers of the runs whose text holds every word of the query; words in "quotes" must stand together."""
+        """The numbers of the runs that contain all words and "quoted phrases" of the query."""
         with self.lock:
             hits = [self._holding(words.encode("utf-8", errors="replace")) for words in words_of(query)]
         return sorted(set.intersection(*hits)) if hits else list(range(len(self.rows)))
@@ -197,7 +197,7 @@ class RunIndex:
 
 
 def words_of(query: str) -> list[str]:
-    """A query's words in small letters; those in double quotes stay together."""
+    """The words of a query in lower case; phrases in double quotes are kept together."""
     parts = query.lower().split('"')
     quoted = [part.strip() for part in parts[1::2] if part.strip()]
     return quoted + [word for part in parts[::2] for word in part.split()]

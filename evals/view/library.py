@@ -1,4 +1,4 @@
-"""What the page may ask for, whether a server answers or all is in one file: sets, rows, runs, figures, search."""
+"""Everything the page can request, from a server or from a single file: sets, rows, runs, figures, searches."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _STEP = FIELDS.index("step")
 
 
 class Unknown(LookupError):
-    """There is no such set or run, or it has been made anew since the page read its rows."""
+    """There is no such set or run, or its index was rebuilt after the page read its rows."""
 
 
 class Library:
-    """The sets of runs of some paths.
+    """The sets of runs in some paths.
 
     Args:
-        paths: what to show.
+        paths: The paths.
 
     Raises:
         ConfigError, DataError: see `sources.find_sources`.
@@ -36,7 +36,7 @@ class Library:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what has been written since the last time."""
+        """Read everything new."""
         for source in self.sources:
             source.refresh()
 
@@ -50,7 +50,7 @@ class Library:
         }
 
     def rows(self, source: int, start: int = 0) -> dict[str, Any]:
-        """The rows of a set from number `start` on."""
+        """The rows of a set, beginning with number `start`."""
         index = self._source(source).index
         with index.lock:
             return {"generation": index.generation, "start": start, "rows": index.rows[start:]}
@@ -59,20 +59,20 @@ class Library:
         """A run in full.
 
         Raises:
-            Unknown: there is none, or the set is no longer of this generation.
-            Unreadable, OSError: its file has changed under our hands.
+            Unknown: there is no such run, or the set has another generation.
+            Unreadable, OSError: its file has changed in the meantime.
         """
         held = self._source(source)
         if held.index.generation != generation:
             raise Unknown
         try:
-            found = details(held.index.document(number), held.tokens)
+            run = details(held.index.document(number), held.tokens)
         except IndexError:
             raise Unknown from None
-        return found | {"key": held.index.rows[number][0]}
+        return run | {"key": held.index.rows[number][0]}
 
     def search(self, source: int, query: str) -> dict[str, Any]:
-        """Numbers of the runs that hold the words of a query."""
+        """The numbers of the runs that match a query."""
         index = self._source(source).index
         with index.lock:
             return {"generation": index.generation, "found": index.search(query)}

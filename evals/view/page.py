@@ -1,4 +1,4 @@
-"""The page: its files as they are for the server, or all in one document for a file of its own."""
+"""The page: separate files for the server, or a single self-contained document."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SCRIPTS = (
     "tokens.js", "prompts.js", "run.js", "table.js", "filters.js", "set.js", "training.js", "group.js", "compare.js",
     "home.js", "app.js",
 )  # fmt: skip
-"""In the order in which they need each other."""
+"""In order of dependency."""
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 
 @cache
 def asset(name: str) -> tuple[bytes, str]:
-    """One of the page's files and its media type.
+    """A file of the page, with its media type.
 
     Raises:
-        KeyError: the page has no such file.
+        KeyError: there is no such file.
     """
     if name not in (*STYLES, *SCRIPTS):
         raise KeyError(name)
@@ -34,7 +34,7 @@ def asset(name: str) -> tuple[bytes, str]:
 
 
 def served_page() -> str:
-    """The page that asks its server for everything; its policy is sent by the server."""
+    """The page for the server, which also sends its policy."""
     styles = "\n".join(f'<link rel="stylesheet" href="static/{name}">' for name in STYLES)
     scripts = "\n".join(f'<script src="static/{name}" defer></script>' for name in SCRIPTS)
     return _template().substitute(policy="", styles=styles, data="", scripts=scripts)
@@ -47,10 +47,10 @@ SERVED_POLICY = (
 
 
 def whole_page(data: str) -> str:
-    """The page in one document that asks nobody for anything.
+    """The page as a self-contained document.
 
     Args:
-        data: elements that hold the data, see `evals.view.export`.
+        data: Elements with the data; see `evals.view.export`.
     """
     style = "\n".join(asset(name)[0].decode("utf-8") for name in STYLES)
     script = "\n".join(asset(name)[0].decode("utf-8") for name in SCRIPTS)

@@ -1,8 +1,8 @@
-"""Serves the page to this machine and nobody else.
+"""Serves the page to this machine only.
 
-It listens on 127.0.0.1, answers GET alone, and only under its own name: a page of somebody else's that has its name
-resolved to this address (DNS rebinding) is refused. A request names a set and a run by number, never a path, so there
-is no path to escape with.
+It listens on 127.0.0.1, only answers GET, and only under its own host name, so foreign pages whose name resolves to
+this address (DNS rebinding) are refused. Requests refer to sets and runs by number, never by path, so path traversal
+is impossible.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from evals.view.values import write
 from graph.errors import ConfigError
 
 _LIVE_SECONDS = 1.0
-"""Seconds between two looks at the files."""
+"""Interval in seconds at which files are checked."""
 
 _HEADERS = {
     "Content-Security-Policy": SERVED_POLICY,
@@ -39,11 +39,11 @@ class Server:
     """The page's server; an async context manager.
 
     Args:
-        library: what it shows.
-        port: where it listens; 0 takes a free port.
+        library: Its content.
+        port: The port; 0 means any free port.
 
     Raises:
-        ConfigError: on entry, the port cannot be had.
+        ConfigError: on entry, the port is not available.
     """
 
     def __init__(self, library: Library, port: int = 0) -> None:
@@ -66,7 +66,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The address of the page."""
         return f"http://127.0.0.1:{self.port}/"
 
     async def __aenter__(self) -> Server:
@@ -135,7 +135,7 @@ class Server:
 
 
 def _number(request: web.Request, name: str) -> int:
-    """A number of the query, 0 where it is not given."""
+    """A number from the query; 0 if it is missing."""
     given = request.query.get(name, "0")
     if not given.isascii() or not given.isdigit() or len(given) > 12:
         raise web.HTTPBadRequest
@@ -143,7 +143,7 @@ def _number(request: web.Request, name: str) -> int:
 
 
 async def _json(answer: Callable[[], Any]) -> web.Response:
-    """An answer that is made on a thread, because it reads files."""
+    """A response that is prepared in a thread, because it reads files."""
     try:
         body = await asyncio.to_thread(lambda: write(answer()))
     except (Unknown, Unreadable, OSError):

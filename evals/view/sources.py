@@ -1,4 +1,4 @@
-"""What the given paths hold: saved runs, evaluations, training runs; and what is new in them since the last look."""
+"""Finds saved runs, evaluations and training runs in paths, and reads what is new in them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ METRICS, ALARMS, SETTINGS, ROLLOUTS = "metrics.jsonl", "alarms.jsonl", "config.y
 _STEP = re.compile(r"step-\d+\.jsonl")
 
 _DEPTH = 3
-"""Levels of folders below a path in which runs are looked for."""
+"""Maximum depth of folders searched below a path."""
 
 _MOST = 200
-"""Sets of runs that are shown at once."""
+"""Maximum number of sets."""
 
 
 class Source:
     """One set of runs: a saved run, an evaluation, or a training run.
 
     Args:
-        kind: what it is.
-        path: the file or folder.
-        name: what it is called on the page.
+        kind: Its kind.
+        path: The file or folder.
+        name: Its name on the page.
     """
 
     def __init__(self, kind: Kind, path: Path, name: str) -> None:
@@ -45,7 +45,7 @@ class Source:
         self._about: dict[str, str] | None = None
 
     def refresh(self) -> None:
-        """Read what has been written since the last time. What cannot be read now is read next time."""
+        """Read everything new; what cannot be read now is read next time."""
         with self._guard:
             try:
                 self.index.refresh(self._files())
@@ -62,7 +62,7 @@ class Source:
         return sorted(path for path in folder.iterdir() if _STEP.fullmatch(path.name))
 
     def settings(self) -> dict[str, Any]:
-        """What the run was started with, as far as its folder tells."""
+        """The settings of the run, if its folder contains them."""
         if self.kind == "evaluation" and self._holds(path := self.path / EVALUATION):
             return mapping(mapping(_loaded(path)).get("settings"))
         if self.kind == "training" and (path := self.path / SETTINGS).is_file() and self._holds(path):
@@ -79,7 +79,7 @@ class Source:
         return {"lines": self._lines(METRICS), "alarms": self._lines(ALARMS)}
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
-        """The objects of a file; damaged and unfinished lines are left out."""
+        """The objects of a file, without damaged and unfinished lines."""
         path = self.path / name
         if self.kind != "training" or not path.is_file() or not self._holds(path):
             return []
@@ -94,7 +94,7 @@ class Source:
         return lines
 
     def described(self) -> dict[str, Any]:
-        """What the page's list of sets tells of it."""
+        """The entry in the page's list of sets."""
         index = self.index
         return {
             "kind": self.kind,
@@ -140,13 +140,13 @@ def _about(kind: Kind, settings: dict[str, Any]) -> dict[str, str]:
 
 
 def find_sources(paths: Sequence[Path]) -> list[Source]:
-    """The sets of runs that the paths hold, in order.
+    """The sets of runs in the paths, in order.
 
     Raises:
         ConfigError: a path does not exist, or there are too many sets.
-        DataError: a path holds nothing that can be shown.
+        DataError: a path contains nothing to show.
     """
-    found: list[tuple[Kind, Path]] = []
+    sets: list[tuple[Kind, Path]] = []
     for path in paths:
         if not path.exists():
             raise ConfigError(
@@ -158,14 +158,14 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
             raise ConfigError(f"{path} cannot be read ({error.strerror}).") from None
         if not inside:
             raise DataError(
-                f"{path} holds no run; name a file that `python -m graph --save` wrote, or a folder of `python -m "
+                f"{path} contains no run; name a file that `python -m graph --save` wrote, or a folder of `python -m "
                 "evals run` or `python -m training.flow_grpo`."
             )
-        found += [each for each in inside if each not in found]
-    if len(found) > _MOST:
-        raise ConfigError(f"The paths hold {len(found)} sets of runs; at most {_MOST} are shown, name fewer.")
-    names = _names([path for _, path in found])
-    return [Source(kind, path, name) for (kind, path), name in zip(found, names, strict=True)]
+        sets += [each for each in inside if each not in sets]
+    if len(sets) > _MOST:
+        raise ConfigError(f"The paths contain {len(sets)} sets of runs; at most {_MOST} are shown, name fewer.")
+    names = _names([path for _, path in sets])
+    return [Source(kind, path, name) for (kind, path), name in zip(sets, names, strict=True)]
 
 
 def _inside(path: Path, depth: int) -> Iterator[tuple[Kind, Path]]:
@@ -192,9 +192,9 @@ def _kind(path: Path) -> Kind | None:
 
 
 def _is_saved_run(path: Path) -> bool:
-    """Whether a file is what `python -m graph --save` writes; other JSON files lie about in folders of runs."""
-    known = mapping(_loaded(path))
-    return "question" in known and ("memory" in known or "answer" in known)
+    """Whether a file was saved by `python -m graph --save`; folders of runs contain other JSON files as well."""
+    document = mapping(_loaded(path))
+    return "question" in document and ("memory" in document or "answer" in document)
 
 
 def _loaded(path: Path) -> Any:
@@ -205,7 +205,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, and more of it where several end alike."""
+    """The last part of each path, or more if several end alike."""
     parts = [path.resolve().parts for path in paths]
     for length in range(1, max((len(each) for each in parts), default=1) + 1):
         names = ["/".join(each[-length:]) for each in parts]

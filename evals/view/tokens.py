@@ -1,7 +1,7 @@
-"""The text of token ids, where a training run's folder has its tokenizer.
+"""The texts of token ids, if a training run's folder has a tokenizer.
 
-Ids are what was trained on; text is for the reader. The tokenizer is taken from the newest checkpoint (each holds one);
-before the first checkpoint, or without the package `tokenizers`, ids are shown alone.
+Training uses ids; texts are for readers. The tokenizer comes from the newest checkpoint; before the first checkpoint,
+or without the package `tokenizers`, only ids are shown.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _FILE = "tokenizer.json"
 
 
 class TokenTexts:
-    """Decodes the ids of one training run.
+    """Decodes the token ids of one training run.
 
     Args:
-        folder: the run's folder, or one inside it.
+        folder: The run's folder, or one inside it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,12 +29,12 @@ class TokenTexts:
         self._lock = threading.Lock()
 
     def text(self, ids: Sequence[int]) -> str | None:
-        """The text of all ids together, special tokens included; None without a tokenizer."""
+        """The text of all ids, including special tokens; None without a tokenizer."""
         tokenizer = self._loaded()
         return None if tokenizer is None else str(tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def pieces(self, ids: Sequence[int]) -> list[str] | None:
-        """What each id adds to the text; a character of several tokens appears at its last one."""
+        """The text that each id adds; a character of several tokens appears at the last one."""
         tokenizer = self._loaded()
         if tokenizer is None:
             return None
@@ -60,9 +60,9 @@ class TokenTexts:
         for folder in (self._folder, self._folder.parent):
             if not folder.is_dir():
                 continue
-            known = [(int(match[1]), path) for path in folder.iterdir() if (match := _CHECKPOINT.fullmatch(path.name))]
-            homes = [folder / "final", *(path for _, path in sorted(known, reverse=True))]
-            found = next((home / _FILE for home in homes if (home / _FILE).is_file()), None)
-            if found is not None and found.resolve().is_relative_to(folder.resolve()):
-                return found
+            steps = [(int(match[1]), path) for path in folder.iterdir() if (match := _CHECKPOINT.fullmatch(path.name))]
+            homes = [folder / "final", *(path for _, path in sorted(steps, reverse=True))]
+            file = next((home / _FILE for home in homes if (home / _FILE).is_file()), None)
+            if file is not None and file.resolve().is_relative_to(folder.resolve()):
+                return file
         return None

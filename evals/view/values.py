@@ -1,7 +1,7 @@
-"""JSON in and out, for files that people, models and crashes have been at.
+"""Reads JSON from files that may be damaged, and writes valid JSON.
 
-`orjson` is fast and strict; what it refuses (half a surrogate pair, NaN) goes through `json`. What leaves is always
-valid JSON in valid UTF-8: a number that is not finite becomes null, half a surrogate pair a question mark.
+`orjson` is fast and strict; what it rejects (lone surrogates, NaN) is parsed by `json`. Output is always valid JSON in
+valid UTF-8: numbers that are not finite become null, lone surrogates become question marks.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import orjson
 
 
 def read(data: bytes) -> Any:
-    """A JSON document.
+    """Parse a JSON document.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is invalid.
     """
     try:
         return orjson.loads(data)
@@ -47,12 +47,12 @@ def _finite(value: Any) -> Any:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """The value if it is an object, else an empty one."""
+    """The value if it is an object, else an empty object."""
     return value if isinstance(value, dict) else {}
 
 
 def listing(value: Any) -> list[Any]:
-    """The value if it is a list, else an empty one."""
+    """The value if it is a list, else an empty list."""
     return value if isinstance(value, list) else []
 
 
@@ -64,7 +64,7 @@ def number(value: Any) -> float | None:
 
 
 def text(value: Any) -> str:
-    """The value as text: as it is, or as JSON; None is empty."""
+    """The value as text: a string as it is, other values as JSON, None as empty."""
     if value is None or isinstance(value, str):
         return value or ""
     return write(value).decode("utf-8")

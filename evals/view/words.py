@@ -1,4 +1,4 @@
-"""Names that the page shares with the rest: modules as in the graph and the terminal, figures as in the metrics."""
+"""Names of modules and roles for the page, as in the graph and the terminal."""
 
 from __future__ import annotations
 

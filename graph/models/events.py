@@ -1,8 +1,8 @@
-"""Server-sent events of model servers, by the standard and as servers write them.
+"""Server-sent events of model servers, both standard and as found in practice.
 
-By the standard an event ends at an empty line and may be spread over several `data:` lines. Servers leave the empty
-line out, send events without any content, write bare JSON lines, or cut a character in two and send its halves in two
-events. The last is mended where the texts are joined (`tools.text.TextStream`).
+In the standard an event ends with an empty line and may consist of several `data:` lines. In practice servers omit
+the empty line, send events without content, write bare JSON lines, or split a character between two events. Split
+characters are rejoined where the texts are joined (`tools.text.TextStream`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tools.text import well_formed_value
 
 
 class Unreadable(ValueError):
-    """A reply that is no JSON, or not whole."""
+    """A reply that is not valid JSON, or incomplete."""
 
 
 class EventReader:
-    """Takes a stream apart, line by line.
+    """Parses a stream line by line.
 
     Attributes:
         done: whether the server has marked the end of the stream.
@@ -35,10 +35,10 @@ class EventReader:
         self._first = True
 
     def feed(self, line: bytes) -> dict[str, Any] | None:
-        """The event that this line completes, if any.
+        """The event completed by this line, if any.
 
         Raises:
-            Unreadable: an event is no whole JSON.
+            Unreadable: an event is not complete JSON.
         """
         line = line.strip(b"\r\n")
         if self._first:
@@ -63,10 +63,10 @@ class EventReader:
         return self._event(whole=False)
 
     def end(self) -> dict[str, Any] | None:
-        """The event that the end of the stream, or an empty line, completes, if any.
+        """The event completed by an empty line or the end of the stream, if any.
 
         Raises:
-            Unreadable: it is no whole JSON.
+            Unreadable: it is not complete JSON.
         """
         event = self._event(whole=True)
         self._kind = b""
@@ -76,7 +76,7 @@ class EventReader:
         data = b"\n".join(self._data)
         if not data.strip():
             return None
-        if data.lstrip()[:1] not in (b"{", b"["):  # "ping", "OK": not for us
+        if data.lstrip()[:1] not in (b"{", b"["):  # such as "ping" or "OK"
             self._data.clear()
             return None
         try:
@@ -94,14 +94,14 @@ class EventReader:
 
 
 def read_json(data: bytes, *, mend: bool = True) -> Any:
-    """The value of a JSON text that may hold bytes which are no UTF-8, lone surrogates, or numbers that are none.
+    """Parse JSON that may contain invalid UTF-8, lone surrogates, or NaN and infinities.
 
     Args:
         data: The text.
         mend: Whether such characters are replaced; else they are kept as surrogates, to be joined with what follows.
 
     Raises:
-        Unreadable: it is no JSON.
+        Unreadable: it is not JSON.
     """
     try:
         return orjson.loads(data)
@@ -116,10 +116,10 @@ def read_json(data: bytes, *, mend: bool = True) -> Any:
 
 
 def merged(body: bytes) -> dict[str, Any] | None:
-    """The reply that a whole stream adds up to, for a server that streams unasked; None if it is no stream of replies.
+    """The complete reply of a stream, for servers that stream unasked; None if it is not a stream of replies.
 
     Raises:
-        Unreadable: an event is no whole JSON.
+        Unreadable: an event is not complete JSON.
     """
     if not body.lstrip().startswith((b"data:", b"event:", b":")):
         return None

@@ -1,7 +1,7 @@
-"""What a model server's error means, in whatever shape it comes.
+"""Classifies the errors of model servers, in all their forms.
 
-Servers tell of errors by status, inside a reply of status 200, inside a choice of it, in an event of a stream, or by a
-web page of whatever stands before them. All of it is read here.
+Servers report errors by status, inside a reply of status 200, inside one of its choices, in an event of a stream, or as
+a web page of a proxy in front of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from graph.errors import (
 from tools.text import well_formed
 
 QUOTED: Final = 300
-"""Characters of a server's own error text that a message quotes."""
+"""Maximum characters quoted from a server's error text."""
 
 _CONTEXT = re.compile(
     r"context[ _](length|size|window)|maximum context|exceed_context|prompt is too long|too many tokens", re.IGNORECASE
@@ -46,13 +46,13 @@ _STATUS_OF = {
     "not_found": 404, "not_found_error": 404, "notfounderror": 404, "model_not_found": 404,
     "overloaded_error": 503, "unavailable": 503, "service_unavailable": 503, "timeout": 504,
 }  # fmt: skip
-"""What servers write in place of a status; whatever else they write is taken for a failure of theirs."""
+"""Error codes that servers send instead of a status; all others count as server errors."""
 _PAGE = re.compile(rb"\s*(?:<!doctype html|<html|<head|<body|<\?xml)", re.IGNORECASE)
 _TITLE = re.compile(r"<(title|h1)\b[^>]*>(?P<text>.*?)</\1>", re.IGNORECASE | re.DOTALL)
 
 
 class Transient(ModelUnavailable):
-    """A failure that the next attempt may not meet; `wait` is the pause in seconds that the server asked for."""
+    """A failure that a retry may avoid; `wait` is the pause in seconds that the server asked for."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
@@ -68,21 +68,21 @@ def failure(
     wait: float = 0.0,
     if_too_long: str = "",
 ) -> ModelError:
-    """The error that an error reply stands for.
+    """The exception for an error reply.
 
     Args:
-        server: The server as the subject of a sentence.
-        status: HTTP status, or what stands in its place inside the reply.
-        body: The reply, raw or read.
-        key: The API key that was sent; it is taken out of what the server says.
-        wait: Seconds after which the server wants to be asked again.
-        if_too_long: What to do about a prompt that does not fit, for the message.
+        server: The server, as the subject of a sentence.
+        status: HTTP status, or the one inside the reply.
+        body: The reply, raw or parsed.
+        key: The API key that was sent; it is removed from the server's text.
+        wait: The pause in seconds that the server asked for.
+        if_too_long: Advice about prompts that exceed the context.
     """
     detail = words_of(body)
     if key is not None:
         detail = detail.replace(key, "[key]")
     if status in (401, 403):
-        # The server's text is left out: some servers repeat the key in it.
+        # The server's text is omitted, because some servers repeat the key in it.
         if key is None:
             return ModelRejected(f"{server} wants an API key ({status}): set AGENTFLOW_API_KEY to it.")
         return ModelRejected(f"{server} refused the API key ({status}): correct AGENTFLOW_API_KEY (or `api_key`).")
@@ -99,7 +99,7 @@ def failure(
 
 
 def error_in(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The error that a reply of status 200 or an event of a stream tells of, or None."""
+    """The error in a reply of status 200 or in an event of a stream, or None."""
     if reply.get("error") or "error" in (reply.get("object"), reply.get("type")):
         return reply
     choices = reply.get("choices")
@@ -114,7 +114,7 @@ def error_in(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def status_in(error: Mapping[str, Any]) -> int:
-    """The HTTP status that an error names, as a number or by its kind; 500 when it names none."""
+    """The HTTP status in an error, given as a number or by its kind; default: 500."""
     inner = error.get("error")
     for part in (inner, error):
         if not isinstance(part, Mapping):
@@ -129,10 +129,7 @@ def status_in(error: Mapping[str, Any]) -> int:
 
 
 def words_of(body: bytes | Mapping[str, Any]) -> str:
-    """The server's own words, from the shapes in which servers send them, on one line and clipped.
-
-    A web page is told by its title.
-    """
+    """The server's error text, on one line and clipped; for a web page, its title."""
     text: Any = body
     value: Any = body
     if isinstance(body, bytes):
@@ -167,7 +164,7 @@ def _page_words(body: bytes) -> str:
 
 
 def seconds_to_wait(retry_after: str | None, retry_after_ms: str | None = None) -> float:
-    """The pause that a server asks for by its headers, which give seconds, milliseconds or a date; 0 for none."""
+    """The pause that a server's headers ask for (in seconds, in milliseconds, or until a date); 0 if none."""
     for header, unit in ((retry_after_ms, 0.001), (retry_after, 1.0)):
         try:
             seconds = float(header or "") * unit

@@ -1,7 +1,7 @@
 """GGUF models of the Hugging Face Hub by name: `OWNER/REPO`, `OWNER/REPO:QUANT` or `OWNER/REPO/FILE.gguf`.
 
-The names are those of `llama-server -hf` and Ollama. The Hub's own list of the repository's files gives their sizes and
-SHA-256; it is kept beside the files, so that a model that is in the cache needs no network.
+The names are those of `llama-server -hf` and Ollama. Sizes and SHA-256 come from the Hub's list of the repository's
+files. The list is saved beside the files, so that a cached model needs no network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from graph.models.hub_access import hub_address, hub_headers, is_offline, why_un
 from graph.models.sources import HUB_CONNECT_TIMEOUT, ModelFile, write_whole
 
 QUANTS: Final = ("Q4_K_M", "Q4_0", "Q8_0")
-"""Quantisations in the order in which they are taken where none is named."""
+"""Quantisations in order of preference, if none is specified."""
 
 _NAME = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*?)(?::(?P<quant>[\w.-]+)|/(?P<file>\S+\.gguf))?", re.ASCII)
 _SHARD = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
@@ -37,29 +37,29 @@ class Listed(TypedDict):
 
 @dataclass(frozen=True)
 class HubModel:
-    """A model on the Hub, as a spec names it."""
+    """A model on the Hub, as in a spec."""
 
     repo: str
     quant: str = ""
-    """Quantisation, such as `Q4_K_M`; empty for the first of `QUANTS` that the repository has."""
+    """Quantisation, such as `Q4_K_M`; default: the first of `QUANTS` in the repository."""
     file: str = ""
-    """Path of one file in the repository; wins over `quant`."""
+    """Path of a file in the repository; takes precedence over `quant`."""
 
     @classmethod
     def parse(cls, name: str) -> HubModel | None:
-        """What a name stands for; None if it has another form."""
+        """Parse a name; None if it has another form."""
         match = _NAME.fullmatch(name)
         if match is None or match["repo"].lower().endswith(".gguf"):
             return None
         return cls(match["repo"], match["quant"] or "", match["file"] or "")
 
     def get(self) -> Path:
-        """The model's file in the cache, downloaded if need be; of a split model the first, beside the others.
+        """The model's file in the cache, downloaded if necessary; the first file of a split model.
 
         Raises:
             ConfigError: the repository does not exist, is gated, or has no such file.
             ModelUnavailable: the Hub cannot be reached.
-            DataError: a file in the cache is not the right one.
+            DataError: a file in the cache has the wrong checksum.
         """
         folder = cache_directory() / "hub" / self.repo
         listing = _read(folder / _LISTING)
@@ -85,7 +85,7 @@ class HubModel:
         )
 
     def _choose(self, listing: list[Listed]) -> list[Listed]:
-        """The files of the model, in order; empty if the repository has none that fits."""
+        """The files of the model in order; empty if none matches."""
         models = [item for item in listing if not Path(item["path"]).name.lower().startswith("mmproj")]
         if self.file:
             return _with_shards([item for item in models if item["path"] == self.file], models)
@@ -109,7 +109,7 @@ def _is_quantised(path: str, quant: str) -> bool:
 
 
 def _with_shards(fitting: list[Listed], models: list[Listed]) -> list[Listed]:
-    """The first file that fits, with the other parts of the same model if it is split."""
+    """The first matching file, with the other parts of the model if it is split."""
     if not fitting:
         return []
     first = min(fitting, key=lambda item: item["path"])
@@ -133,7 +133,7 @@ def _read(path: Path) -> list[Listed]:
 
 
 def _ask(repo: str) -> list[Listed]:
-    """The GGUF files that the Hub lists for a repository."""
+    """The GGUF files of a repository, as listed by the Hub."""
     if is_offline():
         raise ModelUnavailable(f"{repo} is not in the cache; unset HF_HUB_OFFLINE once to fetch it.")
     if reason := why_unreachable():

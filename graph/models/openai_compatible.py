@@ -1,8 +1,8 @@
 """A chat model for any OpenAI-compatible server (vLLM, Ollama, llama.cpp, LM Studio, ...).
 
-It exists beside LangChain's `ChatOpenAI` for two reasons: that one drops the token ids that vLLM returns, which
-training needs, and costs 2.5 ms of CPU a call. This one turns messages into one JSON body, and the reply into one
-`AIMessage`; every keyword of a call that it does not know goes into the body as it is.
+It exists because LangChain's `ChatOpenAI` drops vLLM's token ids, which training needs, and costs 2.5 ms of CPU per
+call. This class turns messages into a JSON body and the reply into an `AIMessage`; unknown keyword arguments of a
+call go into the body unchanged.
 """
 
 from __future__ import annotations
@@ -39,40 +39,40 @@ _ROLES = {"system": "system", "human": "user", "ai": "assistant", "tool": "tool"
 class OpenAICompatibleChat(BaseChatModel):
     """A model behind `POST {base_url}/chat/completions`.
 
-    The reply carries `usage_metadata`, `response_metadata` (`finish_reason`, `model_name`, `timings` of llama.cpp) and,
-    where the server sent them, `additional_kwargs["tokens"]`: `prompt_token_ids` and `token_ids` (vLLM, with
-    `return_token_ids=True`) and `logprobs` (one entry a completion token, with `logprobs=True`).
+    Replies have `usage_metadata`, `response_metadata` (`finish_reason`, `model_name`, llama.cpp's `timings`) and, if
+    the server sends them, `additional_kwargs["tokens"]`: `prompt_token_ids` and `token_ids` (vLLM, with
+    `return_token_ids=True`) and `logprobs` (one entry per completion token, with `logprobs=True`).
 
-    Errors are those of `graph.models.server`.
+    Raises the errors of `graph.models.server`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
     provider: ClassVar[str] = "openai-compatible"
-    """What traces call the provider."""
+    """Name of the provider in traces."""
     needs_checks: ClassVar[bool] = False
-    """Whether `Context(checks="auto")` holds the model's replies to the checks for small models (`graph.checks`)."""
+    """Whether `Context(checks="auto")` applies the checks for small models (`graph.checks`) to this model's replies."""
 
     model: str
-    """Name by which the server knows the model; empty for the only one it offers."""
+    """The server's name of the model; empty if it has only one."""
     base_url: str
-    """Address that ends where `/chat/completions` begins, e.g. `http://localhost:8000/v1`."""
+    """Base address, without `/chat/completions`, e.g. `http://localhost:8000/v1`."""
     api_key: SecretStr | None = None
     temperature: float | None = None
-    """Sent when set; else the server's default holds."""
+    """Default: the server's."""
     max_tokens: int | None = None
-    """Most tokens of a reply; sent when set."""
+    """Maximum tokens of a reply; default: the server's."""
     timeout: float = Field(default=120.0, gt=0)
-    """Seconds one attempt may take."""
+    """Time limit of one attempt in seconds."""
     max_retries: int = Field(default=2, ge=0)
     """Further attempts after a lost connection, a 429 or a 5xx."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Fields added to every request; those of a call win."""
+    """Fields added to every request; those of a call take precedence."""
 
     _without_format: bool = PrivateAttr(default=False)
-    """Set once the server has said that it does not know `response_format`."""
+    """Set once the server has rejected `response_format`."""
     _found_model: str = PrivateAttr(default="")
-    """The only model of the server, once it has been asked."""
+    """The server's only model, once it has been asked."""
 
     @property
     def _llm_type(self) -> str:
@@ -93,7 +93,7 @@ class OpenAICompatibleChat(BaseChatModel):
         return params
 
     async def _endpoint(self) -> Endpoint:
-        """Where to send a request; models whose server is found or started on first use override this."""
+        """The endpoint of requests; overridden by models whose server is started on first use."""
         return Endpoint(self.base_url.rstrip("/"), self.api_key, self.timeout, self.max_retries)
 
     async def _model_name(self, endpoint: Endpoint) -> str:
@@ -108,7 +108,7 @@ class OpenAICompatibleChat(BaseChatModel):
         return self.model or self._found_model
 
     async def check(self) -> None:
-        """Raise what a first call would raise if the server is away, refuses the key or does not list the model."""
+        """Fail now, as the first call would, if the server is down, refuses the key or does not list the model."""
         endpoint = await self._endpoint()
         try:
             names = await list_models(endpoint)
@@ -116,7 +116,7 @@ class OpenAICompatibleChat(BaseChatModel):
             log.debug("The server at %s has no list of models; the first call will show.", endpoint.shown)
             return
         model = await self._model_name(endpoint)
-        # Ollama lists `name:latest` for what it answers to as `name`.
+        # Ollama lists `name:latest`, but also accepts `name`.
         if names and model not in names and f"{model}:latest" not in names:
             raise UnknownModel(
                 f"The model server at {endpoint.shown} does not know {model!r}; it offers: {', '.join(names[:10])}."
@@ -184,7 +184,7 @@ class OpenAICompatibleChat(BaseChatModel):
             async for chunk in self._chunks(endpoint, body):
                 yield chunk
         except RequestRefused as error:
-            # A refusal is a status, so it comes before the first chunk and nothing is said twice.
+            # A refusal arrives as a status, before the first chunk, so nothing is sent twice.
             if not self._drop_format(body, error):
                 raise
             async for chunk in self._chunks(endpoint, body):
@@ -202,7 +202,7 @@ class OpenAICompatibleChat(BaseChatModel):
     def _body(
         self, model: str, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> dict[str, Any]:
-        """The request: what the model was made with, then what the call says; None means "do not send"."""
+        """The request body: the model's settings, overridden by the call's; None means not to send a field."""
         fields = {
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
@@ -218,9 +218,9 @@ class OpenAICompatibleChat(BaseChatModel):
         return body | {name: value for name, value in fields.items() if value is not None}
 
     def _drop_format(self, body: dict[str, Any], error: RequestRefused) -> bool:
-        """Take `response_format` out of a refused body; False when that was not what the server minded.
+        """Remove `response_format` from a refused body; False if it was not the reason of the refusal.
 
-        A server that does not know the field is not asked again; one that only minds this schema is.
+        A server that does not support the field never gets it again; one that only dislikes this schema does.
         """
         if "response_format" not in body or not _ABOUT_FORMAT.search(error.detail):
             return False
@@ -232,12 +232,12 @@ class OpenAICompatibleChat(BaseChatModel):
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """A runnable whose output is an object of `schema` (a pydantic class; else a dict).
+        """A runnable that returns an instance of `schema` if it is a pydantic class, else a dict.
 
         Args:
             schema: A pydantic class, a TypedDict class or a JSON schema.
-            include_raw: Return `{"raw", "parsed", "parsing_error"}` instead and raise no parsing error.
-            kwargs: Fields of the request.
+            include_raw: Return `{"raw", "parsed", "parsing_error"}` instead of raising parsing errors.
+            kwargs: Additional fields of the request.
         """
         json_schema = convert_to_json_schema(schema)
         name = str(json_schema.get("title", "reply"))
@@ -259,13 +259,13 @@ class OpenAICompatibleChat(BaseChatModel):
 
 
 def _message(message: BaseMessage) -> dict[str, Any]:
-    """A message as the chat API wants it; anything but plain text goes through LangChain's own conversion."""
+    """A message for the chat API; anything but plain text is converted by LangChain."""
     role = _ROLES.get(message.type)
     if role is None or not isinstance(message.content, str) or getattr(message, "tool_calls", None):
         known = message.model_copy(update={"content": _known_blocks(message.content)})
         converted = convert_to_openai_messages(known)
         if not isinstance(converted, dict):
-            raise TypeError("one message was given, so one must come back")
+            raise TypeError("a single message must be converted into a single message")
         return converted
     if isinstance(message, ToolMessage):
         return {"role": role, "content": message.content, "tool_call_id": message.tool_call_id}
@@ -273,7 +273,7 @@ def _message(message: BaseMessage) -> dict[str, Any]:
 
 
 def _known_blocks(content: str | list[Any]) -> str | list[Any]:
-    """Content whose videos are in the form that servers take and LangChain's conversion does not know."""
+    """Content with videos in the servers' format, which LangChain does not convert."""
     if isinstance(content, str):
         return content
     blocks = []

@@ -1,9 +1,9 @@
-"""Static beginnings of prompts, read once on a machine: their keys and values are kept in files of the cache.
+"""A disk cache for the static beginnings of prompts, so that each is read only once per machine.
 
-Every role's prompt begins with a system message that never changes: hundreds of tokens that a CPU reads for seconds,
-in each process anew. llama.cpp can save what it has computed for a slot and restore it. It checks neither the bytes nor
-the model, so a file's name carries everything that its content depends on: the digest of the model, the build, the
-settings of the cache, the token ids, and a checksum of the file itself. Any doubt means that the prompt is read.
+Every role's prompt begins with a constant system message: hundreds of tokens that take a CPU seconds to read, again in
+every process. llama.cpp can save the keys and values of a slot and restore them. It verifies neither the bytes nor the
+model, so the file name includes everything the content depends on: the digest of the model, the build, the cache
+settings, the token ids, and a checksum of the file itself. If anything does not match, the prompt is read as usual.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from graph.models.server import Endpoint, post_json, post_stream
 log = logging.getLogger(__name__)
 
 LEAST_TOKENS: Final = 128
-"""Shorter beginnings are read faster than it is worth to keep them."""
+"""Shorter beginnings are not worth saving."""
 MOST_BYTES: Final = 2**29
-"""Size of all kept files; the ones used longest ago go first. The 1.5B model takes 28 KB a token."""
+"""Total size of the files; the least recently used are deleted first. The 1.5B model needs 28 KB per token."""
 _SUFFIX: Final = ".kv"
 _CHECKSUM_DIGITS: Final = 32
 
 
 class PrefixFiles:
-    """The kept files of one server's settings.
+    """The saved files for one server's settings.
 
     Args:
-        folder: where they are; llama.cpp saves into it and restores from it.
-        fingerprint: everything but the token ids that a file's content depends on.
-        most_bytes: size of all files in the folder.
+        folder: Their folder, which llama.cpp reads and writes.
+        fingerprint: Everything but the token ids that a file's content depends on.
+        most_bytes: Maximum total size of the folder.
     """
 
     def __init__(self, folder: Path, fingerprint: str, most_bytes: int = MOST_BYTES) -> None:
@@ -51,12 +51,12 @@ class PrefixFiles:
         self._most_bytes = most_bytes
 
     def key(self, ids: Sequence[int]) -> str:
-        """The first part of a file's name."""
+        """First part of a file's name."""
         tokens = struct.pack(f"<{len(ids)}q", *ids)
         return hashlib.sha256(self._fingerprint + b"\0" + tokens).hexdigest()[:40]
 
     def intact(self, key: str) -> str | None:
-        """The name of the file of a key if its bytes are those that were written; a damaged one is deleted."""
+        """The file name for a key, if the file is intact; a damaged file is deleted."""
         for path in self.folder.glob(f"{key}.*{_SUFFIX}"):
             try:
                 if path.name == _name(key, path):
@@ -69,28 +69,28 @@ class PrefixFiles:
         return None
 
     def keep(self, saved: Path, key: str) -> None:
-        """Give a file that llama.cpp has just written its name, and drop the ones that no longer have room."""
+        """Name a file that llama.cpp has just written, and delete files beyond the size limit."""
         saved.replace(self.folder / _name(key, saved))
-        kept = sorted(self.folder.glob(f"*{_SUFFIX}"), key=_last_use, reverse=True)
+        files = sorted(self.folder.glob(f"*{_SUFFIX}"), key=_last_use, reverse=True)
         size = 0
-        for path in kept:
+        for path in files:
             with suppress(OSError):
                 size += path.stat().st_size
                 if size > self._most_bytes:
                     path.unlink()
 
     def drop(self, name: str) -> None:
-        """Delete a file that llama.cpp refuses."""
+        """Delete a file that llama.cpp rejects."""
         (self.folder / name).unlink(missing_ok=True)
 
 
 class Prefixes:
-    """The static beginnings that one server has read.
+    """The static beginnings that a server has read.
 
     Args:
-        endpoint: the server's root, above `/v1`.
-        files: what is kept on disk.
-        slots: how many slots the server has; beginnings are spread over them.
+        endpoint: The server's root, without `/v1`.
+        files: The files on disk.
+        slots: Number of slots, over which the beginnings are distributed.
     """
 
     def __init__(self, endpoint: Endpoint, files: PrefixFiles, slots: int) -> None:
@@ -101,10 +101,10 @@ class Prefixes:
         self._lock = threading.Lock()
 
     async def ensure(self, messages: Sequence[BaseMessage]) -> None:
-        """Have the beginning of a prompt in a slot before the prompt is sent: from its file, or read and kept.
+        """Load the beginning of a prompt into a slot before the prompt is sent: from its file, or by reading it.
 
-        Nothing happens for a prompt without a system message, nor for a beginning that this server has read before.
-        Whoever comes while it is being read waits.
+        Does nothing for a prompt without a system message, or if this server has read the beginning before. Concurrent
+        callers wait until it is read.
         """
         if len(messages) < 2 or not isinstance(messages[0], SystemMessage):
             return
@@ -139,21 +139,21 @@ class Prefixes:
         path = self._files.folder / temporary
         if saved["n_saved"] == len(ids):
             await asyncio.to_thread(self._files.keep, path, key)
-        else:  # another request took the slot in between
+        else:  # another request has taken the slot
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def _fill(self, slot: int, ids: list[int]) -> None:
-        """Read tokens into a slot, and tell those who watch how far it is."""
+        """Read tokens into a slot and report the progress to listeners."""
         body = {"prompt": ids, "n_predict": 0, "id_slot": slot, "cache_prompt": True}
         body |= {"stream": True, "return_progress": True}
         async with aclosing(post_stream(self._endpoint, "/completion", body)) as events:
             async for event in events:
                 note_reading(event)
-                if event.get("stop"):  # llama.cpp's own interface ends its streams without a mark
+                if event.get("stop"):  # llama.cpp's own interface has no end marker
                     return
 
     async def _restored(self, name: str, slot: int, count: int) -> bool:
-        """Whether a file could be restored into a slot."""
+        """Restore a file into a slot; returns whether that worked."""
         try:
             restored = await self._post(f"/slots/{slot}?action=restore", {"filename": name})
         except ModelError as error:
@@ -163,10 +163,10 @@ class Prefixes:
         return bool(restored["n_restored"] == count)
 
     async def _static_ids(self, system: str) -> list[int]:
-        """The token ids that every prompt with this system message begins with.
+        """The common token ids of all prompts with this system message.
 
-        Two prompts are compared, so that a template may put anything around the messages, and a token that reaches over
-        the border is no part of it.
+        They are found by comparing two prompts, so the template may add anything around the messages, and a token that
+        crosses the boundary is excluded.
         """
         one, other = [await self._ids(system, user) for user in ("Question: 1", "As I said")]
         length = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)

@@ -1,7 +1,6 @@
-"""What a model keeps people waiting for, told to whoever looks on: its download, its start, the reading of a prompt.
+"""Progress reports about what a model makes people wait for: its download, its start, and reading a prompt.
 
-On a CPU a prompt is read for longer than the reply is written. The embedded models tell how far they are; others say
-nothing.
+On a CPU reading a prompt takes longer than writing the reply. Only the embedded models report progress.
 
     with progress_told_to(listener):
         await graph.ainvoke({"question": "..."})
@@ -16,13 +15,13 @@ from typing import Any, Protocol
 
 
 class Listener(Protocol):
-    """Is told what goes on, possibly from another thread."""
+    """Receives progress reports, possibly from another thread."""
 
     def stage(self, words: str) -> None:
-        """Something begins, such as "loading the model"."""
+        """Something starts, e.g. "loading the model"."""
 
     def progress(self, done: float, total: float, unit: str) -> None:
-        """So much of it is done; the unit is tokens or MB."""
+        """How much is done; the unit is tokens or MB."""
 
 
 _listener: ContextVar[Listener | None] = ContextVar("progress", default=None)
@@ -30,7 +29,7 @@ _listener: ContextVar[Listener | None] = ContextVar("progress", default=None)
 
 @contextmanager
 def progress_told_to(listener: Listener) -> Iterator[None]:
-    """Tell the listener of what is waited for inside the block, in whatever task or thread it happens."""
+    """Send progress inside the block to the listener, from all tasks and threads."""
     token = _listener.set(listener)
     try:
         yield
@@ -39,18 +38,18 @@ def progress_told_to(listener: Listener) -> Iterator[None]:
 
 
 def listener() -> Listener | None:
-    """Who looks on, if anybody does."""
+    """The current listener, if any."""
     return _listener.get()
 
 
 def note_stage(words: str) -> None:
-    """Say what begins now, if anybody looks on."""
+    """Report the start of something, if there is a listener."""
     if (told := _listener.get()) is not None:
         told.stage(words)
 
 
 def note_reading(event: Mapping[str, Any]) -> None:
-    """Pass on what an event of llama.cpp's stream says of the prompt, if it says anything and anybody looks on."""
+    """Report the prompt progress in an event of llama.cpp's stream, if there is any and there is a listener."""
     progress = event.get("prompt_progress")
     if (told := _listener.get()) is not None and isinstance(progress, Mapping):
         told.progress(int(progress.get("processed", 0)), int(progress.get("total", 0)), "tokens")

@@ -1,4 +1,4 @@
-"""Messages from the replies of OpenAI-compatible servers, whole or in pieces."""
+"""Turns replies of OpenAI-compatible servers into messages, whole or streamed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, p
 from tools.text import TextStream, well_formed
 
 _THINKING = ("reasoning_content", "reasoning", "thinking")
-"""Fields beside the content in which servers put a model's thinking."""
+"""Fields for a model's thinking, besides the content."""
 
 
 def message_of(reply: Mapping[str, Any], *, tools_asked: bool) -> AIMessage | None:
-    """The message of a whole reply, or None if it holds none.
+    """The message of a complete reply, or None if it contains none.
 
     Args:
-        reply: The JSON object that the server sent.
-        tools_asked: Whether the request offered tools. If not, calls that the server has cut out of the reply's text
-            are put back: whoever asked reads the text.
+        reply: The server's JSON object.
+        tools_asked: Whether the request offered tools. If not, tool calls that the server has extracted from the text
+            are put back, because the caller parses the text.
     """
     choice = _choice(reply)
     whole = choice.get("message")
@@ -45,10 +45,10 @@ def message_of(reply: Mapping[str, Any], *, tools_asked: bool) -> AIMessage | No
 
 
 class StreamedReply:
-    """A reply that arrives in events.
+    """A streamed reply.
 
-    Metadata of chunks is merged by concatenation and usage by addition, so both are kept back for the last chunk:
-    servers send them once, in every event, or growing from event to event.
+    LangChain concatenates the metadata of chunks and adds up their usage, so both are sent with the last chunk only:
+    servers send them once, with every event, or as running totals.
 
     Args:
         tools_asked: See `message_of`.
@@ -63,7 +63,7 @@ class StreamedReply:
         self._has_prompt = False
 
     def chunk(self, event: Mapping[str, Any]) -> AIMessageChunk | None:
-        """The part of the reply that an event brings; None for an event that brings nothing to be shown now."""
+        """The chunk for an event; None if there is nothing to show yet."""
         choice = _choice(event)
         delta = choice.get("delta") or choice.get("message")
         delta = delta if isinstance(delta, Mapping) else {"content": choice.get("text")}
@@ -84,7 +84,7 @@ class StreamedReply:
         return AIMessageChunk(content=text, additional_kwargs=extras, tool_call_chunks=pieces)
 
     def last_chunk(self) -> AIMessageChunk:
-        """What remains: the metadata, the usage, and the calls where no tools were asked for."""
+        """The last chunk: metadata, usage, and tool calls put back into the text."""
         text, thinking = self._text.end(), self._thinking.end()
         if not self._tools_asked:
             text = _with_calls(text, list(self._calls.values()))
@@ -145,7 +145,7 @@ def _written(arguments: Any) -> str:
 
 
 def _with_calls(text: str, calls: Sequence[Mapping[str, Any]]) -> str:
-    """The text, and calls that the server has cut out of it, as models write them."""
+    """The text, with tool calls that the server has extracted put back as models write them."""
     tags = []
     for call in calls:
         function = call.get("function") or {}
@@ -193,7 +193,7 @@ def _metadata(reply: Mapping[str, Any], choice: Mapping[str, Any]) -> dict[str, 
 
 
 def _extras(reply: Mapping[str, Any], choice: Mapping[str, Any], thinking: str) -> dict[str, Any]:
-    """What servers return beyond text: token ids and log-probs, and the thinking of reasoning models."""
+    """Additional data from servers: token ids, log-probs, and the thinking of reasoning models."""
     logprobs = choice.get("logprobs")
     tokens = {
         "prompt_token_ids": reply.get("prompt_token_ids") or choice.get("prompt_token_ids"),
@@ -229,7 +229,7 @@ def _count(usage: Mapping[str, Any], name: str) -> int:
 
 
 def _larger(one: UsageMetadata | None, other: UsageMetadata | None) -> UsageMetadata | None:
-    """Of two bills of one reply the later, which holds the earlier."""
+    """Merge two usage reports of one reply: the later includes the earlier."""
     if one is None or other is None:
         return one or other
     return other if other["total_tokens"] >= one["total_tokens"] else one

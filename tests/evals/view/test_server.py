@@ -123,7 +123,7 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         (["no/such/folder"], "nothing at"),
         (["{run}", "--port", "70000"], "--port is 70000"),
         (["{run}", "--export", "{tmp}/no/such/folder/x.html"], "choose another file for --export"),
-        (["{tmp}"], "holds no run"),
+        (["{tmp}"], "contains no run"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(

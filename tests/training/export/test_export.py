@@ -228,5 +228,5 @@ async def test_a_folder_is_a_model_if_it_holds_one_gguf_file(tmp_path: Path) -> 
         reply = await make_model(str(folder), temperature=0.0, max_tokens=4).ainvoke("Number 3")
         assert reply.response_metadata["model_name"] == str(folder)
     (tmp_path / "second.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ConfigError, match="holds 2 GGUF files"):
+    with pytest.raises(ConfigError, match="contains 2 GGUF files"):
         await EmbeddedChat(model=str(tmp_path), settings=ServerSettings(slots=2, context=300)).ainvoke("q")
