@@ -130,7 +130,7 @@ def test_an_interrupted_measurement_goes_on(tmp_path: Path, policy_folder: Path,
         (["--out", "RUN"], "another command"),
         (["--out", "NEW", "--validation", "null"], "`validation` is missing"),
         (["--out", "NEW", "--samples", "0"], "at least 1"),
-        (["--out", "NEW", "--checkpoint", "NEW"], "no whole checkpoint"),
+        (["--out", "NEW", "--checkpoint", "NEW"], "no complete checkpoint"),
         (["--compare", "NEW", "NEW"], "holds no rollouts"),
     ],
 )

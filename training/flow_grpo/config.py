@@ -1,4 +1,4 @@
-"""Everything that a training run can be told: one flat, typed, frozen object, made from a YAML file and overrides."""
+"""The settings of a training run: one flat, typed, frozen object, read from a YAML file and overrides."""
 
 from __future__ import annotations
 
@@ -43,31 +43,31 @@ class FlowGRPOConfig:
     # What is trained
     model: str = option("The policy: a folder, a Hub name, or a GGUF file (dequantised for training).")
     out: str = option("Folder of the run: checkpoints, rollouts, metrics.")
-    tasks: str = option("What it trains on: a file, `benchmark:NAME`, or `hub:REPO/PATH`.")
+    tasks: str = option("Training tasks: a file, `benchmark:NAME`, or `hub:REPO/PATH`.")
     role: str | tuple[str, ...] | None = option(
-        "The role that is trained, or several by commas; default: the planner of our graph, the only one of your own.",
+        "The role to train; separate several by commas. Default: the planner of our graph, or the only role of yours.",
         None,
         matters=True,
     )
     agent: str | None = option(
-        "Import path of a function from chat models to your own LangGraph graph; default: our graph.",
+        "Import path of a function that makes your LangGraph graph from chat models; default: our graph.",
         None,
         matters=True,
     )
-    dtype: Literal["float32", "bfloat16"] = option("Type of the policy's frozen weights.", "bfloat16", matters=True)
+    dtype: Literal["float32", "bfloat16"] = option("Data type of the frozen weights.", "bfloat16", matters=True)
     lora_rank: Count = option("Rank of the LoRA adapter; 0 trains all weights.", 16)
-    lora_alpha: Positive = option("Scale of the adapter is lora_alpha / lora_rank.", 32)
-    lora_targets: str = option(
-        "Modules that get an adapter, by name and separated by commas, or `all-linear`.", "all-linear"
-    )
+    lora_alpha: Positive = option("The adapter is scaled by lora_alpha / lora_rank.", 32)
+    lora_targets: str = option("Modules with an adapter, separated by commas, or `all-linear`.", "all-linear")
     device: Literal["auto", "cpu", "cuda"] = option(
-        "Where the policy is; `auto`: on the GPU that is there.", "auto", resumable=True
+        "Device of the policy; `auto` takes a GPU if there is one.", "auto", resumable=True
     )
-    gradient_checkpointing: bool = option("Whether activations are computed again to save memory.", False)
+    gradient_checkpointing: bool = option(
+        "Whether activations are recomputed in the backward pass, to save memory.", False
+    )
 
     # The agent around it (see graph.Context)
     agent_model: str | None = option(
-        "Model spec of the frozen roles; `base`: the policy's base model, from the policy's own vLLM server.",
+        "Model of the frozen roles; `base` is the policy's base model, on the policy's own vLLM server.",
         None,
         matters=True,
     )
@@ -76,123 +76,134 @@ class FlowGRPOConfig:
     verifier: str | None = option("Model of the verifier, if not agent_model.", None, matters=True, context=True)
     generator: str | None = option("Model of the generator, if not agent_model.", None, matters=True, context=True)
     tools: tuple[str, ...] | None = option(
-        "Tools the planner may choose from, by name or import path.", None, matters=True, context=True
+        "Tools for the planner, by name or import path.", None, matters=True, context=True
     )
     corpus: str | None = option("File or folder that `local_search` searches.", None, matters=True, context=True)
-    max_turns: Positive = option("Turns of a run.", 5, matters=True, context=True)
-    max_seconds: AboveZero = option("Seconds of work of a run.", 300.0, matters=True, context=True)
-    max_result_chars: Positive = option("Longest tool result that is kept.", 2000, matters=True, context=True)
-    analyse: bool = option("Whether the question is analysed, once a group.", True, matters=True, context=True)
-    direct_arguments: bool = option(
-        "Whether the planner writes the input of simple tools.", False, matters=True, context=True
+    max_turns: Positive = option("Maximum number of turns in a run.", 5, matters=True, context=True)
+    max_seconds: AboveZero = option("Time budget of a run, in seconds.", 300.0, matters=True, context=True)
+    max_result_chars: Positive = option(
+        "Longest tool result kept in memory, in characters.", 2000, matters=True, context=True
     )
-    verify: Literal["model", "rules"] = option("Who judges each turn.", "model", matters=True, context=True)
-    answer: Literal["model", "last_result"] = option("Who writes the answer.", "model", matters=True, context=True)
+    analyse: bool = option("Whether the question is analysed first, once per group.", True, matters=True, context=True)
+    direct_arguments: bool = option(
+        "Whether the planner itself writes the input of tools that take one text.", False, matters=True, context=True
+    )
+    verify: Literal["model", "rules"] = option(
+        "Whether a model judges each turn, or rules alone.", "model", matters=True, context=True
+    )
+    answer: Literal["model", "last_result"] = option(
+        "Whether a model writes the answer, or the last accepted result is the answer.",
+        "model",
+        matters=True,
+        context=True,
+    )
     checks: Literal["auto", "on", "off"] = option(
-        "Whether replies are held to the checks for small models.", "on", matters=True, context=True
+        "Whether replies must pass the checks for small models.", "on", matters=True, context=True
     )
 
     # Your own agent (see docs/training-your-agent.md)
     agent_input: str | None = option(
-        "Field of its input that takes the question; default: messages, else question.", None, matters=True
+        "Input field for the question; default: messages, else question.", None, matters=True
     )
     agent_answer: str | None = option(
-        "Path of the answer in its final state, e.g. report.title; default: answer, else the last AI message.",
+        "Path of the answer in the final state, e.g. report.title; default: answer, else the last AI message.",
         None,
         matters=True,
     )
     agent_config: dict[str, Any] | None = option(
-        "Its configuration: configurable values, recursion_limit, context.", None, matters=True
+        "Its run configuration: configurable values, recursion_limit, context.", None, matters=True
     )
     agent_resume: str | None = option(
-        "Import path of a function that answers its interrupts; default: they are refused.", None, matters=True
+        "Import path of a function that answers its interrupts; default: interrupts are refused.", None, matters=True
     )
 
     # Rollouts
-    steps: Positive = option("Steps: rollouts, then updates.", 100, resumable=True)
-    tasks_per_step: Positive = option("Tasks of a step.", 8)
-    group_size: Annotated[int, Field(ge=2)] = option("G: runs of each task.", 8)
-    replay: str | None = option("Folder of stored rollouts to train on, step by step, in place of new ones.", None)
-    concurrency: Positive | None = option("Runs at once; default: all of a step.", None, resumable=True)
-    temperature: AboveZero = option("Of the policy's sampling.", 1.0)
-    max_tokens: Positive = option("Most tokens of one of the policy's replies.", 512, matters=True)
-    refill: Count = option("Further rounds of tasks in place of groups without variance (DAPO).", 0)
-    attempts: Positive = option("Tries of a run while its surroundings fail.", 3, resumable=True)
+    steps: Positive = option("Number of steps; each makes rollouts, then updates the policy.", 100, resumable=True)
+    tasks_per_step: Positive = option("Tasks per step.", 8)
+    group_size: Annotated[int, Field(ge=2)] = option("Runs of each task (G).", 8)
+    replay: str | None = option("Folder of stored rollouts to train on instead of new ones, step by step.", None)
+    concurrency: Positive | None = option("Runs at the same time; default: all of a step.", None, resumable=True)
+    temperature: AboveZero = option("Sampling temperature of the policy.", 1.0)
+    max_tokens: Positive = option("Longest reply of the policy, in tokens.", 512, matters=True)
+    refill: Count = option("Extra rounds of tasks to replace groups without variance (DAPO).", 0)
+    attempts: Positive = option("Attempts at a run when a server or service fails.", 3, resumable=True)
     tail_fraction: Share | None = option(
-        "Share of a step's runs after whose end the others are hurried (training.rollouts.tail); null: never.", None
+        "Fraction of a step's runs after which stragglers are hurried (training.rollouts.tail); null: never.", None
     )
-    tail_seconds: AboveZero = option("Seconds that these then have, and again as many before they are cut off.", 60.0)
+    tail_seconds: AboveZero = option("Grace period in seconds; stragglers are cancelled after twice as long.", 60.0)
     overlap: bool = option(
-        "Whether a step is rolled out, with the policy before it, while the last one updates.", False
+        "Whether the next step's rollouts run during an update, with a policy one step older.", False
     )
-    seed: Count = option("Of everything that is drawn.", 0)
-    deterministic: bool = option("Whether a run can be repeated to the bit on one machine (CPU).", False)
+    seed: Count = option("Seed of every random draw.", 0)
+    deterministic: bool = option("Whether a run is bit-for-bit reproducible on one machine (CPU).", False)
 
     # Reward
     reward: str = option(
         "`scorer`, `exact`, `partial`, `judge:SPEC`, or the import path of a function.", "scorer", matters=True
     )
-    format_weight: NotNegative = option("Added times the share of readable plans.", 0.0)
-    length_weight: NotNegative = option("Subtracted times the mean share of max_tokens used.", 0.0)
+    format_weight: NotNegative = option("Bonus for well-formed plans: this times their share.", 0.0)
+    length_weight: NotNegative = option("Penalty for length: this times the mean share of max_tokens used.", 0.0)
 
     # Objective
-    estimator: str = option(f"Of advantages: {', '.join(ESTIMATORS)}.", "grpo")
-    reduction: str = option(f"Of the loss: {', '.join(REDUCTIONS)}.", "flow")
-    objective: str = option("ppo, gspo or cispo.", "ppo")
-    clip_low: NotNegative | None = option("Lower clip; default: the objective's usual value.", None)
-    clip_high: NotNegative | None = option("Upper clip.", None)
-    beta: NotNegative = option("Weight of the KL to the reference.", 0.001)
-    tis_cap: AboveZero | None = option("Cap of the importance weight of trainer to sampler; null: none.", 2.0)
-    updates_per_step: Positive = option("Updates with the same rollouts.", 1)
+    estimator: str = option(f"Advantage estimator: {', '.join(ESTIMATORS)}.", "grpo")
+    reduction: str = option(f"How token losses are averaged: {', '.join(REDUCTIONS)}.", "flow")
+    objective: str = option("Policy objective: ppo, gspo or cispo.", "ppo")
+    clip_low: NotNegative | None = option("Lower clip range; default: the usual value of the objective.", None)
+    clip_high: NotNegative | None = option("Upper clip range; default: the usual value of the objective.", None)
+    beta: NotNegative = option("Weight of the KL penalty.", 0.001)
+    tis_cap: AboveZero | None = option(
+        "Cap of the importance weight between trainer and sampler; null: no such weight.", 2.0
+    )
+    updates_per_step: Positive = option("Updates per step, all on the same rollouts.", 1)
 
     # Update
     learning_rate: AboveZero = option("Peak learning rate.", 1e-6)
-    lr_scheduler: str = option("Schedule, as in transformers' TrainingArguments.", "constant")
-    warmup_steps: Count = option("Steps over which the learning rate rises.", 0)
-    weight_decay: NotNegative = option("Of AdamW.", 0.0)
-    max_grad_norm: AboveZero = option("Gradients are scaled down to this norm.", 1.0)
-    packing: Literal["auto", "off"] = option("`auto`: by prefix tree where the model allows it.", "auto")
-    token_budget: Positive = option("Tokens of one forward and backward pass.", 8192, resumable=True)
+    lr_scheduler: str = option("Learning rate schedule, as in transformers' TrainingArguments.", "constant")
+    warmup_steps: Count = option("Warm-up of the learning rate, in updates.", 0)
+    weight_decay: NotNegative = option("Weight decay of AdamW.", 0.0)
+    max_grad_norm: AboveZero = option("Largest gradient norm; larger gradients are scaled down.", 1.0)
+    packing: Literal["auto", "off"] = option("`auto` packs rows by prefix tree if the model allows it.", "auto")
+    token_budget: Positive = option("Tokens per micro-batch.", 8192, resumable=True)
 
     # Engine
     engine: str = option(
-        "What samples: `vllm` (the servers of vllm_url, or one that the run starts), `transformers` (this process), or "
-        "`auto`: vllm where it is given or can be started.",
+        "Sampling engine: `vllm` (the servers of vllm_url, or one that the run starts), `transformers` (in this "
+        "process), or `auto`: vllm if vllm_url is set or a server can be started.",
         AUTO,
         resumable=True,
     )
     vllm_url: str | None = option(
-        "Address of the vLLM server, e.g. http://localhost:8000/v1; several by commas.", None, resumable=True
+        "Address of the vLLM server, e.g. http://localhost:8000/v1; separate several by commas.", None, resumable=True
     )
     vllm_adapters: str | None = option(
-        "Folder for adapter versions, which trainer and vLLM servers see under this path; default: in `out`.",
+        "Folder for adapter versions, at the same path for trainer and vLLM servers; default: inside `out`.",
         None,
         resumable=True,
     )
     vllm_command: str = option(
-        "Program that a server of the run's own is started with, where vLLM has an environment of its own.",
+        "Program that starts the run's own server, if vLLM is installed in another environment.",
         "vllm",
         resumable=True,
     )
     vllm_options: str = option(
-        "Further options of `vllm serve` for such a server, e.g. --gpu-memory-utilization 0.4.", "", resumable=True
+        "Extra options for `vllm serve` of the run's own server, e.g. --gpu-memory-utilization 0.4.", "", resumable=True
     )
-    max_context: Positive = option("Most tokens of a transcript.", 8192, matters=True)
-    max_batch: Positive = option("Most completions drawn together (transformers).", 64, resumable=True)
+    max_context: Positive = option("Longest transcript, in tokens.", 8192, matters=True)
+    max_batch: Positive = option("Largest sampling batch, in completions (engine transformers).", 64, resumable=True)
     memory_tokens: Positive = option(
-        "Tokens whose keys and values are kept between turns (transformers).", 200_000, resumable=True
+        "Tokens of KV cache kept between turns (engine transformers).", 200_000, resumable=True
     )
 
     # Validation, checkpoints, logs
-    validation: str | None = option("Held-out tasks, in the form of `tasks`.", None)
-    validation_every: Count = option("Steps between validations; 0: none.", 0, resumable=True)
-    validation_limit: Positive | None = option("Tasks of a validation, drawn by seed.", None)
-    validation_temperature: NotNegative = option("0 takes the likeliest tokens.", 0.0, matters=True)
+    validation: str | None = option("Held-out tasks, written as `tasks` is.", None)
+    validation_every: Count = option("Steps between validations; 0: no validation.", 0, resumable=True)
+    validation_limit: Positive | None = option("Number of validation tasks, sampled by `seed`; default: all.", None)
+    validation_temperature: NotNegative = option("Sampling temperature of validations; 0 is greedy.", 0.0, matters=True)
     save_every: Positive = option(
-        "Steps between checkpoints: what is done since the last one is done again.", 1, resumable=True
+        "Steps between checkpoints; an interrupted run repeats the steps since the last one.", 1, resumable=True
     )
-    keep: Positive = option("Checkpoints that are kept.", 3, resumable=True)
-    report_to: tuple[str, ...] = option("tensorboard, wandb, trackio, ...", (), resumable=True)
+    keep: Positive = option("Number of checkpoints to keep.", 3, resumable=True)
+    report_to: tuple[str, ...] = option("Trackers: tensorboard, wandb, trackio, ...", (), resumable=True)
 
     def __post_init__(self) -> None:
         if self.role is None and self.agent is None:
@@ -208,21 +219,21 @@ class FlowGRPOConfig:
                 raise ConfigError(
                     f"The setting `{name}` is {getattr(self, name)!r}; choose one of {', '.join(choices)}."
                 )
-        self.objective_settings, self.context  # noqa: B018 - both check what they are made of
+        self.objective_settings, self.context  # noqa: B018 - both check their values
         problems = {
             **self._engine_problems(),
-            "deterministic needs concurrency to be left unset": self.deterministic and self.concurrency is not None,
-            "deterministic needs tail_fraction to be left unset: the clock would decide": (
+            "deterministic needs concurrency unset": self.deterministic and self.concurrency is not None,
+            "deterministic needs tail_fraction unset, since that depends on the clock": (
                 self.deterministic and self.tail_fraction is not None
             ),
-            "deterministic cannot be kept with overlap: after a resume the first step would have another policy": (
+            "deterministic excludes overlap, since the first step after a resume would use another policy": (
                 self.deterministic and self.overlap
             ),
-            "replay makes no rollouts that could overlap with updates": bool(self.replay) and self.overlap,
+            "overlap needs new rollouts, and replay makes none": bool(self.replay) and self.overlap,
             "validation_every needs validation, the held-out tasks": bool(self.validation_every)
             and not self.validation,
-            "validation_limit is given without validation": bool(self.validation_limit) and not self.validation,
-            "refill asks for new rollouts, whose place replay takes": bool(self.refill) and bool(self.replay),
+            "validation_limit is set without validation": bool(self.validation_limit) and not self.validation,
+            "refill needs new rollouts, and replay makes none": bool(self.refill) and bool(self.replay),
             "agent_input, agent_answer, agent_config and agent_resume are of an agent of your own; set agent": (
                 self.agent is None and any((self.agent_input, self.agent_answer, self.agent_config, self.agent_resume))
             ),
@@ -230,10 +241,10 @@ class FlowGRPOConfig:
                 not set(self.agent_config or ()) <= set(AGENT_CONFIG)
             ),
             "max_tokens must be less than max_context": self.max_tokens >= self.max_context,
-            "with lora_rank 0 the policy's servers change at every step; the frozen roles need another server": (
+            "with lora_rank 0 the policy's servers change at every step, so the frozen roles need another server": (
                 not self.lora_rank and self._frozen_roles_share_the_policys_server()
             ),
-            "vllm_adapters is the folder of adapter versions, and lora_rank 0 trains none": (
+            "vllm_adapters is a folder for adapters, and lora_rank 0 trains none": (
                 bool(self.vllm_adapters) and not self.lora_rank
             ),
         }
@@ -242,14 +253,14 @@ class FlowGRPOConfig:
             raise ConfigError(f"The settings do not go together: {problem}.")
 
     def _engine_problems(self) -> dict[str, bool]:
-        """What keeps the engine from these settings, and whether it does."""
+        """Reasons why the engine cannot work with these settings, and whether each holds."""
         if self.engine == AUTO:
-            return {f"deterministic cannot be kept with {VLLM}, whose vllm_url is given": (
+            return {f"deterministic excludes {VLLM}, and vllm_url is set": (
                 self.deterministic and bool(self.vllm_url)
             )}  # fmt: skip
         kind = ENGINES[self.engine]
         foreign = {
-            f"{setting} is given, but engine is not {name}": bool(getattr(self, setting))
+            f"{setting} is set, but engine is not {name}": bool(getattr(self, setting))
             for name, other in ENGINES.items()
             if other is not kind
             for setting in other.settings
@@ -260,7 +271,7 @@ class FlowGRPOConfig:
             f"engine: {VLLM} with lora_rank 0 needs vllm_url, a server with a GPU of its own": (
                 kind.served and not self.lora_rank and not self.vllm_url
             ),
-            "agent_model: base is served by the policy's vLLM server, which engine: transformers has not": (
+            "agent_model: base needs the policy's vLLM server, which engine: transformers does not have": (
                 not kind.served and BASE in self.frozen_models
             ),
         }
@@ -272,7 +283,7 @@ class FlowGRPOConfig:
 
     @property
     def frozen_models(self) -> tuple[str, ...]:
-        """Model specs of the frozen roles, as far as they are given."""
+        """Model specs of the frozen roles that are set."""
         return tuple(spec for name in FROZEN if (spec := getattr(self, name)))
 
     @property

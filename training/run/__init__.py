@@ -2,10 +2,10 @@
 
 command.py       settings as options, errors of one line, exit codes
 settings.py      dataclasses of settings: types, YAML, help
-imports.py       what settings name by import path
 folder.py        a run's folder: settings, lock, names
 checkpoints.py   atomic checkpoints
 trainer.py       atomic checkpoints and metrics for transformers' trainers
+imports.py       the user's own objects, by import path
 metrics.py       `metrics.jsonl`
 alarms.py        signs of collapse
 ranks.py         the processes of a run

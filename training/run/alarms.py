@@ -1,4 +1,4 @@
-"""Signs that a policy is collapsing, told in words while there is time to stop."""
+"""Warnings of a collapsing policy, while there is time to stop."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Mapping
 
 _WINDOW = 20
-"""Steps that count as recent past."""
+"""Number of recent steps that a step is compared with."""
 
 
 class Alarms:
-    """Compares each step with the steps before it; each alarm is raised once until its sign has gone."""
+    """Compares each step with the steps before it. An alarm is raised once, and again only after its sign has gone."""
 
     def __init__(self) -> None:
         self._past: deque[Mapping[str, float]] = deque(maxlen=_WINDOW)
@@ -44,7 +44,7 @@ class Alarms:
         if now is None or usual is None or now > 0.2 * usual:
             return None
         return (
-            f"The policy's entropy fell to {now:.3g} nats a token (lately {usual:.3g}): it repeats itself and stops "
+            f"The policy's entropy fell to {now:.3g} nats a token (recently {usual:.3g}): it repeats itself and stops "
             "learning; lower learning_rate, or raise beta, clip_high or temperature."
         )
 
@@ -53,7 +53,7 @@ class Alarms:
         if now is None or usual is None or usual / 3 < now < usual * 3:
             return None
         return (
-            f"Replies now take {now:.0f} tokens (lately {usual:.0f}): read some rollouts before going on "
+            f"Replies now take {now:.0f} tokens (recently {usual:.0f}): read some rollouts before you go on "
             "(python -m training.replay show)."
         )
 
@@ -61,13 +61,13 @@ class Alarms:
         now = metrics.get("repeated_plans")
         if now is None or now < 0.5 or metrics.get("turns", 0) < 2:
             return None
-        return f"{now:.0%} of the later plans of a run repeat an earlier one word by word: the planner is stuck."
+        return f"{now:.0%} of the later plans of a run repeat an earlier one word for word: the planner is stuck."
 
     def _variance(self, metrics: Mapping[str, float]) -> str | None:
         now, mean = metrics.get("zero_variance"), metrics.get("reward", 0.0)
         if now is None or now < 0.9:
             return None
-        end = "all right: give harder tasks" if mean > 0.5 else "all wrong: give easier tasks, or a better prompt"
+        end = "all solved: use harder tasks" if mean > 0.5 else "none solved: use easier tasks or a better prompt"
         return f"{now:.0%} of the groups have rewards without variance and teach nothing ({end})."
 
     def _gap(self, metrics: Mapping[str, float]) -> str | None:
@@ -84,6 +84,6 @@ class Alarms:
         if share < 0.05:
             return None
         return (
-            f"{share:.0%} of the rollouts were cut off as late and left out, so the reward is becoming that of quick "
-            "runs; raise tail_seconds or tail_fraction, or lower max_turns."
+            f"{share:.0%} of the rollouts were cancelled as stragglers and left out, which biases the reward towards "
+            "quick runs; raise tail_seconds or tail_fraction, or lower max_turns."
         )

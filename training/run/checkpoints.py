@@ -19,7 +19,7 @@ _STAGING = "staging"
 
 
 def staging_folder(run: Path) -> Path:
-    """Where the next checkpoint is written; what an interrupted one left is removed."""
+    """An empty folder for the next checkpoint; leftovers of an interrupted one are removed."""
     folder = run / _STAGING
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -27,16 +27,16 @@ def staging_folder(run: Path) -> Path:
 
 
 def publish(staged: Path, run: Path, update: int, *, keep: int) -> Path:
-    """Makes a staged folder a checkpoint, and drops the oldest ones.
+    """Turns a staged folder into a checkpoint, and removes the oldest ones.
 
     Args:
         staged: the folder that holds the checkpoint's files.
         run: the run's folder.
         update: how many updates the policy has seen.
-        keep: checkpoints that stay.
+        keep: number of checkpoints to keep.
 
     Raises:
-        OSError: the disk is full, or cannot be written; earlier checkpoints are as they were.
+        OSError: the disk is full or not writable; earlier checkpoints are unchanged.
     """
     _settle(staged)
     marker = staged / MARKER
@@ -50,22 +50,22 @@ def publish(staged: Path, run: Path, update: int, *, keep: int) -> Path:
 
 
 def put(staged: Path, final: Path) -> None:
-    """Moves a folder to its place when all of it is on the disk; what stood there before goes.
+    """Moves a folder to its place once all of it is on the disk; replaces what was there.
 
     Raises:
-        OSError: the disk is full, or cannot be written.
+        OSError: the disk is full or not writable.
     """
     _settle(staged)
     _move(staged, final)
 
 
 def drop_staging(run: Path) -> None:
-    """Removes what a checkpoint that failed has left: it takes room, where room may be what is missing."""
+    """Removes the leftovers of a failed checkpoint: they take up space, and space may be what is missing."""
     shutil.rmtree(run / _STAGING, ignore_errors=True)
 
 
 def why_not_written(error: Exception, run: Path) -> str:
-    """The reason of a failed save, in words."""
+    """The reason for a failed save, in words."""
     text = str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "StorageFull" in text:
         return "the disk is full"
@@ -78,7 +78,7 @@ def why_not_written(error: Exception, run: Path) -> str:
 
 
 def let_others_read(folder: Path) -> None:
-    """Gives the weights in a folder the folder's own rights: safetensors writes them for their owner alone.
+    """Gives weights the permissions of their folder: safetensors makes them readable by their owner only.
 
     A server may run as another user.
     """
@@ -87,15 +87,15 @@ def let_others_read(folder: Path) -> None:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The run's whole checkpoints, oldest first."""
+    """The complete checkpoints of a run, oldest first."""
     if not run.is_dir():
         return []
-    found = [(int(match[1]), path) for path in run.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found) if (path / MARKER).is_file()]
+    numbered = [(int(match[1]), path) for path in run.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(numbered) if (path / MARKER).is_file()]
 
 
 def newest(run: Path) -> Path | None:
-    """The run's newest whole checkpoint, if there is one."""
+    """The newest complete checkpoint of a run, if there is one."""
     return next(reversed(checkpoints(run)), None)
 
 
@@ -106,29 +106,29 @@ def newest_in_words(run: Path) -> str:
 
 
 def weights_of(place: Path, number: int | None = None) -> Path:
-    """The folder that holds the weights of a run, or of one of its checkpoints.
+    """The folder with the weights of a run, or of one of its checkpoints.
 
     Args:
-        place: a run's folder, or a folder with a model or an adapter in it, which is taken as it is.
+        place: a run's folder, or a folder with a model or an adapter, which is returned as it is.
         number: which checkpoint of the run; default: the newest.
 
     Raises:
-        DataError: there are no whole weights.
+        DataError: there are no complete weights.
     """
     if number is None and any(place.glob("*.safetensors")):
         if _NAME.fullmatch(place.name) and not (place / MARKER).is_file():
-            raise DataError(f"The checkpoint {place} is not whole; name another one.")
+            raise DataError(f"The checkpoint {place} is incomplete; name another one.")
         return place
-    whole = checkpoints(place)
-    if not whole:
-        raise DataError(f"{place} holds no whole checkpoint; name the folder of a training run that has saved one.")
+    complete = checkpoints(place)
+    if not complete:
+        raise DataError(f"{place} holds no complete checkpoint; name the folder of a training run that has saved one.")
     if number is None:
-        return whole[-1]
-    found = place / f"checkpoint-{number}"
-    if found not in whole:
-        known = ", ".join(str(update_of(path)) for path in whole)
-        raise DataError(f"{place} holds no whole checkpoint {number}; there are {known}.")
-    return found
+        return complete[-1]
+    checkpoint = place / f"checkpoint-{number}"
+    if checkpoint not in complete:
+        numbers = ", ".join(str(update_of(path)) for path in complete)
+        raise DataError(f"{place} holds no complete checkpoint {number}; there are {numbers}.")
+    return checkpoint
 
 
 def update_of(checkpoint: Path) -> int:

@@ -1,10 +1,10 @@
-"""What the commands of training share: settings as options, errors of one line, exit codes.
+"""What the commands of training share: settings as options, one-line errors, exit codes.
 
     def main(argv: Sequence[str] | None = None) -> int:
         return run(lambda: work(parser().parse_args(argv)))
 
-Exit codes: 0 when done, 2 after a mistake that the user can correct, 130 after Ctrl-C. An error is one sentence on
-standard error, without keys and passwords. A command line that is no option and no setting gets a suggestion.
+Exit codes: 0 for success, 2 for a mistake the user can correct, 130 after Ctrl-C. An error is one sentence on standard
+error, without keys and passwords. A misspelled option or setting gets a suggestion.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from graph.errors import AgentFlowError, ConfigError
 from training.run.secrecy import without_credentials
 from training.run.settings import described, parsed_value
 
-FROM_CHECKPOINT = "the same command goes on from the last checkpoint"
+FROM_CHECKPOINT = "the same command continues from the last checkpoint"
 
 
 def run(work: Callable[[], object], *, interrupted: str = "") -> int:
-    """Does the work of a command; returns its exit code.
+    """Runs a command and returns its exit code.
 
     Args:
-        work: reads the arguments and does what they say.
-        interrupted: what to say after Ctrl-C of how to go on.
+        work: parses the arguments and carries them out.
+        interrupted: how to continue, shown after Ctrl-C.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
@@ -56,18 +56,18 @@ def run(work: Callable[[], object], *, interrupted: str = "") -> int:
 def _in_words(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return (
-            "The disk is full. Make room, or choose another --out; what was finished before is whole, and the same "
-            "command goes on from it."
+            "The disk is full. Free some space, or choose another --out; finished work is safe, and the same command "
+            "continues from it."
         )
     return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
 
 
 def settings_line(prog: str, description: str, kind: type, groups: Mapping[str, str]) -> CommandLine:
-    """The command line of a command that is configured by settings alone, with `--show`.
+    """The parser of a command that is configured by settings alone, with `--show`.
 
     Args:
         prog: the command.
-        description: what it does.
+        description: its purpose.
         kind: a dataclass of settings.
         groups: headings of the settings, by the first setting under each.
     """
@@ -78,16 +78,16 @@ def settings_line(prog: str, description: str, kind: type, groups: Mapping[str, 
         epilog=f"settings, in the YAML file or after it as --SETTING VALUE, which wins:\n\n{described(kind, groups)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    line.add_argument("--show", action="store_true", help="print the settings and end")
+    line.add_argument("--show", action="store_true", help="print the settings and exit")
     add_settings(line, kind)
     return line
 
 
 def add_settings(line: argparse.ArgumentParser, kind: type) -> None:
-    """Adds `--config FILE`, and every setting as an option, whose values are collected in `settings` by name.
+    """Adds `--config FILE` and an option for every setting; the parsed values are in `settings`, by name.
 
     Args:
-        line: the command line.
+        line: the parser.
         kind: a dataclass of settings.
     """
     line.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings, e.g. a run's config.yaml")

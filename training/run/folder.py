@@ -24,23 +24,23 @@ ADAPTERS = "adapters"
 
 
 def claim(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[str] = ()) -> None:
-    """Keeps the settings in the folder (without passwords and keys), and refuses a folder of another run.
+    """Writes the settings to the folder (without passwords and keys), and refuses the folder of another run.
 
     Args:
-        folder: made if it is not there.
-        settings: plain values; `command` tells runs of different commands apart.
-        resumable: settings that a resumed run may be given anew; any other would make it another run.
+        folder: created if missing.
+        settings: plain values; `command` distinguishes runs of different commands.
+        resumable: settings that may change when a run is resumed.
 
     Raises:
         ConfigError: the folder belongs to other settings, or holds something else.
-        OSError: it cannot be written.
+        OSError: the folder is not writable.
     """
     if ranks.rank() > 0:
         return
     kept = folder / SETTINGS
     shown = {name: _shown(value) for name, value in settings.items()}
     begun = folder.exists() and any(path.name not in (SETTINGS, LOCK) for path in folder.iterdir())
-    if kept.exists() and begun:  # a run that was refused at once leaves settings that may be corrected
+    if kept.exists() and begun:  # settings of a run that was refused at once may be corrected
         before = read_settings(folder)
         if before.get("command") != shown.get("command"):
             raise ConfigError(f"{folder} holds a run of another command; choose another --out.")
@@ -59,7 +59,7 @@ def claim(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[st
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing to a run's folder; the lock ends with its process, however that ends.
+    """Keeps other processes from writing to a run's folder. The lock ends with its process, however that ends.
 
     Raises:
         ConfigError: another process holds it.
@@ -75,22 +75,22 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings that a run's folder was made with.
+    """The settings of a run, from its folder.
 
     Raises:
-        DataError: it holds none.
+        DataError: the folder holds none.
     """
     try:
-        found = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
+        settings = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
             f"{folder / SETTINGS} cannot be read ({error.strerror}); name the folder of a training run."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        found = None
-    if not isinstance(found, dict):
+        settings = None
+    if not isinstance(settings, dict):
         raise DataError(f"{folder / SETTINGS} holds no settings; name the folder of a training run.")
-    return found
+    return settings
 
 
 def _shown(value: Any) -> Any:

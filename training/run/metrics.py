@@ -1,4 +1,4 @@
-"""The figures of a step, and the file they go to."""
+"""The metrics of a run, as a file of JSON lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graph.errors import DataError
 
 
 class MetricsFile:
-    """`metrics.jsonl` of a run: one line for each logged step, readable while it goes on; `alarms.jsonl` likewise."""
+    """`metrics.jsonl` of a run: one line per logged step, readable while the run goes on. `alarms.jsonl` is another."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,7 +24,7 @@ class MetricsFile:
             file.write(line)
 
     def discard_after(self, update: int) -> None:
-        """Drop the lines of later updates than a checkpoint's: a resumed run writes them again."""
+        """Drop the lines after a checkpoint's update: a resumed run writes them again."""
         if not self.path.exists():
             return
         kept = [line for line in read_metrics(self.path) if line["update"] <= update]
@@ -36,7 +36,7 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; one that was cut off at the end is left out.
+    """The lines of a metrics file, without an incomplete last line.
 
     Raises:
         DataError: there is no such file.

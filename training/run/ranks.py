@@ -1,6 +1,6 @@
-"""The processes of a run: which one this is, and how all of them learn what the first one found.
+"""The processes of a run: which one this is, and how the first one shares its results.
 
-A run without `accelerate launch` or `torchrun` has one process, and everything here is then trivial.
+Without `accelerate launch` or `torchrun` a run has one process, and everything here is trivial.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """This process's number; 0 speaks for all. Right from the start, before the processes are connected."""
+    """The number of this process; 0 speaks for all. Correct even before the processes are connected."""
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
@@ -28,7 +28,7 @@ def world_size() -> int:
 
 
 def barrier() -> None:
-    """Wait until every process has come here."""
+    """Wait for all processes."""
     import torch.distributed as dist
 
     if _several():
@@ -36,32 +36,32 @@ def barrier() -> None:
 
 
 def shared(value: T | None) -> T:
-    """The value that the first process has; the others' is ignored."""
+    """The value of the first process, in every process."""
     import torch.distributed as dist
 
-    held: list[Any] = [value]
+    values: list[Any] = [value]
     if _several():
-        dist.broadcast_object_list(held, src=0)
-    return held[0]  # type: ignore[no-any-return]
+        dist.broadcast_object_list(values, src=0)
+    return values[0]  # type: ignore[no-any-return]
 
 
 def raise_together(error: AgentFlowError | None) -> None:
-    """Raises the first process's error in every process, so that none waits for the others.
+    """Raises the error of the first process in every process, so that none waits for the others.
 
     Raises:
-        AgentFlowError: what the first process met; elsewhere a ModelUnavailable that says the same.
+        AgentFlowError: the error of the first process; in the others a ModelUnavailable with the same message.
     """
-    said = shared(str(error) if error is not None else None)
+    message = shared(str(error) if error is not None else None)
     if error is not None:
         raise error
-    if said is not None:
-        raise ModelUnavailable(said)
+    if message is not None:
+        raise ModelUnavailable(message)
 
 
 def leave() -> None:
-    """Parts from the other processes, once all have done their work.
+    """Disconnects from the other processes once all have finished.
 
-    Threads of gloo that outlive the interpreter can abort a process that has ended well, and the launcher then kills
+    Threads of gloo that outlive the interpreter can abort a process that has succeeded, and the launcher then kills
     the others while they still write.
     """
     import torch.distributed as dist
@@ -70,14 +70,14 @@ def leave() -> None:
     barrier()
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
-        AcceleratorState._reset_state(reset_partial_state=True)  # so that a later training connects anew
+        AcceleratorState._reset_state(reset_partial_state=True)  # so that a later training can connect again
 
 
 Sharding = Literal["", "FSDP 1", "FSDP 2", "ZeRO-3"]
 
 
 def sharding() -> Sharding:
-    """How `accelerate launch` was told to shard the weights; "" if each process holds all of them."""
+    """How `accelerate launch` shards the weights; "" if each process holds all of them."""
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
         return "FSDP 1" if os.environ.get("FSDP_VERSION", "1") == "1" else "FSDP 2"
     deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"

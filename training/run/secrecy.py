@@ -1,7 +1,7 @@
-"""What must not be written down: keys and passwords, wherever they stand in a text.
+"""Removes keys and passwords from texts that are stored or shown.
 
-Keys reach this program through the environment alone, so their values are known and can be taken out of any text. An
-address may carry a user name, a password or a key of its own; it is shown without them.
+Keys come from environment variables only, so their values are known and can be removed from any text. Addresses are
+shown without user name, password and query.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ MARK = "[key]"
 
 _BEARERS = re.compile(r"(?:_KEY|_TOKEN|_SECRET|_PASSWORD|^PGPASSWORD)$")
 _SHORTEST = 8
-"""Characters of a value that is taken for a key: shorter ones are ordinary words."""
+"""Shortest value that counts as a key; shorter ones are ordinary words."""
 _ADDRESS = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/'\"]*@)?(?P<place>[^\s?'\",]*)(?:\?[^\s'\",]*)?", re.I
 )
 
 
 def without_keys(text: str) -> str:
-    """The text with every key of the environment replaced by `[key]`."""
+    """The text with every key from the environment replaced by `[key]`."""
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST and _BEARERS.search(name.upper()) and value in text:
             text = text.replace(value, MARK)
@@ -28,5 +28,5 @@ def without_keys(text: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """The text without keys, and its addresses without user name, password and query."""
+    """The text without keys, and with addresses stripped of user name, password and query."""
     return without_keys(_ADDRESS.sub(r"\g<scheme>\g<place>", text))

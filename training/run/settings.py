@@ -1,10 +1,10 @@
 """Settings as frozen dataclasses: types of options, YAML files and overrides, help text.
 
-A setting says itself what holds of it, by marks on its field (`graph.options.option`):
+Marks on a field (`graph.options.option`) say what kind of setting it is:
 
-- `resumable`: a resumed run may be given another value; any other change would make it another run.
-- `matters`: a measurement of the policy depends on it.
-- `context`: the graph's own setting of that name (`graph.context.Context`).
+- `resumable`: may change when a run is resumed; a change of any other setting makes another run.
+- `matters`: affects a measurement of the policy.
+- `context`: is passed to the graph under the same name (`graph.context.Context`).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ S = TypeVar("S")
 
 
 def check_types(settings: Any, lists: Sequence[str] = (), mappings: Sequence[str] = ()) -> None:
-    """Brings each value of a frozen dataclass of settings to the type of its field.
+    """Converts each value of a frozen dataclass of settings to the type of its field.
 
     Args:
-        settings: the object in the making.
-        lists: fields that may be written as one text, separated by commas.
-        mappings: fields that may be written as one text, in YAML: `{key: value}`.
+        settings: the object, in its `__post_init__`.
+        lists: fields that may be written as one comma-separated text.
+        mappings: fields that may be written as one text in YAML, `{key: value}`.
 
     Raises:
-        ConfigError: a value cannot be of its type, or is out of range.
+        ConfigError: a value has the wrong type, or is out of range.
     """
     for name in lists:
         value = getattr(settings, name)
@@ -68,7 +68,7 @@ def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
 
 
 def marked(kind: type, mark: str) -> frozenset[str]:
-    """The settings whose fields bear a mark."""
+    """The settings whose fields have a mark."""
     return frozenset(item.name for item in fields(kind) if item.metadata.get(mark))
 
 
@@ -78,7 +78,7 @@ def plain_values(settings: Any) -> dict[str, Any]:
 
 
 def load_settings(kind: type[S], path: Path | None, overrides: Mapping[str, Any]) -> S:
-    """A dataclass of settings from a YAML file and overrides, which win.
+    """Reads a dataclass of settings from a YAML file and overrides, which win.
 
     Raises:
         ConfigError: the file cannot be read, or a name or value is wrong.
@@ -91,7 +91,7 @@ def load_settings(kind: type[S], path: Path | None, overrides: Mapping[str, Any]
 
 
 def shown_settings(kind: type, path: Path | None, overrides: Mapping[str, Any]) -> str:
-    """The settings that a file and overrides make, as YAML; what is still missing is named in a comment.
+    """The settings from a file and overrides, as YAML; a comment names those still missing.
 
     Raises:
         ConfigError: the file cannot be read, or a name or value is wrong.
@@ -100,7 +100,7 @@ def shown_settings(kind: type, path: Path | None, overrides: Mapping[str, Any]) 
     missing = _missing(kind, values)
     settings = kind(**values, **{name: f"({name})" for name in missing})
     plain = {name: value for name, value in plain_values(settings).items() if name not in missing}
-    head = f"# still to be given: {', '.join(missing)}\n" if missing else ""
+    head = f"# still missing: {', '.join(missing)}\n" if missing else ""
     return head + without_credentials(yaml.safe_dump(plain, sort_keys=False))
 
 
@@ -132,14 +132,14 @@ def _from_file(path: Path) -> Mapping[str, Any]:
 
 
 def parsed_value(text: str) -> Any:
-    """A setting's value from the command line, read as YAML."""
+    """The value of a setting on the command line, read as YAML."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    if isinstance(value, dict):  # "judge:" is a text here; a setting that is a mapping reads it by itself
+    if isinstance(value, dict):  # "judge:" is a string here; settings that are mappings parse it themselves
         return text
-    if isinstance(value, str):  # YAML 1.1 takes 1e-6 for a text
+    if isinstance(value, str):  # YAML 1.1 reads 1e-6 as a string
         try:
             return float(value)
         except ValueError:
@@ -148,7 +148,7 @@ def parsed_value(text: str) -> Any:
 
 
 def described(kind: type, groups: Mapping[str, str]) -> str:
-    """All settings with what they mean and their defaults, as text.
+    """All settings with descriptions and defaults, as text.
 
     Args:
         kind: a dataclass of settings.

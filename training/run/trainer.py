@@ -1,8 +1,8 @@
 """Atomic checkpoints and `metrics.jsonl` for any trainer that descends from transformers' `Trainer`.
 
 transformers writes a checkpoint file by file into the run's folder. Here it writes into a staging folder, which becomes
-the checkpoint when all of it is on the disk (`training.run.checkpoints`); an interrupted or failed save leaves the
-earlier checkpoints as they were.
+the checkpoint once all of it is on the disk (`training.run.checkpoints`). An interrupted or failed save leaves the
+earlier checkpoints unchanged.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from training.run.metrics import MetricsFile
 
 
 class WholeCheckpoints(Trainer):
-    """Put before a trainer class among its subclass's bases: `class Mine(WholeCheckpoints, SFTTrainer)`.
+    """A mixin that stands before the trainer class: `class Mine(WholeCheckpoints, SFTTrainer)`.
 
     Args:
-        run_folder: where checkpoints and metrics go.
-        keep: newest checkpoints that stay.
-        options: what the trainer itself takes.
+        run_folder: folder for checkpoints and metrics.
+        keep: number of checkpoints to keep.
+        options: arguments of the trainer itself.
     """
 
     def __init__(self, *, run_folder: Path, keep: int, **options: Any) -> None:
@@ -37,10 +37,10 @@ class WholeCheckpoints(Trainer):
         self._keep = keep
         self._staged: Path | None = None
         super().__init__(**options)
-        self.remove_callback(PrinterCallback)  # `metrics.jsonl` holds the figures
+        self.remove_callback(PrinterCallback)  # `metrics.jsonl` has the numbers
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Writes the figures of an update to `metrics.jsonl`, too."""
+        """Also writes the metrics of an update to `metrics.jsonl`."""
         if "train_runtime" in logs:  # the Trainer's own summary of this process
             return
         super().log(logs, start_time)
@@ -48,10 +48,10 @@ class WholeCheckpoints(Trainer):
             self.metrics_file.append({"update": self.state.global_step, "time": time.time(), **logs})
 
     def train_from_last_checkpoint(self) -> None:
-        """Trains to the end, from the newest whole checkpoint if there is one.
+        """Trains to the end, from the newest complete checkpoint if there is one.
 
         Raises:
-            AgentFlowError: what ended the run, in one sentence.
+            AgentFlowError: the run failed; the message says why.
         """
         newest = checkpoints.newest(self.run_folder)
         if self.is_world_process_zero():
@@ -60,14 +60,14 @@ class WholeCheckpoints(Trainer):
         self.train(resume_from_checkpoint=str(newest) if newest else None)
 
     def discard_after(self, update: int) -> None:
-        """Drops what was written after an update's checkpoint: it will be written again. -1 drops all."""
+        """Drops everything written after the checkpoint of an update, since it will be written again; -1 drops all."""
         self.metrics_file.discard_after(update)
 
     def save_final(self, name: str = "final") -> Path:
-        """Puts the trained model into the run's folder, atomically.
+        """Writes the trained model to the run's folder, atomically.
 
         Raises:
-            DataError: it could not be written.
+            DataError: the model could not be written.
         """
         with self._staging("The trained model"):
             assert self._staged is not None
@@ -93,10 +93,10 @@ class WholeCheckpoints(Trainer):
 
     @contextmanager
     def _staging(self, what: str) -> Iterator[None]:
-        """Checkpoints written inside go to a staging folder, which is none yet.
+        """Inside, checkpoints are written to a staging folder.
 
         Raises:
-            DataError: they could not be written; torch and safetensors each say so in a way of their own.
+            DataError: writing failed; torch and safetensors report that in different ways.
         """
         try:
             folder = [str(checkpoints.staging_folder(self.run_folder))] if self.is_world_process_zero() else [""]
@@ -108,8 +108,8 @@ class WholeCheckpoints(Trainer):
             reason = checkpoints.why_not_written(error, self.run_folder)
             raise DataError(
                 f"{what} could not be written to {self.run_folder}: {reason}; "
-                f"{checkpoints.newest_in_words(self.run_folder)}. Make room, or fix what is wrong there; the same "
-                "command goes on."
+                f"{checkpoints.newest_in_words(self.run_folder)}. Free some space, or fix the cause; the same "
+                "command continues."
             ) from error
         finally:
             self._staged = None

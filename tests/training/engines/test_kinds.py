@@ -75,7 +75,7 @@ def test_base_is_the_model_of_the_runs_own_server_or_of_the_one_that_is_named(tm
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"engine": "transformers", "agent_model": "base"}, "which engine: transformers has not"),
+        ({"engine": "transformers", "agent_model": "base"}, "which engine: transformers does not have"),
         ({"engine": "vllm", "lora_rank": 0}, "needs vllm_url"),
         ({"engine": "vllm", "vllm_url": "http://x/v1", "lora_rank": 0, "executor": "base"}, "need another server"),
         ({"engine": "other"}, "choose one of auto, transformers, vllm"),

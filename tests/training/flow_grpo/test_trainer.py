@@ -231,8 +231,8 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["steps", "3"], "too much on the command line: steps 3"),
         (["--objective", "vpg"], "choose one of ppo"),
         (["--estimator", "gae"], "choose one of grpo"),
-        (["--engine", "vllm"], "vllm_url"),
-        (["--vllm_url", "http://127.0.0.1:9/v1"], "engine is not vllm"),
+        (["--engine", "vllm"], "deterministic needs engine: transformers"),
+        (["--vllm_url", "http://127.0.0.1:9/v1", "--engine", "transformers"], "engine is not vllm"),
         (["--deterministic", "true", "--concurrency", "3"], "concurrency"),
         (["--tasks", "nowhere.jsonl"], "no file of tasks"),
         (["--model", "nowhere/at-all"], "cannot be loaded"),
@@ -257,7 +257,7 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--max_tokens", "9000"], "max_tokens must be less than max_context"),
         (["--max_seconds", "0.5"], "`max_seconds`"),
         (["--tools", ""], "has an empty value"),
-        (["--tools", "[]"], "names no tool"),
+        (["--tools", "[]"], "`tools` is empty"),
         (["--beta", "-1"], "`beta`"),
         (["--clip_low", "2"], "clip_low must be within 0..1"),
         (["--lr_scheduler", "sometimes"], "choose one of linear"),
@@ -266,7 +266,7 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--validation_every", "2"], "validation_every needs validation"),
         (["--validation_limit", "5"], "without validation"),
         (["--replay", "nowhere"], "nowhere holds no rollouts"),
-        (["--replay", "nowhere", "--refill", "2"], "whose place replay takes"),
+        (["--replay", "nowhere", "--refill", "2"], "replay makes none"),
         (["--reward", "judge:"], "no reward 'judge:'"),
         (["--reward", "tests.training.support.toy:nothing"], "cannot be imported"),
         (["--reward", "tests.training.support.toy:toy_tools"], "must take two arguments"),
@@ -352,7 +352,7 @@ def test_an_unknown_setting_of_a_file_gets_a_suggestion(tmp_path: Path, capsys: 
 def test_settings_are_shown_before_all_are_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--show", "--tasks", "t"]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("# still to be given: model, out\n")
+    assert shown.startswith("# still missing: model, out\n")
     loaded = yaml.safe_load(shown)
     assert (loaded["tasks"], loaded["steps"]) == ("t", 100)
     assert not {"model", "out"} & loaded.keys()

@@ -285,9 +285,9 @@ def test_validation_waits_for_rollouts_under_way_and_a_resumed_run_goes_on(tmp_p
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"overlap": True}, "deterministic cannot be kept with overlap"),
-        ({"tail_fraction": 0.9}, "the clock would decide"),
-        ({"overlap": True, "deterministic": False, "replay": "somewhere"}, "no rollouts that could overlap"),
+        ({"overlap": True}, "deterministic excludes overlap"),
+        ({"tail_fraction": 0.9}, "depends on the clock"),
+        ({"overlap": True, "deterministic": False, "replay": "somewhere"}, "overlap needs new rollouts"),
         ({"tail_fraction": 1.5, "deterministic": False}, "tail_fraction"),
     ],
 )

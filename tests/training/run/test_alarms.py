@@ -17,12 +17,12 @@ USUAL = {
 @pytest.mark.parametrize(
     ("sign", "words"),
     [
-        ({"entropy": 0.1}, r"entropy fell to 0\.1 .*lately 1.*lower learning_rate"),
-        ({"completion_tokens": 400.0}, r"Replies now take 400 tokens \(lately 60\).*training\.replay"),
+        ({"entropy": 0.1}, r"entropy fell to 0\.1 .*recently 1.*lower learning_rate"),
+        ({"completion_tokens": 400.0}, r"Replies now take 400 tokens \(recently 60\).*training\.replay"),
         ({"completion_tokens": 9.0}, "Replies now take 9 tokens"),
         ({"repeated_plans": 0.8}, "80% of the later plans.*repeat an earlier one"),
-        ({"zero_variance": 0.95, "reward": 0.97}, "teach nothing.*all right: give harder"),
-        ({"zero_variance": 1.0, "reward": 0.0}, "teach nothing.*all wrong: give easier"),
+        ({"zero_variance": 0.95, "reward": 0.97}, "teach nothing.*all solved: use harder"),
+        ({"zero_variance": 1.0, "reward": 0.0}, "teach nothing.*none solved: use easier"),
         ({"logprob_gap": 0.5}, r"disagree by 0\.5 nats"),
     ],
 )

@@ -30,8 +30,8 @@ def failing(error: BaseException) -> Callable[[], None]:
     [
         (DataError("There is no file."), 2, "error: There is no file.\n"),
         (OSError(errno.ENOENT, "No such file or directory", "x"), 2, "error: x cannot be used: No such file or "),
-        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: The disk is full. Make room"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: The disk is full. Free some space"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command continues"),
         (ConfigError("No server at https://me:secret@host/v1."), 2, "error: No server at https://host/v1.\n"),
     ],
 )
