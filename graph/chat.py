@@ -1,7 +1,8 @@
-"""The chat that a run starts from: speakers, texts, attachments, instructions.
+"""The chat a run starts from: speakers, texts, attachments, instructions.
 
-Front ends send chats in many forms. Whatever a message holds is either passed on or refused in a sentence, never
-dropped silently: text in several blocks, pictures and files, system and developer messages, results of other tools.
+Front ends send chats in many forms. All content of a message is either passed on or refused with a clear sentence,
+never dropped silently: text in several blocks, images and files, system and developer messages, results of other
+tools.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ _SOURCES = ("base64", "url", "file_id")
 
 @dataclass(frozen=True)
 class Attachment:
-    """Part of a message other than its text."""
+    """A part of a message that is not text."""
 
     kind: Kind
     block: Mapping[str, Any]
-    """A content block of LangChain's standard; text files are text blocks."""
+    """A standard content block of LangChain; text files are text blocks."""
 
 
 def well_formed_prompt(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """A prompt whose texts are well formed; what tools and applications say of themselves may not be."""
+    """The prompt with well-formed texts; descriptions from tools and applications may not be well formed."""
     prompt = list(messages)
     for place, message in enumerate(prompt):
         if isinstance(message.content, str) and (text := well_formed(message.content)) != message.content:
@@ -56,12 +57,12 @@ def well_formed_prompt(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 
 def add_chat(left: Any, right: Any) -> list[AnyMessage]:
-    """LangGraph's `add_messages`, whose messages are well formed."""
+    """LangGraph's `add_messages`, with well-formed messages."""
     return [well_formed_message(message) for message in cast("list[AnyMessage]", add_messages(left, right))]
 
 
 def well_formed_message(message: AnyMessage) -> AnyMessage:
-    """The message with what is no character replaced; the same object where nothing is."""
+    """The message with invalid characters replaced; the same object if there are none."""
     fields = ("content", "additional_kwargs", "name", "tool_calls", "artifact")
     given = {name: value for name in fields if (value := getattr(message, name, None))}
     changed = {name: new for name, value in given.items() if (new := well_formed_value(value)) != value}
@@ -69,7 +70,7 @@ def well_formed_message(message: AnyMessage) -> AnyMessage:
 
 
 def well_formed_input(given: Any) -> Any:
-    """What a graph is started or resumed with, its texts well formed: before a checkpointer is asked to keep it."""
+    """The input or resume value of a graph with well-formed texts, before a checkpointer stores it."""
     if isinstance(given, BaseMessage):
         return well_formed_message(cast("AnyMessage", given))
     if isinstance(given, Command):
@@ -81,7 +82,7 @@ def well_formed_input(given: Any) -> Any:
 
 
 def speaker_of(message: BaseMessage) -> Speaker:
-    """Who says a message."""
+    """The speaker of a message."""
     if isinstance(message, ChatMessage):
         return _ROLES.get(message.role.lower(), "user")
     if isinstance(message, HumanMessage):
@@ -92,7 +93,7 @@ def speaker_of(message: BaseMessage) -> Speaker:
 
 
 def text_of(message: BaseMessage) -> str:
-    """The text of a message; blocks of a user's text are paragraphs, those of an assistant's are pieces."""
+    """The text of a message; a user's text blocks are joined as paragraphs, an assistant's directly."""
     is_result = speaker_of(message) == "tool"
     texts = [
         str(block.get("text") or "") if block.get("type") == "text" else json.dumps(block, default=str)
@@ -103,13 +104,13 @@ def text_of(message: BaseMessage) -> str:
 
 
 def texts_of(message: BaseMessage) -> list[str]:
-    """The text of a message and of the text files that come with it."""
+    """The text of a message and of its attached text files."""
     files = [part.block["text"] for part in attachments_of(message) if part.kind == "text"]
     return [text_of(message), *files]
 
 
 def newest_of(messages: Sequence[BaseMessage]) -> BaseMessage | None:
-    """The last message that is no instruction."""
+    """The last message that is not an instruction."""
     return next((message for message in reversed(messages) if speaker_of(message) != "instructions"), None)
 
 
@@ -123,24 +124,24 @@ def attachments_in(messages: Iterable[BaseMessage]) -> list[Attachment]:
     """The attachments of a chat, in order.
 
     Raises:
-        DataError: a message holds something that no model can be given.
+        DataError: a message contains something that cannot be passed to a model.
     """
     return [attachment for message in messages for attachment in attachments_of(message)]
 
 
 def attachments_of(message: BaseMessage) -> list[Attachment]:
-    """The attachments of one message. Errors are those of `attachments_in`."""
+    """The attachments of one message. Raises the errors of `attachments_in`."""
     attachments = []
     for block in _blocks(message):
         kind = str(block.get("type"))
         if kind == "text" or (kind not in (*_KINDS, "file") and speaker_of(message) != "user"):
-            continue  # what other tools have returned is text, and an assistant's thinking is nobody's business
+            continue  # results of other tools are text, and an assistant's thinking is private
         attachments.append(_attachment(block))
     return attachments
 
 
 def with_attachments(messages: Sequence[BaseMessage], attachments: Sequence[Attachment]) -> list[BaseMessage]:
-    """A prompt whose first user message also holds the attachments."""
+    """The prompt with the attachments added to its first user message."""
     shown = list(messages)
     place = next((place for place, message in enumerate(shown) if isinstance(message, HumanMessage)), None)
     if place is not None and attachments:
@@ -173,7 +174,7 @@ def _attachment(block: Mapping[str, Any]) -> Attachment:
 
 
 def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
-    """The content in LangChain's standard blocks, without the ids that are drawn anew at every look."""
+    """The content as LangChain's standard blocks, without their random ids."""
     content = message.content
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
@@ -181,14 +182,14 @@ def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
     for part in content:
         try:
             standard = message.model_copy(update={"content": [_standard(part)]}).content_blocks
-        except (ValueError, TypeError, KeyError, AttributeError):  # what LangChain cannot take apart
+        except (ValueError, TypeError, KeyError, AttributeError):  # LangChain cannot parse it
             standard = [{"type": "non_standard", "value": cast("dict[str, Any]", part)}]
         blocks += [{key: value for key, value in block.items() if key != "id"} for block in standard]
     return blocks
 
 
 def _standard(part: Any) -> Any:
-    """A part in a form that LangChain knows: of the other forms in which the same is sent."""
+    """Convert other formats of a part into one that LangChain supports."""
     if not isinstance(part, dict):
         return part
     kind, url = part.get("type"), part.get("image_url")

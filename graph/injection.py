@@ -1,7 +1,7 @@
-"""What the graph adds to the calls of tools that ask for it: the state, the store, the runtime, the id of the call.
+"""Arguments that the graph injects into calls of tools that ask for them: state, store, runtime, id of the call.
 
-The types are LangGraph's (`InjectedState`, `InjectedStore`, `ToolRuntime`, `InjectedToolCallId`) and mean what they
-mean under `create_agent`.
+The annotations are LangGraph's (`InjectedState`, `InjectedStore`, `ToolRuntime`, `InjectedToolCallId`), with the same
+meaning as under `create_agent`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ FIELDS = frozenset(State.__annotations__)
 
 
 def check_injections(tool: BaseTool) -> None:
-    """Refuse a tool that wants something from the state which this graph's state does not have.
+    """Refuse a tool that needs a field which this graph's state does not have.
 
     Raises:
-        ConfigError: the tool wants a field that there is not.
+        ConfigError: there is no such field.
     """
     for injection in arguments_of(tool).injected.values():
         if injection.supplier != "state" or not injection.required:
             continue
-        wanted = [injection.field] if injection.field else _required_fields(injection.kind)
-        if missing := [name for name in wanted if name not in FIELDS]:
+        required = [injection.field] if injection.field else _required_fields(injection.kind)
+        if missing := [name for name in required if name not in FIELDS]:
             raise ConfigError(
                 f"The tool {tool.name!r} wants `{missing[0]}` from the state, which this graph does not keep; "
                 f"its state has {', '.join(sorted(FIELDS))}."
@@ -42,7 +42,7 @@ def check_injections(tool: BaseTool) -> None:
 
 
 def _required_fields(kind: Any) -> list[str]:
-    """The fields that a type of state cannot do without."""
+    """The required fields of a type of state."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [name for name, field in kind.model_fields.items() if field.is_required()]
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -55,14 +55,14 @@ def _required_fields(kind: Any) -> list[str]:
 def added_arguments(
     tool: BaseTool, state: State, context: Context, config: RunnableConfig, call_id: str
 ) -> dict[str, Any]:
-    """The arguments of one call that no model writes.
+    """The injected arguments of one call.
 
     Args:
-        tool: Whose call it is.
+        tool: The tool.
         state: The graph's state when the step was planned.
         context: The run's settings.
-        config: The configuration of the call's own task.
-        call_id: What the call is named by.
+        config: The configuration of the call's task.
+        call_id: The id of the call.
 
     Raises:
         ToolException: the tool needs a store and the graph has none.
@@ -84,7 +84,7 @@ def added_arguments(
 
 
 def _whole(state: State, kind: Any) -> Any:
-    """The state as what a tool takes it for: a record of the tool's own, or a dict."""
+    """The state in the type that the tool expects: a class of its own, or a dict."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind.model_validate(dict(state))
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -101,7 +101,7 @@ def _store(tool: BaseTool, injection: Injection) -> Any:
 
 
 def _tool_runtime(state: State, context: Context, config: RunnableConfig, call_id: str) -> Any:
-    """LangGraph's `ToolRuntime` of one call, with as many fields as the installed version knows."""
+    """LangGraph's `ToolRuntime` for one call, with the fields of the installed version."""
     from langgraph.prebuilt import ToolRuntime
 
     runtime = get_runtime(Context)

@@ -1,4 +1,4 @@
-"""Fields of a dataclass of settings that carry their description, for forms and help texts."""
+"""Dataclass fields for settings, with descriptions for forms and help texts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def option(description: str, default: Any = MISSING, **marks: bool) -> Any:
-    """A field of a dataclass of settings.
+    """A field of a settings dataclass.
 
     Args:
-        description: one sentence for the user.
-        default: leave it out where a value must be given.
-        marks: what else holds of the setting, kept in the field's metadata.
+        description: One sentence for the user.
+        default: Default value; omit it for a required setting.
+        marks: Further properties of the setting, stored in the field's metadata.
     """
     metadata = {"description": description, **marks}
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)

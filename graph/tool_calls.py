@@ -1,8 +1,8 @@
-"""One call of one tool: what it is given, what comes back as text, and what went wrong.
+"""A single call of a tool: its arguments, its result as text, and its errors.
 
-A tool is somebody's code. Whatever it raises ends its call and nothing else: its own `TimeoutError` is not the time
-limit, its `CancelledError` no cancellation, its `SystemExit` not the end of the process. What stops a run from outside
-(a cancelled task, Ctrl-C, an interrupt for a human) passes through.
+Tools are third-party code. Whatever a tool raises ends only its own call: its `TimeoutError` is not the time limit,
+its `CancelledError` is not a cancellation, and its `SystemExit` does not end the process. Whatever stops the run from
+outside (a cancelled task, Ctrl-C, an interrupt for a human) is passed on.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ from tools.text import well_formed
 
 
 class FinishedCall(TypedDict):
-    """What the task of one call has done."""
+    """Result of the task of one call."""
 
     call: ToolCall
     usage: dict[str, Usage]
-    """Of a model that the tool asked."""
+    """Cost of a model that the tool used."""
 
 
 async def call_tool(tool: BaseTool, arguments: Mapping[str, Any], *, state: State, run: Run) -> FinishedCall:
-    """Call a tool once, within its own time limit and the run's; whatever it raises becomes the call's error.
+    """Call a tool once, within its own time limit and the run's; its exceptions become the error of the call.
 
     Args:
-        tool: What to call.
-        arguments: What a model wrote.
-        state: Where the graph stands; some tools are given it.
-        run: The node that calls.
+        tool: The tool.
+        arguments: The arguments written by the model.
+        state: The graph's state, for tools that ask for it.
+        run: The calling node.
 
     Raises:
-        ModelError: the tool asked a model and that did not answer.
+        ModelError: the tool used a model, which did not answer.
         SandboxError: code cannot be isolated on this machine.
     """
     limit = max(min(time_limit_of(tool), run.seconds_left), 0.0)
@@ -100,33 +100,33 @@ async def call_tool(tool: BaseTool, arguments: Mapping[str, Any], *, state: Stat
 
 
 class _Ended(Exception):
-    """Stands for something that a tool raised and an event loop would take for its own end."""
+    """Wraps a tool's exception that would otherwise stop the event loop."""
 
 
 @dataclass
 class _Work:
-    """A call in progress, watched beneath what LangChain makes of results and errors."""
+    """A call in progress, observed below LangChain's handling of results and errors."""
 
     tool: BaseTool
     entered: bool = False
-    """Whether the tool's own code was reached."""
+    """Whether the tool's own code was executed."""
     returned: bool = False
     value: Any = None
-    """What it returned, before LangChain made a message of it."""
+    """Its result, before LangChain turned it into a message."""
     raised: BaseException | None = None
-    """What it raised, before LangChain handled it."""
+    """Its exception, before LangChain handled it."""
 
     async def result(
         self, arguments: Mapping[str, Any], state: State, run: Run, config: RunnableConfig
     ) -> tuple[str, Failure | None]:
-        """Call the tool; the text of its result, or the failure that it reports without raising it."""
+        """Call the tool; returns the text of its result, or a failure that it reports without raising."""
         call_id = _call_id(config)
         given = {**arguments, **added_arguments(self.tool, state, run.context, config, call_id)}
         request: dict[str, Any] = given
         if any(injection.supplier == "call id" for injection in arguments_of(self.tool).injected.values()):
             request = {"name": self.tool.name, "args": given, "id": call_id, "type": "tool_call"}
         output = await self._watched().ainvoke(request, config)
-        if self.raised is not None:  # `handle_tool_error` made a text of it
+        if self.raised is not None:  # `handle_tool_error` turned it into text
             return "", Failure(kind="tool", message=as_text(output))
         if not self.entered and self.tool.handle_validation_error:
             return "", Failure(kind="arguments", message=as_text(output))
@@ -136,7 +136,7 @@ class _Work:
         return await _text(self.tool, await _settled(value))
 
     def _watched(self) -> BaseTool:
-        """The tool, with its own code watched; as a copy, because others may be calling it as well."""
+        """A copy of the tool whose code is observed; a copy, because there may be concurrent calls."""
         run, arun = self.tool._run, self.tool._arun
 
         @functools.wraps(run)
@@ -154,7 +154,7 @@ class _Work:
             return self.value
 
         copy = self.tool.model_copy()
-        object.__setattr__(copy, "_run", watched_run)  # past pydantic, which knows no such field
+        object.__setattr__(copy, "_run", watched_run)  # bypasses pydantic, which has no such field
         object.__setattr__(copy, "_arun", watched_arun)
         return copy
 
@@ -178,10 +178,10 @@ class _Work:
 
 
 def _is_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
-    """Whether the run is being stopped, and not a tool that runs in this task (or in a thread, without one) raised."""
+    """Whether the run is being stopped, as opposed to a tool raising in this task (or in a thread without one)."""
     if isinstance(error, asyncio.CancelledError):
         return _is_cancelled()
-    if isinstance(error, GeneratorExit):  # a coroutine is closed while another task runs, or none
+    if isinstance(error, GeneratorExit):  # a coroutine is closed outside of its own task
         return _current_task() is not task
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()  # Ctrl-C
 
@@ -189,7 +189,7 @@ def _is_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bo
 def _current_task() -> asyncio.Task[Any] | None:
     try:
         return asyncio.current_task()
-    except RuntimeError:  # a thread without a loop
+    except RuntimeError:  # a thread without an event loop
         return None
 
 
@@ -199,10 +199,10 @@ def _is_cancelled() -> bool:
 
 
 def _failure(work: _Work, problem: BaseException) -> Failure:
-    """What a call's exception means for the planner."""
+    """The failure that the planner is told for a call's exception."""
     problem = work.raised or problem
     if isinstance(problem, RuntimeError) and isinstance(problem.__cause__, StopIteration | StopAsyncIteration):
-        problem = problem.__cause__  # what coroutines make of it
+        problem = problem.__cause__  # how coroutines wrap it
     if isinstance(problem, ToolUnavailable):
         return Failure(kind="unavailable", message=shown(problem))
     if isinstance(problem, ToolException):
@@ -215,16 +215,16 @@ def _failure(work: _Work, problem: BaseException) -> Failure:
 
 
 def _told(content: Any, artifact: Any) -> Any:
-    """What a model is told of a result in two parts: the content, or the artifact where there is nothing else."""
+    """The part of a two-part result to show to models: the content, or the artifact if there is nothing else."""
     if isinstance(content, str | list | tuple | None) and not content:
-        if isinstance(artifact, Mapping) and "structured_content" in artifact:  # of an MCP server, by the adapters
+        if isinstance(artifact, Mapping) and "structured_content" in artifact:  # from an MCP server, via the adapters
             return artifact["structured_content"]
         return artifact
     return content
 
 
 async def _settled(value: Any) -> Any:
-    """A value that is there: what has to be awaited is awaited, and asynchronous iterators are read."""
+    """The final value: awaitables are awaited, and asynchronous iterators are exhausted."""
     while inspect.isawaitable(value):
         value = await value
     if not isinstance(value, AsyncIterator):
@@ -238,7 +238,7 @@ async def _settled(value: Any) -> Any:
 
 
 async def _text(tool: BaseTool, value: Any) -> tuple[str, Failure | None]:
-    """The text of a result, or the failure that it tells of."""
+    """The text of a result, or the failure that it reports."""
     parts = value if isinstance(value, list) and value and all(map(_is_output, value)) else [value]
     texts = []
     for part in parts:
@@ -254,7 +254,7 @@ async def _text(tool: BaseTool, value: Any) -> tuple[str, Failure | None]:
             part = "\n".join(map(as_text, part))
         elif isinstance(part, ToolMessage) and part.status == "error":
             return "", Failure(kind="tool", message=as_text(part))
-        # A long result takes its time to be written out, and an iterator may do anything.
+        # Converting a long result takes time, and an iterator may do anything.
         texts.append(part if isinstance(part, str) else await asyncio.to_thread(as_text, part))
     return "\n".join(texts), None
 
@@ -264,7 +264,7 @@ def _is_output(value: Any) -> bool:
 
 
 def _messages(command: Command[Any]) -> Sequence[BaseMessage] | None:
-    """The messages that a command adds; None for one that asks for more than that."""
+    """The messages that a command adds; None if it does anything else."""
     update = command.update
     if command.goto or command.resume is not None or command.graph is not None:
         return None
@@ -276,16 +276,16 @@ def _messages(command: Command[Any]) -> Sequence[BaseMessage] | None:
 
 
 def _call_id(config: RunnableConfig) -> str:
-    """The name of a call: that of its task, and so the same when the run is resumed."""
+    """The id of a call: that of its task, so it stays the same when the run is resumed."""
     place = str(config.get("configurable", {}).get("checkpoint_ns", ""))
     return f"call_{place.rpartition(':')[2] or uuid.uuid4().hex}"
 
 
 def _own_config() -> RunnableConfig:
-    """The configuration of this call's own task: a human's answers are told apart by it.
+    """The configuration of this call's task, which associates a human's answers with their questions.
 
-    Once an answer was given without the id of its question, LangGraph hands it to any later question of the step that
-    finds no answer of its own. Where this resume names the questions it answers, no other answer may be taken.
+    LangGraph gives an answer without a question's id to any later question of the step that has no answer of its own.
+    If this resume names the questions it answers, such an answer must not be used.
     """
     config = patch_config(get_config())
     settings = config.get("configurable", {})
@@ -297,4 +297,4 @@ def _own_config() -> RunnableConfig:
 
 
 def _no_answer(consume: bool = False) -> None:
-    """Stands for an answer that was given without an id."""
+    """Replaces an answer that was given without an id."""

@@ -19,17 +19,17 @@ from graph.state import FINISH
 from tools.card import card_of
 
 ToolLike: TypeAlias = BaseTool | Callable[..., Any] | str
-"""What a graph takes for a tool: a LangChain tool, a function, a built-in name or an import path."""
+"""Everything a graph accepts as a tool: a LangChain tool, a function, a built-in name or an import path."""
 
 
 class Toolbox:
-    """What the planner may choose from.
+    """The tools the planner may choose from.
 
     Args:
-        tools: LangChain tools, functions, built-in names or import paths; None for the default set.
+        tools: LangChain tools, functions, built-in names or import paths; None means the default set.
 
     Raises:
-        ConfigError: two tools bear one name, or one cannot be called.
+        ConfigError: two tools have the same name, or one cannot be called.
     """
 
     def __init__(self, tools: Sequence[ToolLike] | None) -> None:
@@ -40,22 +40,22 @@ class Toolbox:
         _check_names(names)
         self._made: dict[tuple[str, str, int], BaseTool] = {}
         self._lock = threading.Lock()
-        self._models: dict[int, BaseChatModel] = {}  # keeps the ids above from being used again
+        self._models: dict[int, BaseChatModel] = {}  # keeps the ids in the keys from being reused
 
     def select(self, context: Context, model: BaseChatModel) -> list[BaseTool]:
         """The tools of one run, in a fixed order.
 
         Args:
-            context: Names the tools, or leaves the choice to the graph, and the corpus of `local_search`.
-            model: What `generalist` answers with.
+            context: The run's settings: its tools, if it limits them, and the corpus of `local_search`.
+            model: The model of `generalist`.
 
         Raises:
-            ConfigError: a name is unknown or a tool lacks what it needs.
+            ConfigError: a name is unknown, or a tool lacks something it needs.
         """
         with self._lock:
             tools = [self._get(item, context, model) for item in self._wanted(context)]
         names = [tool.name for tool in tools]
-        _check_names(names)  # import paths tell theirs only now
+        _check_names(names)  # names of imported tools are only known now
         for name in context.ask_before:
             if name not in names:
                 hint = did_you_mean(name, names)
@@ -66,7 +66,7 @@ class Toolbox:
         return tools
 
     def has_all(self, context: Context, model: BaseChatModel) -> bool:
-        """Whether `select` would find every tool made already, and so answer at once."""
+        """Whether all tools exist already, so that `select` returns at once."""
         return all(
             isinstance(item, BaseTool) or item in self._objects or _key(item, context, model) in self._made
             for item in self._wanted(context)
@@ -98,7 +98,7 @@ class Toolbox:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Refuse names by which no tool, or the wrong one, would be called."""
+    """Refuse names that would call no tool, or the wrong one."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"Two tools bear the name {twice[0]!r}: give each tool a name of its own.")
@@ -120,7 +120,7 @@ def _usable(item: object) -> BaseTool:
 
 
 def _key(spec: str, context: Context, model: BaseChatModel) -> tuple[str, str, int]:
-    """What a tool made from a spec depends on."""
+    """Everything that a tool made from a spec depends on."""
     corpus = context.corpus or "" if spec == "local_search" else ""
     return spec, corpus, id(model) if spec == "generalist" else 0
 

@@ -230,3 +230,8 @@ async def test_a_folder_is_a_model_if_it_holds_one_gguf_file(tmp_path: Path) -> 
     (tmp_path / "second.gguf").write_bytes(b"GGUF")
     with pytest.raises(ConfigError, match="contains 2 GGUF files"):
         await EmbeddedChat(model=str(tmp_path), settings=ServerSettings(slots=2, context=300)).ainvoke("q")
+
+
+@pytest.mark.parametrize(("checks", "options"), [("on", ["--checks", "on"]), ("auto", []), (None, [])])
+def test_a_planner_is_served_with_the_checks_that_it_was_trained_with(checks: str | None, options: list[str]) -> None:
+    assert graph_options({"checks": checks} if checks else {}) == options

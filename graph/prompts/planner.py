@@ -1,0 +1,175 @@
+"""Prompts of the planner and of the analyst, its first look at the question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.tools import BaseTool
+
+from graph.rendering import calls_text, failure_text
+from graph.state import FINISH, Failure, State, ToolCall, Verdict
+from graph.wording import STANDARD, Wording
+from tools.card import card_of
+
+
+def tool_card(tool: BaseTool) -> str:
+    """A tool as described to the planner."""
+    card = card_of(tool)
+    lines = [f"- {tool.name}: {' '.join(tool.description.split())}", f"  Input: {card.input}"]
+    lines += [f"  Limit: {limitation}" for limitation in card.limitations]
+    lines += [f"  Advice: {practice}" for practice in card.best_practices]
+    return "\n".join(lines)
+
+
+def _toolbox(tools: Sequence[BaseTool]) -> str:
+    return "Tools:\n" + "\n".join(tool_card(tool) for tool in tools)
+
+
+_ANALYST = """You analyse a question before a team of agents solves it. In one or two short sentences say exactly what \
+is asked, and which facts or computations are needed in which order. Do not answer the question, and name no fact that \
+it does not contain.
+
+Examples:
+
+Question: How old was the designer of the Forth Bridge when it was opened?
+An age in years is asked. Needed are the designer, his year of birth, the year of the opening, and then the difference.
+
+Question: What is the smallest number above 500 that 8 and 12 both divide?
+A whole number is asked. One computation is needed: going up from 501 to the first that both divide."""
+
+
+def analyst_messages(question: str, conversation: str, wording: Wording = STANDARD) -> list[BaseMessage]:
+    """Ask for the analysis of a question.
+
+    The prompt does not list the tools: a small analyst would discuss them, and the planner would take that as a choice.
+    """
+    return [wording.system("analyst", standard=(_ANALYST,)), HumanMessage(f"{conversation}Question: {question}")]
+
+
+_STEP_FORMAT = """Reply with exactly these four lines and nothing else, each short and without formulas:
+Justification: why this step comes next
+Context: the numbers, names and earlier results that this step needs
+Sub-Goal: what this one step must find out or compute
+Tool Name: one of {names}"""
+
+_DIRECT_FORMAT = """Reply with exactly these two lines and nothing else:
+Tool: one of {names}
+Input: what the tool is given, as it is"""
+
+
+_EXAMPLES_SHOWN = 3
+"""Maximum per tool. From examples small models learn the reply format, and which question calls for which tool."""
+
+
+_FINISHED = f"Question: What is 17 * 3 + 2?\nResult: 53\nTool: {FINISH}\nInput: nothing"
+
+
+def _examples(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool) -> str:
+    """Example replies from the tools' cards, alternating between tools: a tool whose examples come last is overused."""
+    replies = []
+    for place in range(_EXAMPLES_SHOWN):
+        for tool in tools:
+            for example in card_of(tool).examples[place : place + 1]:
+                if direct:
+                    replies.append(f"Question: {example.question}\nTool: {tool.name}\nInput: {example.input}")
+                else:
+                    replies.append(
+                        f"Question: {example.question}\nJustification: {example.reason}\nContext: {example.context}\n"
+                        f"Sub-Goal: {example.sub_goal}\nTool Name: {tool.name}"
+                    )
+    if replies and direct and can_finish:
+        replies.append(_FINISHED)
+    return "Examples:\n\n" + "\n\n".join(replies) if replies else ""
+
+
+_PLANNER = """You are the planner of a team that answers questions with tools. You choose the next step; others carry \
+it out, check it and write the answer."""
+
+
+def planner_system(
+    tools: Sequence[BaseTool], *, direct: bool, can_finish: bool, wording: Wording = STANDARD
+) -> SystemMessage:
+    """The planner's system message; it is the same for all questions, so all runs share it."""
+    names = ", ".join(tool.name for tool in tools)
+    rules = [
+        "A step is one use of one tool. Look up one fact at a time; let one program do a whole computation at once.",
+        "Facts come from the question or from results, never from memory: a fact that is not there has to be looked "
+        "up.",
+        "Build on results you already have; never repeat a step that worked.",
+        "When a step failed or was rejected, change the sub-goal, its wording or the tool.",
+    ]
+    if can_finish:
+        names += f", {FINISH}"
+        rules.append(f"When the last result answers the question, choose the tool {FINISH}.")
+    form = (_DIRECT_FORMAT if direct else _STEP_FORMAT).format(names=names)
+    examples = _examples(tools, direct=direct, can_finish=can_finish)
+    return wording.system(
+        "planner",
+        standard=(_PLANNER, _toolbox(tools), "\n".join(rules), form, examples),
+        fixed=(_toolbox(tools), form, examples),
+    )
+
+
+def planner_messages(
+    system: SystemMessage, state: State, conversation: str, max_turns: int, *, direct: bool
+) -> list[AnyMessage]:
+    """The planner's transcript so far.
+
+    Captured tokens travel with their message (`additional_kwargs["captured"]`), so that the policy can extend the exact
+    tokens instead of encoding the text again.
+    """
+    analysis = state.get("analysis", "")
+    opening = f"{conversation}Question: {state['question']}"
+    if analysis:
+        opening += f"\n\nAnalysis: {analysis}"
+    messages: list[AnyMessage] = [system, HumanMessage(f"{opening}\n\n{turns_left(max_turns, direct=direct)}")]
+    captured = state.get("planner_turns", [])
+    for index, turn in enumerate(state.get("memory", [])):
+        tokens = {"captured": captured[index]} if index < len(captured) else {}
+        messages.append(AIMessage(turn["reply"], additional_kwargs=tokens))
+        messages.append(HumanMessage(turn["observation"]))
+    return messages
+
+
+def turns_left(count: int, *, direct: bool) -> str:
+    """The sentence with the planner's budget and, because small models drift, the format of its reply.
+
+    It never mentions seconds: they would make runs irreproducible.
+    """
+    lines = "Tool and Input" if direct else "Justification, Context, Sub-Goal and Tool Name"
+    return f"Turns left: {count}{' (the last)' if count == 1 else ''}. Plan the next step: {lines}."
+
+
+def observation(
+    calls: Sequence[ToolCall],
+    error: Failure | None,
+    verdict: Verdict,
+    left: int,
+    *,
+    direct: bool,
+    other_tools: Sequence[str] = (),
+    can_finish: bool = False,
+) -> str:
+    """The message that ends a turn in the planner's transcript.
+
+    After a rejected step it names the `other_tools`: if only told to do something else, small models repeat themselves.
+    After an accepted one it says how to finish, if the planner decides that itself (`can_finish`).
+    """
+    accepted, reason = verdict["accepted"], verdict["reason"]
+    lines = [calls_text(calls)] if calls else []
+    if error and not any(call["error"] == error for call in calls):
+        lines.append(f"Step {failure_text(error)}")
+    lines.append(
+        f"{'Accepted' if accepted else 'Rejected'}: {reason}" if reason else ("Accepted." if accepted else "Rejected.")
+    )
+    ending = turns_left(left, direct=direct)
+    if accepted and can_finish:
+        how = f"reply with Tool: {FINISH}" if direct else f"choose the tool {FINISH}."
+        ending += f" If this result is the answer already, {how}"
+    if verdict["missing"]:
+        ending = f"Still missing: {verdict['missing']}. {ending}"
+    if not accepted and other_tools:
+        ending += f" Choose another tool ({', '.join(other_tools)}), or ask this one for something else."
+    lines.append(ending)
+    return "\n".join(lines)
