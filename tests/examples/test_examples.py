@@ -12,6 +12,14 @@ import pytest
 
 from evals.speed.fake_server import ChatRequest, FakeModelServer
 from tests.graph.conftest import Override, calls_text, plan_text, script
+from tests.training.support.scripted_engine import ScriptedEngine
+from training.engines.base import Sampling
+from training.rollouts.breakdown import parts_of
+from training.rollouts.factory import FactoryAgent
+from training.rollouts.policy_chat import PolicyChat
+from training.rollouts.records import Rollout
+from training.rollouts.tasks import load_tasks
+from training.run.imports import imported
 
 ROOT = Path(__file__).parents[2]
 CODE = "```python\nprint(6 * 7)\n```"
@@ -65,6 +73,30 @@ def answer_from_results(request: ChatRequest) -> str:
 def test_subgraph(tmp_path: Path) -> None:
     shown = run("subgraph", tmp_path, planner=plan_text("python"), executor=CODE)
     assert shown.splitlines() == ["read", "agent", "write", "Dear Ada,", "it is 42.", "Yours, the office"]
+
+
+async def test_own_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = run("own_agent", tmp_path)
+    assert shown.splitlines() == ["order-tasks.jsonl: 96 questions", "order-heldout.jsonl: 40 questions"]
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    question, *_ = load_tasks(str(tmp_path / "order-heldout.jsonl"))
+    price, article = question.metadata["steps"][1]["result"], question.metadata["steps"][0]["input"]
+    count = int(question.question.split()[2])
+
+    def reply(text: str, seed: int) -> str:
+        told = text.count("<tool_response>\n")
+        first = f'{{"name": "price", "arguments": {{"article": "{article}"}}}}'
+        then = f'{{"name": "multiply", "arguments": {{"a": {count}, "b": {int(price) // count}}}}}'
+        return [first, then, price][told]
+
+    engine = ScriptedEngine(reply, "qwen2_5")
+    policy = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run="r", seed=0)
+    agent = FactoryAgent(imported("own_agent:make", "The agent"), name="own_agent:make")
+    await agent.preflight()
+    state = await agent.run(question, {}, policy, 0)
+    assert (state["answer"], len(policy.turns)) == (price, 3)
+    right = Rollout("r", question, 0, 0, 0, turns=tuple(policy.turns), reward=1.0, memory=state["memory"])
+    assert all(parts_of(right).values())
 
 
 def test_train_tiny(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ lengths.py    what rollouts are taken to be like before any was made
 own_server.py  the vLLM server that a run starts for itself
 agent.py      the agent that settings name: ours, a function of one's own, or an object
 launch.py     runs the training that settings describe
+agent.py      the agent that the settings name
 build.py      from settings to a trainer: model, engine, agent, reward, tasks
 steps.py      a step up to its gradient: roll out, refill, credit, lay out
 trainer.py    the update, on transformers' trainer

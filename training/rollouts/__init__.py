@@ -6,9 +6,9 @@ Tasks and rewards
 
 Running the agent
     agents.py               what training knows of an agent; our graph as one
-    factory.py              somebody else's agent, made by a function from chat models to a graph
-    graph_run.py            one run of such a graph: its input, its answer, its interrupts
-    run_record.py           what is kept of such a run
+    factory.py              somebody else's graph as one: a function from chat models to a graph
+    graph_run.py            one run of such a graph: time, interrupts, failures
+    run_record.py           what its callbacks tell: tool calls, costs, the run's memory
     collector.py            G runs of each task, with tries and typed failures
     tail.py                 what is done with a step's stragglers
     background.py           rollouts on a thread of their own, beside updates

@@ -29,6 +29,7 @@ class Alarms:
             "variance": self._variance(metrics),
             "gap": self._gap(metrics),
             "late": self._late(metrics),
+            "calls": self._calls(metrics),
         }
         self._past.append(metrics)
         new = [text for name, text in signs.items() if text and name not in self._raised]
@@ -69,6 +70,15 @@ class Alarms:
             return None
         end = "all solved: use harder tasks" if mean > 0.5 else "none solved: use easier tasks or a better prompt"
         return f"{now:.0%} of the groups have rewards without variance and teach nothing ({end})."
+
+    def _calls(self, metrics: Mapping[str, float]) -> str | None:
+        now = metrics.get("unreadable_calls")
+        if now is None or now < 0.5:
+            return None
+        return (
+            f"Replies hold {now:.2g} tool calls on average that cannot be read and stay text: show the form in the "
+            "agent's prompt, or start from a model that keeps its template's form."
+        )
 
     def _gap(self, metrics: Mapping[str, float]) -> str | None:
         now = metrics.get("logprob_gap")

@@ -24,6 +24,7 @@ USUAL = {
         ({"zero_variance": 0.95, "reward": 0.97}, "teach nothing.*all solved: use harder"),
         ({"zero_variance": 1.0, "reward": 0.0}, "teach nothing.*none solved: use easier"),
         ({"logprob_gap": 0.5}, r"disagree by 0\.5 nats"),
+        ({"unreadable_calls": 0.8}, r"hold 0\.8 tool calls.*cannot be read"),
     ],
 )
 def test_each_sign_is_told_once_until_it_has_gone(sign: dict[str, float], words: str) -> None:
