@@ -61,12 +61,16 @@ def find_calls(text: str, names: Collection[str]) -> tuple[list[ToolCall], str]:
 
 
 def unreadable_calls(text: str, names: Collection[str]) -> int:
-    """How many things in a text look like calls; of a text from which those that can be read have been taken."""
+    """How many things in a text look like calls; of a text from which those that can be read have been taken.
+
+    These are the marks of formats, beginnings of objects that name a known tool, and whole calls of unknown tools.
+    """
     marks = len(_MARK.findall(text))
     if marks:
         return marks
     named = "|".join(map(re.escape, sorted(names)))
-    return len(re.findall(rf'\{{\s*"(?:{"|".join(_NAMES)})"\s*:\s*"(?:{named})"', text)) if named else 0
+    begun = len(re.findall(rf'\{{\s*"(?:{"|".join(_NAMES)})"\s*:\s*"(?:{named})"', text)) if named else 0
+    return begun + sum(len(list(_calls_in(value, None))) for _, _, value in _json_values(text))
 
 
 def plain_arguments(value: object) -> dict[str, Any] | None:
@@ -94,7 +98,8 @@ def _json_values(text: str) -> Iterator[tuple[int, int, object]]:
         yield match.start(), place, value
 
 
-def _calls_in(value: object, names: Collection[str]) -> Iterator[ToolCall]:
+def _calls_in(value: object, names: Collection[str] | None) -> Iterator[ToolCall]:
+    """The calls in a JSON value; with names None those of any tool."""
     if isinstance(value, Mapping):
         call = _call(value, names)
         if call is not None:
@@ -106,9 +111,10 @@ def _calls_in(value: object, names: Collection[str]) -> Iterator[ToolCall]:
             yield from _calls_in(item, names)
 
 
-def _call(value: Mapping[str, Any], names: Collection[str]) -> ToolCall | None:
-    name = next((value[key] for key in _NAMES if isinstance(value.get(key), str) and value[key] in names), None)
-    if name is None or not _BESIDES.issuperset(value):
+def _call(value: Mapping[str, Any], names: Collection[str] | None) -> ToolCall | None:
+    texts = [value[key] for key in _NAMES if isinstance(value.get(key), str)]
+    name = next((text for text in texts if names is None or text in names), None)
+    if name is None or not _BESIDES.issuperset(value) or (names is None and value.keys().isdisjoint(_ARGUMENTS)):
         return None
     given = next((value[key] for key in _ARGUMENTS if key in value), None)
     arguments = plain_arguments(given)

@@ -78,6 +78,8 @@ def test_what_looks_like_a_call_and_cannot_be_read_is_counted() -> None:
     assert unreadable_calls('<tool_call>{"name": "search", "arguments": {', NAMES) == 1
     assert unreadable_calls('{"name": "search", "arguments": {"q": }}', NAMES) == 1
     assert unreadable_calls("<tool_call>x</tool_call> <tool_call>y</tool_call>", NAMES) == 2
+    assert unreadable_calls('{"name": "sing", "arguments": {"song": "x"}}', NAMES) == 1
+    assert unreadable_calls('{"name": "Ada", "born": 1815} and {"name": "Linz"}', NAMES) == 0
     assert unreadable_calls("The tool search finds things.", NAMES) == 0
 
 
