@@ -64,21 +64,21 @@ def add_chat(left: Any, right: Any) -> list[AnyMessage]:
 def well_formed_message(message: AnyMessage) -> AnyMessage:
     """The message with invalid characters replaced; the same object if there are none."""
     fields = ("content", "additional_kwargs", "name", "tool_calls", "artifact")
-    given = {name: value for name in fields if (value := getattr(message, name, None))}
-    changed = {name: new for name, value in given.items() if (new := well_formed_value(value)) != value}
+    values = {name: value for name in fields if (value := getattr(message, name, None))}
+    changed = {name: new for name, value in values.items() if (new := well_formed_value(value)) != value}
     return message.model_copy(update=changed) if changed else message
 
 
-def well_formed_input(given: Any) -> Any:
+def well_formed_input(value: Any) -> Any:
     """The input or resume value of a graph with well-formed texts, before a checkpointer stores it."""
-    if isinstance(given, BaseMessage):
-        return well_formed_message(cast("AnyMessage", given))
-    if isinstance(given, Command):
-        changed = {name: well_formed_input(getattr(given, name)) for name in ("resume", "update")}
-        return dataclasses.replace(given, **changed)
-    if isinstance(given, dict):
-        return {well_formed_value(key): well_formed_input(value) for key, value in given.items()}
-    return [well_formed_input(part) for part in given] if isinstance(given, list) else well_formed_value(given)
+    if isinstance(value, BaseMessage):
+        return well_formed_message(cast("AnyMessage", value))
+    if isinstance(value, Command):
+        changed = {name: well_formed_input(getattr(value, name)) for name in ("resume", "update")}
+        return dataclasses.replace(value, **changed)
+    if isinstance(value, dict):
+        return {well_formed_value(key): well_formed_input(part) for key, part in value.items()}
+    return [well_formed_input(part) for part in value] if isinstance(value, list) else well_formed_value(value)
 
 
 def speaker_of(message: BaseMessage) -> Speaker:
@@ -142,13 +142,13 @@ def attachments_of(message: BaseMessage) -> list[Attachment]:
 
 def with_attachments(messages: Sequence[BaseMessage], attachments: Sequence[Attachment]) -> list[BaseMessage]:
     """The prompt with the attachments added to its first user message."""
-    shown = list(messages)
-    place = next((place for place, message in enumerate(shown) if isinstance(message, HumanMessage)), None)
+    prompt = list(messages)
+    place = next((place for place, message in enumerate(prompt) if isinstance(message, HumanMessage)), None)
     if place is not None and attachments:
-        blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": str(shown[place].text)}]
+        blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": str(prompt[place].text)}]
         blocks += [dict(attachment.block) for attachment in attachments]
-        shown[place] = shown[place].model_copy(update={"content": blocks})
-    return shown
+        prompt[place] = prompt[place].model_copy(update={"content": blocks})
+    return prompt
 
 
 def _attachment(block: Mapping[str, Any]) -> Attachment:
@@ -165,9 +165,11 @@ def _attachment(block: Mapping[str, Any]) -> Attachment:
         return Attachment("PDF file" if "pdf" in str(block.get("mime_type")) else "file", block)
     if kind not in _KINDS:
         inner = block.get("value")
-        shown = inner.get("type", "without a type") if kind == "non_standard" and isinstance(inner, Mapping) else kind
+        type_name = (
+            inner.get("type", "without a type") if kind == "non_standard" and isinstance(inner, Mapping) else kind
+        )
         raise DataError(
-            f"A message holds a part that no model can be given ({shown}); send text, pictures, sounds, videos or "
+            f"A message holds a part that no model can be given ({type_name}); send text, pictures, sounds, videos or "
             "files."
         )
     return Attachment(_KINDS[kind], block)

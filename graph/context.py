@@ -31,10 +31,10 @@ def _refuse_unknown_settings(cls: type[T]) -> type[T]:
 
     @functools.wraps(create)
     def checked(self: T, **settings: Any) -> None:
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # it is a dataclass
+        names = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # it is a dataclass
         for name in settings:
-            if name not in known:
-                raise ConfigError(f"There is no setting `{name}`.{did_you_mean(name, known)}")
+            if name not in names:
+                raise ConfigError(f"There is no setting `{name}`.{did_you_mean(name, names)}")
         create(self, **settings)
 
     cls.__init__ = checked  # type: ignore[assignment, method-assign]

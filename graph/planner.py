@@ -95,9 +95,9 @@ def _start(state: RunState) -> RunState:
     asked = newest if newest is not None and speaker_of(newest) == "user" else None
     if asked is not None and mark is not None and asked.id == mark["message_id"]:
         asked = None  # by an earlier run of this thread
-    given = question if mark is None or question != mark["question"] else ""
+    new_question = question if mark is None or question != mark["question"] else ""
     new_messages: list[AnyMessage] = []
-    if asked is not None and (not given or given == text_of(asked)):
+    if asked is not None and (not new_question or new_question == text_of(asked)):
         question, message_id = text_of(asked), asked.id or ""
     else:  # an explicit question continues the chat
         message = HumanMessage(question, id=f"question-{len(messages)}")

@@ -202,11 +202,11 @@ class Run:
         repair = HumanMessage(
             f"That could not be used: {value}. Reply again, in the form asked for and with nothing else."
         )
-        known = {key: value for key, value in reply.additional_kwargs.items() if key == "captured"}
-        said = AIMessage(reply.text, additional_kwargs=known)
-        again = await self.ask(role, [*messages, said, repair], schema=schema, tag=tag)
-        value = parse(str(again.text))
-        return (silence(again) or value) if isinstance(value, str) else value
+        tokens = {key: value for key, value in reply.additional_kwargs.items() if key == "captured"}
+        first = AIMessage(reply.text, additional_kwargs=tokens)
+        second = await self.ask(role, [*messages, first, repair], schema=schema, tag=tag)
+        value = parse(str(second.text))
+        return (silence(second) or value) if isinstance(value, str) else value
 
     async def in_task(self, name: TaskName, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do one piece of work as a LangGraph task; see `in_tasks`."""

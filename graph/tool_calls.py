@@ -121,10 +121,10 @@ class _Work:
     ) -> tuple[str, Failure | None]:
         """Call the tool; returns the text of its result, or a failure that it reports without raising."""
         call_id = _call_id(config)
-        given = {**arguments, **added_arguments(self.tool, state, run.context, config, call_id)}
-        request: dict[str, Any] = given
+        all_arguments = {**arguments, **added_arguments(self.tool, state, run.context, config, call_id)}
+        request: dict[str, Any] = all_arguments
         if any(injection.supplier == "call id" for injection in arguments_of(self.tool).injected.values()):
-            request = {"name": self.tool.name, "args": given, "id": call_id, "type": "tool_call"}
+            request = {"name": self.tool.name, "args": all_arguments, "id": call_id, "type": "tool_call"}
         output = await self._watched().ainvoke(request, config)
         if self.raised is not None:  # `handle_tool_error` turned it into text
             return "", Failure(kind="tool", message=as_text(output))

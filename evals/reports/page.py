@@ -105,11 +105,11 @@ def _result(result: Result, link: str) -> str:
         "seconds": result.seconds,
         "usage": result.usage or "",
     }
-    shown = {name: value for name, value in facts.items() if value != ""}
+    rows = {name: value for name, value in facts.items() if value != ""}
     turns = "".join(_turn(number, turn) for number, turn in enumerate(result.turns, 1))
     title = escape(f"{result.task} · {result.sample} · {first_line}")
     summary = f'<summary><span class="mark">{mark}</span> {title}</summary>'
-    return f'<details class="{mark}">{summary}{_definitions(shown)}{link}{turns}</details>'
+    return f'<details class="{mark}">{summary}{_definitions(rows)}{link}{turns}</details>'
 
 
 def _turn(number: int, turn: dict[str, Any]) -> str:
@@ -124,14 +124,14 @@ def _turn(number: int, turn: dict[str, Any]) -> str:
         "missing": verdict.get("missing", ""),
         "verdict": f"{accepted} by {verdict.get('source', 'nobody')}: {verdict.get('reason', '')}",
     }
-    shown = {name: value for name, value in facts.items() if value}
+    rows = {name: value for name, value in facts.items() if value}
     calls = "".join(_call(call) for call in turn.get("calls") or ())
     tool = escape(str(plan.get("tool_name") or "no tool"))
-    return f"<details><summary>turn {number}: {tool}, {accepted}</summary>{_definitions(shown)}{calls}</details>"
+    return f"<details><summary>turn {number}: {tool}, {accepted}</summary>{_definitions(rows)}{calls}</details>"
 
 
 def _call(call: dict[str, Any]) -> str:
     arguments = call.get("arguments") or {}
-    given = "\n".join(f"{name}: {value}" for name, value in arguments.items())
+    inputs = "\n".join(f"{name}: {value}" for name, value in arguments.items())
     outcome = call.get("error") or call.get("result") or "(nothing)"
-    return f"<pre>{escape(_clipped(given))}</pre><pre>{escape(_clipped(outcome))}</pre>"
+    return f"<pre>{escape(_clipped(inputs))}</pre><pre>{escape(_clipped(outcome))}</pre>"

@@ -33,13 +33,13 @@ def comparison(a: Iterable[Sequence[Any]], b: Iterable[Sequence[Any]]) -> dict[s
     shared = [task for task in tasks_a if task in tasks_b]
     if not shared:
         return {"questions": 0}
-    found: dict[str, Any] = {"questions": len(shared)}
+    comparison: dict[str, Any] = {"questions": len(shared)}
     for name, score in (("exact", _exact), ("lenient", _lenient)):
         means = [[fmean(map(score, tasks[task])) for task in shared] for tasks in (tasks_a, tasks_b)]
-        found[name] = [fmean(values) for values in means]
+        comparison[name] = [fmean(values) for values in means]
         if name == "exact":
-            found["interval"] = bootstrap(np.array(means[1]) - np.array(means[0]), SEED)
-    return found
+            comparison["interval"] = bootstrap(np.array(means[1]) - np.array(means[0]), SEED)
+    return comparison
 
 
 def _by_task(rows: Iterable[Sequence[Any]]) -> dict[str, list[Sequence[Any]]]:

@@ -39,7 +39,7 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
     fault = mapping(plan.get("error"))
     named = {name: text(value) for name, value in plan.items()}
     judged = {name: value if isinstance(value, bool) else text(value) for name, value in verdict.items()}
-    said = {"message": text(error.get("message"))} if error else None
+    failure = {"message": text(error.get("message"))} if error else None
     return {
         "tool": tool_label(turn),
         "planned": planned_words({**named, "error": {"message": text(fault.get("message"))} if fault else None}),
@@ -49,7 +49,7 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
         "calls": [_call(mapping(call)) for call in listing(turn.get("calls"))],
         "accepted": bool(verdict.get("accepted")),
         "stop": bool(verdict.get("stop")),
-        "judged": judged_words(judged, said) if verdict else "",
+        "judged": judged_words(judged, failure) if verdict else "",
         "verdict_by": text(verdict.get("source")),
         "verdict_answer": text(verdict.get("answer")),
         "error": {"kind": text(error.get("kind")), "message": text(error.get("message"))} if error else None,
@@ -88,17 +88,17 @@ def _trace(trace: dict[str, Any]) -> dict[str, Any]:
 
     steps = []
     for step in map(mapping, listing(trace.get("steps"))):
-        made: dict[str, Any] = {
+        common: dict[str, Any] = {
             "turn": int(number(step.get("turn")) or 0),
             "started": number(step.get("started")) or 0.0,
             "seconds": number(step.get("seconds")) or 0.0,
         }
         if "tool" in step:
-            steps.append(made | {"tool": text(step["tool"])})
+            steps.append(common | {"tool": text(step["tool"])})
             continue
         pairs = [pair for pair in listing(step.get("prompt")) if isinstance(pair, list) and len(pair) == 2]
         steps.append(
-            made
+            common
             | {
                 "role": text(step.get("role")),
                 "prompt": [[text(kind), words(place)] for kind, place in pairs],
@@ -112,8 +112,8 @@ def _trace(trace: dict[str, Any]) -> dict[str, Any]:
 
 def _said_by(role: str, trace: dict[str, Any]) -> str:
     """The last reply of a role that works once per run; empty if there is none."""
-    said = [step["reply"] for step in trace["steps"] if step.get("role") == role and step["reply"] >= 0]
-    return trace["texts"][said[-1]] if said else ""
+    replies = [step["reply"] for step in trace["steps"] if step.get("role") == role and step["reply"] >= 0]
+    return trace["texts"][replies[-1]] if replies else ""
 
 
 def _drawn(turn: dict[str, Any], tokens: TokenTexts) -> dict[str, Any]:

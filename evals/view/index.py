@@ -172,7 +172,7 @@ class RunIndex:
         return sorted(set.intersection(*hits)) if hits else list(range(len(self.rows)))
 
     def _holding(self, words: bytes) -> set[int]:
-        found: set[int] = set()
+        matches: set[int] = set()
         ends = self._text_ends
         first = 0
         while first < len(ends):
@@ -183,10 +183,10 @@ class RunIndex:
             place = block.find(words)
             while place >= 0:
                 run = bisect_right(ends, start + place, first, last)
-                found.add(run)
+                matches.add(run)
                 place = block.find(words, ends[run] - start)
             first = last
-        return found
+        return matches
 
     def words(self, number: int) -> str:
         """The searchable text of a run."""

@@ -136,10 +136,10 @@ class Server:
 
 def _number(request: web.Request, name: str) -> int:
     """A number from the query; 0 if it is missing."""
-    given = request.query.get(name, "0")
-    if not given.isascii() or not given.isdigit() or len(given) > 12:
+    text = request.query.get(name, "0")
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
         raise web.HTTPBadRequest
-    return int(given)
+    return int(text)
 
 
 async def _json(answer: Callable[[], Any]) -> web.Response:

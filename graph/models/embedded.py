@@ -90,7 +90,7 @@ class ServerSettings:
         return cls(slots, context, number("THREADS", cls.threads), exact == "1")
 
 
-def model_path_or_name(given: str) -> str:
+def model_path_or_name(spec: str) -> str:
     """Normalise what follows `embedded:` in a spec: a known name, a model on the Hub, a GGUF file, or its folder.
 
     `OWNER/REPO[:QUANT]` and `OWNER/REPO/FILE.gguf` refer to the Hub unless such a path exists; the default is used if
@@ -101,17 +101,17 @@ def model_path_or_name(given: str) -> str:
     """
     from graph.models.download import MODEL_FILES
 
-    name = given.strip().lower() or DEFAULT_MODEL
+    name = spec.strip().lower() or DEFAULT_MODEL
     if name in MODEL_FILES:
         return name
-    path = Path(given).expanduser()
-    if HubModel.parse(given) is not None and not path.exists():
-        return given.strip()
-    if "/" in given or given.lower().endswith(".gguf"):
+    path = Path(spec).expanduser()
+    if HubModel.parse(spec) is not None and not path.exists():
+        return spec.strip()
+    if "/" in spec or spec.lower().endswith(".gguf"):
         return str(path.absolute())
-    known = ", ".join(f"`embedded:{known}`" for known in MODEL_FILES)
+    names = ", ".join(f"`embedded:{known}`" for known in MODEL_FILES)
     raise ConfigError(
-        f"`embedded:{given}` names no model; write {known}, `embedded:OWNER/REPO` "
+        f"`embedded:{spec}` names no model; write {names}, `embedded:OWNER/REPO` "
         "for a GGUF model of the Hugging Face Hub, or `embedded:/path/to/model.gguf`."
     )
 

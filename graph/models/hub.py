@@ -99,8 +99,8 @@ class HubModel:
         if not listing:
             return f"The repository {self.repo} holds no GGUF file; look for one whose name ends in -GGUF."
         offered = ", ".join(f"{item['path']} ({item['size'] / 1e9:.1f} GB)" for item in listing[:12])
-        wanted = self.file or self.quant
-        return f"The repository {self.repo} has no {wanted}; name one of its files as {self.repo}/FILE: {offered}."
+        missing = self.file or self.quant
+        return f"The repository {self.repo} has no {missing}; name one of its files as {self.repo}/FILE: {offered}."
 
 
 def _is_quantised(path: str, quant: str) -> bool:

@@ -262,8 +262,8 @@ def _message(message: BaseMessage) -> dict[str, Any]:
     """A message for the chat API; anything but plain text is converted by LangChain."""
     role = _ROLES.get(message.type)
     if role is None or not isinstance(message.content, str) or getattr(message, "tool_calls", None):
-        known = message.model_copy(update={"content": _known_blocks(message.content)})
-        converted = convert_to_openai_messages(known)
+        supported = message.model_copy(update={"content": _known_blocks(message.content)})
+        converted = convert_to_openai_messages(supported)
         if not isinstance(converted, dict):
             raise TypeError("a single message must be converted into a single message")
         return converted

@@ -140,16 +140,16 @@ def _from_provider(spec: str, provider: str, model: str, settings: dict[str, Any
         raise ConfigError(f"`{spec}` needs the API key of {provider}; set {' or '.join(keys)}.")
     from langchain.chat_models import init_chat_model
 
-    given = {name: value for name, value in settings.items() if value is not None}
+    arguments = {name: value for name, value in settings.items() if value is not None}
     try:
-        made: BaseChatModel = init_chat_model(model, model_provider=provider, **given)
+        chat: BaseChatModel = init_chat_model(model, model_provider=provider, **arguments)
     except ImportError as error:
         package = _package(error, provider)
         raise ConfigError(f"`{spec}` needs a package; install it with `pip install {package}`.") from error
     except ValueError as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise ConfigError(f"`{spec}` cannot be used ({reason}); write {FORMS}.") from error
-    return made
+    return chat
 
 
 def _package(error: ImportError, provider: str) -> str:
