@@ -101,7 +101,7 @@ def _check_names(names: Sequence[str]) -> None:
     """Refuse names that would call no tool, or the wrong one."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"Two tools bear the name {twice[0]!r}: give each tool a name of its own.")
+        raise ConfigError(f"Two tools have the name {twice[0]!r}: give each tool a name of its own.")
     if FINISH in names:
         raise ConfigError(f"A tool bears the name {FINISH!r}, by which the planner ends a run: give it another.")
     if not all(name.strip() for name in names):
