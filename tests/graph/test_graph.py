@@ -8,7 +8,9 @@ import time
 from typing import Any
 
 import pytest
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatResult
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -170,6 +172,25 @@ async def test_memory_does_not_leak_from_one_question_to_the_next(serve: Serve, 
     opening = prompts(server, "planner")[1][1][1]
     assert opening.startswith("Conversation so far:\nUser: What is 2 x 21?\nAssistant: 42\n\nQuestion: And what is")
     assert len(server.asked("analyst")) == 2
+
+
+async def test_captured_turns_do_not_leak_from_one_question_to_the_next(serve: Serve, tools: list[BaseTool]) -> None:
+    class Capturing(GenericFakeChatModel):
+        """Captures what it writes, as the policy does in training."""
+
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            result = super()._generate(*args, **kwargs)
+            message = result.generations[0].message
+            message.additional_kwargs["captured"] = {"text": message.text}
+            return result
+
+    planner = Capturing(messages=iter([plan_text("double", goal) for goal in ("first", "second")]))
+    graph = build_graph(tools=tools, models={"planner": planner}, checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "chat"}}
+    context = Context(model=serve().spec)
+    for goal in ("first", "second"):
+        state = await graph.ainvoke({"question": f"{goal}?"}, config, context=context)
+        assert state["planner_turns"] == [{"text": plan_text("double", goal)}]
 
 
 async def test_questions_can_follow_each_other_without_messages(serve: Serve, tools: list[BaseTool]) -> None:
