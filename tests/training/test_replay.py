@@ -53,7 +53,7 @@ def test_rollouts_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert shown.count("=== 1/") == 3
     assert "question: Number" in shown
-    assert "wanted: shout" in shown
+    assert "expected: shout" in shown
     assert main(["show", str(run), "--step", "9"]) == 2
     assert main(["show", str(run / "nowhere")]) == 2
 
@@ -170,8 +170,8 @@ async def test_threads_of_an_app_become_rollouts(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("thread,score\na,1\n", "must hold a thread_id and a score"),
-        ("thread_id,score\na,good\n", "must hold a thread_id and a score"),
+        ("thread,score\na,1\n", "needs a thread_id and a score"),
+        ("thread_id,score\na,good\n", "needs a thread_id and a score"),
         ("thread_id,score\na,nan\n", "must be a finite number"),
         ("thread_id,score\na,1\n", "cannot be read: file is not a database"),
     ],

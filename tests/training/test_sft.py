@@ -86,7 +86,7 @@ def test_it_learns_what_succeeded_and_resumes_to_the_same_end(
 ) -> None:
     out = tmp_path / "sft"
     assert main(command(stored, policy_folder, out)) == 0
-    assert "32 transcripts of 32 successful among 64 rollouts" in capsys.readouterr().err
+    assert "32 transcripts of 32 successes in 64 rollouts" in capsys.readouterr().err
     assert [path.name for path in checkpoints.checkpoints(out)] == ["checkpoint-2", "checkpoint-4"]
     losses = [line["loss"] for line in read_metrics(out / "metrics.jsonl")]
     assert losses[0] == pytest.approx(negative_log_likelihood(stored, policy_folder, None), rel=1e-3)

@@ -1,12 +1,12 @@
-"""Export what a run has trained: the merged model and the adapter in Hub format, with a model card, and a GGUF file.
+"""Export a trained model: merged and as an adapter in Hub format, with a model card, and as a GGUF file.
 
     python -m training.export RUN --out planner                   # the newest checkpoint
     python -m training.export RUN --checkpoint 40 --out planner
-    python -m training.export RUN --out planner --gguf            # and planner-F16.gguf, for the embedded engine
+    python -m training.export RUN --out planner --gguf            # also planner-F16.gguf, for the embedded engine
     python -m training.export RUN --out planner --gguf Q8_0 --base BASE.gguf
 
 `python -m graph "QUESTION" --planner-model ./planner` then runs the GGUF file, `vllm serve ./planner` the model beside
-it. The adapter is merged in float32. A GGUF file gets 16 or 8 bits a weight: fewer would round away what was learned.
+it. The adapter is merged in float32. GGUF files have 16 or 8 bits per weight: fewer would round off the training.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def _line() -> CommandLine:
 
     line = CommandLine(prog="python -m training.export", description="Export a trained planner.")
     line.add_argument("run", type=Path, help="folder of a run of training.flow_grpo or training.sft")
-    line.add_argument("--checkpoint", type=int, metavar="N", help="which checkpoint; default: the newest")
-    line.add_argument("--out", type=Path, metavar="FOLDER", help="where it goes; default: RUN/export")
+    line.add_argument("--checkpoint", type=int, metavar="N", help="checkpoint number; default: the newest")
+    line.add_argument("--out", type=Path, metavar="FOLDER", help="output folder; default: RUN/export")
     line.add_argument(
-        "--gguf", nargs="?", const="F16", choices=KINDS, help="also a GGUF file with weights of this type (F16)"
+        "--gguf", nargs="?", const="F16", choices=KINDS, help="also write a GGUF file with this weight type (F16)"
     )
     line.add_argument(
-        "--base", type=Path, metavar="FILE", help="GGUF file of the base model, if the run did not train one"
+        "--base", type=Path, metavar="FILE", help="GGUF file of the base model, if the run did not train a GGUF file"
     )
     line.add_argument(
         "--device",

@@ -1,6 +1,6 @@
-"""The README of an exported planner: what it was made from and how, what was measured, how to use it.
+"""The README of an exported planner: base model, training, measurements and use.
 
-Only what the run's folder really holds is told: its settings, and the figures of `metrics.jsonl`.
+It states only what is in the run's folder: the settings, and the figures of `metrics.jsonl`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _FIGURES = {
     "loss": "loss",
 }
 AGENT = ("tools", "max_turns", "direct_arguments", "analyse", "verify", "answer", "checks", "agent_model")
-"""Settings of the agent that the planner was trained in."""
+"""Settings of the agent in which the planner was trained."""
 
-_TOLD = (
+_SHOWN = (
     "tasks", "rollouts", "role", "steps", "tasks_per_step", "group_size", "temperature", "max_tokens", "reward",
     "estimator", "objective", "reduction", "beta", "epochs", "batch_size", "min_reward", "learning_rate", "lora_rank",
     "lora_alpha", "lora_targets", "dtype", "seed", *AGENT,
@@ -50,11 +50,11 @@ def model_card(
 
     Args:
         name: of the exported folder.
-        settings: the run's.
+        settings: of the run.
         metrics: lines of its `metrics.jsonl`, up to the exported checkpoint.
-        update: which checkpoint it is; None where that is not known.
-        files: names in the folder that are worth a word: GGUF files, `adapter`.
-        licence: of the base, as its own file names it.
+        update: number of the checkpoint, if known.
+        files: names of GGUF files and `adapter`, if in the folder.
+        licence: of the base model, from its own file.
     """
     base = base_name(str(settings["model"]))
     supervised = settings.get("command") == "training.sft"
@@ -73,8 +73,8 @@ def model_card(
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {name}",
-        f"The planner of an AgentFlow agent: {base}, {method}{at}. It writes one step at a time for a team of tools, "
-        "in the form its system prompt asks for; it is not meant for chat.",
+        f"The planner of an AgentFlow agent: {base}, {method}{at}. It plans one tool call at a time, in the format "
+        "of its system prompt; it is not a chat model.",
         "## Settings\n\n| setting | value |\n| --- | --- |\n" + "\n".join(_settings(settings)),
         _measured(metrics),
         _use(settings, files),
@@ -85,16 +85,16 @@ def model_card(
 
 
 def base_name(spec: str) -> str:
-    """The base model as others know it: its name on the Hub, or the name of the file or folder alone."""
+    """The public name of the base model: on the Hub, or the bare name of the file or folder."""
     file = Path(spec).name
-    known = next((f"{entry.repo}" for entry in MODEL_FILES.values() if entry.filename == file), None)
+    repo = next((f"{entry.repo}" for entry in MODEL_FILES.values() if entry.filename == file), None)
     is_path = spec.endswith(".gguf") or spec.startswith(("/", ".", "~")) or spec.count("/") != 1 or Path(spec).is_dir()
-    return known or (file if is_path else spec)
+    return repo or (file if is_path else spec)
 
 
 def _settings(settings: Mapping[str, Any]) -> list[str]:
     lines = []
-    for name in _TOLD:
+    for name in _SHOWN:
         value = settings.get(name)
         if value is None or value == "":
             continue
@@ -106,22 +106,22 @@ def _settings(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _without_folders(spec: str) -> str:
-    """A file's name without its place on the machine that trained; names of benchmarks and of the Hub as they are."""
+    """A file's name without its folders; names of benchmarks and of the Hub unchanged."""
     return spec if spec.startswith(("benchmark:", "hub:")) else "/".join(Path(spec).parts[-2:]).lstrip("/")
 
 
 def _measured(metrics: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for name, words in _FIGURES.items():
-        found = [line for line in metrics if isinstance(line.get(name), int | float)]
-        if found:
-            first, last = found[0], found[-1]
+        values = [line for line in metrics if isinstance(line.get(name), int | float)]
+        if values:
+            first, last = values[0], values[-1]
             cells = [f"{line[name]:.4g} (update {line.get('update', '?')})" for line in (first, last)]
             lines.append(f"| {words} | {' | '.join(cells)} |")
     if not lines:
         return ""
     head = "## Measured while training\n\n| figure | first | last |\n| --- | --- | --- |\n"
-    return head + "\n".join(lines) + "\n\nFrom the run's own log; one run is no proof of a gain."
+    return head + "\n".join(lines) + "\n\nFrom the log of one run, which does not prove a gain."
 
 
 def _use(settings: Mapping[str, Any], files: Sequence[str]) -> str:
@@ -152,7 +152,7 @@ def _use(settings: Mapping[str, Any], files: Sequence[str]) -> str:
 
 
 def graph_options(settings: Mapping[str, Any]) -> list[str]:
-    """What `python -m graph` is given so that the planner meets what it was trained with."""
+    """Options of `python -m graph` that reproduce the conditions of the training."""
     options = []
     if settings.get("direct_arguments"):
         options.append("--direct-arguments")

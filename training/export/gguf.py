@@ -1,8 +1,8 @@
-"""A trained model as a GGUF file for llama.cpp: its tensors in place of the base file's, everything else as it was.
+"""A trained model as a GGUF file for llama.cpp: the base file with its tensors replaced.
 
 The metadata (tokenizer, chat template, hyper-parameters) is copied byte for byte, so the trained model is served with
-the very tokenizer of its base; only the number that names the file's type changes. Matrices become F16 or Q8_0; what
-the base file keeps in F32 (norms, biases) stays so. Fewer bits than 8 can round away what an adapter has learned.
+the tokenizer of its base; only the number of the file type changes. Matrices become F16 or Q8_0; tensors in F32 (norms,
+biases) stay in F32. Fewer than 8 bits can round off what an adapter has learned.
 
 In llama.cpp's `llama` architecture the rotary embedding pairs neighbouring rows of a head, in transformers a row of the
 first half with one of the second: query and key rows are reordered, the reverse of what transformers does on reading.
@@ -39,19 +39,24 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def write_gguf(
-    model: PreTrainedModel, base: Path, out: Path, kind: Kind = "F16", *, told: Callable[[int, int], None] | None = None
+    model: PreTrainedModel,
+    base: Path,
+    out: Path,
+    kind: Kind = "F16",
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes the model's weights into a copy of its base file.
+    """Writes the weights of a model into a copy of its base file.
 
     Args:
-        model: the trained model, merged, in float32 for the least rounding.
-        base: the GGUF file of the model that was trained, in any quantisation.
-        out: the file to write; it is whole or not there.
-        kind: type of the matrices. Where a row is no multiple of 32 values, Q8_0 gives way to F16.
-        told: called after each tensor with the number done and the total.
+        model: the trained model, merged, in float32 to avoid rounding.
+        base: the GGUF file of the base model, in any quantisation.
+        out: the file to write, atomically.
+        kind: type of the matrices; Q8_0 falls back to F16 if the row length is no multiple of 32.
+        progress: called after each tensor with the number written and the total.
 
     Raises:
-        ConfigError: the base is no GGUF file, of an architecture that is not supported, or of another model.
+        ConfigError: the base is not a GGUF file, or has an unsupported architecture, or is of another model.
         DataError: a weight is not finite in this type.
         OSError: the disk is full.
     """
@@ -84,8 +89,8 @@ def write_gguf(
                     file.write(_encoded(values, chosen, tensor.name))
                 else:
                     file.write(tensor.data.tobytes())
-                if told:
-                    told(number, len(reader.tensors))
+                if progress:
+                    progress(number, len(reader.tensors))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(out)
@@ -115,8 +120,8 @@ def _names(model: PreTrainedModel, arch: str, reader: Any, base: Path) -> dict[s
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
     if arch not in _PAIRED | _PLAIN:
-        known = ", ".join(sorted(_PAIRED | _PLAIN))
-        raise ConfigError(f"{base} is of the architecture {arch!r}; models of {known} can be written as GGUF.")
+        supported = ", ".join(sorted(_PAIRED | _PLAIN))
+        raise ConfigError(f"{base} has the architecture {arch!r}; GGUF export supports {supported}.")
     kind = next(key for key, value in MODEL_ARCH_NAMES.items() if value == arch)
     known_names = get_tensor_name_map(kind, model.config.num_hidden_layers)
     names = {}
@@ -133,7 +138,7 @@ def _names(model: PreTrainedModel, arch: str, reader: Any, base: Path) -> dict[s
 
 
 def _heads(model: PreTrainedModel, arch: str) -> Mapping[str, int]:
-    """The heads whose rows are reordered, by the part of the name that tells query from key."""
+    """Numbers of heads whose rows are reordered, by the part of the name that distinguishes query and key."""
     if arch not in _PAIRED:
         return {}
     config = model.config
@@ -149,7 +154,7 @@ def _kind(tensor: Any, kind: Kind) -> Any:
 
 
 def _metadata(reader: Any, file_type: int) -> bytes:
-    """The metadata of the base file, byte for byte but for the file's type."""
+    """The metadata of the base file, with the file type replaced."""
     end = min(tensor.field.offset for tensor in reader.tensors)
     data = bytearray(reader.data[_HEADER.size : end].tobytes())
     field = reader.fields.get("general.file_type")
@@ -161,17 +166,19 @@ def _metadata(reader: Any, file_type: int) -> bytes:
 
 def _directory(reader: Any, kinds: list[Any], sizes: list[int]) -> bytes:
     """Name, shape, type and place of each tensor."""
-    made, place = bytearray(), 0
+    directory, place = bytearray(), 0
     for tensor, kind, size in zip(reader.tensors, kinds, sizes, strict=True):
         name = tensor.name.encode()
-        made += struct.pack("<Q", len(name)) + name
-        made += struct.pack(f"<I{len(tensor.shape)}QIQ", len(tensor.shape), *map(int, tensor.shape), int(kind), place)
+        directory += struct.pack("<Q", len(name)) + name
+        directory += struct.pack(
+            f"<I{len(tensor.shape)}QIQ", len(tensor.shape), *map(int, tensor.shape), int(kind), place
+        )
         place += size + -size % int(reader.alignment)
-    return bytes(made)
+    return bytes(directory)
 
 
 def _values(state: Mapping[str, Tensor], name: str, tensor: Any, heads: Mapping[str, int], base: Path) -> _Array:
-    """A tensor's values in llama.cpp's order of rows, float32."""
+    """The values of a tensor in float32, with rows in the order of llama.cpp."""
     values = state[name].detach().float().cpu().numpy()
     shape = tuple(int(size) for size in reversed(tensor.shape))
     if values.shape != shape:
@@ -183,7 +190,7 @@ def _values(state: Mapping[str, Tensor], name: str, tensor: Any, heads: Mapping[
 
 
 def interleaved(rows: _Array, heads: int) -> _Array:
-    """The rows of each head, first half and second half taken in turns (half-split rotary order to neighbours)."""
+    """The rows of each head with both halves interleaved (from half-split rotary order to pairs of neighbours)."""
     halves = rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:])
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
@@ -195,5 +202,5 @@ def _encoded(values: _Array, kind: Any, name: str) -> bytes:
         encoded = quantize(np.ascontiguousarray(values), kind)
     finite = encoded if encoded.dtype.kind == "f" else values
     if not np.isfinite(finite).all():
-        raise DataError(f"A weight of {name} is not finite as {kind.name}; the model is broken, or needs Q8_0.")
+        raise DataError(f"A weight of {name} is not finite in {kind.name}; the model is broken, or needs Q8_0.")
     return bytes(np.ascontiguousarray(encoded).tobytes())

@@ -28,18 +28,18 @@ def export(
     run: Path, out: Path, *, checkpoint: int | None = None, gguf: str | None = None, base: Path | None = None,
     device: str = "auto",
 ) -> Path | None:  # fmt: skip
-    """Writes a folder with the trained model; it is whole or not there.
+    """Writes a folder with the trained model, atomically.
 
     Args:
         run: a run's folder.
-        out: the folder to make.
-        checkpoint: which one; None takes the newest.
-        gguf: a type of `gguf_file.KINDS`, to add a GGUF file.
-        base: the base model's GGUF file; None: the one that was trained.
+        out: the output folder.
+        checkpoint: its number; None takes the newest.
+        gguf: a type of `gguf.KINDS`, to add a GGUF file.
+        base: the GGUF file of the base model; None: the one that was trained.
         device: where the adapter is merged: `cpu`, `cuda`, or `auto`, on the GPU if it has room.
 
     Returns:
-        The GGUF file, if one was asked for.
+        The GGUF file, if requested.
 
     Raises:
         ConfigError, DataError: there is no such run, checkpoint or base; or `out` is taken.
@@ -48,7 +48,7 @@ def export(
     settings = run_settings(run)
     weights = checkpoints.weights_of(run, checkpoint)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already; remove it or choose another --out.")
+        raise ConfigError(f"{out} exists already; remove it or choose another --out.")
     if gguf:
         base = base or _own_base(settings)
     from training.models.policy import load_trained, quiet
@@ -58,11 +58,11 @@ def export(
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     try:
-        with _progress() as told:
+        with _progress() as progress:
             model, tokenizer = load_trained(str(settings["model"]), weights, str(settings["dtype"]))
             merged = merge(model, _room_for(model, device))
             if gguf and base:
-                _add_gguf(merged, base, staged / f"{out.name}-{gguf}.gguf", gguf, told)
+                _add_gguf(merged, base, staged / f"{out.name}-{gguf}.gguf", gguf, progress)
             merged = merged.to(_dtype(settings))
             merged.save_pretrained(staged)
             tokenizer.save_pretrained(staged)
@@ -78,7 +78,7 @@ def export(
 
 
 def run_settings(run: Path) -> dict[str, Any]:
-    """The settings of a run; of a supervised one with those of the agent whose rollouts it learned from."""
+    """The settings of a run; for a supervised run with those of the agent that made its rollouts."""
     settings = read_settings(run)
     source = Path(str(settings.get("rollouts", "")).split("+")[0].strip()).expanduser()
     if "rollouts" not in settings or not (source / SETTINGS).is_file():
@@ -126,20 +126,22 @@ def _own_base(settings: Mapping[str, Any]) -> Path:
     model = str(settings["model"])
     if not model.endswith(".gguf"):
         raise ConfigError(
-            f"--gguf takes the tokenizer and the settings from a GGUF file of {base_name(model)}; name one with --base."
+            f"--gguf copies tokenizer and settings from a GGUF file of {base_name(model)}; name one with --base."
         )
     return Path(model).expanduser()
 
 
-def _add_gguf(model: PreTrainedModel, base: Path, out: Path, kind: str, told: Callable[[str, int, int], None]) -> None:
+def _add_gguf(
+    model: PreTrainedModel, base: Path, out: Path, kind: str, progress: Callable[[str, int, int], None]
+) -> None:
     from training.export.gguf import KINDS, write_gguf
 
-    chosen = next(known for known in KINDS if known == kind)
-    write_gguf(model, base, out, chosen, told=lambda done, total: told(out.name, done, total))
+    chosen = next(each for each in KINDS if each == kind)
+    write_gguf(model, base, out, chosen, progress=lambda done, total: progress(out.name, done, total))
 
 
 def _add_adapter(weights: Path, staged: Path, settings: Mapping[str, Any]) -> None:
-    """The adapter as PEFT and vLLM read it, its base named as others know it."""
+    """The adapter as PEFT and vLLM read it, with the public name of its base model."""
     if not (weights / ADAPTER_FILES[0]).is_file():
         return
     import json
@@ -147,9 +149,9 @@ def _add_adapter(weights: Path, staged: Path, settings: Mapping[str, Any]) -> No
     folder = staged / "adapter"
     folder.mkdir()
     shutil.copyfile(weights / ADAPTER_FILES[1], folder / ADAPTER_FILES[1])
-    known = json.loads((weights / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
-    known["base_model_name_or_path"] = base_name(str(settings["model"]))
-    (folder / ADAPTER_FILES[0]).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    config = json.loads((weights / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base_name(str(settings["model"]))
+    (folder / ADAPTER_FILES[0]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _add_card(
@@ -165,7 +167,7 @@ def _add_card(
 
 
 def _licence(base: Path | None) -> str | None:
-    """What the base model's own file says."""
+    """The licence in the file of the base model."""
     if base is None:
         return None
     from gguf import GGUFReader

@@ -1,14 +1,14 @@
-"""What a run would need and take, before it is begun: memory of each GPU, tokens and seconds of a step by phase.
+"""Plans a run before it starts: memory of each GPU, tokens and seconds of a step by phase.
 
     python -m training.plan --config training/recipes/one_gpu.yaml --gpus 1 [--gpu H100] [--rates speed.json | RUN]
     python -m training.plan --config runs/mine/config.yaml --gpus 1 --run runs/mine
 
-Rates come from `--rates`: a report of `python -m training.speed --phases --json`, or the folder of a run that was
-measured. Without it they are guessed from the data sheet of `--gpu`, at a share of its peak that is stated. `--run`
-holds the plan against a run: without `--rates` its first half of steps gives the rates and the lengths, and the error
-is that of the second half. Validation and checkpoints are in no figure.
+`--rates` gives measured rates: a report of `python -m training.speed --phases --json`, or the folder of a run. Without
+it they are estimated from the data sheet of `--gpu`, at a stated share of its peak. `--run` compares the plan with a
+run: without `--rates`, the first half of its steps gives rates and lengths, and the error is that of the second half.
+Validation and checkpoints are not included.
 
-Exit code 1 says that the run does not fit; what to change is printed.
+Exit code 1 means that the run does not fit; the output says what to change.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ from training.plan.estimate import GIB, UNUSED_SETTINGS, Request, changes_that_f
 from training.run.command import add_settings, run
 
 
-def text(made: dict[str, Any]) -> str:
-    """The plan for people."""
-    memory = made["trainer_memory_bytes"]
+def text(report: dict[str, Any]) -> str:
+    """The plan as text."""
+    memory = report["trainer_memory_bytes"]
     lines = [
-        f"{made['model']}: {made['weights'] / 1e9:.2f} billion weights; {made['gpus']} x {made['gpu']}, "
-        f"{made['trainers']} train, {made['samplers']} sample",
-        f"rates: {made['rates']['source']}",
+        f"{report['model']}: {report['weights'] / 1e9:.2f} billion weights; {report['gpus']} x {report['gpu']}, "
+        f"{report['trainers']} train, {report['samplers']} sample",
+        f"rates: {report['rates']['source']}",
         "",
-        "memory of a GPU that trains, GiB",
+        "memory of a training GPU, GiB",
     ]
     lines += [
         f"  {name.replace('_', ' '):22}{memory[name] / GIB:9.2f}" for name in memory if memory[name] and name != "of"
     ]
-    lines.append(f"  {'of':22}{memory['of'] / GIB:9.2f}   {'fits' if made['fits'] else 'DOES NOT FIT'}")
-    served = made.get("server_memory_bytes")
+    lines.append(f"  {'of':22}{memory['of'] / GIB:9.2f}   {'fits' if report['fits'] else 'DOES NOT FIT'}")
+    served = report.get("server_memory_bytes")
     if served:
         asleep = ", asleep while the trainer updates" if served["sleeps"] else ""
         shared = f"memory of the run's own server on the same GPU{asleep}, GiB"
         lines += [
-            shared if served["shares_gpu"] else "memory of a GPU that serves, GiB",
+            shared if served["shares_gpu"] else "memory of a serving GPU, GiB",
             f"  {'weights':22}{served['weights'] / GIB:9.2f}",
-            f"  {'KV cache':22}{served['kv_cache'] / GIB:9.2f}   {served['kv_tokens']:,.0f} tokens; the step's open "
-            f"transcripts hold {served['wanted_tokens']:,.0f}",
+            f"  {'KV cache':22}{served['kv_cache'] / GIB:9.2f}   {served['kv_tokens']:,.0f} tokens; the open "
+            f"transcripts of a step hold {served['wanted_tokens']:,.0f}",
         ]
     lines.append("tokens of a step")
-    lines += [f"  {name.replace('_', ' '):22}{value:12,.0f}" for name, value in made["tokens"].items() if value]
+    lines += [f"  {name.replace('_', ' '):22}{value:12,.0f}" for name, value in report["tokens"].items() if value]
     lines.append("seconds of a step")
-    lines += [f"  {name:22}{value:9.2f}" for name, value in made["seconds"].items() if value]
-    compared = made.get("compared_with_run")
+    lines += [f"  {name:22}{value:9.2f}" for name, value in report["seconds"].items() if value]
+    compared = report.get("compared_with_run")
     if compared:
-        lines.append(f"held against {compared['steps']} measured steps")
+        lines.append(f"compared with {compared['steps']} measured steps")
         for name in ("rollout", "update", "step"):
-            found = compared[name]
-            seconds = f"{found['planned']:9.2f} planned {found['measured']:9.2f} measured"
-            errors = f"error {found['error']:+.0%}; {found['error_of_rates']:+.0%} at these steps' tokens"
+            phase = compared[name]
+            seconds = f"{phase['planned']:9.2f} planned {phase['measured']:9.2f} measured"
+            errors = f"error {phase['error']:+.0%}; {phase['error_of_rates']:+.0%} with the tokens of these steps"
             lines.append(f"  {name:22}{seconds}, {errors}")
     return "\n".join(lines) + "\n"
 
@@ -94,21 +94,23 @@ def _line() -> CommandLine:
     line = CommandLine(
         prog="python -m training.plan",
         usage="%(prog)s --gpus N [--config FILE] [options] [--SETTING VALUE ...]",
-        description="Memory, tokens and seconds of a training run before it is begun.",
+        description="Memory, tokens and seconds of a training run, before it starts.",
         epilog="Every setting of training.flow_grpo is an option.",
     )
     line.add_argument("--gpus", type=int, required=True, metavar="N", help="GPUs of the run")
     line.add_argument("--gpu", default=Request.gpu, help=f"one of {', '.join(ACCELERATORS)} (default %(default)s)")
-    line.add_argument("--serving", type=int, metavar="N", help="GPUs that serve the policy with vLLM (default: half)")
-    line.add_argument("--shard", action="store_true", help="trainers share weights and optimizer (FSDP, ZeRO-3)")
-    line.add_argument("--shape", help="shape of a model that cannot be looked up here (training.models.shapes)")
+    line.add_argument("--serving", type=int, metavar="N", help="GPUs for vLLM servers (default: half)")
+    line.add_argument(
+        "--shard", action="store_true", help="shard weights and optimizer over the trainers (FSDP, ZeRO-3)"
+    )
+    line.add_argument("--shape", help="shape of the model, if it cannot be looked up (training.models.shapes)")
     line.add_argument("--prompt", type=int, default=Request.prompt, help="tokens of the first prompt")
     line.add_argument("--completion", type=int, help="tokens of a reply (default: 150, or max_tokens if less)")
     line.add_argument("--observation", type=int, default=Request.observation, help="tokens between replies")
-    line.add_argument("--turns", type=float, help="turns of an average run (default: max_turns)")
-    line.add_argument("--tool-seconds", type=float, default=0.0, help="of one run, frozen modules included")
+    line.add_argument("--turns", type=float, help="mean turns of a run (default: max_turns)")
+    line.add_argument("--tool-seconds", type=float, default=0.0, help="seconds of tools and frozen roles per run")
     line.add_argument("--rates", type=Path, metavar="FILE|RUN", help="report of training.speed, or a run's folder")
-    line.add_argument("--run", type=Path, help="folder of a run to hold the plan against")
+    line.add_argument("--run", type=Path, help="folder of a run to compare the plan with")
     line.add_argument("--json", action="store_true", help="print one JSON document")
     add_settings(line, FlowGRPOConfig)
     return line

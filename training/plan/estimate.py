@@ -35,17 +35,17 @@ GIB = 2**30
 UNUSED_SETTINGS: Mapping[str, Any] = {
     "out": "unused", "tasks": "unused", "validation": None, "validation_every": 0, "validation_limit": None,
 }  # fmt: skip
-"""Settings that a run needs and a plan does not."""
+"""Values for settings that only a run needs."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is planned for."""
+    """What to plan for."""
 
     gpus: int
     gpu: str = "H100"
     serving: int | None = None
-    """GPUs that serve; None: half of them with engine vllm, all of them otherwise (each samples its share)."""
+    """Serving GPUs; None: half with engine vllm, otherwise all (each samples its share)."""
     shard: bool = False
     """Whether the trainers share weights, gradients and optimizer."""
     prompt: int = PROMPT
@@ -54,16 +54,16 @@ class Request:
     turns: float | None = None
     tool_seconds: float = 0.0
     shape: str | None = None
-    """Shape of the model, where the settings name one that cannot be looked up here."""
+    """Shape of the model, if the one in the settings cannot be looked up."""
 
 
 def plan(
     config: FlowGRPOConfig, request: Request, *, rates: Path | None = None, run: Path | None = None
 ) -> dict[str, Any]:
-    """The plan, plain values by name. `engine: auto` is planned with vLLM.
+    """The plan as plain values. `engine: auto` is planned with vLLM.
 
     Raises:
-        ConfigError: the GPU is not known, or there are too few.
+        ConfigError: the GPU is unknown, or there are too few.
         DataError: a file of rates or a run cannot be read.
     """
     from training.models.shapes import config_of
@@ -85,27 +85,27 @@ def plan(
     )  # fmt: skip
     runs = config.tasks_per_step * config.group_size
     if rates is not None:
-        known = _read_rates(rates)
+        speed = _read_rates(rates)
     elif half:
-        known = rates_of(half[0], f"the first {half[0].steps} steps of {run}")
+        speed = rates_of(half[0], f"the first {half[0].steps} steps of {run}")
     else:
-        known = assumed(shape, device, request.gpu, config, step, runs / samplers)
+        speed = assumed(shape, device, request.gpu, config, step, runs / samplers)
 
     def at(tokens: StepTokens) -> StepSeconds:
         return seconds_of(
-            tokens, known, config, trainers=trainers, samplers=samplers, tool_seconds=request.tool_seconds
+            tokens, speed, config, trainers=trainers, samplers=samplers, tool_seconds=request.tool_seconds
         )
 
     seconds = at(step)
     memory = trainer_memory(shape, config, sharded_over=trainers if request.shard else 1)
-    made: dict[str, Any] = {
+    report: dict[str, Any] = {
         "model": request.shape or config.model,
         "weights": shape.weights,
         "gpus": request.gpus,
         "gpu": request.gpu,
         "trainers": trainers,
         "samplers": samplers,
-        "rates": asdict(known),
+        "rates": asdict(speed),
         "lengths": None if half else asdict(lengths),
         "trainer_memory_bytes": asdict(memory) | {"total": memory.total, "of": device.memory},
         "fits": memory.total < USABLE * device.memory,
@@ -118,21 +118,21 @@ def plan(
             served = server_memory(shape, config, device.memory, servers=samplers, transcript=transcript)
         else:
             _, served = shared_memory(shape, config, memory, device.memory, transcript)
-        made["server_memory_bytes"] = asdict(served)
-        made["fits"] = made["fits"] and served.fits
+        report["server_memory_bytes"] = asdict(served)
+        report["fits"] = report["fits"] and served.fits
     if half:
-        made["compared_with_run"] = _compared(seconds, at(_like(half[1], config)), half[1])
-    return made
+        report["compared_with_run"] = _compared(seconds, at(_like(half[1], config)), half[1])
+    return report
 
 
 _SMALLEST_BUDGET = 2048
 
 
 def changes_that_fit(config: FlowGRPOConfig, request: Request) -> dict[str, Any] | None:
-    """The least changes of settings with which a run fits that does not, by name; None if none was found.
+    """The smallest changes of settings that make a run fit, by name; None if there are none.
 
-    What costs nothing but time is tried first: smaller micro-batches, then activations that are computed again, then
-    fewer runs at once and a shorter context.
+    Changes that cost only time come first: smaller micro-batches, then recomputed activations, then fewer runs at a
+    time and a shorter context.
     """
     budgets = [
         config.token_budget >> halved for halved in range(1, 8) if config.token_budget >> halved >= _SMALLEST_BUDGET
@@ -153,14 +153,14 @@ def changes_that_fit(config: FlowGRPOConfig, request: Request) -> dict[str, Any]
 
 
 def _device(name: str) -> Accelerator:
-    found = accelerator(name)
-    if found is None:
+    device = accelerator(name)
+    if device is None:
         raise ConfigError(f"There is no data sheet for the GPU {name!r}; name one of {', '.join(ACCELERATORS)}.")
-    return found
+    return device
 
 
 def _split(config: FlowGRPOConfig, request: Request) -> tuple[int, int]:
-    """GPUs that train, and GPUs that sample."""
+    """Numbers of GPUs that train and that sample."""
     if not ENGINES[config.engine].served:
         if request.serving is not None:
             raise ConfigError(f"--serving is for engine: vllm; engine: {config.engine} samples where it trains.")
@@ -184,8 +184,8 @@ def _split(config: FlowGRPOConfig, request: Request) -> tuple[int, int]:
 def _read_rates(path: Path) -> Rates:
     if path.is_dir():
         lines = read_metrics(path / "metrics.jsonl")
-        found = measured(lines, str(path))
-        return rates_of(found, f"{found.steps} steps of {path}")
+        steps = measured(lines, str(path))
+        return rates_of(steps, f"{steps.steps} steps of {path}")
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -194,51 +194,49 @@ def _read_rates(path: Path) -> Rates:
 
 
 def _halves(run: Path) -> tuple[Measured, Measured]:
-    """The steps of a run that the plan may learn from, and those that it is held against."""
+    """The steps of a run that the plan is made from, and those that it is compared with."""
     lines = [line for line in read_metrics(run / "metrics.jsonl") if "seconds/rollout" in line]
     if len(lines) < 2:
-        raise DataError(
-            f"{run} has {len(lines)} steps; at least two are needed to plan by one and compare with another."
-        )
+        raise DataError(f"{run} has {len(lines)} steps; a comparison needs at least two.")
     middle = len(lines) // 2
     return measured(lines[:middle], str(run)), measured(lines[middle:], str(run))
 
 
-def _like(found: Measured, config: FlowGRPOConfig) -> StepTokens:
-    """A step's tokens as a run's, scaled to the number of rollouts."""
-    scale = config.tasks_per_step * config.group_size / max(1.0, found.rollouts)
+def _like(steps: Measured, config: FlowGRPOConfig) -> StepTokens:
+    """The tokens of a step as in a run, scaled to the number of rollouts."""
+    scale = config.tasks_per_step * config.group_size / max(1.0, steps.rollouts)
     return StepTokens(
-        sampled=scale * found.sampled,
+        sampled=scale * steps.sampled,
         prompt=0.0,
         prompt_computed=0.0,
-        rows=scale * found.rows,
-        trained=scale * found.trained,
+        rows=scale * steps.rows,
+        trained=scale * steps.trained,
         pairs=0.0,
     )
 
 
-def _compared(plan: StepSeconds, at_their_tokens: StepSeconds, found: Measured) -> dict[str, Any]:
-    """Planned and measured seconds by phase, and by how much the plan is off.
+def _compared(plan: StepSeconds, at_their_tokens: StepSeconds, steps: Measured) -> dict[str, Any]:
+    """Planned and measured seconds by phase, and the relative errors of the plan.
 
-    `error_of_rates` is what is left of the error when the tokens are known: a policy that learns makes other rollouts,
-    and groups that are all right are not trained on, which no plan foresees.
+    `error_of_rates` is the error that remains when the tokens are known: a policy that learns makes other rollouts, and
+    fully solved groups are not trained on, which no plan can foresee.
     """
 
     def phases(seconds: StepSeconds) -> dict[str, float]:
         update = seconds.reference + seconds.update
         return {"rollout": seconds.rollout, "update": update, "step": seconds.rollout + update}
 
-    planned, known = phases(plan), phases(at_their_tokens)
-    took = {name: found.seconds[name] for name in ("rollout", "update")}
+    planned, informed = phases(plan), phases(at_their_tokens)
+    took = {name: steps.seconds[name] for name in ("rollout", "update")}
     took["step"] = sum(took.values())
     return {
-        "steps": found.steps,
+        "steps": steps.steps,
         **{
             name: {
                 "planned": planned[name],
                 "measured": took[name],
                 "error": _error(planned[name], took[name]),
-                "error_of_rates": _error(known[name], took[name]),
+                "error_of_rates": _error(informed[name], took[name]),
             }
             for name in took
         },

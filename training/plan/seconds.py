@@ -15,31 +15,31 @@ from training.flow_grpo.lengths import Lengths
 from training.models.flops import Accelerator, Shape, operations
 
 UTILISATION = 0.4
-"""Share of the published peak that dense passes are assumed to reach where no rate was measured."""
+"""Share of the published peak that dense passes reach, where no rate was measured."""
 
 BANDWIDTH_USED = 0.6
-"""Share of the published memory bandwidth that decoding is assumed to reach."""
+"""Share of the published memory bandwidth that decoding reaches."""
 
 
 @dataclass(frozen=True)
 class StepTokens:
-    """Of one step."""
+    """Tokens of one step."""
 
     sampled: float
     prompt: float
-    """Of all prompts, each turn's counted whole."""
+    """All prompts, each turn's counted in full."""
     prompt_computed: float
-    """Of these what no earlier turn or rollout of the group has computed."""
+    """The part of these that no earlier turn or rollout of the group has computed."""
     rows: float
-    """Of all rollouts, as if nothing were shared."""
+    """All rollouts, as if nothing were shared."""
     trained: float
-    """Of these what packing computes."""
+    """The part of these that packing computes."""
     pairs: float
-    """Pairs of a trained-on position and one that it sees."""
+    """Pairs of a computed position and one that it attends to."""
 
 
 def tokens_of(lengths: Lengths, tasks: int, group_size: int, budget: int) -> StepTokens:
-    """The tokens of a step; a group that exceeds the budget is cut, and each part computes its prompt again."""
+    """The tokens of a step. A group that exceeds the budget is split, and each part computes its prompt again."""
     runs = tasks * group_size
     later = max(0.0, lengths.turns - 1)
     prompts = lengths.turns * (lengths.prompt + later / 2 * (lengths.completion + lengths.observation))
@@ -57,15 +57,15 @@ def tokens_of(lengths: Lengths, tasks: int, group_size: int, budget: int) -> Ste
 
 @dataclass(frozen=True)
 class Rates:
-    """Of one GPU, or of the machine that was measured."""
+    """Speeds of one GPU, or of the machine that was measured."""
 
     source: str
     update: float
-    """Packed tokens a second, forward and backward."""
+    """Packed tokens per second, forward and backward."""
     reference: float
-    """Packed tokens a second, forward alone; infinite where it is part of the update's rate."""
+    """Packed tokens per second, forward only; infinite where the update's rate includes it."""
     sampled: float
-    """Tokens drawn a second, prompts included in the time."""
+    """Sampled tokens per second, including the time for prompts."""
 
 
 def assumed(
@@ -74,16 +74,16 @@ def assumed(
     """Rates from a data sheet.
 
     Dense passes run at `UTILISATION` of the peak (model operations; see `models.flops`). Decoding reads all weights
-    once for each token of a wave, at `BANDWIDTH_USED` of the bandwidth, or computes, whichever takes longer; the keys
-    and values of the running transcripts are read too.
+    once per token of a wave, at `BANDWIDTH_USED` of the bandwidth, or computes, whichever takes longer; it also reads
+    the keys and values of the running transcripts.
 
     Args:
         shape: the model.
         device: its data sheet.
-        name: of the device.
+        name: name of the device.
         config: the run.
         step: its tokens.
-        per_engine: runs that one GPU samples together.
+        per_engine: runs sampled together by one GPU.
     """
     dense = UTILISATION * device.operations
     counted = operations(
@@ -95,7 +95,7 @@ def assumed(
     transcript = step.rows / (config.tasks_per_step * config.group_size)
     read = size * (shape.weights + batch * transcript * shape.kv_values)
     wave = max(read / (BANDWIDTH_USED * device.bandwidth), 2 * shape.weights * batch / dense)
-    # Each drawn token brings its share of the prompts that had to be computed.
+    # Each sampled token pays its share of the computed prompts.
     prefill = 2 * shape.layer_weights * step.prompt_computed / step.sampled / dense
     return Rates(
         source=f"{name}'s data sheet at {UTILISATION:.0%} of its peak and {BANDWIDTH_USED:.0%} of its bandwidth",
@@ -106,10 +106,10 @@ def assumed(
 
 
 def from_speed(report: Mapping[str, Any], source: str) -> Rates:
-    """Rates that `python -m training.speed --json` measured.
+    """Rates from a report of `python -m training.speed --json`.
 
     Raises:
-        DataError: the report is not of that command, or was made without `--phases`, which times sampling.
+        DataError: it is another report, or made without `--phases`, which times sampling.
     """
     try:
         return Rates(
@@ -126,7 +126,7 @@ def from_speed(report: Mapping[str, Any], source: str) -> Rates:
 
 @dataclass(frozen=True)
 class Measured:
-    """What some steps of a run took, and made, on average."""
+    """Means over some steps of a run."""
 
     steps: int
     rollouts: float
@@ -142,14 +142,14 @@ PHASES = ("rollout", "update", "sync")
 
 
 def measured(lines: Sequence[Mapping[str, Any]], source: str) -> Measured:
-    """The figures of steps, from lines of `metrics.jsonl`.
+    """Means over the steps in lines of `metrics.jsonl`.
 
     Raises:
-        DataError: they hold no step.
+        DataError: there is no step.
     """
     steps = [line for line in lines if "seconds/rollout" in line and "tokens/computed" in line]
     if not steps:
-        raise DataError(f"{source} holds no step to learn from; let the run make a few steps first.")
+        raise DataError(f"{source} holds no step; let the run make a few steps first.")
 
     def mean(name: str) -> float:
         return fmean(float(line.get(name, 0.0)) for line in steps)
@@ -166,22 +166,22 @@ def measured(lines: Sequence[Mapping[str, Any]], source: str) -> Measured:
     )
 
 
-def rates_of(found: Measured, source: str) -> Rates:
+def rates_of(steps: Measured, source: str) -> Rates:
     """Rates of a run; its update includes the reference pass."""
     return Rates(
         source=source,
-        update=found.trained / max(found.seconds["update"], 1e-9),
+        update=steps.trained / max(steps.seconds["update"], 1e-9),
         reference=math.inf,
-        sampled=found.sampled / max(found.seconds["rollout"], 1e-9),
+        sampled=steps.sampled / max(steps.seconds["rollout"], 1e-9),
     )
 
 
 @dataclass(frozen=True)
 class StepSeconds:
-    """Of one step."""
+    """Seconds of one step."""
 
     rollout: float
-    """The longer of generation and tools: each run waits for its own tools alone."""
+    """The longer of generation and tools, since each run waits only for its own tools."""
     generation: float
     tools: float
     reference: float
@@ -195,15 +195,15 @@ class StepSeconds:
 def seconds_of(
     step: StepTokens, rates: Rates, config: FlowGRPOConfig, *, trainers: int, samplers: int, tool_seconds: float
 ) -> StepSeconds:
-    """The seconds of a step by phase; data-parallel processes are taken to share evenly.
+    """The seconds of a step by phase, with work shared evenly by data-parallel processes.
 
     Args:
         step: its tokens.
         rates: of one GPU.
         config: the run.
-        trainers: GPUs that train.
-        samplers: GPUs that sample.
-        tool_seconds: that one run spends with tools and frozen modules in all.
+        trainers: number of training GPUs.
+        samplers: number of sampling GPUs.
+        tool_seconds: seconds of tools and frozen roles in one run.
     """
     generation = step.sampled / rates.sampled / samplers
     passes = (config.beta > 0) * config.updates_per_step + (config.updates_per_step > 1)

@@ -1,12 +1,13 @@
-"""Look at stored rollouts, score them anew, and turn threads of an app into rollouts.
+"""Look at stored rollouts, score them again, and turn threads of an app into rollouts.
 
     python -m training.replay show RUN [--step N] [--task ID] [--worst]
     python -m training.replay rescore RUN --reward SPEC --out FOLDER
     python -m training.replay samples RUN --out FILE.jsonl
     python -m training.replay threads CHECKPOINTER --scores FILE --out FOLDER [--config FILE]
 
-What `rescore` and `threads` write can be trained on: `python -m training.flow_grpo --replay FOLDER ...` off-policy with
-importance weights, `python -m training.sft --rollouts FOLDER ...` on the successful ones.
+Train on the output of `rescore` and `threads`: off-policy with importance weights
+(`python -m training.flow_grpo --replay FOLDER ...`), or supervised on the successes
+(`python -m training.sft --rollouts FOLDER ...`).
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ def _line() -> CommandLine:
     show.add_argument("run", type=Path, help="a run's folder, its rollouts/ or one file")
     show.add_argument("--step", type=int)
     show.add_argument("--task", metavar="ID")
-    show.add_argument("--worst", action="store_true", help="only those that earned nothing")
+    show.add_argument("--worst", action="store_true", help="only rollouts without reward")
     show.add_argument("--limit", type=int, default=20, metavar="N")
     show.set_defaults(work=_show)
     rescore = commands.add_parser("rescore", help="score rollouts with another reward")
     rescore.add_argument("run", type=Path)
-    rescore.add_argument("--reward", required=True, metavar="SPEC", help="see the setting `reward`")
+    rescore.add_argument("--reward", required=True, metavar="SPEC", help="a reward, as for the setting `reward`")
     rescore.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    rescore.add_argument("--format-weight", type=float, default=0.0, metavar="W", help="see the setting")
-    rescore.add_argument("--length-weight", type=float, default=0.0, metavar="W", help="see the setting")
-    rescore.add_argument("--max-tokens", type=int, default=512, metavar="N", help="of a turn, for --length-weight")
+    rescore.add_argument("--format-weight", type=float, default=0.0, metavar="W", help="as the setting of that name")
+    rescore.add_argument("--length-weight", type=float, default=0.0, metavar="W", help="as the setting of that name")
+    rescore.add_argument("--max-tokens", type=int, default=512, metavar="N", help="longest reply, for --length-weight")
     rescore.add_argument("--concurrency", type=int, default=16, metavar="N", help="rollouts scored at once")
     rescore.set_defaults(work=_rescore)
-    samples = commands.add_parser("samples", help="planner turns with rewards and advantages, one a line")
+    samples = commands.add_parser("samples", help="write planner turns with rewards and advantages, one per line")
     samples.add_argument("run", type=Path)
     samples.add_argument("--out", type=Path, required=True, metavar="FILE")
     samples.add_argument("--estimator", default="grpo")
@@ -69,33 +70,33 @@ def _line() -> CommandLine:
     threads.add_argument("--scores", type=Path, required=True, metavar="FILE", help="thread_id and score, JSONL or CSV")
     threads.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     threads.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings of the app, for threads whose tokens were not captured"
+        "--config", type=Path, metavar="FILE", help="settings of the app, to tokenise threads without captured tokens"
     )
     threads.set_defaults(work=_threads)
     return line
 
 
 def _show(options: argparse.Namespace) -> None:
-    shown = 0
+    count = 0
     for rollout in read_rollouts(options.run):
         wrong_place = options.step not in (None, rollout.step) or options.task not in (None, rollout.task.id)
         if wrong_place or (options.worst and (rollout.reward or 0.0) > 0):
             continue
         sys.stdout.write(described(rollout) + "\n")
-        shown += 1
-        if shown == options.limit:
+        count += 1
+        if count == options.limit:
             return
-    if not shown:
-        raise DataError("No rollout fits; leave out --step, --task or --worst.")
+    if not count:
+        raise DataError("No rollout matches; leave out --step, --task or --worst.")
 
 
 def described(rollout: Rollout) -> str:
-    """A rollout as text: what was asked, each turn, what came of it."""
+    """A rollout as text: question, turns, answer."""
     earned = f"reward {rollout.reward:.3g}" if rollout.reward is not None else f"failed: {dict(rollout.failure or {})}"
     lines = [
         f"=== {rollout.id}: {earned}, ended by {rollout.ended_by or '?'}, {len(rollout.memory)} turns",
         f"question: {rollout.task.prompt}",
-        f"wanted: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
+        f"expected: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
     ]
     for number, turn in enumerate(rollout.memory, 1):
         lines.append(f"--- turn {number}: {turn['reply'].strip()}")
@@ -111,7 +112,7 @@ def _rescore(options: argparse.Namespace) -> None:
         format_weight=options.format_weight,
         length_weight=options.length_weight,
         max_tokens=options.max_tokens,
-        cache=options.out.with_name(f"{options.out.name}.judged"),  # opinions outlive an interrupted attempt
+        cache=options.out.with_name(f"{options.out.name}.judged"),  # verdicts outlive an interrupted attempt
     )
     before = list(read_rollouts(options.run))
 
@@ -133,20 +134,20 @@ def _rescore(options: argparse.Namespace) -> None:
             store.append(rollout)
     changed = sum(one.reward != other.reward for one, other in zip(before, after, strict=True))
     left_out = sum(rollout.reward is None for rollout in before)
-    failed = f" ({left_out} had failed with their surroundings and have none)" if left_out else ""
+    failed = f" ({left_out} failed because of a server or service and have none)" if left_out else ""
     sys.stdout.write(f"{changed} of {len(before)} rewards changed{failed}; rollouts in {options.out}\n")
 
 
 def _samples(options: argparse.Namespace) -> None:
     lines = []
     for group in groups_of(list(read_rollouts(options.run))):
-        worth = advantages(group.rewards, options.estimator) if len(group.rollouts) > 1 else [0.0]
-        for rollout, advantage in zip(group.rollouts, worth, strict=True):
+        values = advantages(group.rewards, options.estimator) if len(group.rollouts) > 1 else [0.0]
+        for rollout, advantage in zip(group.rollouts, values, strict=True):
             for number, turn in enumerate(rollout.turns):
                 reply = rollout.memory[number]["reply"] if number < len(rollout.memory) else ""
-                known = {"task": rollout.task.id, "step": rollout.step, "turn": number, "text": reply}
-                worth_of = {"reward": rollout.reward, "advantage": float(advantage), "captured": rollout.captured}
-                lines.append(known | worth_of | turn.as_dict())
+                place = {"task": rollout.task.id, "step": rollout.step, "turn": number, "text": reply}
+                credit = {"reward": rollout.reward, "advantage": float(advantage), "captured": rollout.captured}
+                lines.append(place | credit | turn.as_dict())
     temporary = options.out.with_name(options.out.name + ".tmp")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -166,19 +167,19 @@ def _threads(options: argparse.Namespace) -> None:
 
         config = load_config(options.config, {"out": str(options.out)})
         rendering = Rendering(ChatTokens(load_tokenizer(config.model)), config.context)
-    made = 0
+    count = 0
     with _new_store(options.out) as store:
         for rollout in rollouts_of_threads(options.checkpointer, scores, rendering):
             store.append(rollout)
-            made += 1
-    sys.stdout.write(f"{made} rollouts in {options.out}\n")
-    if left_out := len(scores) - made:
-        sys.stdout.write(f"{left_out} threads without captured tokens were left out; --config puts them into tokens\n")
+            count += 1
+    sys.stdout.write(f"{count} rollouts in {options.out}\n")
+    if left_out := len(scores) - count:
+        sys.stdout.write(f"{left_out} threads without captured tokens were left out; --config tokenises them\n")
 
 
 @contextmanager
 def _new_store(folder: Path) -> Iterator[RolloutStore]:
-    """A folder of rollouts that is there when all of them are, and not at all if something goes wrong before."""
+    """A folder of rollouts, created atomically: after an error it does not exist."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty; choose another --out.")
     unfinished = folder.with_name(f"{folder.name}.tmp")

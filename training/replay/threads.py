@@ -1,8 +1,8 @@
-"""Threads of a LangGraph checkpointer become rollouts: runs of an app that was never meant for training.
+"""Threads of a LangGraph checkpointer become rollouts: runs of an app that was not built for training.
 
-Where the planner's model captured its tokens, they are in the thread's state and the rollout can be trained on. Other
-threads are put into tokens again from their texts; such rollouts say so (`captured` is False) and serve inspection and
-supervised fine-tuning alone.
+If the planner's model captured its tokens, they are in the thread's state, and the rollout can be trained on. Other
+threads are tokenised again from their texts. Such rollouts are marked (`captured` is False) and can only be inspected
+or used for supervised fine-tuning.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from training.run.secrecy import without_credentials
 
 @dataclass(frozen=True)
 class Rendering:
-    """How the prompts of threads without captured tokens are made again."""
+    """How the prompts of threads without captured tokens are rebuilt."""
 
     chat: ChatTokens
     context: Context
-    """Settings that the app ran with."""
+    """The settings of the app."""
 
 
 def read_scores(path: Path) -> dict[str, float]:
-    """A score for each thread, from JSONL (`thread_id`, `score`) or CSV with these columns.
+    """The score of each thread, from JSONL or CSV with `thread_id` and `score`.
 
     Raises:
-        DataError: the file cannot be read as that.
+        DataError: the file has another format.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def read_scores(path: Path) -> dict[str, float]:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
         return {str(row["thread_id"]): float(row["score"]) for row in rows}
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} must hold a thread_id and a score in every line ({error!r}).") from None
+        raise DataError(f"{path} needs a thread_id and a score in every line ({error!r}).") from None
 
 
 def rollouts_of_threads(
@@ -65,12 +65,12 @@ def rollouts_of_threads(
 
     Args:
         address: path of a SQLite file, or `postgresql://...`.
-        scores: what each thread earned; others are left out.
-        rendering: how prompts are made again; None leaves out threads whose tokens were not captured.
+        scores: the score of each thread; other threads are left out.
+        rendering: how prompts are rebuilt; None leaves out threads without captured tokens.
 
     Raises:
         ConfigError: the checkpointer's package is missing.
-        DataError: it cannot be opened, or lacks a thread that has a score.
+        DataError: it cannot be opened, or a thread with a score is missing.
     """
     for thread, score in scores.items():
         if not math.isfinite(score):
@@ -78,13 +78,13 @@ def rollouts_of_threads(
     try:
         with _saver(address) as saver:
             for thread, score in scores.items():
-                found = saver.get_tuple({"configurable": {"thread_id": thread}})
-                if found is None:
+                snapshot = saver.get_tuple({"configurable": {"thread_id": thread}})
+                if snapshot is None:
                     raise DataError(f"The checkpointer {without_credentials(address)} has no thread {thread!r}.")
-                state = found.checkpoint["channel_values"]
+                state = snapshot.checkpoint["channel_values"]
                 if not ({"question", "memory", "planner_turns"} & set(state)):
                     raise DataError(
-                        f"Thread {thread!r} is no run of this graph: its state has {', '.join(sorted(state))}."
+                        f"Thread {thread!r} is not a run of this graph: its state has {', '.join(sorted(state))}."
                     )
                 rollout = _rollout(thread, score, state, rendering)
                 if rollout is not None:
@@ -92,8 +92,8 @@ def rollouts_of_threads(
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("sqlite3", "psycopg"):
             raise
-        told = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"The checkpointer {without_credentials(address)} cannot be read: {told}.") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"The checkpointer {without_credentials(address)} cannot be read: {reason}.") from error
 
 
 def _saver(address: str) -> AbstractContextManager[Any]:
@@ -144,7 +144,7 @@ def _rollout(thread: str, score: float, state: Mapping[str, Any], rendering: Ren
 
 
 def _rendered(mark: str, state: Mapping[str, Any], rendering: Rendering) -> list[PlannerTurn]:
-    """The planner's turns in tokens that are made from their texts."""
+    """The planner's turns, tokenised from their texts."""
     context, chat = rendering.context, rendering.chat
     tools = Toolbox(None).select(context, None)  # type: ignore[arg-type]  # the generalist is described, not asked
     system = planner_system(tools, direct=context.direct_arguments, can_finish=context.verify == "rules")

@@ -3,9 +3,9 @@
     python -m training.sft --rollouts runs/mine --model PATH.gguf --out runs/sft
     python -m training.sft --config FILE [--setting value ...]
 
-TRL's `SFTTrainer` on the very token ids that were sampled; only the planner's own tokens carry loss. What it leaves is
-a run's folder like any other, for `python -m training.export runs/sft` and `training.validate --checkpoint runs/sft`.
-The same command goes on where an interrupted run stopped.
+TRL's `SFTTrainer` on the sampled token ids; only the planner's own tokens carry loss. The result is a run's folder like
+any other, for `python -m training.export runs/sft` and `training.validate --checkpoint runs/sft`. The same command
+continues an interrupted run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Transcripts to learn from: successful rollouts, token for token as they were sampled."""
+"""Training transcripts: successful rollouts, token for token as they were sampled."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from training.update.assemble import rows_of
 
 @dataclass(frozen=True)
 class Examples:
-    """Transcripts to learn from."""
+    """Training transcripts."""
 
     rows: list[dict[str, list[int]]]
-    """`input_ids`, and `labels` with -100 where no loss is."""
+    """`input_ids`, and `labels` with -100 at tokens without loss."""
     successes: int
-    """Rollouts that earned enough."""
+    """Rollouts with enough reward."""
     rollouts: int
     duplicates: int
     too_long: int
     enough: int
-    """Transcripts left out because their task had its share."""
+    """Transcripts left out because their task already had `per_task`."""
 
 
 def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
     """The transcripts of successful rollouts, token for token as they were sampled.
 
     Raises:
-        DataError: no rollout earned enough.
+        DataError: no rollout has enough reward.
     """
     rows: list[dict[str, list[int]]] = []
     seen: set[tuple[str, tuple[int, ...]]] = set()
@@ -63,20 +63,20 @@ def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
                 rows.append({"input_ids": ids, "labels": labels})
     if not rows:
         raise DataError(
-            f"None of the {total} rollouts of {settings.rollouts} can be learned from: {successes} earned "
+            f"None of the {total} rollouts of {settings.rollouts} can be used: {successes} earned "
             f"{settings.min_reward:g} or more, {too_long} transcripts are longer than max_length; lower min_reward."
         )
     return Examples(rows, successes, total, duplicates, too_long, enough)
 
 
 def _with_loss(rollout: Rollout, settings: SFTSettings) -> list[float]:
-    """1 for each turn that carries loss, else 0."""
+    """For each turn 1 if it carries loss, else 0."""
     if not settings.accepted_only or len(rollout.memory) != len(rollout.turns):
         return [1.0] * len(rollout.turns)
     return [float(turn["verdict"]["accepted"]) for turn in rollout.memory]
 
 
 def rollouts_of(spec: str) -> Iterator[Rollout]:
-    """The stored rollouts of all paths in `spec`, which are joined by `+`."""
+    """The stored rollouts of all paths in `spec`, joined by `+`."""
     for part in spec.split("+"):
         yield from read_rollouts(Path(part.strip()).expanduser())

@@ -1,4 +1,4 @@
-"""Runs the supervised fine-tuning that settings describe."""
+"""Runs supervised fine-tuning."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def train(settings: SFTSettings) -> None:
-    """Runs the training, from its last checkpoint if there is one.
+    """Trains to the end, from the last checkpoint if there is one.
 
     Raises:
-        AgentFlowError: what ended it, in one sentence.
+        AgentFlowError: the run failed; the message says why.
         OSError: the disk is full.
     """
     import torch
@@ -31,31 +31,32 @@ def train(settings: SFTSettings) -> None:
     from training.run import ranks
 
     quiet()
-    found = examples(rollouts_of(settings.rollouts), settings)
+    transcripts = examples(rollouts_of(settings.rollouts), settings)
     sys.stderr.write(
-        f"{len(found.rows)} transcripts of {found.successes} successful among {found.rollouts} rollouts "
-        f"({found.duplicates} duplicates, {found.too_long} too long and {found.enough} beyond per_task left out)\n"
+        f"{len(transcripts.rows)} transcripts of {transcripts.successes} successes in {transcripts.rollouts} rollouts; "
+        f"left out: {transcripts.duplicates} duplicates, {transcripts.too_long} too long, "
+        f"{transcripts.enough} over per_task\n"
     )
     folder = Path(settings.out)
     claim(folder, {**plain_values(settings), "command": COMMAND}, resumable=RESUMABLE)
     with held(folder):
-        trainer = make_trainer(settings, found)
+        trainer = make_trainer(settings, transcripts)
         try:
             trainer.train_from_last_checkpoint()
         except torch.OutOfMemoryError as error:
             raise ConfigError(
-                f"There is not enough memory for {settings.micro_batch} transcripts; lower micro_batch, or turn "
-                "gradient_checkpointing on. The same command goes on from the last checkpoint."
+                f"There is not enough memory for {settings.micro_batch} transcripts; lower micro_batch, or turn on "
+                "gradient_checkpointing. The same command continues from the last checkpoint."
             ) from error
     ranks.leave()
 
 
-def make_trainer(settings: SFTSettings, found: Examples) -> PlannerSFTTrainer:
+def make_trainer(settings: SFTSettings, transcripts: Examples) -> PlannerSFTTrainer:
     """TRL's trainer, with our checkpoints and metrics.
 
     Raises:
-        ConfigError: the model cannot be had, or has no such modules.
-        DataError: the transcripts are not of this model.
+        ConfigError: the model cannot be loaded, or has no such modules.
+        DataError: the transcripts are of another model.
     """
     from datasets import Dataset
 
@@ -64,14 +65,14 @@ def make_trainer(settings: SFTSettings, found: Examples) -> PlannerSFTTrainer:
 
     base, tokenizer = load_policy(settings.model, settings.dtype)
     vocabulary = int(base.config.vocab_size)
-    if max(max(row["input_ids"]) for row in found.rows) >= vocabulary:
+    if max(max(row["input_ids"]) for row in transcripts.rows) >= vocabulary:
         raise DataError(
-            f"The rollouts of {settings.rollouts} hold tokens that {settings.model} does not know; train the model "
-            "that made them."
+            f"The rollouts of {settings.rollouts} hold tokens that {settings.model} does not have; train the model "
+            "that sampled them."
         )
     model: Any = base
     if settings.lora_rank:
         model = with_adapter(
             base, rank=settings.lora_rank, alpha=settings.lora_alpha, targets=settings.lora_targets, seed=settings.seed
         )
-    return PlannerSFTTrainer(model, settings, Dataset.from_list(found.rows), tokenizer)
+    return PlannerSFTTrainer(model, settings, Dataset.from_list(transcripts.rows), tokenizer)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class PlannerSFTTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
-    """Learns transcripts whose ids and labels are given; nothing is tokenized or cut.
+    """Trains on transcripts with ids and labels; nothing is tokenised or truncated.
 
     Args:
         model: the policy, PEFT-wrapped or not.
-        settings: the run's.
+        settings: of the run.
         data: rows of `input_ids` and `labels`.
         tokenizer: saved with every checkpoint.
     """
@@ -36,7 +36,7 @@ class PlannerSFTTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
         )
 
     def create_model_card(self, *args: object, **kwargs: object) -> None:
-        """None here: `training.export` writes one, with what was really measured."""
+        """Writes none: `training.export` writes a card with the measurements."""
 
 
 def _arguments(settings: SFTSettings) -> SFTConfig:
@@ -53,7 +53,7 @@ def _arguments(settings: SFTSettings) -> SFTConfig:
         max_grad_norm=settings.max_grad_norm,
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
-        bf16=False,  # the weights have their type already
+        bf16=False,  # the weights already have their type
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         logging_steps=1,

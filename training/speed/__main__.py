@@ -1,4 +1,4 @@
-"""What one update costs: ours, packed and unpacked, against stock TRL, on planner turns as the graph makes them.
+"""Times one update: ours, packed and unpacked, and stock TRL's, on planner turns as the graph makes them.
 
     python -m training.speed [--groups 2 --group-size 8 --turns 3 --prompt 1000 --completion 100] [--json]
     python -m training.speed --device cuda --model 7b --phases
@@ -6,10 +6,10 @@
 Four variants compute the gradient of the same step with the same weights (LoRA of rank 16 on all linear layers,
 gradient checkpointing):
 
-(a) packed       our update: tokens that rollouts share are computed once
-(b) unpacked     our update on padded rows, one for each rollout
-(c) trl          `GRPOTrainer`'s log-prob and loss path, one sample for each planner turn, as the reference trains
-(d) trl_merged   the same, one sample for each rollout
+(a) packed       our update; tokens shared by rollouts are computed once
+(b) unpacked     our update on padded rows, one per rollout
+(c) trl          `GRPOTrainer`'s log-prob and loss path, one sample per planner turn, as the paper's authors train
+(d) trl_merged   the same, one sample per rollout
 
 They run in turn, each repeat beginning with another one. (c) and (d) get the fastest micro-batch of 1, 2 or 4 samples,
 by the forward pass, do not mix lengths, and score completion positions alone; TRL as it is off Triton scores all, which
@@ -70,20 +70,24 @@ def _line() -> CommandLine:
         prog="python -m training.speed", description="Time one update: ours, packed and unpacked, against stock TRL."
     )
     shapes = "a shape by name (tiny, 135m, 0.5b, 1.5b, 3b, 7b) or config.json with random weights, or a model"
-    sampled = "micro-batches that are timed of (b), (c), (d) in each repeat; 0: all"
+    sampled = "micro-batches of (b), (c), (d) timed in each repeat; 0: all"
     whole = "also time a whole step: sampling, reference, update, optimizer"
     line.add_argument("--model", default=default.model, metavar="PATH_OR_CONFIG", help=shapes)
     line.add_argument("--device", choices=("cpu", "cuda"), default=default.device)
-    line.add_argument("--groups", type=count, default=default.groups, help="tasks of the step")
-    line.add_argument("--group-size", type=count, default=default.group_size, help="rollouts of each task")
-    line.add_argument("--turns", type=count, default=default.turns, help="planner turns of each rollout")
+    line.add_argument("--groups", type=count, default=default.groups, help="tasks in the step")
+    line.add_argument("--group-size", type=count, default=default.group_size, help="rollouts per task")
+    line.add_argument("--turns", type=count, default=default.turns, help="planner turns per rollout")
     line.add_argument("--prompt", type=count, default=default.prompt, help="tokens of the first prompt")
     line.add_argument("--completion", type=count, default=default.completion, help="tokens of each reply")
-    line.add_argument("--observation", type=count, help="tokens between replies (default: as a reply)")
-    line.add_argument("--token-budget", type=count, help="most tokens of a micro-batch (default: four rollouts)")
-    line.add_argument("--repeats", type=count, default=default.repeats, help="at most, as --minutes allows")
+    line.add_argument("--observation", type=count, help="tokens between replies (default: --completion)")
+    line.add_argument("--token-budget", type=count, help="tokens per micro-batch (default: four rollouts)")
+    line.add_argument(
+        "--repeats", type=count, default=default.repeats, help="largest number of repeats; --minutes may stop earlier"
+    )
     line.add_argument("--sample", type=int, default=default.sample, help=sampled)
-    line.add_argument("--minutes", type=float, default=default.minutes, help="no repeat is begun that ends later")
+    line.add_argument(
+        "--minutes", type=float, default=default.minutes, help="time limit; no repeat starts that would exceed it"
+    )
     line.add_argument("--seed", type=int, default=default.seed)
     line.add_argument("--no-checkpointing", dest="checkpointing", action="store_false", help="keep all activations")
     line.add_argument("--attention", choices=("flash", "flex"), default=default.attention, help="packed, on CUDA")

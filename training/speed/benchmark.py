@@ -46,27 +46,27 @@ from training.update import attention
 from training.update.packing import MicroBatch, pack
 
 _UNSHARED = 2
-"""Rollouts of the step in which nothing is shared."""
+"""Number of rollouts in the step without shared tokens."""
 
 
 def measure(options: Options, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Runs the benchmark.
 
     Args:
-        options: what is measured.
-        say: told what is going on.
+        options: what to measure.
+        say: called with a line for each stage.
 
     Returns:
-        The report, plain values by name; see README.
+        The report as plain values.
 
     Raises:
-        AgentFlowError: the model or the device cannot be had.
+        AgentFlowError: the model or the device is not available.
     """
     return _Benchmark(options, say).report()
 
 
 class _Benchmark:
-    """One run of the benchmark: model, step and variants, and what was measured of them."""
+    """One run of the benchmark: model, step, variants and their measurements."""
 
     def __init__(self, options: Options, say: Callable[[str], None]) -> None:
         self.options, self.say = options, say
@@ -93,24 +93,24 @@ class _Benchmark:
         self.threads = torch.get_num_threads()
 
     def report(self) -> dict[str, Any]:
-        """All of it, in the order in which it is measured."""
+        """Measures everything, in this order."""
         self._warm_up()
         timings, repeats = self._repeats()
-        made = self._about(repeats) | self._figures(timings)
-        made |= self._once()
-        made["gradient_relative_error"], made["gradient_rows"] = self._gradient_error()
-        made |= self._utilisation(made["seconds"]["packed"]["median"])
+        report = self._about(repeats) | self._figures(timings)
+        report |= self._once()
+        report["gradient_relative_error"], report["gradient_rows"] = self._gradient_error()
+        report |= self._utilisation(report["seconds"]["packed"]["median"])
         if self.options.phases:
             self.say("a whole step by phase")
-            made["phases"] = phases(self.model, self.workload, self.rows, self.works["packed"])
-        made |= self._memory()
-        made["benchmark_seconds"] = round(time.perf_counter() - self.began, 1)
-        return made
+            report["phases"] = phases(self.model, self.workload, self.rows, self.works["packed"])
+        report |= self._memory()
+        report["benchmark_seconds"] = round(time.perf_counter() - self.began, 1)
+        return report
 
     # The parts of the report
 
     def _warm_up(self) -> None:
-        """First calls, and TRL's best micro-batch by the time of a forward pass over one of its shortest samples."""
+        """Makes first calls, and finds TRL's best micro-batch by the forward pass of one of its shortest samples."""
         self.say("warm-up")
         first = packed(self.model, self.rows[:1], self.budget)
         if self.options.device == "cuda":  # kernels are compiled for each shape, and seconds do not matter there
@@ -152,7 +152,7 @@ class _Benchmark:
         return timing
 
     def _until(self) -> float:
-        """When the repeats must have ended: what follows them takes about three times as long as a packed update."""
+        """The time by which the repeats must end: what follows takes about three packed updates."""
         return self.began + 60 * self.options.minutes - 3 * self.packed_seconds - 60
 
     def _about(self, repeats: int) -> dict[str, Any]:
@@ -195,50 +195,50 @@ class _Benchmark:
         }
 
     def _once(self) -> dict[str, Any]:
-        """What is timed once, beside the repeats."""
+        """What is timed once, outside the repeats."""
         passes = {name: self._timed(name, of_reference=True).seconds for name in ("packed", "unpacked", *self.samples)}
         stock = {name: self._timed(name, stock_head=True).seconds for name in self.samples}
         return {"reference_seconds": passes, "stock_head_seconds": stock}
 
     def _gradient_error(self) -> tuple[float, int]:
-        """Packed against unpacked: the relative error, and the rows it was taken over, with the step's own stamps."""
+        """The relative error of packed against unpacked gradients, and the number of rows compared."""
         self.say("gradients of packed and unpacked")
         right = max(self.rows, key=lambda row: row.terms.advantages[0])
         wrong = min((row for row in self.rows if row.group == right.group), key=lambda row: row.terms.advantages[0])
         rows = [right, wrong]
-        found = []
+        gradients = []
         for works in (packed(self.model, rows, self.budget), unpacked(self.model, rows, self.budget)):
             self.model.zero_grad(set_to_none=True)
             for work in works:
                 work.gradient()
-            found.append(gradients_of(self.model))
-        return float((found[0] - found[1]).norm() / found[1].norm()), len(rows)
+            gradients.append(gradients_of(self.model))
+        return float((gradients[0] - gradients[1]).norm() / gradients[1].norm()), len(rows)
 
     def _utilisation(self, seconds: float) -> dict[str, Any]:
         batches = pack(self.rows, self.budget)
         shape = shape_of(self.model.config)  # type: ignore[arg-type]
         counted = operations_of(shape, batches, lora_rank=LORA_RANK, checkpointing=True)
-        made: dict[str, Any] = {
+        figures: dict[str, Any] = {
             "model_operations": counted.model,
             "hardware_operations": counted.hardware,
             "model_operations_per_second": counted.model / seconds,
         }
-        known = accelerator(_device_name(self.options.device)) if self.options.device == "cuda" else None
-        if known is not None:
-            made["model_flop_utilisation"] = counted.model / seconds / known.operations
-            made["hardware_flop_utilisation"] = counted.hardware / seconds / known.operations
-        return made
+        device = accelerator(_device_name(self.options.device)) if self.options.device == "cuda" else None
+        if device is not None:
+            figures["model_flop_utilisation"] = counted.model / seconds / device.operations
+            figures["hardware_flop_utilisation"] = counted.hardware / seconds / device.operations
+        return figures
 
     def _memory(self) -> dict[str, Any]:
-        found = {}
+        measured = {}
         for name in ("packed", "trl"):
             self.say(f"{name}: memory, in a process of its own")
-            found[name] = in_fresh_process(["--peak-of", name, *self.options.as_arguments()])
+            measured[name] = in_fresh_process(["--peak-of", name, *self.options.as_arguments()])
         return {
-            "peak_memory_bytes": {name: figures["peak"] for name, figures in found.items()},
-            "memory_before_bytes": {name: figures["before"] for name, figures in found.items()},
-            "peak_memory_tokens": {name: figures["tokens"] for name, figures in found.items()},
-            "peak_memory_ratio_packed_over_trl": found["packed"]["peak"] / found["trl"]["peak"],
+            "peak_memory_bytes": {name: figures["peak"] for name, figures in measured.items()},
+            "memory_before_bytes": {name: figures["before"] for name, figures in measured.items()},
+            "peak_memory_tokens": {name: figures["tokens"] for name, figures in measured.items()},
+            "peak_memory_ratio_packed_over_trl": measured["packed"]["peak"] / measured["trl"]["peak"],
         }
 
 
@@ -249,7 +249,7 @@ def _model_of(options: Options) -> nn.Module:
 
 
 def peak_of(options: Options, variant: str) -> dict[str, float]:
-    """Peak memory of this process over one micro-batch of a variant, as large as the token budget allows."""
+    """Peak memory of this process over one micro-batch of a variant, at the token budget."""
     model: Any = _model_of(options)
     groups = step_of(options.workload, model.config.vocab_size)
     if variant == "packed":
@@ -268,7 +268,7 @@ def dtype_of(device: str) -> Any:
     """float32 on the CPU, bfloat16 on a GPU.
 
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: there is no such device.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: torch sees no GPU here; install a CUDA build of torch, or leave it out.")

@@ -26,13 +26,13 @@ class Timing:
 
     seconds: float
     timed: int
-    """Micro-batches that were timed, and stand for the others."""
+    """Micro-batches that were timed; they stand for all."""
     of: int
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over the repeats."""
+    """A figure over all repeats."""
 
     median: float
     low: float
@@ -40,22 +40,22 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Median, least and greatest."""
+        """Median, minimum and maximum."""
         return cls(median(values), min(values), max(values))
 
 
 def gradient(work: Work) -> Callable[[], None]:
-    """The pass that trains."""
+    """The training pass."""
     return work.gradient
 
 
 def reference(work: Work) -> Callable[[], None]:
-    """The pass without the adapter."""
+    """The pass of the reference policy, without the adapter."""
     return work.reference
 
 
 def clocked(action: Callable[[], None]) -> float:
-    """Seconds of an action, to the end of what it started on a GPU."""
+    """Seconds of an action, including the work that it queued on a GPU."""
     _synchronize()
     began = time.perf_counter()
     action()
@@ -68,10 +68,9 @@ def time_step(works: Sequence[Work], model: nn.Module, *, sample: int | None, ru
 
     Args:
         works: its micro-batches.
-        model: whose gradients are dropped first.
-        sample: so many micro-batches of middling size are run and stand for all, by their share of the tokens. The
-            cost of attention grows faster than the tokens, so this is rather too little for sizes that differ. None
-            runs all.
+        model: its gradients are cleared first.
+        sample: number of medium-sized micro-batches to run; the time is scaled by their share of the tokens. Since
+            attention grows faster than the number of tokens, this underestimates where sizes differ. None runs all.
         run: which pass.
     """
     model.zero_grad(set_to_none=True)
@@ -86,51 +85,51 @@ def time_step(works: Sequence[Work], model: nn.Module, *, sample: int | None, ru
 def alternate(
     variants: Mapping[str, Callable[[], Timing]], repeats: int, until: Callable[[], float]
 ) -> tuple[dict[str, list[Timing]], int]:
-    """Times variants in turn, each repeat beginning with another one, so that disturbances meet all of them.
+    """Times variants in turn, each repeat starting with another one, so that disturbances affect all of them.
 
     Args:
-        variants: what times one step of each.
-        repeats: how often, at most.
-        until: a time of `time.perf_counter`, asked before each further repeat; none is begun that would end later, but
-            the first is always made.
+        variants: a function that times one step, by variant.
+        repeats: largest number of repeats.
+        until: a deadline on the clock of `time.perf_counter`, read before each repeat but the first; no repeat starts
+            that would exceed it.
 
     Returns:
         The timings of each variant, one for each repeat, and the number of repeats.
     """
     names = list(variants)
-    found: dict[str, list[Timing]] = {name: [] for name in names}
+    timings: dict[str, list[Timing]] = {name: [] for name in names}
     longest = 0.0
     for repeat in range(repeats):
         began = time.perf_counter()
         if repeat and began + longest > until():
-            return found, repeat
+            return timings, repeat
         turn = repeat % len(names)
         for name in names[turn:] + names[:turn]:
-            found[name].append(variants[name]())
+            timings[name].append(variants[name]())
         longest = max(longest, time.perf_counter() - began)
-    return found, repeats
+    return timings, repeats
 
 
 def peak_memory(device: str) -> int:
-    """Most bytes that this process has held: resident ones, or on the GPU those that were allocated."""
+    """Peak memory of this process in bytes: resident memory, or allocated memory on a GPU."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return peak_resident_bytes()
 
 
 def in_fresh_process(arguments: Sequence[str]) -> dict[str, float]:
-    """Runs this benchmark again with other arguments, and reads the JSON that it prints.
+    """Runs this benchmark in another process, and returns the JSON that it prints.
 
     Raises:
-        ModelError: it failed.
+        ModelError: the process failed.
     """
     command = [sys.executable, "-m", "training.speed", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise ModelError(f"Measuring memory in a fresh process failed: {last[0]}")
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def _synchronize() -> None:

@@ -1,6 +1,6 @@
 """A whole step by phase, on synthetic transcripts: sampling, reference pass, update, optimizer, sync.
 
-The engine is the in-process one; tools and frozen modules cost nothing here, so the rollout phase is generation alone.
+The engine is in-process. Tools and frozen roles take no time here, so the rollout phase is generation only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def phases(model: nn.Module, workload: Workload, rows: Sequence[Row], works: Seq
     Args:
         model: the policy.
         workload: sizes of its rollouts.
-        rows: of the step; their prompts open the transcripts that are sampled.
+        rows: of the step; sampling starts from their prompts.
         works: the packed micro-batches.
     """
     engine = TransformersEngine(model, frozenset(), memory_tokens=len(rows) * workload.longest)
@@ -35,27 +35,28 @@ def phases(model: nn.Module, workload: Workload, rows: Sequence[Row], works: Seq
     asyncio.run(_sampled(engine, workload, rows))
     sampled = time.perf_counter()
     figures = engine.statistics.reset()
-    made = {"rollout": sampled - began}
-    made["reference"] = time_step(works, model, sample=None, run=reference).seconds
-    made["update"] = time_step(works, model, sample=None, run=gradient).seconds
+    seconds = {"rollout": sampled - began}
+    seconds["reference"] = time_step(works, model, sample=None, run=reference).seconds
+    seconds["update"] = time_step(works, model, sample=None, run=gradient).seconds
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6)
-    optimizer.step()  # the first one also makes the optimizer's state
+    optimizer.step()  # the first one also allocates the optimizer's state
     began = time.perf_counter()
     optimizer.step()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    made["optimizer"] = time.perf_counter() - began
-    made["total"] = sum(made.values())
-    made["sampled_tokens"] = figures["sampled_tokens"]
-    made["sampled_tokens_per_second"] = figures["sampled_tokens"] / made["rollout"]
-    made["prompt_tokens"] = figures["prompt_tokens"]
-    made["prompt_tokens_saved"] = 1 - figures["computed_tokens"] / figures["prompt_tokens"]
-    return made
+    seconds["optimizer"] = time.perf_counter() - began
+    seconds["total"] = sum(seconds.values())
+    return seconds | {
+        "sampled_tokens": figures["sampled_tokens"],
+        "sampled_tokens_per_second": figures["sampled_tokens"] / seconds["rollout"],
+        "prompt_tokens": figures["prompt_tokens"],
+        "prompt_tokens_saved": 1 - figures["computed_tokens"] / figures["prompt_tokens"],
+    }
 
 
 async def _sampled(engine: TransformersEngine, workload: Workload, rows: Sequence[Row]) -> None:
-    """Every rollout of the step, turn by turn, with observations drawn at random."""
+    """Samples every rollout of the step, turn by turn, with random observations."""
     chance = np.random.default_rng(workload.seed + 1)
 
     async def run(number: int, row: Row) -> None:

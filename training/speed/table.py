@@ -1,4 +1,4 @@
-"""The benchmark's report as a table for people."""
+"""The report of the benchmark as text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RATIOS = {
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """Lines of text: what was measured, then a line for each variant, then ratios with their spread."""
+    """What was measured, then a line per variant, then ratios with their spread."""
     size = report["workload"]
     lines = [
         f"{report['model']} ({report['parameters'] / 1e6:.0f}M parameters), {report['dtype']} on {report['device']}, "

@@ -1,8 +1,8 @@
-"""The four ways to compute one step's gradient that the benchmark compares, each as a list of micro-batches.
+"""The four variants of a step's gradient that the benchmark compares, each as a list of micro-batches.
 
 Ours, packed and unpacked, run `training.update.gradient` as the trainer does. Stock TRL runs `GRPOTrainer`'s own
-`_compute_loss` on padded batches, with what `loss_type="grpo"` and beta 0 ask for. Both train the same weights: the
-second model's frozen parameters are the first one's, and its adapter is a copy.
+`_compute_loss` on padded batches, with `loss_type="grpo"` and beta 0. Both train the same weights: the models share
+their frozen parameters, and the second adapter is a copy of the first.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Work:
     """One micro-batch of a variant."""
 
     rows: int
-    """Sequences side by side."""
+    """Number of sequences."""
     tokens: int
-    """Positions computed, padding included."""
+    """Computed positions, including padding."""
     gradient: Callable[[], None]
     """Forward and backward pass; adds to the parameters' gradients."""
     reference: Callable[[], None]
@@ -55,10 +55,10 @@ def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0, *, che
         device: cpu or cuda.
         dtype: of the frozen weights; the adapter is float32.
         seed: of random weights.
-        checkpointing: whether activations are computed again in the backward pass.
+        checkpointing: whether activations are recomputed in the backward pass.
 
     Raises:
-        ConfigError: there is no such model, or packing refuses it.
+        ConfigError: there is no such model, or it cannot be packed.
     """
     if device == "cpu":
         keep_freed_memory()
@@ -84,7 +84,7 @@ def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0, *, che
 
 
 def ours(model: nn.Module, batches: Sequence[MicroBatch]) -> list[Work]:
-    """Our update, packed or padded as the batches are; the model has been prepared by `attach_scoring`."""
+    """Our update on packed or padded batches; `attach_scoring` has prepared the model."""
     update = Update(model, ObjectiveSettings(beta=0.0, tis_cap=None), temperature=1.0)
 
     def work(batch: MicroBatch) -> Work:
@@ -151,7 +151,7 @@ class Stock:
         model.train()
 
     def works(self, samples: Sequence[Sample], rows: int) -> list[Work]:
-        """Variants (c) and (d): micro-batches of so many samples, those of one shape together, the largest first."""
+        """Variants (c) and (d): micro-batches of `rows` samples of similar shape, the largest first."""
         ordered = sorted(samples, key=lambda sample: sample.shape, reverse=True)
         chunks = [ordered[first : first + rows] for first in range(0, len(ordered), rows)]
         return [self._work(chunk, share=len(chunk) / len(ordered)) for chunk in chunks]
@@ -186,40 +186,40 @@ def _inputs(samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor
     def right(values: Sequence[int]) -> list[int]:
         return list(values) + [0] * (after - len(values))
 
-    made = {
+    batch = {
         "prompt_ids": [left(sample.prompt) for sample in samples],
         "prompt_mask": [left([1] * len(sample.prompt)) for sample in samples],
         "completion_ids": [right(sample.completion) for sample in samples],
         "completion_mask": [right([1] * len(sample.completion)) for sample in samples],
         "tool_mask": [right(sample.trained) for sample in samples],
     }
-    tensors = {name: torch.tensor(values, device=device, dtype=torch.long) for name, values in made.items()}
-    worth = torch.tensor([sample.advantage for sample in samples], device=device, dtype=torch.float32)
-    return tensors | {"advantages": worth}
+    tensors = {name: torch.tensor(values, device=device, dtype=torch.long) for name, values in batch.items()}
+    advantages = torch.tensor([sample.advantage for sample in samples], device=device, dtype=torch.float32)
+    return tensors | {"advantages": advantages}
 
 
 @contextmanager
 def head_on_completions() -> Iterator[None]:
-    """Inside, TRL's head scores completion positions alone, as it does by itself where there is Triton."""
+    """Inside, TRL's head scores only completion positions, as it does where Triton is available."""
     from trl.trainer import utils
 
-    held = utils._use_triton
+    original = utils._use_triton
     utils._use_triton = lambda device: True
     try:
         yield
     finally:
-        utils._use_triton = held
+        utils._use_triton = original
 
 
 def _tokenizer() -> Any:
-    """A tokenizer that satisfies `GRPOTrainer`; the benchmark's tokens never pass through it."""
+    """A placeholder tokenizer for `GRPOTrainer`; the benchmark never uses it."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
     words = {"<pad>": 0, "<eos>": 1, "x": 2, "y": 3}
-    made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))  # noqa: S106
     names = {"pad_token": "<pad>", "eos_token": "<eos>"}
-    return PreTrainedTokenizerFast(tokenizer_object=made, **names)  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)  # type: ignore[no-untyped-call]
 
 
 def gradients_of(model: nn.Module) -> Tensor:

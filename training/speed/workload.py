@@ -1,8 +1,8 @@
-"""Planner turns as the graph makes them, with tokens drawn at random: what the benchmark of updates trains on.
+"""Planner turns as the graph makes them, with random tokens: the data of the benchmark.
 
 Transcripts are append-only: turn t + 1 is turn t, its reply, and one observation. The first prompt is static text (the
-planner's orders and tool cards, the same for all tasks), then the task's own part (question and analysis, the same for
-its group). Only lengths matter for speed, so the tokens mean nothing; rewards are drawn so that every group teaches.
+planner's instructions and tool cards, equal for all tasks) and then the task's own part (question and analysis, equal
+in its group). Only lengths matter for speed, so the tokens are random; rewards vary within every group.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class Workload:
     group_size: int = 8
     turns: int = 3
     prompt: int = 1000
-    """Of the first turn."""
+    """First prompt."""
     completion: int = 100
-    """Of each turn."""
+    """Each reply."""
     observation: int = 100
-    """Between two turns."""
+    """Text between two replies."""
     static: float = 0.7
-    """Share of the first prompt that all tasks have in common."""
+    """Share of the first prompt that is equal for all tasks."""
     shared: bool = True
-    """False: no two rollouts begin alike, and packing can win nothing."""
+    """False: no two rollouts share a prefix, so packing saves nothing."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ def step_of(workload: Workload, vocabulary: int) -> list[Group]:
 
     Args:
         workload: its sizes.
-        vocabulary: token ids are drawn below it.
+        vocabulary: token ids are below it.
     """
     chance = np.random.default_rng(workload.seed)
 
@@ -81,9 +81,9 @@ def step_of(workload: Workload, vocabulary: int) -> list[Group]:
             turns = []
             for _ in range(workload.turns):
                 completion = tokens(workload.completion)
-                # What a model says of its tokens while it knows nothing, so that the ratios start near 1.
-                told = [-float(np.log(vocabulary))] * len(completion)
-                turns.append(PlannerTurn(name, tuple(transcript), tuple(completion), tuple(told), 0, 1.0, "stop"))
+                # Log-probabilities of an untrained model, so that the ratios start near 1.
+                logprobs = [-float(np.log(vocabulary))] * len(completion)
+                turns.append(PlannerTurn(name, tuple(transcript), tuple(completion), tuple(logprobs), 0, 1.0, "stop"))
                 transcript = [*transcript, *completion, *tokens(workload.observation)]
             members.append(
                 Rollout(name, task, step=0, index=index, seed=0, turns=tuple(turns), reward=float(rewards[index]))
@@ -99,7 +99,7 @@ def rows_of(groups: Sequence[Group]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sequence as TRL's `GRPOTrainer` trains it: a prompt, and a completion of which some tokens are trained."""
+    """One sequence as TRL's `GRPOTrainer` trains it: a prompt, and a completion with some trained tokens."""
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
@@ -114,10 +114,10 @@ class Sample:
 
 
 def turn_samples(groups: Sequence[Group]) -> list[Sample]:
-    """One sample for each planner turn, as the reference implementation trains."""
-    worth = assemble(groups, temperature=1.0).advantages
+    """One sample per planner turn, as the paper's authors train."""
+    advantages = assemble(groups, temperature=1.0).advantages
     return [
-        Sample(turn.prompt_ids, turn.completion_ids, (True,) * len(turn.completion_ids), worth[rollout.id])
+        Sample(turn.prompt_ids, turn.completion_ids, (True,) * len(turn.completion_ids), advantages[rollout.id])
         for group in groups
         for rollout in group.rollouts
         for turn in rollout.turns
@@ -125,29 +125,31 @@ def turn_samples(groups: Sequence[Group]) -> list[Sample]:
 
 
 def merged_samples(groups: Sequence[Group]) -> list[Sample]:
-    """One sample for each rollout: what stands between the turns is part of the completion and not trained."""
-    made = []
+    """One sample per rollout; text between the turns is part of the completion but not trained."""
+    samples = []
     for row in rows_of(groups):
         first = int(row.terms.positions[0])
         ids = tuple(row.input_ids.tolist())
         trained = np.zeros(len(ids), dtype=bool)
         trained[row.terms.positions] = True
-        made.append(Sample(ids[:first], ids[first:], tuple(trained[first:].tolist()), float(row.terms.advantages[0])))
-    return made
+        samples.append(
+            Sample(ids[:first], ids[first:], tuple(trained[first:].tolist()), float(row.terms.advantages[0]))
+        )
+    return samples
 
 
 def unshared(workload: Workload, rollouts: int) -> Workload:
-    """Rollouts of one such turn, as many as these, with nothing in common."""
+    """As many rollouts of one turn, with nothing in common."""
     return replace(workload, groups=1, group_size=rollouts, turns=1, shared=False)
 
 
 ROWS = (1, 2, 4)
-"""Samples of a micro-batch that TRL may choose from."""
+"""Micro-batch sizes that TRL may choose from."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The command's options."""
+    """The options of the command."""
 
     model: str = "135m"
     device: str = "cpu"
@@ -182,11 +184,11 @@ class Options:
 
     @property
     def budget(self) -> int:
-        """Tokens of a micro-batch: four whole rollouts, if nothing else is said."""
+        """Tokens per micro-batch; default: four whole rollouts."""
         return self.token_budget or max(ROWS) * self.workload.longest
 
     def as_arguments(self) -> list[str]:
-        """The options that say what is computed, as words of the command."""
+        """The options that determine the computation, as command-line arguments."""
         names = ("model", "device", "groups", "group_size", "turns", "prompt", "completion", "observation", "seed")
         pairs = [*((name, getattr(self, name)) for name in names), ("token_budget", self.budget)]
         pairs.append(("attention", self.attention))

@@ -1,12 +1,12 @@
 """Measure a policy on held-out tasks, and compare two measurements.
 
-    python -m training.validate --config FILE --out before        # the model as it was
+    python -m training.validate --config FILE --out before        # the untrained model
     python -m training.validate --config FILE --checkpoint runs/mine --out after
     python -m training.validate --compare before after
 
 `--checkpoint` is a run's folder (its newest checkpoint), one checkpoint, or an adapter. Settings are those of
 training.flow_grpo (`validation`, `validation_temperature`, ...) and can follow as --setting value. The policy samples
-in this process, in the same agent and with the same prompts as in training. An interrupted command goes on where it
+in this process, in the same agent and with the same prompts as in training. An interrupted command continues where it
 stopped.
 """
 
@@ -29,7 +29,7 @@ from training.validate.measure import stored_rollouts, summary, validate
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return run(lambda: _work(_line().parse_args(argv)), interrupted="the same command goes on where it stopped")
+    return run(lambda: _work(_line().parse_args(argv)), interrupted="the same command continues where it stopped")
 
 
 def _work(options: argparse.Namespace) -> None:
@@ -48,31 +48,34 @@ def _line() -> CommandLine:
         prog="python -m training.validate",
         usage="%(prog)s --config FILE --out FOLDER [options] [--SETTING VALUE ...]\n       %(prog)s --compare A B",
         description="Measure a policy on held-out tasks.",
-        epilog="--out names the folder for rollouts and summary. Every setting of training.flow_grpo is an option.",
+        epilog="--out is the folder for rollouts and summary. Every setting of training.flow_grpo is an option.",
     )
     line.add_argument(
-        "--checkpoint", type=Path, metavar="FOLDER", help="a run, a checkpoint or an adapter; default: the bare model"
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="a run, a checkpoint or an adapter; default: the untrained model",
     )
     line.add_argument("--samples", type=int, default=1, metavar="N", help="runs of each task")
-    line.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two such folders, B against A")
+    line.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="compare two measurements, B with A")
     add_settings(line, FlowGRPOConfig)
     return line
 
 
 def described(folder: Path) -> str:
-    """A measurement for people."""
-    found = summary(list(stored_rollouts(folder).values()))
+    """A measurement as text."""
+    figures = summary(list(stored_rollouts(folder).values()))
     settings = read_settings(folder)
-    low, high = found["solved_interval"]
-    lines = [f"{settings['checkpoint'] or settings['model']}: {found['tasks']} tasks, {found['runs']} runs"]
-    for name in (name for name in PARTS if name in found):
+    low, high = figures["solved_interval"]
+    lines = [f"{settings['checkpoint'] or settings['model']}: {figures['tasks']} tasks, {figures['runs']} runs"]
+    for name in (name for name in PARTS if name in figures):
         interval = f"  (95 % interval {low:.1%} to {high:.1%})" if name == "solved" else ""
-        lines.append(f"{label(name):<14} {found[name]:6.1%}{interval}")
-    for family, part in sorted(found["families"].items()):
+        lines.append(f"{label(name):<14} {figures[name]:6.1%}{interval}")
+    for family, part in sorted(figures["families"].items()):
         lines.append(f"  {family:<12} {part['solved']:6.1%}  of {part['runs']}")
-    if failed := found["figures"]["failed"]:
+    if failed := figures["figures"]["failed"]:
         lines.append(
-            f"{failed} runs failed with their surroundings and count as wrong; the same command tries them again"
+            f"{failed} runs failed because of a server or service and count as wrong; the same command retries them"
         )
     return "\n".join(lines) + "\n"
 

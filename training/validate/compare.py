@@ -18,7 +18,7 @@ from training.validate.measure import stored_rollouts
 
 
 def comparison(a: Path, b: Path, seed: int = 0) -> str:
-    """Measurement B against measurement A, task by task, as Markdown.
+    """Compares measurement B with measurement A, task by task, as Markdown.
 
     Raises:
         DataError: a folder holds no measurement, or the two have no task in common.
@@ -26,8 +26,8 @@ def comparison(a: Path, b: Path, seed: int = 0) -> str:
     before, after = (_by_task(folder) for folder in (a, b))
     shared = [task for task in before if task in after]
     if not shared or any(before[task][0].task.prompt != after[task][0].task.prompt for task in shared):
-        raise DataError(f"{a} and {b} are not measurements of the same tasks; use the same `validation`.")
-    lines = [f"{b} against {a}, {len(shared)} tasks in common, {_left_out(before, after)} in one only."]
+        raise DataError(f"{a} and {b} measure different tasks; use the same `validation`.")
+    lines = [f"{b} compared with {a}: {len(shared)} tasks in both, {_left_out(before, after)} in only one."]
     lines += _differing(a, b)
     lines += ["", f"| | {a} | {b} | difference (95 % interval) |", "| --- | --- | --- | --- |"]
     parts = [name for name in PARTS if all(name in parts_of(before[task][0]) for task in shared)]
@@ -42,7 +42,7 @@ def comparison(a: Path, b: Path, seed: int = 0) -> str:
         row, _ = _compared(f"solved: {family} ({len(members)})", before, after, members, seed, is_solved)
         lines.append(row)
     low, high = solved
-    verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart from the other by these tasks"
+    verdict = "better" if low > 0 else "worse" if high < 0 else "not significantly different"
     lines += ["", f"{b} is {verdict} (solved; paired bootstrap over tasks, {RESAMPLES:,} resamples)."]
     return "\n".join(lines) + "\n"
 
@@ -58,7 +58,7 @@ def _compared(
     seed: int,
     measure: Callable[[Rollout], bool],
 ) -> tuple[str, tuple[float, float]]:
-    """A line of the comparison, and the interval of its difference."""
+    """A row of the comparison, and the interval of its difference."""
     of_a, of_b = (np.array([fmean(map(measure, runs[task])) for task in tasks]) for runs in (before, after))
     low, high = bootstrap(of_b - of_a, seed)
     change = f"{100 * (of_b - of_a).mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
@@ -66,10 +66,10 @@ def _compared(
 
 
 def _by_task(folder: Path) -> dict[str, list[Rollout]]:
-    found: dict[str, list[Rollout]] = {}
+    by_task: dict[str, list[Rollout]] = {}
     for rollout in stored_rollouts(folder).values():
-        found.setdefault(rollout.task.id, []).append(rollout)
-    return found
+        by_task.setdefault(rollout.task.id, []).append(rollout)
+    return by_task
 
 
 def _left_out(before: _ByTask, after: _ByTask) -> int:
@@ -77,11 +77,11 @@ def _left_out(before: _ByTask, after: _ByTask) -> int:
 
 
 def _differing(a: Path, b: Path) -> list[str]:
-    """A warning where more than the policy changed between two measurements."""
+    """A warning if more than the policy changed between two measurements."""
     one, other = read_settings(a), read_settings(b)
     names = [name for name in one if name in MATTERS | {"samples"} and one[name] != other.get(name)]
-    told = ", ".join(f"{name} ({one[name]!r}, {other.get(name)!r})" for name in names)
-    return [f"They were made with different settings: {told}."] if told else []
+    differences = ", ".join(f"{name} ({one[name]!r}, {other.get(name)!r})" for name in names)
+    return [f"Their settings differ: {differences}."] if names else []
 
 
 def label(name: str) -> str:

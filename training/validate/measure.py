@@ -30,16 +30,16 @@ SUMMARY = "summary.json"
 
 
 def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 1) -> list[Rollout]:
-    """Runs each held-out task, stores the rollouts in `config.out`, and writes the summary.
+    """Runs every held-out task, stores the rollouts in `config.out`, and writes the summary.
 
     Args:
         config: the settings.
-        checkpoint: see `checkpoints.weights_of`; None measures the model as it was.
-        samples: runs of each task, with seeds of their own.
+        checkpoint: see `checkpoints.weights_of`; None measures the untrained model.
+        samples: runs of each task, each with its own seed.
 
     Raises:
-        AgentFlowError: a setting or the checkpoint cannot be used, or what every run would meet.
-        OSError: the folder cannot be written.
+        AgentFlowError: a setting or the checkpoint cannot be used, or every run would fail alike.
+        OSError: the folder is not writable.
     """
     if samples < 1:
         raise ConfigError(f"--samples is {samples}; it must be at least 1.")
@@ -54,8 +54,8 @@ def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 
     }
     claim(folder, settings, resumable=RESUMABLE)
     store.mend(0)
-    known = stored_rollouts(folder) if (folder / ROLLOUTS).is_dir() else {}
-    done = {rollout.task.id for rollout in known.values() if rollout.failure is None}
+    stored = stored_rollouts(folder) if (folder / ROLLOUTS).is_dir() else {}
+    done = {rollout.task.id for rollout in stored.values() if rollout.failure is None}
     left = [task for task in tasks if task.id not in done]
 
     async def collect() -> list[Rollout]:
@@ -65,15 +65,15 @@ def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 
             await engine.aclose()
 
     with _progress(len(left) * samples) as count:
-        known |= {rollout.id: rollout for rollout in asyncio.run(collect())}
+        stored |= {rollout.id: rollout for rollout in asyncio.run(collect())}
     place = {task.id: number for number, task in enumerate(tasks)}
-    rollouts = sorted(known.values(), key=lambda rollout: (place[rollout.task.id], rollout.index))
+    rollouts = sorted(stored.values(), key=lambda rollout: (place[rollout.task.id], rollout.index))
     _write(folder / SUMMARY, summary(rollouts))
     return rollouts
 
 
 def summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
-    """A measurement in figures: the pass rate with its interval, its parts, families of tasks, and `step_metrics`."""
+    """The figures of a measurement: pass rate with interval, its parts, task families, and `step_metrics`."""
     tasks = len({rollout.task.id for rollout in rollouts})
     parts = breakdown(rollouts)
     by_family: dict[str, list[bool]] = {}
@@ -85,13 +85,13 @@ def summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "runs": len(rollouts),
         **parts,
         "solved_interval": wilson(parts["solved"], tasks),
-        "families": {family: {"solved": fmean(found), "runs": len(found)} for family, found in by_family.items()},
+        "families": {family: {"solved": fmean(solved), "runs": len(solved)} for family, solved in by_family.items()},
         "figures": step_metrics(rollouts, version=0),
     }
 
 
 def stored_rollouts(folder: Path) -> dict[str, Rollout]:
-    """The rollouts by id; of one that was tried again, the last."""
+    """The stored rollouts by id; the last one where a run was repeated."""
     return {rollout.id: rollout for rollout in read_rollouts(folder / ROLLOUTS)}
 
 
@@ -103,7 +103,7 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[Rollout], None]]:
-    """A bar with the running pass rate, on standard error."""
+    """A progress bar with the pass rate so far, on standard error."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -122,7 +122,7 @@ def test_a_base_of_another_model_is_refused(tmp_path: Path) -> None:
             write_gguf(model, file, tmp_path / "out.gguf")
     with torch.no_grad():
         qwen.model.layers[0].mlp.up_proj.weight[0, 0] = 1e6
-    with pytest.raises(DataError, match="not finite as F16"):
+    with pytest.raises(DataError, match="not finite in F16"):
         write_gguf(qwen, base, tmp_path / "out.gguf")
     assert not (tmp_path / "out.gguf").exists()
     assert not list(tmp_path.glob("*.tmp"))
@@ -195,7 +195,7 @@ def test_the_card_tells_what_is_there_and_no_more() -> None:
     [
         (["EMPTY"], "cannot be read"),
         (["RUN", "--checkpoint", "7"], "there are 1, 2"),
-        (["RUN", "--out", "RUN"], "is there already"),
+        (["RUN", "--out", "RUN"], "exists already"),
         (["RUN", "--out", "NEW", "--gguf"], "name one with --base"),
         (["RUN", "--out", "NEW", "--gguf", "--base", "nowhere.gguf"], "There is no GGUF file"),
     ],
