@@ -6,6 +6,8 @@ is complete. The next wave gathers what has come in meanwhile.
 
 In deterministic mode a wave starts when all admitted runs are waiting for it, and its rows are in order of their runs,
 so the same runs always meet in the same waves. Otherwise it starts as soon as no further request arrives for a moment.
+A run may ask for several completions at once, from parallel branches; how many more it will ask for is not known, so
+the wave then waits for a moment in either mode.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from training.models.policy import copy_trained, twin
 
 _PATIENCE = 0.02
 """Seconds without a new request after which a wave starts though some runs are not waiting."""
+_SETTLING = 0.005
+"""Seconds without a new request after which a deterministic wave starts: a run's parallel branches ask together."""
 
 _WORTH_SHARING = 32
 """Unknown tokens that several prompts of a wave must begin with alike to have them computed once, before the rest."""
@@ -186,9 +190,8 @@ class TransformersEngine:
     async def _work(self) -> None:
         """Waves, as long as somebody waits."""
         while self._waiting:
-            while not self._complete():
+            while (patience := self._patience()) != 0:
                 self._news.clear()
-                patience = None if self.deterministic else _PATIENCE
                 try:
                     await asyncio.wait_for(self._news.wait(), patience)
                 except TimeoutError:
@@ -196,7 +199,7 @@ class TransformersEngine:
             if not self._waiting:
                 return
             async with self._busy:
-                self._waiting.sort(key=lambda request: request.run)
+                self._waiting.sort(key=lambda request: (request.run, request.seed))
                 wave, self._waiting = self._waiting[: self.max_batch], self._waiting[self.max_batch :]
                 loop = asyncio.get_running_loop()
                 try:
@@ -205,9 +208,16 @@ class TransformersEngine:
                     for request in wave:
                         _settle(request, error)
 
-    def _complete(self) -> bool:
-        """Whether nobody else can join the next wave."""
-        return not self._waiting or len(self._waiting) >= min(self._admitted, self.max_batch)
+    def _patience(self) -> float | None:
+        """Seconds to wait for a further request before the next wave starts; None: for as long as it takes."""
+        asking = len({request.run for request in self._waiting})
+        if not asking or len(self._waiting) >= self.max_batch:
+            return 0
+        if asking < self._admitted:
+            return None if self.deterministic else _PATIENCE
+        if self.deterministic:
+            return _SETTLING
+        return _PATIENCE if len(self._waiting) > asking else 0
 
     def _wave(self, wave: Sequence[_Request], version: int, loop: asyncio.AbstractEventLoop) -> None:
         began = time.perf_counter()

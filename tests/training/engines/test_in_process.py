@@ -150,6 +150,20 @@ async def test_a_deterministic_wave_waits_for_all_that_were_admitted() -> None:
     await engine.aclose()
 
 
+async def test_branches_of_one_run_share_a_wave_and_do_not_stand_for_other_runs() -> None:
+    engine = TransformersEngine(policy(), END, deterministic=True)
+
+    async def branching(run: str, seconds: float) -> list[Completion]:
+        async with engine.admit():
+            await asyncio.sleep(seconds)
+            return await asyncio.gather(*(ask(engine, PREFIX, run, seed=seed) for seed in range(3)))
+
+    one, other = await asyncio.gather(branching("one", 0.0), branching("other", 0.1))
+    assert engine.statistics.waves == 1
+    assert [each.token_ids for each in one] == [each.token_ids for each in other]
+    await engine.aclose()
+
+
 async def test_a_cancelled_request_holds_nobody_up() -> None:
     engine = TransformersEngine(policy(), END, deterministic=True)
 
