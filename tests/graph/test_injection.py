@@ -222,5 +222,5 @@ def test_what_cannot_be_had_is_refused_when_the_graph_is_built(given: Any, words
 
 
 def test_functions_count_as_tools_of_their_name() -> None:
-    with pytest.raises(ConfigError, match="Two tools bear the name 'plain'"):
+    with pytest.raises(ConfigError, match="Two tools have the name 'plain'"):
         build_graph(tools=[plain, plain])

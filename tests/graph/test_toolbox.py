@@ -20,7 +20,7 @@ SHOUT = "tests.graph.conftest:shout_tool"
 
 @pytest.mark.parametrize(
     ("names", "words"),
-    [(("double", "double"), "bear the name 'double'"), (("finish",), "ends a run"), ((" ", "double"), "has no name")],
+    [(("double", "double"), "have the name 'double'"), (("finish",), "ends a run"), ((" ", "double"), "has no name")],
 )
 def test_names_that_cannot_be_told_apart_are_refused(names: tuple[str, ...], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
@@ -29,9 +29,9 @@ def test_names_that_cannot_be_told_apart_are_refused(names: tuple[str, ...], wor
 
 async def test_the_names_behind_import_paths_are_looked_at_as_well(serve: Serve) -> None:
     graph = build_graph(tools=[named("shout"), SHOUT], models=serve().spec)
-    with pytest.raises(ConfigError, match="bear the name 'shout'"):
+    with pytest.raises(ConfigError, match="have the name 'shout'"):
         await graph.ainvoke({"question": "q"})
-    with pytest.raises(ConfigError, match="bear the name 'shout'"):
+    with pytest.raises(ConfigError, match="have the name 'shout'"):
         await build_graph(models=serve().spec).ainvoke({"question": "q"}, context=Context(tools=(SHOUT, SHOUT)))
 
 
