@@ -165,7 +165,7 @@ async def test_what_does_not_end_is_cut_off_counted_and_warned_of() -> None:
     assert all(rollout.reward is None for rollout in late), "what is not known is no reward"
     figures = step_metrics(rollouts, version=0)
     assert figures["failed/late"] == 4
-    assert "25% of the rollouts were cut off" in " ".join(Alarms().check(figures))
+    assert "25% of the rollouts were cancelled" in " ".join(Alarms().check(figures))
 
 
 async def test_without_a_tail_policy_nobody_is_hurried() -> None:
