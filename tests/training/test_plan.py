@@ -174,7 +174,7 @@ def test_every_recipe_fits_its_machine_by_its_own_plan(recipe: str, capsys: pyte
     shown = capsys.readouterr().out
     for sentence in ("memory of a training GPU", "tokens of a step", "seconds of a step", "data sheet at 40%"):
         assert sentence in shown
-    assert ("memory of a GPU that serves" in shown) == (recipe == "eight_gpus")
+    assert ("memory of a serving GPU" in shown) == (recipe == "eight_gpus")
     assert ("memory of the run's own server on the same GPU" in shown) == recipe.startswith("one_gpu")
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trainers"] == (4 if recipe == "eight_gpus" else 1)

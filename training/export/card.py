@@ -146,7 +146,7 @@ def _use(settings: Mapping[str, Any], files: Sequence[str]) -> str:
             "`adapter/` holds the LoRA adapter alone, for the base model named above (PEFT, vLLM's `--enable-lora`)."
         )
     parts.append(
-        "It was trained with the prompts of `graph/prompts/`; with others, or other tools, it is another planner."
+        "It was trained with the prompts of `graph/prompts/`; with other prompts or tools it may plan differently."
     )
     return "\n\n".join(parts)
 
