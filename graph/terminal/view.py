@@ -47,6 +47,7 @@ class View:
         self.activity = Activity()
         self.turn = 0
         self._tool = ""
+        self._finished = ""
 
     def __enter__(self) -> View:
         return self
@@ -72,12 +73,15 @@ class View:
         self.activity.progress(done, total, unit)
 
     def hear(self, role: str, chunk: BaseMessage) -> None:
-        """A piece of what the model of a role writes."""
+        """A piece of what the model of a role writes; what comes after its end (the count of tokens) is left out."""
+        if chunk.id and chunk.id == self._finished:
+            return
         if role != self.activity.who:
             self.begin(role)
         self.activity.hear(chunk)
         if not chunk.response_metadata.get("finish_reason"):
             return
+        self._finished = chunk.id or ""
         if role == "analyst":  # the planner comes next, within the same module
             self.begin("planner")
         else:

@@ -19,10 +19,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from langchain_core.messages import AIMessageChunk
 
 from evals.speed.fake_server import ChatReply, FakeModelServer
 from graph.__main__ import main
-from graph.terminal.view import PlainView
+from graph.terminal.view import PlainView, View
 from tests.graph.conftest import plan_text, verdict_text
 
 Serve = Callable[..., FakeModelServer]
@@ -212,6 +213,21 @@ def test_a_log_is_told_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
             assert time.monotonic() < end
             time.sleep(0.02)
     assert re.match(r"planner   reading the prompt, 384 of 1,120 tokens, \d+ s\n", log.getvalue())
+
+
+def test_after_the_analysis_the_planner_is_waited_for() -> None:
+    view = View()
+    view.begin("analyst")
+    view.hear("analyst", AIMessageChunk("A number.", id="1"))
+    assert (view.activity.who, view.activity.words) == ("analyst", "writing")
+    view.hear("analyst", AIMessageChunk("", id="1", response_metadata={"finish_reason": "stop"}))
+    view.hear(
+        "analyst",
+        AIMessageChunk("", id="1", usage_metadata={"input_tokens": 9, "output_tokens": 2, "total_tokens": 11}),
+    )
+    view.progress(128, 673, "tokens")
+    assert view.activity.who == "planner"
+    assert view.activity.line().startswith("reading the prompt, 128 of 673 tokens, ")
 
 
 def test_a_closed_pipe_ends_quietly(serve: Serve) -> None:
