@@ -58,6 +58,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--tools", metavar="A,B", help="tools instead of the benchmark's own")
     run.add_argument("--corpus", metavar="PATH", help="what local_search searches; it then replaces web search")
     run.add_argument("--samples", type=int, default=1, metavar="K", help="answers to each question")
+    run.add_argument("--split", default="all", metavar="NAME", help="part of the questions: look, held or all "
+                     "(default); look at the answers of `look` only while changing the agent")  # fmt: skip
     run.add_argument("--limit", type=int, metavar="N", help="ask N questions, drawn by --seed")
     run.add_argument("--seed", type=int, default=0, metavar="S")
     run.add_argument("--concurrency", type=int, default=16, metavar="C", help="questions at once")
@@ -112,6 +114,7 @@ def options_from(given: argparse.Namespace) -> Options:
     return Options(
         benchmark=given.benchmark,
         data=given.data,
+        split=given.split,
         mode=given.mode,
         model=given.model,
         role_models={role: spec for role in ROLES_WITH_SETTING if (spec := getattr(given, f"{role}_model"))},

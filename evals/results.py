@@ -58,6 +58,8 @@ class Result:
     """Wall time of the last attempt."""
     attempts: int = 1
     choices: list[str] | None = None
+    family: str = ""
+    """Kind of question, if the benchmark names one."""
     turns: list[dict[str, Any]] = field(default_factory=list)
     """The run's memory, as the graph recorded it."""
     trace: dict[str, Any] = field(default_factory=dict)

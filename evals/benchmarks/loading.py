@@ -41,6 +41,22 @@ def load_tasks(name: str, data: str | Path | None = None) -> list[Task]:
     return tasks_of(read_rows(path), entry, path)
 
 
+def in_split(tasks: list[Task], split: str) -> list[Task]:
+    """The tasks of one part of a file, named by its column `split`; `all` means every task.
+
+    Raises:
+        ConfigError: no task is in that part.
+    """
+    if split == "all":
+        return list(tasks)
+    part = [task for task in tasks if task.metadata.get("split") == split]
+    if not part:
+        names = sorted({str(name) for task in tasks if (name := task.metadata.get("split"))})
+        known = f"it has {', '.join(names)} and all" if names else "its rows have no column `split`"
+        raise ConfigError(f"--split is {split!r}, and the file of questions has no such part: {known}.")
+    return part
+
+
 def sample(tasks: list[Task], limit: int | None, seed: int) -> list[Task]:
     """`limit` tasks drawn by seed, in the order of the file; all of them without a limit.
 

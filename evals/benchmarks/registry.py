@@ -3,7 +3,7 @@
 An entry is data only. How a row becomes a `Task` is told by `Fields`, lists of column names in order of preference,
 which cover the Hub's files, the `data.json` files of the AgentFlow release and our own JSONL alike; reading is in
 `data.py`. The ten are those of the paper's tables (arXiv 2510.05592); `own` is any other file of
-questions, by default a few that come with the package.
+questions, by default those that come with the package.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ _ENTRIES = (
             question=("question", "Question", "problem", "prompt", "query"),
             answers=("answers", "golden_answers", "answer", "final_answer", "solution", "Answer", "answerKey"),
             numbers=("numbers",),
-            metadata=("family", "level", "type", "dataset", "supporting_titles", "source"),
+            metadata=("family", "split", "level", "type", "dataset", "supporting_titles", "source"),
         ),
     ),
 )

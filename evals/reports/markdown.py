@@ -57,6 +57,24 @@ def _overview_row(summary: Summary) -> list[str]:
     ]
 
 
+def families(summaries: Sequence[Summary]) -> Cells:
+    """Accuracy by kind of question, for runs whose benchmark names the kinds."""
+    head = ["run", "family", "exact", "95 % interval", "lenient", "questions"]
+    rows = [
+        [
+            summary.name,
+            family,
+            percent(accuracy.exact),
+            f"{percent(accuracy.interval[0])} to {percent(accuracy.interval[1])}",
+            percent(accuracy.lenient),
+            str(accuracy.questions),
+        ]
+        for summary in summaries
+        for family, accuracy in summary.families.items()
+    ]
+    return [head, *rows]
+
+
 def details(summaries: Sequence[Summary]) -> Cells:
     """The explanation of the main table: one row per run."""
     head = [
@@ -168,6 +186,7 @@ def tables(summaries: Sequence[Summary]) -> list[tuple[str, Cells]]:
     """All tables that have rows, with their titles."""
     every = [
         ("Accuracy and cost", overview(summaries)),
+        ("Accuracy by family of questions", families(summaries)),
         ("What happened", details(summaries)),
         ("Average cost by role per run", roles(summaries)),
         ("Accuracy and turns by turn limit", limits(summaries)),

@@ -49,6 +49,18 @@ class JudgeAgreement:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """The accuracy of some questions of a run."""
+
+    questions: int
+    exact: float
+    """The mean over questions of the mean over samples, in [0, 1]."""
+    lenient: float
+    interval: tuple[float, float]
+    """Of the exact accuracy."""
+
+
+@dataclass(frozen=True)
 class Summary:
     """The metrics of one run. Means are over all samples of all questions."""
 
@@ -64,6 +76,8 @@ class Summary:
     """Of the accuracy."""
     lenient: float
     """The same mean under the lenient rules."""
+    families: dict[str, Accuracy]
+    """By kind of question; empty if the benchmark names none."""
     value: float
     """Mean of the scorer's partial measure (F1 where it has one)."""
     pass_at: dict[int, float]
@@ -106,6 +120,7 @@ def summarise(run: Recorded) -> Summary:
         accuracy=accuracy,
         interval=wilson(accuracy, len(questions)),
         lenient=mean_of_questions(questions, exact=False),
+        families=_families(results),
         value=fmean(result.value for result in results),
         pass_at={
             k: fmean(
@@ -135,6 +150,24 @@ def mean_of_questions(questions: Mapping[str, Sequence[Result]], *, exact: bool)
     """The mean over questions of the share of right samples, under the exact or the lenient rules."""
     return fmean(
         fmean(result.exact if exact else result.correct for result in samples) for samples in questions.values()
+    )
+
+
+def _families(results: Sequence[Result]) -> dict[str, Accuracy]:
+    families: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        if result.family:
+            families[result.family].append(result)
+    return {family: _accuracy(by_question(members)) for family, members in families.items()}
+
+
+def _accuracy(questions: Mapping[str, Sequence[Result]]) -> Accuracy:
+    exact = mean_of_questions(questions, exact=True)
+    return Accuracy(
+        questions=len(questions),
+        exact=exact,
+        lenient=mean_of_questions(questions, exact=False),
+        interval=wilson(exact, len(questions)),
     )
 
 

@@ -172,6 +172,7 @@ class _Runner:
             task=task.id,
             sample=sample,
             benchmark=task.benchmark,
+            family=str(task.metadata.get("family") or ""),
             question=task.prompt,
             choices=list(task.choices) if task.choices else None,
             gold=list(task.answers),

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evals.benchmarks.loading import load_tasks, sample
+from evals.benchmarks.loading import in_split, load_tasks, sample
 from evals.benchmarks.registry import Benchmark, benchmark
 from evals.results import Recorded, ResultFile
 from evals.runs.judge import Judge
@@ -39,6 +39,8 @@ class Options:
 
     benchmark: str
     data: str | None = None
+    split: str = "all"
+    """Part of the questions, see `evals.benchmarks.loading.in_split`."""
     mode: str = "agent"
     """`agent`, or `direct` for the bare model."""
     model: str | None = None
@@ -71,7 +73,8 @@ class Session:
     @property
     def folder(self) -> Path:
         """The output folder."""
-        return self.options.out or Path("runs", "evals", f"{self.benchmark.name}-{self.options.mode}")
+        part = "" if self.options.split == "all" else f"-{self.options.split}"
+        return self.options.out or Path("runs", "evals", f"{self.benchmark.name}-{self.options.mode}{part}")
 
     @property
     def total(self) -> int:
@@ -101,10 +104,12 @@ def prepare(options: Options) -> Session:
         if getattr(options, name) < 1:
             raise ConfigError(f"--{name} is {getattr(options, name)}; give at least 1.")
     entry = benchmark(options.benchmark)
-    tasks = sample(load_tasks(options.benchmark, options.data), options.limit, options.seed)
+    tasks = in_split(load_tasks(options.benchmark, options.data), options.split)
+    tasks = sample(tasks, options.limit, options.seed)
     context = _context(options, entry)
     settings: dict[str, Any] = {
         "benchmark": entry.name,
+        **({} if options.split == "all" else {"split": options.split}),  # folders from before splits do not mention it
         "question_count": len(tasks),
         "questions": _digest(tasks),
         "mode": options.mode,

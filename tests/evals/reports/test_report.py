@@ -272,6 +272,18 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
         compare(a, renamed)
 
 
+def test_families_have_their_own_accuracy_and_interval(tmp_path: Path) -> None:
+    results = [result(f"a{n}", n < 3, family="sums") for n in range(4)] + [result("b", False, family="names")]
+    summary = summarise(read_run(folder(tmp_path / "a", results)))
+    assert {name: (item.questions, item.exact) for name, item in summary.families.items()} == {
+        "sums": (4, 0.75),
+        "names": (1, 0.0),
+    }
+    assert summary.families["sums"].interval == wilson(0.75, 4)
+    assert "| a | sums | 75.0 % |" in markdown([summary])
+    assert "family" not in markdown([summarise(read_run(folder(tmp_path / "b", [result("a", True)])))])
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -106,6 +106,31 @@ def stable(out: Path) -> list[dict[str, Any]]:
     return kept
 
 
+def test_a_part_of_the_questions_is_asked_by_its_name(
+    server: FakeModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "vaults.jsonl"
+    rows = [
+        {
+            "id": f"v{n}",
+            "question": question(n),
+            "answers": [f"word{n}"],
+            "split": "held" if n % 2 else "look",
+            "family": "even",
+        }
+        for n in range(6)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert main(command(path, server, tmp_path / "out", "--split", "held")) == 0
+    assert [(line["task"], line["family"]) for line in lines(tmp_path / "out")] == [
+        (f"v{n}", "even") for n in (1, 3, 5)
+    ]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["split"] == "held"
+    assert "Accuracy by family" in capsys.readouterr().out
+    assert main(command(path, server, tmp_path / "other", "--split", "test")) == 2
+    assert "it has held, look and all" in capsys.readouterr().err
+
+
 def test_a_run_records_every_question_and_sample(
     questions: Path, server: FakeModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
