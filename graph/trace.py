@@ -26,6 +26,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from typing_extensions import TypedDict
 
 from graph.state import Usage
+from tools.spans import note_span
 
 
 class _Timings(TypedDict, total=False):
@@ -82,6 +83,7 @@ class Trace:
         """Record a call of a role's model; `began` is a `time.perf_counter` reading."""
         cost = reply.usage_metadata
         started, seconds = self._when(began)
+        note_span("model", role, began)
         with self._lock:
             step = TraceStep(
                 role=role,
@@ -98,6 +100,7 @@ class Trace:
     def called(self, tool: str, turn: int, began: float) -> None:
         """Record a tool call that has just ended."""
         started, seconds = self._when(began)
+        note_span("tools", tool, began)
         with self._lock:
             self._steps.append(TraceStep(tool=tool, turn=turn, started=started, seconds=seconds))
 

@@ -17,6 +17,7 @@ and `SandboxUnavailable` says why: code never runs with less protection than thi
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
 import math
@@ -25,6 +26,7 @@ import platform
 import random
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +36,7 @@ from tools.sandbox_bwrap import MIN_VERSION, Channels, command, find_bwraps, ver
 from tools.sandbox_process import Bounds, Confined, Ended
 from tools.sandbox_proof import Isolation, SandboxUnavailable
 from tools.sandbox_seccomp import AUDIT_ARCH, seccomp_filter
+from tools.spans import note_span
 
 __all__ = [
     "Isolation",
@@ -211,7 +214,11 @@ class Sandbox:
                 self.check()
             bwrap = self._found
         assert bwrap is not None
-        return _run(bwrap, code, self.limits, stop_fd)
+        began = time.perf_counter()
+        try:
+            return _run(bwrap, code, self.limits, stop_fd)
+        finally:
+            note_span("sandbox", "python", began)
 
     async def arun(self, code: str) -> SandboxResult:
         """Runs code without blocking the event loop; cancelling it kills the run and returns when that is done.
@@ -225,7 +232,13 @@ class Sandbox:
         if sys.platform != "linux":
             self.check()
         stop_fd = os.eventfd(0)
-        running = self._threads.submit(self.run, code, stop_fd=stop_fd)
+        asked = time.perf_counter()
+
+        def run() -> SandboxResult:
+            note_span("wait", "sandbox", asked)
+            return self.run(code, stop_fd=stop_fd)
+
+        running = self._threads.submit(contextvars.copy_context().run, run)
         waiting = asyncio.wrap_future(running)
         waiting.add_done_callback(lambda _: os.close(stop_fd))  # on the loop's thread, as the write below
         try:

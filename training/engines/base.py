@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from graph.errors import ContextLengthExceeded
@@ -41,6 +41,8 @@ class Completion:
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
     policy_version: int
+    waited: float = field(default=0.0, compare=False)
+    """Seconds before its sampling began: for a wave, for new weights."""
 
 
 class Engine(Protocol):

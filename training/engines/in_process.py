@@ -67,6 +67,8 @@ class _Request:
     seed: int
     run: str
     reply: asyncio.Future[Completion]
+    asked: float = field(default_factory=time.perf_counter)
+    waited: float = 0.0
 
 
 @dataclass
@@ -221,6 +223,8 @@ class TransformersEngine:
 
     def _wave(self, wave: Sequence[_Request], version: int, loop: asyncio.AbstractEventLoop) -> None:
         began = time.perf_counter()
+        for request in wave:
+            request.waited = began - request.asked
         self.statistics.waves += 1
         model = self._sampled
         training = model.training
@@ -252,7 +256,7 @@ class TransformersEngine:
             self._memories.keep(request.run, [*request.prompt, *draft.tokens[:-1]], memory)
             self.statistics.sampled_tokens += len(draft.tokens)
             reason: FinishReason = "stop" if draft.ended else "length"
-            reply = Completion(tuple(draft.tokens), tuple(draft.logprobs), reason, version)
+            reply = Completion(tuple(draft.tokens), tuple(draft.logprobs), reason, version, request.waited)
             loop.call_soon_threadsafe(_settle, request, reply)
 
         draw(self._causal, list(drafts), self.end_ids, done)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from training.flow_grpo.config import FlowGRPOConfig
 from training.rollouts.records import Rollout
+from training.rollouts.time_spent import time_in_words
 from training.run.secrecy import without_credentials
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class ConsoleProgress:
         if "loss" in figures:
             shown = ", ".join(f"{name} {figures[name]:.4g}" for name in _SHOWN if name in figures)
             self._console.print(f"{self._place(update)}: {shown}")
+            if where := time_in_words(figures):
+                self._console.print(f"  {where}")
         elif "eval/pass_rate" in figures:
             rate, tasks = figures["eval/pass_rate"], figures["eval/rollouts"]
             self._console.print(f"validation after update {update}: {rate:.1%} of {tasks:.0f} right")

@@ -131,6 +131,8 @@ class Steps:
         batches = self._lay_out(assembled, model)
         figures = step_metrics(rollouts, version=version) | _group_figures(assembled, groups) | _token_figures(batches)
         figures |= {"seconds/sync": synced - began, "seconds/rollout": rollout_seconds} | engine_figures
+        if figures.get("ideal_seconds"):
+            figures["stretch"] = rollout_seconds / figures["ideal_seconds"]
         return Step(deal(batches, self._processes)[self._process], figures)
 
     def validate(self, version: int) -> dict[str, float]:

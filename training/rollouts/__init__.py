@@ -11,6 +11,7 @@ Running the agent
     run_record.py           what its callbacks tell: tool calls, costs, the run's memory
     collector.py            G runs of each task, with tries and typed failures
     tail.py                 what is done with a step's stragglers
+    time_spent.py           where the time of rollouts went
     background.py           rollouts on a thread of their own, beside updates
     archive.py              stored rollouts in place of new ones
 

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from evals.runs.failures import TRANSIENT, classify, unavailable_tool
 from evals.task import Task
+from tools.spans import Span, note_span, recorded
 from training.engines.base import Engine
 from training.rollouts.agents import FINAL, Agent, State
 from training.rollouts.policy_chat import PolicyChat
@@ -24,6 +25,7 @@ from training.rollouts.records import Rollout, rollout_id, seed_from
 from training.rollouts.rewards import RewardFunction
 from training.rollouts.store import RolloutStore
 from training.rollouts.tail import Late, Tail
+from training.rollouts.time_spent import time_spent
 from training.run.secrecy import without_credentials
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class _Outcome(Generic[T]):
     value: T | None
     attempts: int
     failure: Mapping[str, str] | None = None
+    spans: Sequence[Span] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class _Step:
 
     limit: asyncio.Semaphore
     tail: Tail
+    began: float
     on_rollout: Callable[[Rollout], None] | None
 
 
@@ -154,7 +158,7 @@ class Collector:
         total = len(tasks) * self.settings.group_size
         limit = asyncio.Semaphore(self.settings.concurrency or total or 1)
         tail = Tail(total, self.settings.tail_fraction, self.settings.tail_seconds)
-        shared = _Step(limit, tail, on_rollout)
+        shared = _Step(limit, tail, time.perf_counter(), on_rollout)
         rollouts: list[asyncio.Task[Rollout]] = []
         try:
             async with asyncio.TaskGroup() as group:
@@ -170,18 +174,25 @@ class Collector:
     async def _start(self, step: int, task: Task) -> _Outcome[State]:
         """What the runs of a group start from."""
         seed = seed_from(self.seed, "prepare", step, task.id)
-        return await self._tried(lambda: self.agent.prepare(task, seed))
+        with recorded() as spans:
+            outcome = await self._tried(lambda: self.agent.prepare(task, seed))
+        return replace(outcome, spans=spans)
 
     async def _rollout(self, step: _Step, run: _Run, start: asyncio.Task[_Outcome[State]]) -> Rollout:
         """One run from its group's start, stored when it has ended."""
         # A run is admitted before any run can ask, or a deterministic wave would start without it.
-        async with self.engine.admit() if self.settings.concurrency is None else nullcontext():
-            prepared = await start
-            async with step.limit:
-                if prepared.value is not None:
-                    rollout = await self._timed(step, run, prepared.value)
-                else:
-                    rollout = run.rollout(failure=prepared.failure, attempts=prepared.attempts)
+        with recorded() as spans:
+            async with self.engine.admit() if self.settings.concurrency is None else nullcontext():
+                prepared = await start
+                asked = time.perf_counter()
+                async with step.limit:
+                    note_span("wait", "place", asked)
+                    if prepared.value is not None:
+                        rollout = await self._timed(step, run, prepared.value)
+                    else:
+                        rollout = run.rollout(failure=prepared.failure, attempts=prepared.attempts)
+        spent = time_spent([*prepared.spans, *spans], step.began, time.perf_counter())
+        rollout = replace(rollout, spent={name: round(seconds, 4) for name, seconds in spent.items()})
         step.tail.ended()
         if self.store is not None:
             await asyncio.to_thread(self.store.append, rollout)
@@ -215,7 +226,9 @@ class Collector:
         policy.seconds_left = tail.seconds_left
         state = await self.agent.run(run.task, start, policy, run.seed)
         turns = tuple(self.agent.turns(state, policy))
+        ended = time.perf_counter()
         reward = await self.reward(run.task, state.get(FINAL, state), turns)
+        note_span("reward", "reward", ended)
         down = unavailable_tool(state)
         if down is not None and reward.terms.get("outcome", reward.total) <= 0:
             raise _Unfinished(down["kind"], down["message"])
@@ -249,8 +262,10 @@ class Collector:
                 if failure["kind"] != TRANSIENT:
                     return _Outcome(None, number, failure)
             if number < self.settings.attempts:
+                failed = time.perf_counter()
                 await asyncio.sleep(self.settings.backoff * 2 ** (number - 1))
                 await self.engine.recover()
+                note_span("wait", "try", failed)
         return _Outcome(None, self.settings.attempts, failure)
 
 

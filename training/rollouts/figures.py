@@ -9,6 +9,7 @@ from typing import Any
 
 from graph.words import tool_label
 from training.rollouts.records import Rollout, failures_by_kind
+from training.rollouts.time_spent import time_figures
 
 
 def step_metrics(rollouts: Sequence[Rollout], *, version: int) -> dict[str, float]:
@@ -24,6 +25,7 @@ def step_metrics(rollouts: Sequence[Rollout], *, version: int) -> dict[str, floa
     finished = [rollout for rollout in rollouts if rollout.reward is not None]
     figures: dict[str, float] = {"rollouts": len(rollouts), "failed": len(rollouts) - len(finished)}
     figures |= {f"failed/{kind}": count for kind, count in failures_by_kind(rollouts).items()}
+    figures |= time_figures([rollout.spent for rollout in rollouts])
     if not finished:
         return figures
     rewards = [rollout.reward or 0.0 for rollout in finished]

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from graph.errors import ConfigError
 from graph.models.connections import run_sync
+from tools.spans import note_span
 from training.engines.base import Completion, Engine, Sampling
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.conversation import NO_TOOLS, Message, ToolSet, prefix_digests
@@ -148,12 +149,17 @@ class Policy:
         self._asked[where] += 1
         # Differs between calls that have the same prompt, and does not depend on which of two branches is faster.
         seed = seed_from(self.seed, "turn", call.role, call.place, self._asked[where], *prompt)
+        began = time.perf_counter()
         try:
             with self._wait():
                 drawn = await self.engine.generate(prompt, self.sampling, seed=seed, run=self.run)
         except BaseException:
             self._asked[where] -= 1  # a call that failed and is made again is the same call
             raise
+        finally:
+            note_span("model", call.role or "policy", began)
+        if drawn.waited:
+            note_span("wait", "engine", began, began + drawn.waited)
         completion = self._until_stop(drawn, call.stop)
         message, unreadable = self._read(prompt, completion, call, seed)
         turn = PlannerTurn(

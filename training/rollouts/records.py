@@ -96,6 +96,8 @@ class Rollout:
     trace: Mapping[str, Any] = field(default_factory=dict)
     """The prompts of every role to the letter, and the times of all calls (`graph.trace`)."""
     seconds: float = 0.0
+    spent: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by what they were spent on, from the moment when the step could have begun it (`time_spent`)."""
     hurried: bool = False
     """Whether its time budget was ended early because most of its step's rollouts had ended (`rollouts.tail`)."""
     attempts: int = 1

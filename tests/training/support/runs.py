@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from training.run.metrics import read_metrics
 
-_OF_TIME = ("time", "seconds", "tokens_per_second")
+_OF_TIME = ("time", "seconds", "tokens_per_second", "stretch")
 
 
 def figures(run: Path) -> list[dict[str, float]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -110,8 +111,10 @@ class VllmEngine:
         """One completion; see `training.engines.base.Engine`."""
         room = room_for(prompt_ids, self.max_context)
         sampling = Sampling(sampling.temperature, min(sampling.max_tokens, room))
+        asked = time.perf_counter()
         while not self._open.is_set():
             await self._open.wait()
+        waited = time.perf_counter() - asked
         self._in_flight += 1
         self._idle.clear()
         try:
@@ -124,7 +127,7 @@ class VllmEngine:
         self._counts.requests += 1
         self._counts.prompt_tokens += len(prompt_ids)
         self._counts.sampled_tokens += len(drawn.token_ids)
-        return Completion(drawn.token_ids, drawn.logprobs, drawn.finish_reason, version)
+        return Completion(drawn.token_ids, drawn.logprobs, drawn.finish_reason, version, waited)
 
     async def sync(self, version: int) -> None:
         """Bring the trainer's weights to the servers, once the turns in flight have ended; new turns wait meanwhile."""
