@@ -89,7 +89,10 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     plan = cast("Plan", state["plan"])
     argument = text_argument(arguments_of(tool).schema)
     if run.context.direct_arguments and argument:
-        return [{argument: plan["input"]}] if plan["input"] else "the reply has no line 'Input: ...' for the tool"
+        if not plan["input"]:
+            return "the reply has no line 'Input: ...' for the tool"
+        firm = [check for check in run.held_to(ARGUMENT_CHECKS, "planner") if not check.once]
+        return checked(lambda text: [{argument: text}], firm, tool, state)(plan["input"])
     fence = fence_of(tool)
     schema: dict[str, Any] | None = None
     if fence and argument:
@@ -108,7 +111,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     doubts = doubts_about(plan, tool, state, run.held_to(PLAN_CHECKS, "planner"))
     messages = executor_messages(tool, plan, facts, doubts, form, run.wording)
     checks = run.held_to(ARGUMENT_CHECKS, "executor")
-    read = checked(read, checks, tool, prompt=str(messages[-1].content), state=state)
+    read = checked(read, checks, tool, state)
     return await run.ask_for("executor", messages, read, schema=schema)
 
 

@@ -20,7 +20,7 @@ To add a check, write a function in the module of its kind and add it to the lis
 from __future__ import annotations
 
 from graph.checks.answers import AnswerCheck, not_in_sources, wrong_form
-from graph.checks.arguments import ArgumentCheck, asked_before, failed_before, guessed_name, invented_value
+from graph.checks.arguments import ArgumentCheck, asked_before, failed_before, guessed_name, invented_fact
 from graph.checks.plans import PlanCheck, guessed_goal, invented_context, sufficient_goal
 from graph.checks.steps import StepCheck, all_failed, empty, nothing_to_finish, repeated, unreadable
 from graph.checks.verdicts import (
@@ -32,7 +32,7 @@ from graph.checks.verdicts import (
 
 PLAN_CHECKS: tuple[PlanCheck, ...] = (invented_context, guessed_goal, sufficient_goal)
 ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
-    ArgumentCheck(invented_value),
+    ArgumentCheck(invented_fact),
     ArgumentCheck(failed_before),
     ArgumentCheck(asked_before, once=True),
     ArgumentCheck(guessed_name, once=True),

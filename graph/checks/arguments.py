@@ -1,16 +1,21 @@
-"""Checks of a call's arguments before the call: repeated calls, invented values, guessed names."""
+"""Checks of a call's arguments before the call: invented facts, repeated calls, guessed names."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from langchain_core.tools import BaseTool
 
-from graph.checks.grounding import in_latin_script, invented_assignment, unsupported_names
+from graph.chat import attachments_in
+from graph.checks.grounding import in_latin_script, unsupported_names
+from graph.checks.literals import Literal
+from graph.checks.provenance import Sources, invented, invented_in_values
 from graph.memory import failed_call, source_texts
 from graph.parsing import Arguments
 from graph.state import State
+from tools.arguments import arguments_of
 from tools.card import card_of, fence_of
 
 Reader = Callable[[str], list[Arguments] | str]
@@ -24,8 +29,6 @@ class Proposal:
     tool: BaseTool
     arguments: list[Arguments]
     """One entry per call."""
-    prompt: str
-    """The part of the prompt that describes the step."""
     state: State
 
 
@@ -39,8 +42,8 @@ class ArgumentCheck:
     """Whether this is only a warning: whatever the model writes after it is called."""
 
 
-def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, *, prompt: str, state: State) -> Reader:
-    """A reader that also applies the checks; for tool, prompt and state see `Proposal`."""
+def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, state: State) -> Reader:
+    """A reader that also applies the checks to the calls of a tool."""
     warned = False
 
     def read_checked(reply: str) -> list[Arguments] | str:
@@ -48,7 +51,7 @@ def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, *, pr
         arguments = read(reply)
         if isinstance(arguments, str):
             return arguments
-        proposal = Proposal(tool, arguments, prompt, state)
+        proposal = Proposal(tool, arguments, state)
         for check in checks:
             if check.once and warned:
                 continue
@@ -60,15 +63,42 @@ def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, *, pr
     return read_checked
 
 
-def invented_value(proposal: Proposal) -> str | None:
-    """A program sets a variable to a number that appears nowhere in its prompt."""
-    if fence_of(proposal.tool) != "python" or not in_latin_script(*source_texts(proposal.state)):
+def invented_fact(proposal: Proposal) -> str | None:
+    """A number, date or name of the calls comes neither from the question, the chat or a result, nor is customary.
+
+    A search may be for anything, and what is attached to the chat cannot be read here.
+    """
+    tool, state = proposal.tool, proposal.state
+    texts = source_texts(state)
+    card, fence = card_of(tool), fence_of(tool)
+    is_look_up = card.quotes_sources or bool(card.asks_role)
+    if is_look_up or fence not in (None, "python") or attachments_in(state.get("messages", [])):
         return None
-    for arguments in proposal.arguments:
-        for code in arguments.values():
-            if assignment := invented_assignment(str(code), [proposal.prompt]):
-                return f"`{assignment}` is made up: that value stands neither in the question nor in a result"
-    return None
+    if not in_latin_script(*texts, *(str(value) for call in proposal.arguments for value in call.values())):
+        return None
+    if fence:
+        sources = Sources.of(texts)
+        literals = [
+            literal for call in proposal.arguments for code in call.values() for literal in invented(str(code), sources)
+        ]
+    else:  # values that the tool itself names may be chosen from
+        sources = Sources.of([*texts, tool.description, json.dumps(arguments_of(tool).schema)])
+        literals = [literal for call in proposal.arguments for literal in invented_in_values(call, sources)]
+    return _made_up(literals) if literals else None
+
+
+_MOST_NAMED = 6
+
+
+def _made_up(literals: Sequence[Literal]) -> str:
+    """Asks for the facts instead of made-up literals; the planner reads it if the executor insists."""
+    shown = ", ".join(f"`{literal}`" for literal in literals[:_MOST_NAMED])
+    named = dict.fromkeys(literal.name for literal in literals[:_MOST_NAMED] if literal.name)
+    missing = ", ".join(named) or "what they stand for"
+    return (
+        f"{shown} {'is' if len(literals) == 1 else 'are'} made up: neither the question nor a result tells it. "
+        f"Look up first: {missing}"
+    )
 
 
 def failed_before(proposal: Proposal) -> str | None:

@@ -7,7 +7,6 @@ what is in front of them. The comparisons rely on capital letters and spaces, so
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterable
 from decimal import Decimal
@@ -72,53 +71,6 @@ _TELLS_WHICH = re.compile(r"\d|[\"“«]|\b[A-Z]{3,}\b")
 def names_something(text: str) -> bool:
     """Whether a text contains a name, a number or a quotation: a search without one returns anything."""
     return bool(_NAME.search(text) or _TELLS_WHICH.search(text))
-
-
-_CUSTOMARY = {Decimal(n) for n in (*range(13), 24, 52, 60, 360, 365, 366, 1000, 3600)}
-"""Values a program may set by itself: small counts, and units of time and measure."""
-
-_SCALES = {
-    "%": -2, "percent": -2, "per cent": -2, "cent": -2, "hundred": 2, "thousand": 3, "kilo": 3, "km": 3, "kg": 3,
-    "million": 6, "billion": 9,
-}  # fmt: skip
-"""Powers of ten of words beside a number: a program writes 3.5 percent as 0.035 and 2 million as 2000000."""
-
-
-def invented_assignment(code: str, sources: Iterable[str]) -> str | None:
-    """The first assignment of a number that is in no source, as `name = number`.
-
-    A model that lacks a fact writes a program with an example value instead.
-    """
-    try:
-        body = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None  # the interpreter explains it better
-    text = " ".join(sources)
-    scaled = _scaled(text)
-    for statement in body:
-        value = getattr(statement, "value", None)
-        if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(value, ast.Constant):
-            continue
-        if isinstance(value.value, bool) or not isinstance(value.value, int | float):
-            continue
-        written = ast.get_source_segment(code, value) or ""
-        plain = written.replace("_", "")
-        if (
-            not _NUMBER.fullmatch(plain)
-            or _value(plain) in _CUSTOMARY | scaled
-            or not unsupported_numbers(plain, [text])
-        ):
-            continue
-        return ast.get_source_segment(code, statement)
-    return None
-
-
-def _scaled(text: str) -> set[Decimal]:
-    """The numbers of a text scaled by its words (percent, million), and growth factors (1.035, 0.965)."""
-    words = text.casefold()
-    numbers = [_value(number) for number in _NUMBER.findall(text)]
-    scaled = {number.scaleb(power) for word, power in _SCALES.items() if word in words for number in numbers}
-    return scaled | {1 + value for value in scaled if value < 1} | {1 - value for value in scaled if value < 1}
 
 
 _WORD = re.compile(r"\w{3,}")

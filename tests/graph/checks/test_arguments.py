@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import StructuredTool, ToolException
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from graph import Context, build_graph
 from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts
 
 
 async def test_a_program_about_made_up_values_is_not_run(serve: Serve) -> None:
-    server = serve(planner=plan_text("python"), executor="```python\nrate = 17\nprint(rate * 7)\n```")
+    program = "```python\nrate = 17\nprint(rate * datetime(1879, 3, 14).year)\n```"
+    server = serve(planner=plan_text("python"), executor=program)
     context = Context(model=server.spec, checks="on", max_turns=1)
     state = await build_graph(tools=["python"]).ainvoke({"question": "Double 21."}, context=context)
     [turn] = state["memory"]
     assert turn["calls"] == []
-    assert "`rate = 17` is made up" in turn["observation"]
+    assert "`rate = 17`, `1879`, `14` are made up" in turn["observation"]
+    assert "Look up first: rate" in turn["observation"]
     assert len(server.asked("executor")) == 2
+
+
+async def test_the_planner_looks_up_what_a_program_lacked(serve: Serve) -> None:
+    server = serve(
+        planner=[plan_text("python"), plan_text("look_up"), plan_text("python")],
+        executor=[
+            *["```python\nyear = 1841\nprint(year + 100)\n```"] * 2,
+            calls_text({"name": "place"}),
+            "```python\nyear = 1842\nprint(year + 100)\n```",
+        ],
+        verifier=[judged("unknown", "the sum"), judged("1942")],
+    )
+    state = await build_graph(tools=["python", passages_tool()]).ainvoke(
+        {"question": "When had Hong Kong been taken for 100 years?"}, context=Context(model=server.spec, checks="on")
+    )
+    refused, found, computed = state["memory"]
+    assert (refused["calls"], refused["verdict"]["accepted"]) == ([], False)
+    assert "neither the question nor a result tells it. Look up first: year" in prompts(server, "planner")[1][-1][1]
+    assert "1842" in found["calls"][0]["result"]
+    assert computed["calls"][0]["result"].strip() == "1942"
+
+
+async def test_other_tools_are_not_called_with_made_up_values(serve: Serve, tools: list[BaseTool]) -> None:
+    for question, calls in (("Double it.", 0), ("Double 21.", 1), ("Double twenty-one.", 1)):
+        server = serve(executor=calls_text({"number": 21}))
+        context = Context(model=server.spec, checks="on", max_turns=1)
+        state = await build_graph(tools=tools).ainvoke({"question": question}, context=context)
+        assert len(state["memory"][0]["calls"]) == calls, question
+
+
+async def test_a_planner_that_writes_the_input_is_held_to_it_as_well(serve: Serve) -> None:
+    server = serve(planner="Tool: python\nInput: print(1889 - 1832)")
+    context = Context(model=server.spec, checks="on", max_turns=1, direct_arguments=True)
+    state = await build_graph(tools=["python"]).ainvoke({"question": "How old was he in 1889?"}, context=context)
+    [turn] = state["memory"]
+    assert turn["calls"] == []
+    assert "`1832` is made up" in turn["observation"]
 
 
 async def test_a_name_from_nowhere_is_searched_for_only_on_insistence(serve: Serve) -> None:

@@ -19,7 +19,9 @@ async def test_a_stop_on_a_number_from_nowhere_goes_on(serve: Serve, tools: list
         return json.dumps({**verdict, field: f"it is {number}"})
 
     server = serve(executor=[calls_text({"number": 21}), calls_text({"number": 48})], verifier=[judged(54), judged(96)])
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=Context(model=server.spec, checks="on"))
+    state = await build_graph(tools=tools).ainvoke(
+        {"question": "Double 21 and 48."}, context=Context(model=server.spec, checks="on")
+    )
     first, second = (turn["verdict"] for turn in state["memory"])
     assert (first["accepted"], first["stop"], first["answer"]) == (True, False, "")
     assert "Still missing: 54 stands in no result" in state["memory"][0]["observation"]
@@ -32,7 +34,7 @@ async def test_a_rejection_that_quotes_the_results_figures_accepts(serve: Serve,
         verifier=[verdict_text("reject", "continue", "42 is not all"), verdict_text("reject", "continue", "42, no 7")],
     )
     context = Context(model=server.spec, checks="on", max_turns=2)
-    state = await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
+    state = await build_graph(tools=tools).ainvoke({"question": "Double 21 and 50."}, context=context)
     assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [True, False]
 
 

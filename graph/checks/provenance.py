@@ -1,0 +1,140 @@
+"""Where the literals of a call come from: the question, the chat, an accepted result, or custom.
+
+A model that lacks a fact writes a program about an example value, or about what it believes to remember, and the
+result looks like any other. So a number, a date or a name that has no source is refused, and the planner is told which
+fact is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from graph.checks.amounts import amounts_in
+from graph.checks.customary import is_customary, is_round
+from graph.checks.grounding import content_words, unsupported_names
+from graph.checks.literals import Literal, literals_of
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a call may be about."""
+
+    texts: Sequence[str]
+    amounts: frozenset[Decimal]
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Sources:
+        """Read the question, the chat and the accepted results."""
+        texts = tuple(texts)
+        amounts = frozenset().union(*map(amounts_in, texts))
+        return cls(texts, amounts, frozenset().union(*map(content_words, texts)))
+
+    def tell(self, value: Decimal) -> bool:
+        """Whether a number has a source, is next to one (the bounds of a search), rounds one, or is customary."""
+        if is_customary(value) or value in self.amounts:
+            return True
+        exponent = value.as_tuple().exponent
+        places = exponent if isinstance(exponent, int) else 0
+        if places >= 0:
+            return value - 1 in self.amounts or value + 1 in self.amounts
+        return any(abs(amount - value) * 2 <= Decimal(1).scaleb(places) for amount in self.amounts)
+
+    def name(self, words: Iterable[str]) -> bool:
+        """Whether all words of a name have a source."""
+        return set().union(*map(content_words, words)) <= self.words | _CUSTOMARY_NAMES
+
+
+_CUSTOMARY_WORDS = """january february march april may june july august september october november december monday
+tuesday wednesday thursday friday saturday sunday yes true false none"""
+_CUSTOMARY_NAMES = frozenset(content_words(_CUSTOMARY_WORDS))
+
+
+def invented(code: str, sources: Sources) -> list[Literal]:
+    """The literals of a program that come from nowhere, in order, each once."""
+    literals = dict.fromkeys(literals_of(code))
+    return [literal for literal in literals if not _has_source(literal, sources)]
+
+
+def invented_in_values(arguments: Mapping[str, object], sources: Sources) -> list[Literal]:
+    """The same for the arguments of a tool that takes no program."""
+    literals = dict.fromkeys(literal for name, value in arguments.items() for literal in _values(name, value))
+    return [literal for literal in literals if not _has_source(literal, sources)]
+
+
+def _values(name: str, value: object) -> Iterator[Literal]:
+    match value:
+        case Mapping():
+            for key, inner in value.items():
+                yield from _values(str(key), inner)
+        case list():
+            for inner in value:
+                yield from _values(name, inner)
+        case int() | float() if not isinstance(value, bool):
+            yield Literal(abs(Decimal(str(value))), name, "bound")  # limits of pages and lists are round
+        case str() if not _ADDRESS.search(value):
+            yield Literal(value, name, "data")
+
+
+_ADDRESS = re.compile(r"[\\/_@<>{}=]|\w\.\w*[a-z]")
+"""Paths, addresses and code are no names."""
+_FORMAT = re.compile(r"%[-+ #0-9.*]*[a-zA-Z]|\{[^{}]*\}|0?123456789")
+"""Parts of a text that are no figures: format directives and the row of digits."""
+_PARTICLES = frozenset(
+    {
+        "a",
+        "an",
+        "and",
+        "at",
+        "de",
+        "del",
+        "der",
+        "di",
+        "for",
+        "in",
+        "la",
+        "le",
+        "of",
+        "on",
+        "the",
+        "to",
+        "van",
+        "von",
+        "y",
+    }
+)
+
+
+def _has_source(literal: Literal, sources: Sources) -> bool:
+    value = literal.value
+    if isinstance(value, Decimal):
+        ends = literal.use == "bound" and (is_round(value) or is_customary(value - 1))  # range(1, 13) has twelve
+        return ends or sources.tell(value)
+    text = _FORMAT.sub(" ", value)
+    return _figures_have_source(text, sources) and _names_have_source(text, literal, sources)
+
+
+def _figures_have_source(text: str, sources: Sources) -> bool:
+    """Whether all figures of a text have a source, each as one number or in its parts (4.9.1923)."""
+    return all(
+        _is_told(figures, sources) or all(sources.tell(Decimal(part)) for part in re.findall(r"\d+", figures))
+        for figures in re.findall(r"\d[\d,.]*\d|\d", text)
+    )
+
+
+def _is_told(figures: str, sources: Sources) -> bool:
+    plain = figures.replace(",", "")
+    return plain.count(".") < 2 and sources.tell(Decimal(plain))
+
+
+def _names_have_source(text: str, literal: Literal, sources: Sources) -> bool:
+    if literal.use == "label" or _ADDRESS.search(text):
+        return True
+    words = re.findall(r"[^\W\d]\w+", text)
+    titled = [word for word in words if word[0].isupper() and word[1].islower()]
+    if len(titled) + sum(word in _PARTICLES for word in words) < len(words):  # prose: its first word may be any
+        return all(sources.name([name]) for name in unsupported_names(text, sources.texts))
+    return (literal.use == "choice" and len(words) < 2) or sources.name(titled)
