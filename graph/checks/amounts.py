@@ -24,7 +24,7 @@ _WORDS = {word: n for n, word in enumerate(_UNITS.split())}
 _WORDS |= {word: 10 * n for n, word in enumerate(_TENS.split(), 1)}
 _WORDS |= {word: n for n, word in enumerate(_ORDINALS.split(), 1)}
 _SIZES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_GROUPS = {"dozen": 12, "dozens": 12, "score": 20, "fortnight": 14, "half": Decimal("0.5"), "quarter": Decimal("0.25")}
+_GROUPS = {"dozen": 12.0, "dozens": 12.0, "score": 20.0, "fortnight": 14.0, "half": 0.5, "quarter": 0.25}
 _WORD = re.compile(r"[a-z]+")
 
 _POWERS = {
@@ -75,7 +75,7 @@ def _in_words(lower: str) -> Iterator[Decimal]:
             counting = True
             yield Decimal(_WORDS[word])
         elif word in _SIZES:
-            current = (current or 1) * _SIZES[word]
+            current = (current or Decimal(1)) * _SIZES[word]
             if _SIZES[word] > 100:
                 total, current = total + current, Decimal(0)
             counting = True
