@@ -1,13 +1,14 @@
 """Credit: what each rollout of a group is worth against its group, and what each token's share of the loss is.
 
-The reward of a run is one number, known at its end. Every planner turn of the run gets it (AgentFlow, arXiv 2510.05592,
-section 3.2), compared with the other runs of the same question; a token's share of the loss then depends on how the
-objective averages. Both are pure functions of plain numbers, and both are settled before rows are packed.
+The reward of a run is one number, known at its end. Every turn of the run gets it (AgentFlow, arXiv 2510.05592,
+section 3.2), compared with the other runs of the same question; where several roles are trained, with those runs in
+which the turn's role acted. A token's share of the loss then depends on how the objective averages. All are pure
+functions of plain numbers, and all are settled before rows are packed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,9 @@ Rule = TypeVar("Rule")
 
 Lengths = Sequence[Sequence[int]]
 """Sampled tokens of each turn of each rollout of a step."""
+
+Roles = Sequence[Sequence[str]]
+"""The role of each turn of each rollout of a group."""
 
 
 def normalised(rewards: FloatArray) -> FloatArray:
@@ -72,6 +76,72 @@ def advantages(rewards: Sequence[float], estimator: str = "grpo") -> FloatArray:
     return _chosen(ESTIMATORS, estimator, "estimator")(values)
 
 
+def by_rollout(roles: Roles) -> list[list[Hashable]]:
+    """All turns of all runs are compared: GRPO (AgentFlow, equation 6), whichever role took the turn."""
+    return [[None for _ in turns] for turns in roles]
+
+
+def by_role(roles: Roles) -> list[list[Hashable]]:
+    """The turns of one role are compared, each run counting once: Dr. MAS (arXiv 2602.08847).
+
+    A run in which a role had nothing to do says nothing about that role.
+    """
+    return [list(turns) for turns in roles]
+
+
+def by_role_and_turn(roles: Roles) -> list[list[Hashable]]:
+    """The n-th turns of one role are compared: the groups of AT-GRPO (arXiv 2510.11062).
+
+    There the candidates of a group are sampled from one and the same prompt, and one of them goes on. Here they are the
+    turns of whole runs, whose prompts differ once the runs have parted.
+    """
+    return [[(role, turns[:place].count(role)) for place, role in enumerate(turns)] for turns in map(list, roles)]
+
+
+GROUPINGS: Mapping[str, Callable[[Roles], list[list[Hashable]]]] = {
+    "role": by_role,
+    "rollout": by_rollout,
+    "role_and_turn": by_role_and_turn,
+}
+
+
+def turn_advantages(
+    rewards: Sequence[float], roles: Roles, estimator: str = "grpo", grouping: str = "role"
+) -> list[list[float]]:
+    """The advantage of each turn of each rollout of one group.
+
+    A run in which no role acted earned its reward all the same; it is compared with every group of turns.
+
+    Args:
+        rewards: of the G rollouts of one task, G at least 2.
+        roles: of their turns. Where all turns are one role's, the turns of a rollout get its `advantages`.
+        estimator: a key of `ESTIMATORS`.
+        grouping: a key of `GROUPINGS`: which turns are compared with one another.
+
+    Returns:
+        One advantage by rollout and turn; 0 for a turn that has nothing to be compared with.
+
+    Raises:
+        ConfigError: an unknown estimator or grouping.
+        DataError: fewer than two rewards, or one that is not finite.
+    """
+    overall = advantages(rewards, estimator)
+    keys = _chosen(GROUPINGS, grouping, "grouping")(roles)
+    values: list[dict[Hashable, float]] = [{} for _ in rewards]
+    for key in {key: None for turns in keys for key in turns}:
+        members = [place for place, turns in enumerate(keys) if key in turns or not turns]
+        compared = (
+            overall
+            if len(members) == len(rewards)
+            else advantages([rewards[place] for place in members], estimator)
+            if len(members) > 1
+            else np.zeros(1)
+        )
+        for place, value in zip(members, compared.tolist(), strict=True):
+            values[place][key] = value
+    return [[values[place][key] for key in turns] for place, turns in enumerate(keys)]
+
+
 def mean_over_rollouts(lengths: Lengths, max_tokens: int) -> list[list[float]]:
     """1 / (N * T_i * |a_i,t|): the mean over tokens, then turns, then rollouts (AgentFlow, equation 5)."""
     rollouts = len(lengths)
@@ -101,7 +171,8 @@ def token_weights(lengths: Lengths, reduction: str = "flow", max_tokens: int = 1
 
     Args:
         lengths: sampled tokens by rollout and turn, of all N finished rollouts of the step: those of groups without
-            variance included, or the loss would grow as the policy gets better.
+            variance included, or the loss would grow as the policy gets better. Where several roles are trained, of
+            one role's turns.
         reduction: a key of `REDUCTIONS`.
         max_tokens: the most tokens that a turn may have; used by `constant` alone.
 

@@ -19,8 +19,8 @@ BASE = "base"
 FinishReason = Literal["stop", "length"]
 """`length`: the reply was cut off."""
 
-Score = Callable[[Sequence[int], Sequence[int], float], Sequence[float]]
-"""The trainer's log-probabilities of a completion: from prompt, completion and temperature."""
+Score = Callable[[Sequence[int], Sequence[int], float, str], Sequence[float]]
+"""The trainer's log-probabilities of a completion: from prompt, completion, temperature and role."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Sampling:
     temperature: float = 1.0
     """0 takes the likeliest token and serves evaluation alone: its log-probabilities are those at temperature 1."""
     max_tokens: int = 512
+    role: str = ""
+    """Who draws it: a policy with an adapter for each role samples with that role's."""
 
 
 @dataclass(frozen=True)

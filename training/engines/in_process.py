@@ -2,7 +2,8 @@
 
 Requests of concurrent runs are gathered into *waves*. A wave computes each different prompt once (and of it only what
 no earlier turn or prompt has computed), draws all completions together, and lets each go back to its run as soon as it
-is complete. The next wave gathers what has come in meanwhile.
+is complete. The next wave gathers what has come in meanwhile. Where roles have adapters of their own, a wave is drawn
+adapter by adapter, and what one adapter has computed serves no other.
 
 In deterministic mode a wave starts when all admitted runs are waiting for it, and its rows are in order of their runs,
 so the same runs always meet in the same waves. Otherwise it starts as soon as no further request arrives for a moment.
@@ -17,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ from transformers import PreTrainedModel
 from graph.errors import AgentFlowError, ConfigError, ModelError
 from training.engines.base import Completion, FinishReason, Sampling, room_for
 from training.engines.decoding import Draft, causal_model, draw, empty_memory, prefill
-from training.engines.memories import Memories, common_prefix
+from training.engines.memories import Memories, Owner, common_prefix
+from training.models.adapters import adapter_for, play
 from training.models.policy import copy_trained, twin
 
 _PATIENCE = 0.02
@@ -133,7 +135,7 @@ class TransformersEngine:
         """One completion; see `training.engines.base.Engine`."""
         room = room_for(prompt_ids, self.max_context)
         loop = asyncio.get_running_loop()
-        sampling = Sampling(sampling.temperature, min(sampling.max_tokens, room))
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         request = _Request(tuple(prompt_ids), sampling, seed, run, loop.create_future())
         self._waiting.append(request)
         if self._worker is None or self._worker.done():
@@ -230,7 +232,9 @@ class TransformersEngine:
         training = model.training
         model.eval()
         try:
-            self._sample(wave, version, loop)
+            for adapter, requests in _by_adapter(model, wave).items():
+                play(model, requests[0].sampling.role)
+                self._sample(requests, adapter, version, loop)
         except torch.OutOfMemoryError as error:
             longest = max(len(request.prompt) for request in wave)
             raise ConfigError(
@@ -243,8 +247,8 @@ class TransformersEngine:
             model.train(training)
             self.statistics.seconds += time.perf_counter() - began
 
-    def _sample(self, wave: Sequence[_Request], version: int, loop: asyncio.AbstractEventLoop) -> None:
-        known = self._prompts(wave)
+    def _sample(self, wave: Sequence[_Request], adapter: str, version: int, loop: asyncio.AbstractEventLoop) -> None:
+        known = self._prompts(wave, adapter)
         drafts: dict[Draft, _Request] = {}
         for request in wave:
             memory, logits = known[request.prompt]
@@ -253,7 +257,7 @@ class TransformersEngine:
 
         def done(draft: Draft, memory: Tensor) -> None:
             request = drafts[draft]
-            self._memories.keep(request.run, [*request.prompt, *draft.tokens[:-1]], memory)
+            self._memories.keep((adapter, request.run), [*request.prompt, *draft.tokens[:-1]], memory)
             self.statistics.sampled_tokens += len(draft.tokens)
             reason: FinishReason = "stop" if draft.ended else "length"
             reply = Completion(tuple(draft.tokens), tuple(draft.logprobs), reason, version, request.waited)
@@ -261,27 +265,26 @@ class TransformersEngine:
 
         draw(self._causal, list(drafts), self.end_ids, done)
 
-    def _prompts(self, wave: Sequence[_Request]) -> dict[tuple[int, ...], tuple[Tensor, Tensor]]:
-        """Memory and next logits of each different prompt of a wave."""
-        runs = {request.prompt: request.run for request in wave}
+    def _prompts(self, wave: Sequence[_Request], adapter: str) -> dict[tuple[int, ...], tuple[Tensor, Tensor]]:
+        """Memory and next logits of each different prompt of an adapter's part of a wave."""
+        runs = {request.prompt: (adapter, request.run) for request in wave}
         prompts = list(runs)
         self.statistics.prompt_tokens += sum(len(request.prompt) for request in wave)
         shared = _common(prompts)
-        new_to_it = [memory for memory, _ in self._parts(prompts, runs) if memory.shape[3] < shared - _WORTH_SHARING]
+        owners = [runs[prompt] for prompt in prompts]
+        new_to_it = [memory for memory, _ in self._parts(prompts, owners) if memory.shape[3] < shared - _WORTH_SHARING]
         if len(new_to_it) > 1:
             opening = prompts[0][:shared]
-            [(memory, _)] = self._prefill(self._parts([opening], runs))
-            self._memories.keep("", opening, memory)
-        found = self._prefill(self._parts(prompts, runs))
+            [(memory, _)] = self._prefill(self._parts([opening], [(adapter, "")]))
+            self._memories.keep((adapter, ""), opening, memory)
+        found = self._prefill(self._parts(prompts, owners))
         return dict(zip(prompts, found, strict=True))
 
-    def _parts(
-        self, prompts: Sequence[tuple[int, ...]], runs: dict[tuple[int, ...], str]
-    ) -> list[tuple[Tensor, Sequence[int]]]:
+    def _parts(self, prompts: Sequence[tuple[int, ...]], owners: Sequence[Owner]) -> list[tuple[Tensor, Sequence[int]]]:
         """What is known of each prompt, and what is not."""
         parts: list[tuple[Tensor, Sequence[int]]] = []
-        for prompt in prompts:
-            memory = self._memories.longest(prompt, runs.get(prompt, ""))
+        for prompt, owner in zip(prompts, owners, strict=True):
+            memory = self._memories.longest(prompt, owner)
             if memory is None:
                 memory = empty_memory(self._causal)
             parts.append((memory, prompt[memory.shape[3] :]))
@@ -290,6 +293,14 @@ class TransformersEngine:
     def _prefill(self, parts: list[tuple[Tensor, Sequence[int]]]) -> list[tuple[Tensor, Tensor]]:
         self.statistics.computed_tokens += sum(len(new) for _, new in parts)
         return prefill(self._causal, parts, self.max_positions)
+
+
+def _by_adapter(model: nn.Module, wave: Sequence[_Request]) -> dict[str, list[_Request]]:
+    """The requests of a wave by the adapter that draws them."""
+    parts: dict[str, list[_Request]] = {}
+    for request in wave:
+        parts.setdefault(adapter_for(model, request.sampling.role) or "", []).append(request)
+    return parts
 
 
 def _common(prompts: Sequence[tuple[int, ...]]) -> int:

@@ -11,9 +11,12 @@ from torch import Tensor
 
 IntArray = NDArray[np.int64]
 
+Owner = tuple[str, str]
+"""Adapter and run. A run has a transcript with each adapter; another adapter computes other keys and values."""
+
 
 class Memories:
-    """The newest transcript of each run, up to a number of tokens in all; the longest unused go first.
+    """The newest transcript of each owner, up to a number of tokens in all; the longest unused go first.
 
     Args:
         limit: tokens that may be kept.
@@ -21,24 +24,25 @@ class Memories:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: OrderedDict[str, tuple[IntArray, Tensor]] = OrderedDict()
+        self._kept: OrderedDict[Owner, tuple[IntArray, Tensor]] = OrderedDict()
         self._tokens = 0
 
-    def keep(self, run: str, ids: Sequence[int], memory: Tensor) -> None:
-        """Keep a transcript's memory in place of what the run had."""
-        self._forget(run)
-        self._kept[run] = np.array(ids, dtype=np.int64), memory
+    def keep(self, owner: Owner, ids: Sequence[int], memory: Tensor) -> None:
+        """Keep a transcript's memory in place of what the owner had."""
+        self._forget(owner)
+        self._kept[owner] = np.array(ids, dtype=np.int64), memory
         self._tokens += len(ids)
         while self._tokens > self._limit:
             self._forget(next(iter(self._kept)))
 
-    def longest(self, ids: Sequence[int], run: str) -> Tensor | None:
-        """The longest memory that `ids` begin with, its own run's or another's; at least one token is left over."""
+    def longest(self, ids: Sequence[int], owner: Owner) -> Tensor | None:
+        """The longest memory that `ids` begin with, its owner's or one of another run; at least one token is left."""
         wanted = np.array(ids[:-1], dtype=np.int64)
-        if run in self._kept and len(own := self._kept[run][0]) == common_prefix(own, wanted):
-            self._kept.move_to_end(run)
-            return self._kept[run][1]
-        shared = {name: common_prefix(known, wanted) for name, (known, _) in self._kept.items()}
+        if owner in self._kept and len(own := self._kept[owner][0]) == common_prefix(own, wanted):
+            self._kept.move_to_end(owner)
+            return self._kept[owner][1]
+        adapter, _ = owner
+        shared = {name: common_prefix(known, wanted) for name, (known, _) in self._kept.items() if name[0] == adapter}
         name = max(shared, key=lambda key: shared[key], default=None)
         if name is None or not shared[name]:
             return None
@@ -50,9 +54,9 @@ class Memories:
         self._kept.clear()
         self._tokens = 0
 
-    def _forget(self, run: str) -> None:
-        if run in self._kept:
-            self._tokens -= len(self._kept.pop(run)[0])
+    def _forget(self, owner: Owner) -> None:
+        if owner in self._kept:
+            self._tokens -= len(self._kept.pop(owner)[0])
 
 
 def common_prefix(a: IntArray, b: IntArray) -> int:

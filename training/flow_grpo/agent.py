@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 
 from graph.errors import ConfigError
 from graph.models.spec import make_model
-from training.flow_grpo.config import FlowGRPOConfig
+from training.flow_grpo.config import FROZEN, FlowGRPOConfig
 from training.rollouts.agents import Agent, GraphAgent
 from training.rollouts.factory import FactoryAgent, roles_of
 from training.rollouts.graph_run import GraphOptions
@@ -70,8 +70,16 @@ def _factory_agent(config: FlowGRPOConfig, spec: str, make: Callable[..., Any]) 
     for name in ("tools", "corpus"):
         if getattr(config, name):
             raise ConfigError(f"The setting `{name}` is of our graph; the agent {spec!r} brings its own.")
-    trained = config.roles or roles_of(make, spec)
-    specs = {role: getattr(config, role, None) for role in ("analyst", "executor", "verifier", "generator")}
+    for name in FROZEN:
+        if name != "agent_model" and getattr(config, name):
+            raise ConfigError(f"The setting `{name}` is of our graph; models of {spec!r} stand in `agent_models`.")
+    roles = roles_of(make, spec)
+    trained = config.roles or roles
+    specs = config.agent_models or {}
+    for role in specs:
+        if role not in roles or role in trained:
+            why = "is trained" if role in roles else f"is none of its roles {', '.join(roles)}"
+            raise ConfigError(f"`agent_models` names the role {role} of {spec!r}, which {why}.")
     options = GraphOptions(
         input_field=config.agent_input,
         answer=config.agent_answer,
@@ -81,7 +89,7 @@ def _factory_agent(config: FlowGRPOConfig, spec: str, make: Callable[..., Any]) 
     )
     models = {
         role: _frozen(chosen, config)
-        for role in roles_of(make, spec)
+        for role in roles
         if role not in trained and (chosen := specs.get(role) or config.agent_model)
     }
     return FactoryAgent(make, name=spec, roles=config.roles, models=models, options=options)

@@ -73,6 +73,7 @@ def _trainer(
     agent = agent or load_agent(config, asks=archive is None or bool(held_out))
     from training.flow_grpo.steps import Parts
     from training.flow_grpo.trainer import FlowGRPOTrainer
+    from training.models.adapters import SHARED
     from training.models.policy import load_policy, with_adapter
 
     base, tokenizer = load_policy(config.model, config.dtype)
@@ -81,7 +82,12 @@ def _trainer(
     reference: nn.Module | None = None
     if config.lora_rank:
         model = with_adapter(
-            base, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets, seed=config.seed
+            base,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            targets=config.lora_targets,
+            seed=config.seed,
+            names=config.adapters or (SHARED,),
         )
     elif config.beta:
         reference, _ = load_policy(config.model, config.dtype)

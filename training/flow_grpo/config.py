@@ -12,10 +12,11 @@ from pydantic import Field
 from graph.context import Context
 from graph.errors import ConfigError
 from graph.options import option
-from training.algo.credit import ESTIMATORS, REDUCTIONS
+from training.algo.credit import ESTIMATORS, GROUPINGS, REDUCTIONS
 from training.algo.settings import ObjectiveSettings
 from training.engines.base import BASE
 from training.engines.kinds import AUTO, ENGINES, VLLM
+from training.models.adapters import SHARED
 from training.run.settings import (
     AboveZero,
     Count,
@@ -27,6 +28,9 @@ from training.run.settings import (
     marked,
     plain_values,
 )
+
+OF_OWN_AGENT = ("agent_input", "agent_answer", "agent_config", "agent_resume", "agent_models")
+"""Settings that our own graph does not have."""
 
 AGENT_CONFIG = ("configurable", "recursion_limit", "context")
 """What `agent_config` may hold: LangGraph's own words."""
@@ -48,6 +52,9 @@ class FlowGRPOConfig:
         "The role to train; separate several by commas. Default: the planner of our graph, or the only role of yours.",
         None,
         matters=True,
+    )
+    policies: Literal["shared", "per_role"] = option(
+        "Whether one adapter plays all trained roles, or each has an adapter of its own.", "shared", matters=True
     )
     agent: str | None = option(
         "Import path of a function that makes your LangGraph graph from chat models; default: our graph.",
@@ -102,6 +109,9 @@ class FlowGRPOConfig:
     )
 
     # Your own agent (see docs/training-your-agent.md)
+    agent_models: dict[str, str] | None = option(
+        "Models of its frozen roles, where not agent_model, e.g. {solver: ollama:qwen2.5:7b}.", None, matters=True
+    )
     agent_input: str | None = option(
         "Input field for the question; default: messages, else question.", None, matters=True
     )
@@ -146,6 +156,7 @@ class FlowGRPOConfig:
 
     # Objective
     estimator: str = option(f"Advantage estimator: {', '.join(ESTIMATORS)}.", "grpo")
+    grouping: str = option(f"Which turns are compared where several roles are trained: {', '.join(GROUPINGS)}.", "role")
     reduction: str = option(f"How token losses are averaged: {', '.join(REDUCTIONS)}.", "flow")
     objective: str = option("Policy objective: ppo, gspo or cispo.", "ppo")
     clip_low: NotNegative | None = option("Lower clip range; default: the usual value of the objective.", None)
@@ -209,12 +220,17 @@ class FlowGRPOConfig:
         if self.role is None and self.agent is None:
             object.__setattr__(self, "role", "planner")
         if isinstance(self.role, str) and "," in self.role:
-            object.__setattr__(self, "role", self.role.split(","))
-        check_types(self, lists=("tools", "report_to"), mappings=("agent_config",))
+            object.__setattr__(self, "role", tuple(name.strip() for name in self.role.split(",")))
+        check_types(self, lists=("tools", "report_to"), mappings=("agent_config", "agent_models"))
         self._check()
 
     def _check(self) -> None:
-        for name, choices in (("estimator", ESTIMATORS), ("reduction", REDUCTIONS), ("engine", (AUTO, *ENGINES))):
+        for name, choices in (
+            ("estimator", ESTIMATORS),
+            ("grouping", GROUPINGS),
+            ("reduction", REDUCTIONS),
+            ("engine", (AUTO, *ENGINES)),
+        ):
             if getattr(self, name) not in choices:
                 raise ConfigError(
                     f"The setting `{name}` is {getattr(self, name)!r}; choose one of {', '.join(choices)}."
@@ -234,9 +250,13 @@ class FlowGRPOConfig:
             and not self.validation,
             "validation_limit is set without validation": bool(self.validation_limit) and not self.validation,
             "refill needs new rollouts, and replay makes none": bool(self.refill) and bool(self.replay),
-            "agent_input, agent_answer, agent_config and agent_resume are of an agent of your own; set agent": (
-                self.agent is None and any((self.agent_input, self.agent_answer, self.agent_config, self.agent_resume))
+            f"{', '.join(OF_OWN_AGENT)} are of an agent of your own; set agent": (
+                self.agent is None and any(getattr(self, name) for name in OF_OWN_AGENT)
             ),
+            "a role is named twice in role": len(set(self.roles)) < len(self.roles),
+            "policies: per_role needs several roles in role": self.policies == "per_role" and len(self.roles) < 2,
+            "policies: per_role needs adapters; set lora_rank": bool(self.adapters) and not self.lora_rank,
+            f"with policies: per_role no role can be called {SHARED}": SHARED in self.adapters,
             f"agent_config may hold {', '.join(AGENT_CONFIG)}, and nothing else": (
                 not set(self.agent_config or ()) <= set(AGENT_CONFIG)
             ),
@@ -284,12 +304,22 @@ class FlowGRPOConfig:
     @property
     def frozen_models(self) -> tuple[str, ...]:
         """Model specs of the frozen roles that are set."""
-        return tuple(spec for name in FROZEN if (spec := getattr(self, name)))
+        return (*(spec for name in FROZEN if (spec := getattr(self, name))), *(self.agent_models or {}).values())
 
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles that are trained; empty for the only one of an agent of one's own."""
         return (self.role,) if isinstance(self.role, str) else self.role or ()
+
+    @property
+    def several_roles(self) -> tuple[str, ...]:
+        """The roles that are trained where there are several; none where there is one."""
+        return self.roles if len(self.roles) > 1 else ()
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The roles that have an adapter of their own; none where one adapter plays all."""
+        return self.roles if self.policies == "per_role" else ()
 
     @property
     def objective_settings(self) -> ObjectiveSettings:
@@ -316,7 +346,7 @@ _CONTEXT = marked(FlowGRPOConfig, "context")
 GROUPS = {
     "model": "What is trained",
     "agent_model": "The agent around it",
-    "agent_input": "Your own agent (see docs/training-your-agent.md)",
+    "agent_models": "Your own agent (see docs/training-your-agent.md)",
     "steps": "Rollouts",
     "reward": "Reward",
     "estimator": "Objective",

@@ -82,6 +82,10 @@ def with_base(config: FlowGRPOConfig, server: ChildServer | None) -> FlowGRPOCon
         return config
     spec = server.base_spec if server is not None else _spec_at(config)
     resolved: dict[str, Any] = {name: spec for name in FROZEN if getattr(config, name) == BASE}
+    if config.agent_models:
+        resolved["agent_models"] = {
+            role: spec if model == BASE else model for role, model in config.agent_models.items()
+        }
     return replace(config, **resolved)
 
 
@@ -114,6 +118,7 @@ def _launch(config: FlowGRPOConfig) -> Launch:
         dtype=config.dtype,
         max_context=config.max_context,
         lora_rank=config.lora_rank,
+        adapters=len(config.adapters) or 1,
         memory_share=share,
         sleeps=sleeps,
         command=config.vllm_command,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ from training.run.checkpoints import newest_in_words
 from training.update.assemble import Assembled, assemble
 from training.update.packing import MicroBatch, deal, pack, pad
 from training.update.packing_check import verify_packing
+from training.update.rows import IntArray, Row
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +131,9 @@ class Steps:
         assembled = self._assemble(groups)
         self._refuse_empty(number, assembled, rollouts)
         batches = self._lay_out(assembled, model)
-        figures = step_metrics(rollouts, version=version) | _group_figures(assembled, groups) | _token_figures(batches)
+        roles = self.config.several_roles
+        figures = step_metrics(rollouts, version=version, roles=roles) | _group_figures(assembled, groups)
+        figures |= _token_figures(batches) | _role_figures(assembled, batches, roles)
         figures |= {"seconds/sync": synced - began, "seconds/rollout": rollout_seconds} | engine_figures
         if figures.get("ideal_seconds"):
             figures["stretch"] = rollout_seconds / figures["ideal_seconds"]
@@ -152,7 +156,7 @@ class Steps:
         self._ahead = ahead
         if self.config.deterministic:  # a run that resumes after the validation has none of its memory either
             self._loop.run(self.parts.engine.sync(version))
-        figures = step_metrics(rollouts, version=version) | breakdown(rollouts)
+        figures = step_metrics(rollouts, version=version, roles=self.config.several_roles) | breakdown(rollouts)
         figures["pass_rate"] = figures.pop("solved", 0.0)
         figures["seconds"] = time.perf_counter() - began
         return figures | self._engine_figures(figures["seconds"])
@@ -229,6 +233,7 @@ class Steps:
             groups,
             temperature=self.config.temperature,
             estimator=self.config.estimator,
+            grouping=self.config.grouping,
             reduction=self.config.reduction,
             max_tokens=self.config.max_tokens,
             keep_zero_variance=self.config.beta > 0,
@@ -281,3 +286,20 @@ def _token_figures(batches: Sequence[MicroBatch]) -> dict[str, float]:
         "tokens/computed": sum(batch.tokens for batch in batches),
         "tokens/rows": sum(batch.raw_tokens for batch in batches),
     }
+
+
+def _role_figures(assembled: Assembled, batches: Sequence[MicroBatch], roles: Sequence[str]) -> dict[str, float]:
+    """Each role's terms, and the advantages of its turns; the reward is common to all."""
+    figures: dict[str, float] = {}
+    for role in roles:
+        rows = [row for row in assembled.rows if row.role == role]
+        values = np.concatenate([[], *(row.terms.advantages[_first_terms(row)] for row in rows)])
+        if len(values):
+            figures |= {f"advantage_mean/{role}": float(values.mean()), f"advantage_std/{role}": float(values.std())}
+        figures[f"trained_tokens/{role}"] = sum(len(batch.terms) for batch in batches if batch.role == role)
+    return figures
+
+
+def _first_terms(row: Row) -> IntArray:
+    """Where the terms of each of a row's turns begin."""
+    return np.unique(row.terms.turns, return_index=True)[1]

@@ -29,6 +29,7 @@ from training.engines.vllm.delivery import gathered
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.progress import RunFacts
 from training.flow_grpo.steps import Parts, Step, Steps
+from training.models.adapters import adapter_parameters, trainability_kept
 from training.models.device import device_of
 from training.models.kernels import fuse_kernels
 from training.models.policy import without_adapter
@@ -36,7 +37,7 @@ from training.run import checkpoints
 from training.run.alarms import Alarms
 from training.run.metrics import MetricsFile, read_metrics
 from training.run.trainer import WholeCheckpoints
-from training.update.gradient import Update, UpdateSums
+from training.update.gradient import Update, UpdateSums, together
 from training.update.logprobs import attach_scoring, forward_terms
 from training.update.packing import MicroBatch
 
@@ -115,19 +116,24 @@ class FlowGRPOTrainer(WholeCheckpoints):
                 ranks=self.accelerator.num_processes,
                 sync=self._sync_context(model),
             )
-        sums = self._over_ranks(sums)
+        by_role = self._over_ranks(sums)
+        total = together(by_role.values())
         told_before = "seconds/" if repeat else ()  # what the rollouts took is told once a step
         self._figures = (
             {name: value for name, value in self._step.figures.items() if not name.startswith(told_before)}
-            | sums.means()
+            | total.means()
             | {
-                "largest_logprob_gap": sums.largest_gap,
+                "largest_logprob_gap": total.largest_gap,
                 "seconds/update": time.perf_counter() - began,
             }
         )
-        if not math.isfinite(sums.loss):
-            raise ModelError(self._broken(f"The loss is {sums.loss}"))
-        return torch.tensor(sums.loss, device=self.args.device)
+        for role in self.config.several_roles:
+            if role in by_role:
+                means = {"loss": by_role[role].loss, **by_role[role].means()}
+                self._figures |= {f"{name}/{role}": value for name, value in means.items()}
+        if not math.isfinite(total.loss):
+            raise ModelError(self._broken(f"The loss is {total.loss}"))
+        return torch.tensor(total.loss, device=self.args.device)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: the packed tokens that are logged say more."""
@@ -166,21 +172,27 @@ class FlowGRPOTrainer(WholeCheckpoints):
         return context
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        """Each adapter's by itself: what one role does wrong does not slow down the others."""
+        adapters = self.config.adapters
+        if not adapters or self.is_deepspeed_enabled:  # DeepSpeed clips when it steps
+            norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        else:
+            norms = {
+                name: self.accelerator.clip_grad_norm_(adapter_parameters(model, name), self.args.max_grad_norm)
+                for name in adapters
+            }
+            self._figures |= {f"grad_norm/{name}": float(norm) for name, norm in norms.items()}
+            norm = sum(float(norm) ** 2 for norm in norms.values()) ** 0.5
         if norm is not None and not math.isfinite(float(norm)):
             raise ModelError(self._broken(f"The gradient's norm is {float(norm)}"))
         return norm
 
-    def _over_ranks(self, sums: UpdateSums) -> UpdateSums:
+    def _over_ranks(self, sums: dict[str, UpdateSums]) -> dict[str, UpdateSums]:
         if self.accelerator.num_processes == 1:
             return sums
-        every: list[UpdateSums] = gather_object([sums])
-        total = UpdateSums()
-        for part in every:
-            total.loss += part.loss
-            total.add(part.sums)
-            total.largest_gap = max(total.largest_gap, part.largest_gap)
-        return total
+        every: list[dict[str, UpdateSums]] = gather_object([sums])
+        roles = {role: None for part in every for role in part}
+        return {role: together(part[role] for part in every if role in part) for role in roles}
 
     def _broken(self, what: str) -> str:
         return (
@@ -271,6 +283,12 @@ class FlowGRPOTrainer(WholeCheckpoints):
         super()._save_checkpoint(model, trial)
         self._checkpointing = time.perf_counter() - began
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """All adapters go on being trained: transformers leaves but one of several trainable."""
+        assert self.model is not None
+        with trainability_kept(self.model):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Sharded weights are gathered here, of an adapter only its own; all else is as transformers does it."""
         if not self.is_fsdp_enabled:
@@ -314,7 +332,7 @@ def arguments(config: FlowGRPOConfig) -> TrainingArguments:
         seed=config.seed,
         full_determinism=config.deterministic,
         dataloader_num_workers=0,
-        ddp_find_unused_parameters=False,
+        ddp_find_unused_parameters=bool(config.adapters),  # a backward pass is through one of them
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,12 @@ from torch import nn
 from graph.errors import ConfigError
 from graph.models.download import cache_directory
 from graph.models.hub_access import hub_options, unreachable_hint
+from training.models.adapters import SHARED, saved_adapters, trainability_kept
 from training.models.allocator import keep_freed_memory
 from training.models.converted import alone, copy_of, keep_copy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-ADAPTER = "adapter_config.json"
-"""The file by which a folder shows that it holds an adapter."""
 
 
 def quiet() -> None:
@@ -99,7 +97,7 @@ def load_trained(spec: str, weights: Path | None, dtype: str = "bfloat16") -> tu
 
     Args:
         spec: what was trained; see `load_policy`.
-        weights: a folder with an adapter, or with all weights; None: nothing was trained yet.
+        weights: a folder with an adapter, with one for each role, or with all weights; None: nothing was trained yet.
         dtype: of the weights that are not an adapter's.
 
     Raises:
@@ -107,7 +105,8 @@ def load_trained(spec: str, weights: Path | None, dtype: str = "bfloat16") -> tu
     """
     if weights is None:
         return load_policy(spec, dtype)
-    if not (weights / ADAPTER).is_file():
+    adapters = saved_adapters(weights)
+    if not adapters:
         model, _ = load_policy(str(weights), dtype)
         return model, load_tokenizer(spec)
     from peft import PeftModel
@@ -115,11 +114,13 @@ def load_trained(spec: str, weights: Path | None, dtype: str = "bfloat16") -> tu
     base, tokenizer = load_policy(spec, dtype)
     with _explained(str(weights)):
         try:
-            return PeftModel.from_pretrained(base, str(weights)), tokenizer
+            (first, place), *others = adapters.items()
+            trained = PeftModel.from_pretrained(base, str(place), adapter_name=first)
+            for name, place in others:
+                trained.load_adapter(str(place), name)
         except RuntimeError as error:  # shapes that differ
-            raise ConfigError(
-                f"The adapter {weights} does not fit the model {spec!r}; was it trained on it?"
-            ) from error
+            raise ConfigError(f"The adapter {place} does not fit the model {spec!r}; was it trained on it?") from error
+    return trained, tokenizer
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
@@ -162,10 +163,18 @@ def _explained(spec: str) -> Iterator[None]:
         raise ConfigError(f"The model {spec!r} cannot be loaded: {unreachable_hint(spec) or said}") from error
 
 
-def with_adapter(model: PreTrainedModel, *, rank: int, alpha: int, targets: str, seed: int) -> nn.Module:
-    """The model with a new LoRA adapter, its own weights frozen.
+def with_adapter(
+    model: PreTrainedModel, *, rank: int, alpha: int, targets: str, seed: int, names: Sequence[str] = (SHARED,)
+) -> nn.Module:
+    """The model with new LoRA adapters, its own weights frozen.
 
-    The adapter's random half is drawn from the seed alone.
+    The adapters' random halves are drawn from the seed alone, one after the other.
+
+    Args:
+        model: the base model.
+        rank, alpha, targets: of LoRA, the same for all adapters.
+        seed: of the random halves.
+        names: of the adapters; the first is active.
 
     Raises:
         ConfigError: the model has no such modules.
@@ -173,13 +182,21 @@ def with_adapter(model: PreTrainedModel, *, rank: int, alpha: int, targets: str,
     from peft import LoraConfig, get_peft_model
 
     chosen: Any = targets if targets == "all-linear" else [name.strip() for name in targets.split(",")]
-    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=chosen, lora_dropout=0.0, task_type="CAUSAL_LM")
+
+    def settings() -> LoraConfig:
+        return LoraConfig(r=rank, lora_alpha=alpha, target_modules=chosen, lora_dropout=0.0, task_type="CAUSAL_LM")
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
-            return get_peft_model(model, settings)
+            adapted: Any = get_peft_model(model, settings(), adapter_name=names[0])
         except ValueError as error:
             raise ConfigError(f"lora_targets {targets!r} does not fit this model: {error}") from error
+        for name in names[1:]:
+            adapted.add_adapter(name, settings())
+            adapted.set_requires_grad(name)
+    trained: nn.Module = adapted
+    return trained
 
 
 def twin(model: nn.Module) -> nn.Module:
@@ -200,7 +217,9 @@ def copy_trained(source: nn.Module, target: nn.Module) -> None:
                 mine.copy_(theirs)
 
 
-def without_adapter(model: nn.Module) -> AbstractContextManager[Any]:
+@contextmanager
+def without_adapter(model: nn.Module) -> Iterator[None]:
     """Inside, a PEFT model computes as if it had no adapter; any other model as ever."""
-    disable = getattr(model, "disable_adapter", None)
-    return disable() if disable is not None else nullcontext()
+    disable: Callable[[], AbstractContextManager[Any]] = getattr(model, "disable_adapter", nullcontext)
+    with trainability_kept(model), disable():
+        yield

@@ -25,7 +25,7 @@ from typing import Any
 
 from graph.command_line import CommandLine
 from graph.errors import ConfigError, DataError
-from training.algo.credit import advantages
+from training.algo.credit import GROUPINGS, turn_advantages
 from training.rollouts.records import Rollout, groups_of
 from training.rollouts.store import RolloutStore, read_rollouts
 from training.run.command import run
@@ -64,6 +64,7 @@ def _line() -> CommandLine:
     samples.add_argument("run", type=Path)
     samples.add_argument("--out", type=Path, required=True, metavar="FILE")
     samples.add_argument("--estimator", default="grpo")
+    samples.add_argument("--grouping", choices=GROUPINGS, default="role", help="as the setting of that name")
     samples.set_defaults(work=_samples)
     threads = commands.add_parser("threads", help="turn threads of a LangGraph checkpointer into rollouts")
     threads.add_argument("checkpointer", help="a SQLite file or postgresql://...")
@@ -141,12 +142,18 @@ def _rescore(options: argparse.Namespace) -> None:
 def _samples(options: argparse.Namespace) -> None:
     lines = []
     for group in groups_of(list(read_rollouts(options.run))):
-        values = advantages(group.rewards, options.estimator) if len(group.rollouts) > 1 else [0.0]
-        for rollout, advantage in zip(group.rollouts, values, strict=True):
-            for number, turn in enumerate(rollout.turns):
+        roles = [[turn.role for turn in rollout.turns] for rollout in group.rollouts]
+        alone = len(group.rollouts) < 2
+        values = (
+            [[0.0] * len(turns) for turns in roles]
+            if alone
+            else turn_advantages(group.rewards, roles, options.estimator, options.grouping)
+        )
+        for rollout, of_turns in zip(group.rollouts, values, strict=True):
+            for number, (turn, advantage) in enumerate(zip(rollout.turns, of_turns, strict=True)):
                 reply = rollout.memory[number]["reply"] if number < len(rollout.memory) else ""
                 place = {"task": rollout.task.id, "step": rollout.step, "turn": number, "text": reply}
-                credit = {"reward": rollout.reward, "advantage": float(advantage), "captured": rollout.captured}
+                credit = {"reward": rollout.reward, "advantage": advantage, "captured": rollout.captured}
                 lines.append(place | credit | turn.as_dict())
     temporary = options.out.with_name(options.out.name + ".tmp")
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,8 @@ class FactoryAgent:
         for role in frozen:
             if role not in (models or {}):
                 raise ConfigError(
-                    f"The role {role} of the agent {name!r} is not trained and has no model; set `agent_model`."
+                    f"The role {role} of the agent {name!r} is not trained and has no model; set `agent_model`, or "
+                    "`agent_models`."
                 )
         self._frozen = {role: _in_role((models or {})[role], role) for role in frozen}
         self._input_field = self._options.input_field

@@ -8,19 +8,21 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from graph.words import tool_label
-from training.rollouts.records import Rollout, failures_by_kind
+from training.rollouts.records import PlannerTurn, Rollout, failures_by_kind
 from training.rollouts.time_spent import time_figures
 
 
-def step_metrics(rollouts: Sequence[Rollout], *, version: int) -> dict[str, float]:
+def step_metrics(rollouts: Sequence[Rollout], *, version: int, roles: Sequence[str] = ()) -> dict[str, float]:
     """What rollouts show, apart from the update.
 
     Args:
         rollouts: of one step, failed ones included.
         version: the policy's version when the step began; older turns are stale.
+        roles: those that are trained, where there are several.
 
     Returns:
-        Means over finished rollouts (reward, its terms, turns), over turns (length, rejection, tools) and counts.
+        Means over finished rollouts (reward, its terms, turns), over turns (length, rejection, tools) and counts. What
+        is a role's own is told for each as `figure/role`.
     """
     finished = [rollout for rollout in rollouts if rollout.reward is not None]
     figures: dict[str, float] = {"rollouts": len(rollouts), "failed": len(rollouts) - len(finished)}
@@ -44,19 +46,33 @@ def step_metrics(rollouts: Sequence[Rollout], *, version: int) -> dict[str, floa
         figures[f"reward/{term}"] = fmean(rollout.rewards.get(term, 0.0) for rollout in finished)
     for kind, count in Counter(rollout.ended_by for rollout in finished).items():
         figures[f"ended_by/{kind or 'unknown'}"] = count / len(finished)
+    for role in roles:
+        figures |= {f"{name}/{role}": value for name, value in _of_role(finished, role, version).items()}
     return figures | _of_turns(finished, version)
 
 
+def _of_role(finished: Sequence[Rollout], role: str, version: int) -> dict[str, float]:
+    of_runs = [[turn for turn in rollout.turns if turn.role == role] for rollout in finished]
+    turns = [turn for own in of_runs for turn in own]
+    acted = [len(own) for own in of_runs if own]
+    figures = {"acted": len(acted) / len(finished)}
+    return figures | {"turns": fmean(acted), **_of_sampling(turns, version)} if acted else figures
+
+
+def _of_sampling(turns: Sequence[PlannerTurn], version: int) -> dict[str, float]:
+    return {
+        "completion_tokens": fmean(len(turn.completion_ids) for turn in turns),
+        "prompt_tokens": fmean(len(turn.prompt_ids) for turn in turns),
+        "cut_off": fmean(turn.finish_reason == "length" for turn in turns),
+        "staleness": fmean(version - turn.policy_version for turn in turns),
+        "rewritten": fmean(turn.rewritten for turn in turns),
+        "unreadable_calls": fmean(turn.unreadable for turn in turns),
+    }
+
+
 def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
-    figures: dict[str, float] = {}
     drawn = [turn for rollout in finished for turn in rollout.turns]
-    if drawn:
-        figures["completion_tokens"] = fmean(len(turn.completion_ids) for turn in drawn)
-        figures["prompt_tokens"] = fmean(len(turn.prompt_ids) for turn in drawn)
-        figures["cut_off"] = fmean(turn.finish_reason == "length" for turn in drawn)
-        figures["staleness"] = fmean(version - turn.policy_version for turn in drawn)
-        figures["rewritten"] = fmean(turn.rewritten for turn in drawn)
-        figures["unreadable_calls"] = fmean(turn.unreadable for turn in drawn)
+    figures = _of_sampling(drawn, version) if drawn else {}
     kept = [turn for rollout in finished for turn in rollout.memory]
     if kept:
         figures["rejected_turns"] = fmean(not turn["verdict"]["accepted"] for turn in kept)

@@ -152,7 +152,8 @@ class Policy:
         began = time.perf_counter()
         try:
             with self._wait():
-                drawn = await self.engine.generate(prompt, self.sampling, seed=seed, run=self.run)
+                sampling = replace(self.sampling, role=call.role)
+                drawn = await self.engine.generate(prompt, sampling, seed=seed, run=self.run)
         except BaseException:
             self._asked[where] -= 1  # a call that failed and is made again is the same call
             raise

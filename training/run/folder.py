@@ -94,4 +94,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _shown(part) for name, part in value.items()}
     return without_credentials(value) if isinstance(value, str) else value

@@ -45,7 +45,7 @@ def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
             continue
         successes += 1
         kept = _with_loss(rollout, settings)
-        for row in rows_of(rollout, kept, 1.0):
+        for row in rows_of(rollout, kept, kept):
             ids = row.input_ids.tolist()
             chosen = row.terms.positions[row.terms.weights > 0].tolist()
             key = (rollout.task.id, tuple(ids))

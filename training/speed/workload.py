@@ -117,10 +117,10 @@ def turn_samples(groups: Sequence[Group]) -> list[Sample]:
     """One sample per planner turn, as the paper's authors train."""
     advantages = assemble(groups, temperature=1.0).advantages
     return [
-        Sample(turn.prompt_ids, turn.completion_ids, (True,) * len(turn.completion_ids), advantages[rollout.id])
+        Sample(turn.prompt_ids, turn.completion_ids, (True,) * len(turn.completion_ids), advantages[rollout.id][number])
         for group in groups
         for rollout in group.rollouts
-        for turn in rollout.turns
+        for number, turn in enumerate(rollout.turns)
     ]
 
 

@@ -1,8 +1,8 @@
 """Groups of rollouts become rows: the turns of a run laid end to end, each sampled token with its stamp.
 
 The planner's prompts are append-only, so a run is usually one row: its last prompt and reply hold all the earlier ones.
-A turn that does not extend an earlier one (a cleared context, another role) opens a row of its own; what the two share
-is computed once by the packing all the same.
+A turn that does not extend an earlier one of its role (a cleared context, another role) opens a row of its own; what
+two rows of a role share is computed once by the packing all the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graph.errors import DataError
-from training.algo.credit import advantages, token_weights
+from training.algo.credit import token_weights, turn_advantages
 from training.rollouts.records import Group, PlannerTurn, Rollout
 from training.update.rows import Row, Terms
 
@@ -29,8 +29,8 @@ class Assembled:
     """Groups whose rollouts earned the same."""
     skipped: int
     """Groups of fewer than two rollouts: the others failed with their surroundings."""
-    advantages: dict[str, float] = field(default_factory=dict)
-    """By the rollout's id."""
+    advantages: dict[str, list[float]] = field(default_factory=dict)
+    """Of each turn, by the rollout's id."""
 
 
 def assemble(
@@ -38,6 +38,7 @@ def assemble(
     *,
     temperature: float,
     estimator: str = "grpo",
+    grouping: str = "role",
     reduction: str = "flow",
     max_tokens: int = 1,
     keep_zero_variance: bool = True,
@@ -47,14 +48,14 @@ def assemble(
     Args:
         groups: the step's groups.
         temperature: at which the update scores tokens; the rollouts must have been sampled at it.
-        estimator: see `credit.advantages`.
+        estimator, grouping: see `credit.turn_advantages`.
         reduction: see `credit.token_weights`.
         max_tokens: most tokens of a turn, for the reduction `constant`.
         keep_zero_variance: whether rows of groups without variance are made: they carry no policy gradient, but the KL
             term acts on them. They count in N either way.
 
     Raises:
-        ConfigError: unknown estimator or reduction.
+        ConfigError: unknown estimator, grouping or reduction.
         DataError: a turn sampled at another temperature, a rollout whose ids were made from text later, or a reward
             that is not finite.
     """
@@ -62,20 +63,36 @@ def assemble(
     rollouts = [rollout for group in compared for rollout in group.rollouts]
     for rollout in rollouts:
         _check(rollout, temperature)
-    lengths = [[len(turn.completion_ids) for turn in rollout.turns] for rollout in rollouts]
-    shares = token_weights(lengths, reduction, max_tokens)
-    weights = {rollout.id: share for rollout, share in zip(rollouts, shares, strict=True)}
+    weights = _weights(rollouts, reduction, max_tokens)
     rows: list[Row] = []
-    worth: dict[str, float] = {}
+    worth: dict[str, list[float]] = {}
     equal = 0
     for group in compared:
-        values = advantages(group.rewards, estimator)
-        equal += not values.any()
-        for rollout, advantage in zip(group.rollouts, values.tolist(), strict=True):
-            worth[rollout.id] = advantage
-            if values.any() or keep_zero_variance:
-                rows += rows_of(rollout, weights[rollout.id], advantage)
+        varies = len(set(group.rewards)) > 1
+        equal += not varies
+        roles = [[turn.role for turn in rollout.turns] for rollout in group.rollouts]
+        values = turn_advantages(group.rewards, roles, estimator, grouping)
+        for rollout, of_turns in zip(group.rollouts, values, strict=True):
+            worth[rollout.id] = of_turns
+            if varies or keep_zero_variance:
+                rows += rows_of(rollout, weights[rollout.id], of_turns)
     return Assembled(rows, len(rollouts), equal, len(groups) - len(compared), worth)
+
+
+def _weights(rollouts: Sequence[Rollout], reduction: str, max_tokens: int) -> dict[str, list[float]]:
+    """What each token of each turn weighs among the turns of its role, by the rollout's id."""
+    weights = {rollout.id: [0.0] * len(rollout.turns) for rollout in rollouts}
+    for role in {turn.role: None for rollout in rollouts for turn in rollout.turns}:
+        places = [[place for place, turn in enumerate(rollout.turns) if turn.role == role] for rollout in rollouts]
+        lengths = [
+            [len(rollout.turns[place].completion_ids) for place in own]
+            for rollout, own in zip(rollouts, places, strict=True)
+        ]
+        shares = token_weights(lengths, reduction, max_tokens)
+        for rollout, own, share in zip(rollouts, places, shares, strict=True):
+            for place, weight in zip(own, share, strict=True):
+                weights[rollout.id][place] = weight
+    return weights
 
 
 def _check(rollout: Rollout, temperature: float) -> None:
@@ -92,13 +109,13 @@ def _check(rollout: Rollout, temperature: float) -> None:
             )
 
 
-def rows_of(rollout: Rollout, weights: Sequence[float], advantage: float) -> list[Row]:
-    """One row for each chain of a rollout's turns that extend one another.
+def rows_of(rollout: Rollout, weights: Sequence[float], advantages: Sequence[float]) -> list[Row]:
+    """One row for each chain of a rollout's turns that extend one another; a chain is of one role.
 
     Args:
         rollout: with its turns.
         weights: w of each turn's tokens.
-        advantage: of the rollout.
+        advantages: of each turn.
     """
     chains: list[list[int]] = []
     for number, turn in enumerate(rollout.turns):
@@ -107,24 +124,29 @@ def rows_of(rollout: Rollout, weights: Sequence[float], advantage: float) -> lis
             max(extended, key=lambda chain: len(rollout.turns[chain[-1]].prompt_ids)).append(number)
         else:
             chains.append([number])
-    return [_row(rollout, chain, weights, advantage) for chain in chains]
+    return [_row(rollout, chain, weights, advantages) for chain in chains]
 
 
 def _extends(turn: PlannerTurn, earlier: PlannerTurn) -> bool:
     start, end = len(earlier.prompt_ids), len(earlier.prompt_ids) + len(earlier.completion_ids)
-    return turn.prompt_ids[:start] == earlier.prompt_ids and turn.prompt_ids[start:end] == earlier.completion_ids
+    return (
+        turn.role == earlier.role
+        and turn.prompt_ids[:start] == earlier.prompt_ids
+        and turn.prompt_ids[start:end] == earlier.completion_ids
+    )
 
 
-def _row(rollout: Rollout, chain: Sequence[int], weights: Sequence[float], advantage: float) -> Row:
+def _row(rollout: Rollout, chain: Sequence[int], weights: Sequence[float], advantages: Sequence[float]) -> Row:
     turns = [rollout.turns[number] for number in chain]
     lengths = [len(turn.completion_ids) for turn in turns]
     spans = [np.arange(n) + len(turn.prompt_ids) for turn, n in zip(turns, lengths, strict=True)]
     terms = Terms(
         positions=np.concatenate(spans),
         weights=np.repeat([weights[number] for number in chain], lengths),
-        advantages=np.full(sum(lengths), advantage),
+        advantages=np.repeat([advantages[number] for number in chain], lengths),
         sampler_logprobs=np.concatenate([np.array(turn.logprobs) for turn in turns]),
         turns=np.repeat(chain, lengths),
     )
     last = turns[-1]
-    return Row(np.array(last.prompt_ids + last.completion_ids), terms, group=rollout.task.id, rollout=rollout.index)
+    ids = np.array(last.prompt_ids + last.completion_ids)
+    return Row(ids, terms, group=rollout.task.id, rollout=rollout.index, role=last.role)

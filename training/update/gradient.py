@@ -7,7 +7,7 @@ data-parallel wrappers average gradients over ranks, which the factor `ranks` un
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -28,22 +28,32 @@ Scorer = Callable[[MicroBatch], Tensor]
 
 @dataclass
 class UpdateSums:
-    """What an update adds up over micro-batches and ranks."""
+    """What an update adds up over micro-batches and ranks, of all roles or of one."""
 
     loss: float = 0.0
     sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Sums over terms by name, and `terms`, their number."""
     largest_gap: float = 0.0
 
-    def add(self, more: Mapping[str, float]) -> None:
-        """Add sums by name."""
-        for name, value in more.items():
+    def add(self, loss: float, sums: Mapping[str, float], largest_gap: float) -> None:
+        """Add those of a micro-batch, or of another process."""
+        self.loss += loss
+        for name, value in sums.items():
             self.sums[name] += value
+        self.largest_gap = max(self.largest_gap, largest_gap)
 
     def means(self) -> dict[str, float]:
         """Means over terms by name."""
         terms = max(1.0, self.sums["terms"])
         return {name: total / terms for name, total in self.sums.items() if name != "terms"}
+
+
+def together(parts: Iterable[UpdateSums]) -> UpdateSums:
+    """The sums of several roles or processes."""
+    total = UpdateSums()
+    for part in parts:
+        total.add(part.loss, part.sums, part.largest_gap)
+    return total
 
 
 @dataclass(frozen=True)
@@ -75,20 +85,20 @@ class Update:
         old: Sequence[Tensor] | None = None,
         ranks: int = 1,
         sync: Callable[[bool], AbstractContextManager[object]],
-    ) -> UpdateSums:
-        """Adds the gradient of all micro-batches to the parameters.
+    ) -> dict[str, UpdateSums]:
+        """Adds the gradient of all micro-batches to the parameters, each to those of its role's adapter.
 
         Args:
-            batches: this rank's share of the step.
+            batches: this rank's share of the step, role by role.
             backward: what runs the backward pass of a scaled loss.
             old: log-probabilities before the step's first update, a tensor a batch; None in the first update.
             ranks: processes that average their gradients.
             sync: a context for each backward pass; told whether the gradients are exchanged after it.
 
         Returns:
-            This rank's sums.
+            This rank's sums by role.
         """
-        sums = UpdateSums()
+        sums: dict[str, UpdateSums] = defaultdict(UpdateSums)
         with in_model_precision(self.model):
             for number, batch in enumerate(batches):
                 with sync(number == len(batches) - 1):
@@ -96,11 +106,9 @@ class Update:
                     terms = self._terms(batch, scores.logprobs, old[number] if old else None)
                     parts = policy_loss(terms, self.settings)
                     backward(parts.loss * ranks)
-                sums.loss += float(parts.loss.detach())
-                sums.add(parts.sums)
-                sums.sums["entropy"] += float(scores.entropies[terms.weights != 0].double().sum())
-                sums.largest_gap = max(sums.largest_gap, parts.largest_gap)
-        return sums
+                entropy = float(scores.entropies[terms.weights != 0].double().sum())
+                sums[batch.role].add(float(parts.loss.detach()), {**parts.sums, "entropy": entropy}, parts.largest_gap)
+        return dict(sums)
 
     def _terms(self, batch: MicroBatch, logprobs: Tensor, old: Tensor | None) -> TermTensors:
         stamps = batch.terms

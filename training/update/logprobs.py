@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from graph.errors import ConfigError
+from training.models.adapters import play
 from training.update.attention import PREFIX_TREE, Forest
 from training.update.packable import packing_refusal
 from training.update.packing import MicroBatch
@@ -89,7 +90,7 @@ def attach_scoring(model: nn.Module) -> str | None:
 def forward_terms(
     model: nn.Module, batch: MicroBatch, temperature: float = 1.0, *, entropies: bool = True
 ) -> TermScores:
-    """Scores every term of a micro-batch, packed or padded, in the order of `batch.terms`.
+    """Scores every term of a micro-batch, packed or padded, in the order of `batch.terms`, as the batch's role.
 
     Args:
         model: a model that `attach_scoring` has prepared, wrapped or not.
@@ -98,10 +99,11 @@ def forward_terms(
         entropies: whether to compute them too, which costs a pass over the logits.
 
     Raises:
-        ConfigError: the temperature is not positive, or the model has not been prepared.
+        ConfigError: the temperature is not positive, the model has not been prepared, or cannot play the role.
     """
     if temperature <= 0:
         raise ConfigError(f"Log-probabilities need a sampling temperature above 0, got {temperature}.")
+    play(model, batch.role)
     device = next(model.parameters()).device
     query = _Query(
         head_index=torch.as_tensor(batch.head_index, device=device),
@@ -131,7 +133,7 @@ def forward_terms(
 
 @torch.no_grad()
 def completion_logprobs(
-    model: nn.Module, prompt: Sequence[int], completion: Sequence[int], temperature: float
+    model: nn.Module, prompt: Sequence[int], completion: Sequence[int], temperature: float, role: str = ""
 ) -> list[float]:
     """Log-probabilities of one completion's tokens by an ordinary forward pass.
 
@@ -139,7 +141,9 @@ def completion_logprobs(
         model: a causal language model, wrapped or not; with sharded weights every process must call it.
         prompt, completion: token ids.
         temperature: of the sampling, above 0; logits are divided by it.
+        role: who sampled it.
     """
+    play(model, role)
     training = model.training
     model.eval()
     ids = torch.tensor([[*prompt, *completion]], device=next(model.parameters()).device)

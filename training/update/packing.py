@@ -1,4 +1,8 @@
-"""Rows become micro-batches: packed by prefix tree, or padded.
+"""Rows become micro-batches: packed by prefix tree, or padded. A micro-batch is of one role's rows.
+
+Roles may be played by adapters of their own, and a hidden state that two adapters computed is not the same one; two
+adapters in one backward pass would also fail under gradient checkpointing, whose second forward pass uses the adapter
+that is active by then.
 
 Packing. Rows that begin alike form a tree: a token that several rows share stands there once, and its position is its
 depth. All rows of a step together are a forest. Sorting rows by their tokens puts that forest in depth-first order
@@ -66,6 +70,8 @@ class MicroBatch:
     """The stamps of the M terms."""
     raw_tokens: int
     """Tokens of the batch's rows, each counted as often as it occurs."""
+    role: str = ""
+    """Whose rows they are."""
 
     @property
     def tokens(self) -> int:
@@ -93,11 +99,12 @@ def pack(rows: Sequence[Row], budget: int) -> list[MicroBatch]:
         ConfigError: the budget is less than 1.
     """
     _check_budget(rows, budget)
-    order = sorted(range(len(rows)), key=lambda i: rows[i].input_ids.astype(">u4").tobytes())
-    shared = [0, *(_common_prefix(rows[a].input_ids, rows[b].input_ids) for a, b in pairwise(order))]
     batches = []
-    for first, end in _cuts([len(rows[i]) for i in order], shared, budget):
-        batches.append(_forest(rows, order[first:end], [0, *shared[first + 1 : end]]))
+    for members in _by_role(rows):
+        order = sorted(members, key=lambda i: rows[i].input_ids.astype(">u4").tobytes())
+        shared = [0, *(_common_prefix(rows[a].input_ids, rows[b].input_ids) for a, b in pairwise(order))]
+        for first, end in _cuts([len(rows[i]) for i in order], shared, budget):
+            batches.append(_forest(rows, order[first:end], [0, *shared[first + 1 : end]]))
     return batches
 
 
@@ -110,12 +117,14 @@ def pad(rows: Sequence[Row], budget: int) -> list[MicroBatch]:
         ConfigError: the budget is less than 1.
     """
     _check_budget(rows, budget)
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    batches, first = [], 0
-    while first < len(order):
-        end = first + max(1, budget // len(rows[order[first]]))
-        batches.append(_side_by_side(rows, order[first:end]))
-        first = end
+    batches = []
+    for members in _by_role(rows):
+        order = sorted(members, key=lambda i: -len(rows[i]))
+        first = 0
+        while first < len(order):
+            end = first + max(1, budget // len(rows[order[first]]))
+            batches.append(_side_by_side(rows, order[first:end]))
+            first = end
     return batches
 
 
@@ -123,10 +132,17 @@ def deal(batches: Sequence[MicroBatch], ranks: int) -> list[list[MicroBatch]]:
     """Deals micro-batches to `ranks` processes: equally many to each, with token counts as even as greedy gets them.
 
     Where the number does not divide, the smallest batch fills up without loss, so that every rank takes part in the
-    same number of collective operations. Every rank that deals the same batches gets the same hands.
+    same number of collective operations. Roles are dealt one after the other, so that all ranks compute the same one at
+    a time. Every rank that deals the same batches gets the same hands.
     """
-    if not batches:
-        return [[] for _ in range(ranks)]
+    hands: list[list[MicroBatch]] = [[] for _ in range(ranks)]
+    for role in dict.fromkeys(batch.role for batch in batches):
+        for hand, more in zip(hands, _dealt([batch for batch in batches if batch.role == role], ranks), strict=True):
+            hand += more
+    return hands
+
+
+def _dealt(batches: Sequence[MicroBatch], ranks: int) -> list[list[MicroBatch]]:
     rounds = -(-len(batches) // ranks)
     hands: list[list[MicroBatch]] = [[] for _ in range(ranks)]
     for batch in sorted(batches, key=lambda batch: -batch.tokens):
@@ -134,6 +150,13 @@ def deal(batches: Sequence[MicroBatch], ranks: int) -> list[list[MicroBatch]]:
         min(open_hands, key=lambda hand: sum(held.tokens for held in hand)).append(batch)
     blank = min(batches, key=lambda batch: batch.tokens).without_loss()
     return [hand + [blank] * (rounds - len(hand)) for hand in hands]
+
+
+def _by_role(rows: Sequence[Row]) -> list[list[int]]:
+    """The places of each role's rows."""
+    return [
+        [place for place, row in enumerate(rows) if row.role == role] for role in sorted({row.role for row in rows})
+    ]
 
 
 def _check_budget(rows: Sequence[Row], budget: int) -> None:
@@ -242,4 +265,5 @@ def _with_terms(
         term_row=owners[order],
         terms=Terms.concatenate([row.terms for row, _, _ in scored]).take(order),
         raw_tokens=sum(len(row) for row, _, _ in scored),
+        role=rows[members[0]].role if members else "",
     )

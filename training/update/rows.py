@@ -82,6 +82,7 @@ class Row:
         terms: the loss terms of the tokens that are trained; positions within 1..L-1 and strictly increasing.
         group: the task whose group of rollouts the row belongs to.
         rollout: the rollout within the group.
+        role: whose turns the terms are of.
 
     Raises:
         DataError: no tokens, a negative token id, or a term outside the row.
@@ -91,6 +92,7 @@ class Row:
     terms: Terms
     group: str = ""
     rollout: int = 0
+    role: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_ids", _frozen(self.input_ids, np.int64))

@@ -10,9 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.errors import ConfigError, DataError
-from training.algo.credit import ESTIMATORS, REDUCTIONS, advantages, token_weights
+from training.algo.credit import (
+    ESTIMATORS,
+    GROUPINGS,
+    REDUCTIONS,
+    advantages,
+    token_weights,
+    turn_advantages,
+)
 
 rewards = st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0]), min_size=2, max_size=9)
+acted = st.lists(st.tuples(st.sampled_from([0.0, 0.3, 1.0]), st.lists(st.sampled_from("ab"), max_size=4)),
+                 min_size=2, max_size=7)  # fmt: skip
 step_lengths = st.lists(st.lists(st.integers(0, 5), max_size=4), min_size=1, max_size=6)
 
 
@@ -39,6 +48,40 @@ def test_equal_rewards_teach_exactly_nothing(estimator: str) -> None:
 def test_what_cannot_be_compared_is_refused(bad: list[float]) -> None:
     with pytest.raises(DataError):
         advantages(bad)
+
+
+@pytest.mark.parametrize("grouping", ["role", "rollout"])
+@given(rewards, st.data())
+def test_with_one_role_every_turn_gets_its_rollouts_advantage(
+    grouping: str, earned: list[float], data: st.DataObject
+) -> None:
+    roles = [["planner"] * data.draw(st.integers(0, 3)) for _ in earned]
+    for estimator in ESTIMATORS:
+        expected = [
+            [value] * len(own) for value, own in zip(advantages(earned, estimator).tolist(), roles, strict=True)
+        ]
+        assert turn_advantages(earned, roles, estimator, grouping) == expected  # to the last bit
+
+
+@given(acted)
+def test_a_role_is_compared_over_the_rollouts_in_which_it_acted(runs: list[tuple[float, list[str]]]) -> None:
+    earned, roles = [reward for reward, _ in runs], [own for _, own in runs]
+    values = turn_advantages(earned, roles)
+    for role in "ab":
+        members = [place for place, own in enumerate(roles) if role in own or not own]
+        compared = advantages([earned[place] for place in members]) if len(members) > 1 else [0.0]
+        worth = dict(zip(members, compared, strict=False))
+        for place, own in enumerate(roles):
+            assert [value for value, name in zip(values[place], own, strict=True) if name == role] == pytest.approx(
+                [worth[place]] * own.count(role) if role in own else []
+            )
+
+
+def test_groups_of_at_grpo_are_of_one_role_and_turn() -> None:
+    roles = [["a", "b", "a"], ["a", "b"], ["b", "a", "a"]]
+    values = turn_advantages([0.0, 1.0, 2.0], roles, "no_std", "role_and_turn")
+    assert values == [[-1.0, -1.0, -1.0], [0.0, 0.0], [1.0, 1.0, 1.0]]  # a's second turns: those of 0 and of 2
+    assert turn_advantages([0.0, 1.0], [["a", "a"], ["a"]], "no_std", "role_and_turn") == [[-0.5, 0.0], [0.5]]
 
 
 @given(step_lengths)
@@ -68,3 +111,5 @@ def test_unknown_names_are_told_with_the_known_ones() -> None:
         advantages([0.0, 1.0], "gae")
     with pytest.raises(ConfigError, match="flow, token_mean, constant"):
         token_weights([[1]], "mean")
+    with pytest.raises(ConfigError, match=", ".join(GROUPINGS)):
+        turn_advantages([0.0, 1.0], [["a"], ["a"]], grouping="team")

@@ -208,9 +208,9 @@ def test_memories_are_found_by_their_longest_prefix_and_stay_within_the_limit(
     transcripts: list[list[int]], limit: int
 ) -> None:
     memories = Memories(limit)
-    kept: dict[str, list[int]] = {}
+    kept: dict[tuple[str, str], list[int]] = {}
     for n, ids in enumerate(transcripts):
-        run = f"run {n % 4}"
+        run = ("ab"[n % 2], f"run {n % 4}")
         memories.keep(run, ids, torch.tensor(ids).view(1, 1, 1, -1, 1))
         kept.pop(run, None)
         kept[run] = ids
@@ -224,7 +224,8 @@ def test_memories_are_found_by_their_longest_prefix_and_stay_within_the_limit(
                 min(len(ids), len(wanted) - 1),
             )
 
-        best = max(map(shared, kept.values()), default=0)
-        found = memories.longest(wanted, "nobody")
-        assert (0 if found is None else found.shape[3]) == best
-        assert found is None or found.flatten().tolist() == wanted[:best]
+        for adapter in "ab":
+            best = max((shared(ids) for (other, _), ids in kept.items() if other == adapter), default=0)
+            found = memories.longest(wanted, (adapter, "nobody"))
+            assert (0 if found is None else found.shape[3]) == best
+            assert found is None or found.flatten().tolist() == wanted[:best]

@@ -62,7 +62,8 @@ TOOLS = [add, look]
 
 def rows(policy: PolicyChat) -> list[Any]:
     rollout = Rollout("r", Task("t", "q", ()), 0, 0, 0, turns=tuple(policy.turns), reward=1.0)
-    return rows_of(rollout, [1.0] * len(rollout.turns), 1.0)
+    ones = [1.0] * len(rollout.turns)
+    return rows_of(rollout, ones, ones)
 
 
 def seen(engine: Any, number: int = -1) -> str:

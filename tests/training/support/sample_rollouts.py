@@ -19,19 +19,20 @@ def rollout(
     index: int = 0,
     logprobs: list[list[float]] | None = None,
     version: int = 0,
+    roles: list[str] | None = None,
 ) -> Rollout:
     """A rollout of (prompt, completion) turns."""
     mark = rollout_id(0, task(name), index)
     told = logprobs or [[-0.5 - token / 10 for token in completion] for _, completion in turns]
     made = tuple(
-        PlannerTurn(mark, tuple(prompt), tuple(completion), tuple(logs), version, 1.0, "stop")
-        for (prompt, completion), logs in zip(turns, told, strict=True)
+        PlannerTurn(mark, tuple(prompt), tuple(completion), tuple(logs), version, 1.0, "stop", role)
+        for (prompt, completion), logs, role in zip(turns, told, roles or [""] * len(turns), strict=True)
     )
     return Rollout(mark, task(name), step=0, index=index, seed=index, turns=made, reward=reward)
 
 
 @st.composite
-def groups(draw: st.DrawFn, vocabulary: int = 8) -> list[Group]:
+def groups(draw: st.DrawFn, vocabulary: int = 8, roles: tuple[str, ...] = ("",)) -> list[Group]:
     """One to three groups of ragged rollouts: forks, empty completions, rollouts without a turn, equal rewards."""
     tokens = st.integers(0, vocabulary - 1)
     made = []
@@ -47,6 +48,7 @@ def groups(draw: st.DrawFn, vocabulary: int = 8) -> list[Group]:
                 extended = transcript + completion + draw(st.lists(tokens, max_size=3))
                 transcript = extended if draw(st.integers(0, 4)) else draw(st.lists(tokens, min_size=1, max_size=5))
             reward = draw(st.sampled_from([0.0, 0.5, 1.0]))
-            members.append(rollout(turns, reward, f"t{number}", index))
+            played = draw(st.lists(st.sampled_from(roles), min_size=len(turns), max_size=len(turns)))
+            members.append(rollout(turns, reward, f"t{number}", index, roles=played))
         made.append(Group(task(f"t{number}"), tuple(members)))
     return made

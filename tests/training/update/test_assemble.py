@@ -14,6 +14,7 @@ from tests.training.support.sample_rollouts import groups, rollout, task
 from training.algo.credit import advantages
 from training.rollouts.records import Group
 from training.update.assemble import assemble
+from training.update.rows import Row
 
 
 @given(groups())
@@ -45,6 +46,47 @@ def test_every_sampled_token_is_one_term_with_its_own_stamp(step: list[Group]) -
             )
             found[(*key, round(float(terms.weights[i]), 9), round(float(terms.advantages[i]), 9))] += 1
     assert found == expected
+
+
+@given(groups(roles=("planner", "solver")))
+def test_a_roles_tokens_weigh_as_if_it_were_alone(step: list[Group]) -> None:
+    made = assemble(step, temperature=1.0)
+    for role in ("planner", "solver"):
+        alone = [
+            Group(
+                group.task,
+                tuple(
+                    replace(member, turns=tuple(turn for turn in member.turns if turn.role == role))
+                    for member in group.rollouts
+                ),
+            )
+            for group in step
+        ]
+        own = assemble(alone, temperature=1.0)
+        assert own.rollouts == made.rollouts
+        assert stamps(own.rows, role) == stamps([row for row in made.rows if row.role == role], role)
+
+
+def stamps(rows: list[Row], role: str) -> Counter[tuple[object, ...]]:
+    return Counter(
+        (row.group, row.rollout, row.role == role, tuple(row.input_ids[:at].tolist()), weight, logprob)
+        for row in rows
+        for at, weight, logprob in zip(
+            row.terms.positions.tolist(), row.terms.weights.tolist(), row.terms.sampler_logprobs.tolist(), strict=True
+        )
+    )
+
+
+def test_a_turn_extends_no_turn_of_another_role() -> None:
+    turns = [([1, 2], [3]), ([1, 2, 3, 4], [5]), ([1, 2, 3, 4, 5, 6], [7])]
+    whole = rollout(turns, index=0, roles=["planner", "solver", "planner"])
+    rows = assemble([Group(task(), (whole, rollout([], 0.0, index=1)))], temperature=1.0).rows
+    assert [(row.role, row.input_ids.tolist()) for row in rows] == [
+        ("planner", [1, 2, 3, 4, 5, 6, 7]),
+        ("solver", [1, 2, 3, 4, 5]),
+    ]
+    assert rows[0].terms.turns.tolist() == [0, 2]
+    assert np.concatenate([row.terms.weights for row in rows]) == pytest.approx([1 / 4, 1 / 4, 1 / 2])
 
 
 def test_turns_that_extend_each_other_are_one_row_and_others_fork() -> None:

@@ -144,6 +144,18 @@ def test_dealing_evens_out_ranks_with_batches_that_carry_no_loss() -> None:
     assert deal([], 3) == [[], [], []]
 
 
+def test_roles_are_packed_apart_and_all_ranks_compute_one_role_at_a_time() -> None:
+    rows = [Row([1, 2, 3, end], Terms.none(), role=role) for end, role in [(4, "b"), (5, "a"), (6, "b"), (7, "a")]]
+    for lay in (pack, pad):
+        assert [batch.role for batch in lay(rows, 100)] == ["a", "b"]
+        assert sum(batch.raw_tokens for batch in lay(rows, 100)) == 16
+    one, other = deal(pack(rows, 4), 2)
+    assert [batch.role for batch in one] == [batch.role for batch in other] == ["a", "b"]
+    one, other = deal(pack(rows, 100), 2)
+    assert [(batch.role, batch.terms.weights.any()) for batch in other] == [("a", False), ("b", False)]
+    assert [batch.role for batch in one] == ["a", "b"]
+
+
 def test_bad_input_is_named() -> None:
     with pytest.raises(ConfigError, match="at least 1, got 0"):
         pack([row([1, 2])], 0)

@@ -1,8 +1,8 @@
 """Whatever an agent does with its history: each sampled token is trained once, after the tokens it was drawn after.
 
 Random agents call tools alone and side by side, repeat calls, edit, trim and summarise their history, change their
-tools and begin anew; random policies answer with calls, thinking, broken calls, cut-off replies and plain noise. Every
-token has a log-probability of its own, by which its term is found again.
+tools, begin anew, and ask the policy in one role or another; random policies answer with calls, thinking, broken calls,
+cut-off replies and plain noise. Every token has a log-probability of its own, by which its term is found again.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import asyncio
 import itertools
 import random
 from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,8 +60,8 @@ class Noise:
         self.chat = chat
         self.chance = chance
         self.numbers = itertools.count(1)
-        self.sent: dict[float, tuple[tuple[int, ...], int]] = {}
-        """By log-probability: all that stood before the token, and the token."""
+        self.sent: dict[float, tuple[tuple[int, ...], int, str]] = {}
+        """By log-probability: all that stood before the token, the token, and who was asked."""
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
         await asyncio.sleep(self.chance.choice((0, 0.001)))
@@ -72,16 +72,17 @@ class Noise:
         ids = ids[: self.chance.randrange(len(ids) + 1)] if cut else [*ids, self.chat.end_of_turn]
         logprobs = tuple(-float(next(self.numbers)) for _ in ids)
         for number, (id_, logprob) in enumerate(zip(ids, logprobs, strict=True)):
-            self.sent[logprob] = (*prompt_ids, *ids[:number]), id_
+            self.sent[logprob] = (*prompt_ids, *ids[:number]), id_, sampling.role
         return Completion(tuple(ids), logprobs, "length" if cut else "stop", 0)
 
 
 class RandomAgent:
     """Asks the policy a dozen times, and does to its history what agents do."""
 
-    def __init__(self, policy: PolicyChat, chance: random.Random) -> None:
+    def __init__(self, policy: PolicyChat, chance: random.Random, roles: Sequence[str]) -> None:
         self.policy = policy
         self.chance = chance
+        self.roles = self.chance.choices(roles, k=3)  # a run may never ask one of them
         self.messages: list[AnyMessage] = [SystemMessage("Be brief."), HumanMessage("Where?")]
         self.tools: list[Any] = [look, add]
 
@@ -89,7 +90,8 @@ class RandomAgent:
         for _ in range(self.chance.randrange(3, 10)):
             self.chance.choice((self.nothing, self.nothing, self.nothing, self.edit, self.trim, self.summarise,
                                 self.insert, self.other_tools, self.begin_anew))()  # fmt: skip
-            model = self.policy.bind_tools(self.tools) if self.tools else self.policy
+            policy = self.policy.as_role(self.chance.choice(self.roles))
+            model = policy.bind_tools(self.tools) if self.tools else policy
             replies = await asyncio.gather(
                 *(model.ainvoke(self.messages) for _ in range(self.chance.choice((1, 1, 3))))
             )
@@ -135,44 +137,61 @@ class RandomAgent:
 CHATS = {name: ChatTokens(template_tokenizer(name)) for name in ("qwen2_5", "qwen3", "llama3_1")}
 
 
-async def group_of_runs(name: str, seed: int) -> tuple[Group, list[Noise]]:
+async def group_of_runs(name: str, seed: int, roles: Sequence[str]) -> tuple[Group, list[Noise]]:
     rollouts, engines = [], []
     task = Task("t", "Where?", ())
-    for index in range(3):
+    for index in range(4):
         chance = random.Random(f"{seed}/{index}")
         engine = Noise(CHATS[name], chance)
         engine.numbers = itertools.count(1 + 1_000_000 * index)
         policy: Any = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run=f"0/t/{index}", seed=index)
-        await RandomAgent(policy, chance).run()
+        await RandomAgent(policy, chance, roles).run()
         rollouts.append(Rollout(policy.run, task, 0, index, 0, turns=tuple(policy.turns), reward=float(index)))
         engines.append(engine)
     return Group(task, tuple(rollouts)), engines
 
 
+def advantages_by_definition(group: Group) -> dict[tuple[int, str], float]:
+    """(R - mean) / std of each rollout and role over the rollouts in which the role acted."""
+    found = {}
+    for role in {turn.role for rollout in group.rollouts for turn in rollout.turns}:
+        acted = [each for each in group.rollouts if role in {turn.role for turn in each.turns}]
+        rewards = [each.reward or 0.0 for each in acted]
+        spread = stdev(rewards) if len(rewards) > 1 else 0.0
+        for each, reward in zip(acted, rewards, strict=True):
+            found[each.index, role] = (reward - fmean(rewards)) / spread if spread else 0.0
+    return found
+
+
+@pytest.mark.parametrize("roles", [("",), ("planner", "plan")])
 @pytest.mark.parametrize("name", CHATS)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6))
-def test_every_token_is_trained_once_after_the_tokens_it_was_drawn_after(name: str, seed: int) -> None:
-    group, engines = asyncio.run(group_of_runs(name, seed))
+def test_every_token_is_trained_once_after_the_tokens_it_was_drawn_after(
+    name: str, roles: tuple[str, ...], seed: int
+) -> None:
+    group, engines = asyncio.run(group_of_runs(name, seed, roles))
     assembled = assemble([group], temperature=1.0)
+    advantages = advantages_by_definition(group)
     sent = {logprob: known for engine in engines for logprob, known in engine.sent.items()}
     owner = {logprob: index for index, engine in enumerate(engines) for logprob in engine.sent}
     found: list[float] = []
     for row in assembled.rows:
         ids = row.input_ids.tolist()
         for position, logprob, advantage in zip(
-            row.terms.positions.tolist(), sampler_logprobs(row.terms), row.terms.advantages.tolist(), strict=True
+            row.terms.positions.tolist(),
+            row.terms.sampler_logprobs.tolist(),
+            row.terms.advantages.tolist(),
+            strict=True,
         ):
-            before, token = sent[logprob]
+            before, token, role = sent[logprob]
             assert tuple(ids[:position]) == before
             assert ids[position] == token
-            assert row.rollout == owner[logprob]
-            assert advantage == assembled.advantages[f"0/t/{row.rollout}"]
+            assert (row.rollout, row.role) == (owner[logprob], role)
+            assert advantage == pytest.approx(advantages[row.rollout, role], abs=1e-12)
             found.append(logprob)
     assert sorted(found) == sorted(sent)
-    packed = [batch.terms for batch in pack([row for row in assembled.rows if len(row.terms)], 4096)]
-    assert sorted(np.concatenate([sampler_logprobs(terms) for terms in packed]).tolist()) == sorted(sent)
-
-
-def sampler_logprobs(terms: Any) -> Any:
-    return getattr(terms, "sampler_logprobs", None) if hasattr(terms, "sampler_logprobs") else terms.old_logprobs
+    batches = pack([row for row in assembled.rows if len(row.terms)], 4096)
+    assert {batch.role for batch in batches} == {role for _, _, role in sent.values()}
+    packed = [(logprob, batch.role) for batch in batches for logprob in batch.terms.sampler_logprobs.tolist()]
+    assert sorted(packed) == sorted((logprob, role) for logprob, (_, _, role) in sent.items())

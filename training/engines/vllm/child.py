@@ -49,6 +49,8 @@ class Launch:
     dtype: str
     max_context: int
     lora_rank: int
+    adapters: int = 1
+    """Of the policy."""
     memory_share: float | None = None
     """Of the GPU's memory; None: vLLM's own choice."""
     sleeps: bool = False
@@ -71,7 +73,8 @@ class Launch:
         return [
             *shlex.split(self.command), "serve", self.model, "--host", "127.0.0.1", "--port", str(port),
             "--served-model-name", BASE, "--dtype", self.dtype, "--max-model-len", str(self.max_context),
-            "--enable-lora", "--max-lora-rank", str(rank), "--max-loras", "2",  # one in use, one that is being loaded
+            "--enable-lora", "--max-lora-rank", str(rank),
+            "--max-loras", str(2 * self.adapters),  # those in use, and as many that are being loaded
             "--logprobs-mode", "processed_logprobs", "--generation-config", "vllm",
             *share, *(("--enable-sleep-mode",) if self.sleeps else ()), *shlex.split(self.options),
         ]  # fmt: skip

@@ -1,8 +1,9 @@
 """How the policy's weights reach the vLLM servers.
 
 An adapter travels as a folder of its own for each version, under a name of its own: vLLM keys cached keys and values
-by an adapter's name and path, so an adapter that were loaded in place could meet the cache of its predecessor. All
-weights travel over NCCL, through TRL's client.
+by an adapter's name and path, so an adapter that were loaded in place could meet the cache of its predecessor. Where
+roles have adapters of their own, all of a version are there before any of them is asked for. All weights travel over
+NCCL, through TRL's client.
 
 Each call is made by every process of the run at the same time, since weights that are sharded over the processes have
 to be gathered by all; the first process alone speaks to the servers.
@@ -25,6 +26,7 @@ from torch.distributed.tensor import DTensor
 
 from graph.errors import AgentFlowError, ConfigError, DataError, ModelError, ModelUnavailable
 from training.engines.vllm.server import Served, VllmServer
+from training.models.adapters import SHARED, adapters_of, saved_adapters
 from training.run import ranks
 from training.run.checkpoints import let_others_read, why_not_written
 
@@ -34,11 +36,11 @@ logger = logging.getLogger(__name__)
 class Delivery(Protocol):
     """Brings a version of the policy to the servers."""
 
-    async def deliver(self, servers: Sequence[VllmServer], version: int) -> str:
+    async def deliver(self, servers: Sequence[VllmServer], version: int) -> dict[str, str]:
         """Every server samples from the current weights when this returns. No turn may be in flight.
 
         Returns:
-            The model name to ask for.
+            The model name to ask for, by adapter; of a policy without, under `SHARED`.
 
         Raises:
             ConfigError: a server cannot take weights in this way.
@@ -53,10 +55,10 @@ class Delivery(Protocol):
 
 
 class AdapterDelivery:
-    """Hot-loads each version of a LoRA adapter.
+    """Hot-loads each version of the LoRA adapters.
 
     Args:
-        model: the PEFT model that is trained.
+        model: the PEFT model that is trained, with one adapter or several.
         folder: where versions are written; trainer and servers see it under this path.
         run: names the run, so that what an interrupted process left behind is recognised.
     """
@@ -66,49 +68,53 @@ class AdapterDelivery:
         self._folder = folder.absolute()
         self._run = f"agentflow-{run}-"
         self._process = uuid.uuid4().hex[:8]
-        self._current: str | None = None
+        self._current: dict[str, str] = {}  # what is served, by adapter
 
-    async def deliver(self, servers: Sequence[VllmServer], version: int) -> str:
+    async def deliver(self, servers: Sequence[VllmServer], version: int) -> dict[str, str]:
         """See `Delivery`."""
         ranks.barrier()  # nobody's turns are in flight any more
-        name = ranks.shared(f"{self._run}{self._process}-{version}")
+        first = ranks.shared(f"{self._run}{self._process}-{version}")
+        names = {each: first if each == SHARED else f"{first}-{each}" for each in adapters_of(self._model)}
         weights = gathered(self._model)
         error: AgentFlowError | None = None
         if ranks.rank() == 0:
             try:
-                if self._current is None:
+                if not self._current:
                     await self._clear(servers)
-                self._write(name, weights)
-                await asyncio.gather(*(server.load_adapter(name, self._folder / name) for server in servers))
-                if self._current not in (None, name):
-                    await self._drop(servers, str(self._current))
+                for adapter, name in names.items():
+                    self._write(adapter, name, weights)
+                    await asyncio.gather(*(server.load_adapter(name, self._folder / name) for server in servers))
+                for name in set(self._current.values()) - set(names.values()):
+                    await self._drop(servers, name)
             except AgentFlowError as found:
                 error = found
         ranks.raise_together(error)
-        self._current = name
-        return name
+        self._current = names
+        return names
 
     async def again(self, server: VllmServer) -> bool:
         """Load the current version again, e.g. into a server that was restarted."""
-        if self._current is None:
-            return False
-        await server.load_adapter(self._current, self._folder / self._current)
-        logger.warning("The vLLM server at %s had lost its adapter (restarted?); it was loaded again.", server.shown)
-        return True
+        for name in self._current.values():
+            await server.load_adapter(name, self._folder / name)
+        if self._current:
+            logger.warning("The vLLM server at %s lost its adapter (restarted?); it was loaded again.", server.shown)
+        return bool(self._current)
 
     async def aclose(self, servers: Sequence[VllmServer]) -> None:
-        """Unload the last version and remove its folder."""
-        if self._current is not None and ranks.rank() == 0:
-            await self._drop(servers, self._current)
+        """Unload the last version and remove its folders."""
+        if ranks.rank() == 0:
+            for name in self._current.values():
+                await self._drop(servers, name)
 
-    def _write(self, name: str, weights: dict[str, Tensor]) -> None:
+    def _write(self, adapter: str, name: str, weights: dict[str, Tensor]) -> None:
         partial = self._folder / f"{name}.partial"
         save: Any = self._model.save_pretrained
         try:
-            save(str(partial), state_dict=weights, save_embedding_layers=False)
+            save(str(partial), selected_adapters=[adapter], state_dict=weights, save_embedding_layers=False)
             let_others_read(partial)
             shutil.rmtree(self._folder / name, ignore_errors=True)  # of a delivery that was cut off
-            partial.replace(self._folder / name)
+            saved_adapters(partial)[adapter].replace(self._folder / name)
+            shutil.rmtree(partial, ignore_errors=True)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise DataError(
@@ -153,7 +159,7 @@ class WeightDelivery:
         self._clients: list[Any] | None = None
         self._base = ""
 
-    async def deliver(self, servers: Sequence[VllmServer], version: int) -> str:
+    async def deliver(self, servers: Sequence[VllmServer], version: int) -> dict[str, str]:
         """See `Delivery`. It blocks: the weights are sent by this thread, which holds the process groups."""
         ranks.barrier()
         error: AgentFlowError | None = None
@@ -176,7 +182,7 @@ class WeightDelivery:
             for _ in weights:  # what was not sent is gathered all the same: the other processes wait for it
                 pass
         ranks.raise_together(error)
-        return ranks.shared(self._base)
+        return {SHARED: ranks.shared(self._base)}
 
     async def again(self, server: VllmServer) -> bool:
         """A server that has lost weights cannot be told from one that has not."""

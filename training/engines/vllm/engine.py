@@ -16,9 +16,9 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from pydantic import SecretStr
 
@@ -29,6 +29,7 @@ from training.engines.vllm.child import ChildServer
 from training.engines.vllm.delivery import Delivery
 from training.engines.vllm.probe import Probe, check_agreement, check_name, check_sampling, draw_sample
 from training.engines.vllm.server import Cached, Drawn, Served, VllmServer
+from training.models.adapters import adapter_among
 from training.run import ranks
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class VllmEngine:
         self._end_ids = end_ids
         self.max_context = max_context
         self._probe = probe
-        self._name = ""
+        self._names: dict[str, str] = {}  # what is asked for, by adapter
         self._version = -1
         self._open = asyncio.Event()
         self._in_flight = 0
@@ -110,7 +111,7 @@ class VllmEngine:
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
         """One completion; see `training.engines.base.Engine`."""
         room = room_for(prompt_ids, self.max_context)
-        sampling = Sampling(sampling.temperature, min(sampling.max_tokens, room))
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         asked = time.perf_counter()
         while not self._open.is_set():
             await self._open.wait()
@@ -118,7 +119,8 @@ class VllmEngine:
         self._in_flight += 1
         self._idle.clear()
         try:
-            name, version = self._name, self._version  # constant until this turn has ended
+            # Both stay as they are until this turn has ended.
+            name, version = self._names[adapter_among(self._names, sampling.role)], self._version
             drawn = await self._drawn(self._server(run), name, prompt_ids, sampling, seed)
         finally:
             self._in_flight -= 1
@@ -139,10 +141,10 @@ class VllmEngine:
             if first:
                 await self._describe()
             if version != self._version:
-                name = await self._delivered(version)
+                names = await self._delivered(version)
                 if first and self._probe is not None:
-                    await self._check(name, self._probe)
-                self._name, self._version = name, version
+                    await self._check(names, self._probe)
+                self._names, self._version = names, version
                 self._server_of.clear()
                 self._deaths = 0
         finally:
@@ -239,7 +241,7 @@ class VllmEngine:
         if self._version >= 0:
             await self._delivery.again(self.servers[0])
 
-    async def _delivered(self, version: int) -> str:
+    async def _delivered(self, version: int) -> dict[str, str]:
         starts = self._child.starts if self._child is not None else 0
         try:
             return await self._delivery.deliver(self.servers, version)
@@ -267,12 +269,12 @@ class VllmEngine:
             await self._restart()
 
     async def _samples(self) -> list[tuple[int, ...]]:
-        """A reply of the base model and one of the adapter, of fixed seed, one after the other."""
+        """A reply of the base model and one of each adapter, of fixed seed, one after the other."""
         prompt = self._probe.prompt if self._probe is not None else [0]
         sampling = Sampling(1.0, _REPLY)
         return [
             (await self.servers[0].complete(name, prompt, sampling, seed=1, end_ids=self._end_ids)).token_ids
-            for name in (BASE, self._name)
+            for name in (BASE, *self._names.values())
         ]
 
     async def _drawn(
@@ -321,21 +323,23 @@ class VllmEngine:
             logger.warning("The vLLM servers hold %d tokens, fewer than max_context; transcripts end there.", shortest)
             self.max_context = shortest
 
-    async def _check(self, name: str, probe: Probe) -> None:
+    async def _check(self, names: Mapping[str, str], probe: Probe) -> None:
         """Every server draws from the policy's own distribution, and from the same policy as the trainer's."""
+        name = next(iter(names.values()))
+        places = [(server, role) for server in self.servers for role in names]
         samples: list[Drawn] | None = None
         error: AgentFlowError | None = None
         if ranks.rank() == 0:
             try:
                 await asyncio.gather(*(check_sampling(server, name, probe.prompt) for server in self.servers))
                 samples = await asyncio.gather(
-                    *(draw_sample(server, name, probe, self._end_ids) for server in self.servers)
+                    *(draw_sample(server, names[role], probe, self._end_ids) for server, role in places)
                 )
             except AgentFlowError as found:
                 error = found
         ranks.raise_together(error)
-        for server, drawn in zip(self.servers, ranks.shared(samples), strict=True):
-            gap = check_agreement(server, drawn, probe)
+        for (server, role), drawn in zip(places, ranks.shared(samples), strict=True):
+            gap = check_agreement(server, drawn, probe, role)
             logger.info("The vLLM server at %s and the trainer differ by %.4f nats a token.", server.shown, gap)
 
 

@@ -79,8 +79,8 @@ async def draw_sample(server: VllmServer, model: str, probe: Probe, end_ids: fro
     return await server.complete(model, probe.prompt, Sampling(probe.temperature, _DRAWN), seed=1, end_ids=end_ids)
 
 
-def check_agreement(server: VllmServer, drawn: Drawn, probe: Probe) -> float:
-    """Server and trainer hold the same policy.
+def check_agreement(server: VllmServer, drawn: Drawn, probe: Probe, role: str = "") -> float:
+    """Server and trainer hold the same policy of a role.
 
     Returns:
         Their mean distance in nats a token.
@@ -88,7 +88,7 @@ def check_agreement(server: VllmServer, drawn: Drawn, probe: Probe) -> float:
     Raises:
         ConfigError: they differ by more than `LARGEST_GAP`.
     """
-    own = probe.score(probe.prompt, drawn.token_ids, probe.temperature)
+    own = probe.score(probe.prompt, drawn.token_ids, probe.temperature, role)
     gap = fmean(abs(a - b) for a, b in zip(own, drawn.logprobs, strict=True))
     if not gap <= LARGEST_GAP:
         raise ConfigError(
