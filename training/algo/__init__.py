@@ -20,6 +20,19 @@ over the sampled tokens j of all turns t of all N finished runs i of the step, w
     KL_{i,t,j}   = x - log x - 1  with  x = pi_ref(a_{i,t,j} | ...) / pi_theta(a_{i,t,j} | ...): the k3 estimator of
                  KL(pi_theta || pi_ref) at each token; beta = 0.001.           training.algo.objectives.k3
 
+Where several roles are trained, each turn is some role k's, and J is the sum over the roles of J_k, the same objective
+of k's turns alone:
+
+    A_{i,k}      in place of A_i: mean and std over those of the G runs in which k acted, each counted once; the reward
+                 is common to all roles (Dr. MAS, arXiv 2602.08847). A run in which no role acted counts for every one.
+                                                                               training.algo.credit.turn_advantages
+    w_{i,t}      = 1 / (N * T_{i,k} * |a_{i,t}|): T_{i,k} counts k's turns of the run. N is common to all roles, so a
+                 role that acts seldom weighs little.                          training.update.assemble.assemble
+    theta        one adapter for all roles, or theta_k, one for each (`policies: per_role`); J_k then depends on theta_k
+                 alone, whose gradient is clipped by itself.                   training.models.adapters
+
+With one role this is the objective above.
+
 All log-probabilities are of the distribution that was sampled from: logits divided by the temperature.
 
 One factor is not the paper's. Sampler and trainer are two programs, so pi_old differs a little from the policy mu that
@@ -27,7 +40,8 @@ drew the tokens, and more where rollouts are older than the policy. Each token's
 min(pi_old / mu, tis_cap), without gradient (truncated importance sampling); `tis_cap: null` takes r to mu itself.
 
 The loss is -J, a plain sum over tokens whose weights are settled before anything is packed or dealt to processes.
-Variants replace one symbol each: A_i by `ESTIMATORS`, w_{i,t} by `REDUCTIONS`, the bound by `OBJECTIVES`.
+Variants replace one symbol each: A_i by `ESTIMATORS`, the runs and turns it is compared with by `GROUPINGS`, w_{i,t} by
+`REDUCTIONS`, the bound by `OBJECTIVES`.
 
     credit.py       A and w: advantages and token weights
     objectives.py   the bound, the KL, and the loss of a micro-batch

@@ -1,6 +1,7 @@
 """The policy as weights: loading, adapters, shapes, arithmetic.
 
 policy.py      loading a policy, with an adapter, as training left it
+adapters.py    one adapter for all roles, or one for each
 converted.py   dequantised copies of GGUF files
 device.py      the device that models are on
 precision.py   the type that adapters compute in
