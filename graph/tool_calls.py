@@ -37,6 +37,7 @@ from graph.trace import ToolModel, note_call
 from tools.arguments import arguments_of
 from tools.card import card_of, time_limit_of
 from tools.errors import ToolUnavailable
+from tools.places import time_limit
 from tools.results import MORE, MOST_PARTS, as_text, error_text, shown
 from tools.text import well_formed
 
@@ -74,7 +75,7 @@ async def call_tool(tool: BaseTool, arguments: Mapping[str, Any], *, state: Stat
         config["callbacks"] = callbacks
     work = _Work(tool)
     try:
-        async with asyncio.timeout(limit) as clock:
+        async with time_limit(limit) as clock:
             result, error = await work.result(arguments, state, run, config)
     except TimeoutError as problem:
         error = _failure(work, problem)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tools.sandbox import SandboxResult
 
 _START_ALLOWANCE = 20.0
-"""Seconds added to the tool's time limit as others see it: under load a sandbox waits for its start, off the clock."""
+"""Seconds added to the tool's time limit as others see it: under load a sandbox starts slowly, off the clock."""
 _SHOWN_CHARS = 1000
 """How much of what was printed before a failure the planner is shown."""
 

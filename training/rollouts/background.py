@@ -14,7 +14,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from evals.task import Task
@@ -87,6 +87,10 @@ class Underway:
 
 T = TypeVar("T")
 
+MOST_THREADS = 1024
+"""Plain functions of rollouts (tools, nodes, rewards) that run at once. Each that waits holds a thread, and asyncio's
+own pool has cores + 4, so that a step of many rollouts would queue for them. A thread is made when none is free."""
+
 
 class LoopThread:
     """Runs coroutines on one loop, which engines and collectors are bound to; closed once at the end.
@@ -103,6 +107,7 @@ class LoopThread:
         self._thread.start()
 
     def _work(self) -> None:
+        self._loop.set_default_executor(ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="rollout"))
         if self._device is not None and self._device.type == "cuda":
             import torch
 

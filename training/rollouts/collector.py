@@ -195,7 +195,7 @@ class Collector:
         rollout = replace(rollout, spent={name: round(seconds, 4) for name, seconds in spent.items()})
         step.tail.ended()
         if self.store is not None:
-            await asyncio.to_thread(self.store.append, rollout)
+            await self.store.store(rollout)
         if step.on_rollout is not None:
             step.on_rollout(rollout)
         return rollout

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from graph.errors import DataError
@@ -28,6 +30,9 @@ class RolloutStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
+        self._guard = threading.Lock()
+        self._waiting: list[tuple[Rollout, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollout-store")
 
     def append(self, rollout: Rollout) -> None:
         """Write a rollout, without keys that a tool may have shown, and return when it is on the disk.
@@ -35,15 +40,48 @@ class RolloutStore:
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
-        text = without_keys(json.dumps(rollout.as_dict(), ensure_ascii=False, default=str))
-        line = text.encode("utf-8", errors="replace") + b"\n"  # model output can hold half a surrogate pair
+        self._write([rollout])
+
+    async def store(self, rollout: Rollout) -> None:
+        """The same without blocking the event loop.
+
+        Those that come in while others are written are written together: a disk may take as long to sync a line as a
+        model to write a reply.
+
+        Raises:
+            OSError: as for `append`.
+        """
+        loop = asyncio.get_running_loop()
+        stored = loop.create_future()
+        with self._guard:
+            self._waiting.append((rollout, loop, stored))
+        self._thread.submit(self._write_waiting)
+        await stored
+
+    def _write_waiting(self) -> None:
+        with self._guard:
+            waiting, self._waiting = self._waiting, []
+        error: Exception | None = None
+        try:
+            if waiting:
+                self._write([rollout for rollout, _, _ in waiting])
+        except Exception as problem:  # noqa: BLE001 - told to who waits for it
+            error = problem
+        for _, loop, stored in waiting:
+            loop.call_soon_threadsafe(_settle, stored, error)
+
+    def _write(self, rollouts: Sequence[Rollout]) -> None:
+        by_step: dict[int, bytes] = {}
+        for rollout in rollouts:
+            by_step[rollout.step] = by_step.get(rollout.step, b"") + _line(rollout)
         with self._lock:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            # One unbuffered write, so that the lines of several processes do not mix.
-            with (self.folder / f"step-{rollout.step:06d}.jsonl").open("ab", buffering=0) as file:
-                if file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
-                os.fsync(file.fileno())
+            for step, lines in by_step.items():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                # One unbuffered write, so that the lines of several processes do not mix.
+                with (self.folder / f"step-{step:06d}.jsonl").open("ab", buffering=0) as file:
+                    if file.write(lines) < len(lines):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+                    os.fsync(file.fileno())
 
     def mend(self, step: int) -> None:
         """Cut off the half line that an interruption may have left, so that further rollouts can follow."""
@@ -57,6 +95,20 @@ class RolloutStore:
         for number, path in _files(self.folder):
             if number >= step:
                 path.unlink()
+
+
+def _line(rollout: Rollout) -> bytes:
+    text = without_keys(json.dumps(rollout.as_dict(), ensure_ascii=False, default=str))
+    return text.encode("utf-8", errors="replace") + b"\n"  # model output can hold half a surrogate pair
+
+
+def _settle(stored: asyncio.Future[None], error: Exception | None) -> None:
+    if stored.done():  # who waited was cancelled
+        return
+    if error is None:
+        stored.set_result(None)
+    else:
+        stored.set_exception(error)
 
 
 def read_rollouts(path: Path) -> Iterator[Rollout]:

@@ -7,6 +7,7 @@ answer is no and the next question gets a fresh worker.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import queue
@@ -99,13 +100,36 @@ def _pump(process: subprocess.Popen[str], replies: queue.SimpleQueue[str]) -> No
     replies.put("")
 
 
-_workers: dict[int, FormulaWorker] = {}
+class FormulaWorkers:
+    """As many workers as there are cores, each started when all others are busy; several threads may ask."""
+
+    def __init__(self, most: int = 0) -> None:
+        self._idle: queue.LifoQueue[FormulaWorker] = queue.LifoQueue()  # the one that was busy last is warm
+        for _ in range(most or os.cpu_count() or 1):
+            self._idle.put(FormulaWorker())
+
+    def ask(self, gold: str, prediction: str) -> Comparison:
+        """Compare two formulas."""
+        worker = self._idle.get()
+        try:
+            return worker.ask(gold, prediction)
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """End the processes that do nothing."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+
+_workers: dict[int, FormulaWorkers] = {}
 
 
 def compare(gold: str, prediction: str) -> Comparison:
-    """Compare two formulas in this process's worker: a forked child must not read the replies meant for its parent."""
-    worker = _workers.get(os.getpid())
-    if worker is None:
-        worker = _workers[os.getpid()] = FormulaWorker()
-        atexit.register(worker.close)
-    return worker.ask(gold, prediction)
+    """Compare two formulas in a worker of this process: a forked child must not read replies meant for its parent."""
+    workers = _workers.get(os.getpid())
+    if workers is None:
+        workers = _workers.setdefault(os.getpid(), FormulaWorkers())
+        atexit.register(workers.close)
+    return workers.ask(gold, prediction)

@@ -1,0 +1,125 @@
+"""A step's runs are not held up by each other: no queue for threads, for the disk, or for what others still do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import StructuredTool
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+from typing_extensions import TypedDict
+
+from evals.scorers.formulas.process import Comparison, FormulaWorker, FormulaWorkers
+from tests.training.rollouts.test_collector import DIRECT, collector, direct_plan, task
+from tests.training.support.scripted_engine import ScriptedEngine
+from training.rollouts.agents import Agent, GraphAgent
+from training.rollouts.background import LoopThread
+from training.rollouts.factory import FactoryAgent
+from training.rollouts.records import Rollout
+from training.rollouts.store import RolloutStore, read_rollouts
+
+RUNS = 64
+TOGETHER = 30.0
+"""Seconds in which all runs of a step have to meet; they need hundredths."""
+
+
+def meeting() -> StructuredTool:
+    """A plain function that returns when all runs of the step are in it."""
+    barrier = threading.Barrier(RUNS)
+
+    def double(number: str) -> str:
+        """Double a number."""
+        barrier.wait(TOGETHER)
+        return str(2 * int(number))
+
+    return StructuredTool.from_function(double, name="double", metadata={"time_limit": TOGETHER})
+
+
+def ours() -> Agent:
+    return GraphAgent(DIRECT, tools=[meeting()])
+
+
+class Answer(TypedDict):
+    question: str
+    answer: str
+
+
+def nodes_that_are_plain_functions() -> Agent:
+    """They hold a thread while the model writes."""
+    barrier = threading.Barrier(RUNS)
+
+    def make(model: BaseChatModel) -> Pregel:  # type: ignore[type-arg]
+        def answer(state: Answer) -> Answer:
+            barrier.wait(TOGETHER)
+            return {**state, "answer": str(model.invoke(state["question"]).text)}
+
+        graph = StateGraph(Answer)
+        graph.add_node("answer", answer)
+        graph.set_entry_point("answer")
+        return graph.compile()
+
+    return FactoryAgent(make, name="plain")
+
+
+@pytest.mark.parametrize("agent", [ours, nodes_that_are_plain_functions])
+def test_plain_functions_of_all_runs_go_on_at_once(agent: type[Agent]) -> None:
+    engine = ScriptedEngine(direct_plan)
+    loop = LoopThread()
+    tasks = [task(number) for number in range(RUNS // 4)]
+    made = loop.run(collector(engine, agent()).collect(0, tasks))
+    loop.close()
+    assert len(made) == RUNS
+    assert not [rollout for rollout in made if rollout.failure]
+    assert not [call for rollout in made for turn in rollout.memory for call in turn["calls"] if call["error"]]
+
+
+async def test_a_slow_disk_takes_all_rollouts_that_wait_for_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs, others_wait = [], threading.Event()
+
+    def slow_sync(descriptor: int) -> None:
+        syncs.append(descriptor)
+        others_wait.wait(TOGETHER)
+
+    monkeypatch.setattr(os, "fsync", slow_sync)
+    store = RolloutStore(tmp_path)
+    rollouts = [Rollout(f"{n % 2}/t/{n}", task(1), n % 2, n, 0, reward=1.0) for n in range(RUNS)]
+    writing = [asyncio.create_task(store.store(rollout)) for rollout in rollouts]
+    while not syncs:
+        await asyncio.sleep(0.001)
+    assert not any(each.done() for each in writing)  # none before it is on the disk
+    others_wait.set()
+    await asyncio.gather(*writing)
+    assert len(syncs) <= 4  # the first that came, and the rest, of two steps
+    assert sorted(rollout.id for rollout in read_rollouts(tmp_path)) == sorted(rollout.id for rollout in rollouts)
+
+
+async def test_a_full_disk_is_told_to_everyone_who_waits(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    store = RolloutStore(tmp_path / "file")
+    rollouts = [Rollout(f"0/t/{n}", task(1), 0, n, 0, reward=1.0) for n in range(3)]
+    ended = await asyncio.gather(*(store.store(rollout) for rollout in rollouts), return_exceptions=True)
+    assert [isinstance(each, OSError) for each in ended] == [True] * 3
+
+
+def test_a_formula_that_takes_long_holds_no_other_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def ask(worker: FormulaWorker, gold: str, prediction: str) -> Comparison:
+        return Comparison(over.wait(TOGETHER) if gold == "long" else True, "")
+
+    monkeypatch.setattr(FormulaWorker, "ask", ask)
+    workers = FormulaWorkers(most=2)
+    long = threading.Thread(target=workers.ask, args=("long", "x"))
+    long.start()
+    assert all(workers.ask("short", "x").equal for _ in range(3))
+    assert long.is_alive()
+    over.set()
+    long.join()
+    workers.close()
