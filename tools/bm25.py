@@ -14,12 +14,17 @@ What is ours is what goes in:
 from __future__ import annotations
 
 import functools
+import math
 import re
 import threading
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TITLE_WEIGHT = 3
 """How often a title is counted. Two and four do nearly as well; `python -m evals.speed.retrieval` measures it."""
@@ -110,18 +115,39 @@ class Bm25:
             raise ValueError(f"the index in {directory} has {engine.scores['num_docs']} documents, not {size}")
         return cls(engine, size)
 
-    def search(self, query: str, k: int) -> list[tuple[int, float]]:
-        """The at most `k` best documents that share a term with `query`: (position, score), best first.
-
-        Equal scores keep the documents' own order, so that a search is repeatable.
-        """
+    def scores(self, words: Sequence[str]) -> NDArray[np.float64]:
+        """The score of every document for these terms; 0 where it holds none of them."""
         import numpy as np
 
-        if self._engine is None:
-            return []
-        known = [word for word in dict.fromkeys(terms(query)) if word in self._engine.vocab_dict]
+        known = [word for word in words if self.holders(word)]
         if not known:
-            return []
-        scores = self._engine.get_scores(known)
-        best = np.argsort(-scores, kind="stable")[:k]
-        return [(int(i), float(scores[i])) for i in best if scores[i] > 0]
+            return np.zeros(self._size)
+        return np.asarray(self._engine.get_scores(known), dtype=np.float64)
+
+    def holders(self, word: str) -> int:
+        """How many documents hold a term."""
+        number = None if self._engine is None else self._engine.vocab_dict.get(word)
+        if number is None:
+            return 0
+        starts = self._engine.scores["indptr"]
+        return int(starts[number + 1] - starts[number])
+
+    def idf(self, word: str) -> float:
+        """A term's inverse document frequency (Lucene's)."""
+        holders = self.holders(word)
+        return math.log(1 + (self._size - holders + 0.5) / (holders + 0.5))
+
+    def search(self, query: str, k: int) -> list[tuple[int, float]]:
+        """The at most `k` best documents that share a term with `query`: (position, score), best first."""
+        return best(self.scores(list(dict.fromkeys(terms(query)))), k)
+
+
+def best(scores: NDArray[np.float64], k: int) -> list[tuple[int, float]]:
+    """The at most `k` documents with the highest scores above 0: (position, score), best first.
+
+    Equal scores keep the documents' own order, so that a search is repeatable.
+    """
+    import numpy as np
+
+    order = np.argsort(-scores, kind="stable")[:k]
+    return [(int(i), float(scores[i])) for i in order if scores[i] > 0]

@@ -1,4 +1,4 @@
-"""`local_search`: BM25 over the user's own corpus.
+"""`local_search`: BM25 and a second hop over the user's own corpus.
 
 The index is built once for a corpus' content and kept in the user's cache directory; the next start reads it back.
 Nothing leaves the machine.
@@ -18,10 +18,11 @@ from pathlib import Path
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
-from tools.bm25 import ANALYSIS_VERSION, TITLE_WEIGHT, Bm25
+from tools.bm25 import ANALYSIS_VERSION, TITLE_WEIGHT, Bm25, best, terms
 from tools.card import Example, ToolCard
 from tools.corpus import LONGEST_PASSAGE, fingerprint, read_corpus
 from tools.filecache import cache_home
+from tools.hops import Hops
 from tools.passages import RESULT_CHARS, Passage, format_passages
 from tools.text import Text
 
@@ -34,6 +35,7 @@ class LocalIndex:
     def __init__(self, passages: list[Passage], bm25: Bm25) -> None:
         self.passages = passages
         self._bm25 = bm25
+        self._hops = Hops(passages, bm25)
 
     @classmethod
     def build(cls, passages: list[Passage]) -> LocalIndex:
@@ -68,8 +70,11 @@ class LocalIndex:
         return index
 
     def search(self, query: str, k: int = 5) -> list[Passage]:
-        """The at most `k` passages that match `query` best, best first, each with its BM25 score."""
-        return [replace(self.passages[i], score=score) for i, score in self._bm25.search(query, k)]
+        """The at most `k` passages that match `query` best, best first, each with its weight (see `tools.hops`)."""
+        weights = self._bm25.scores(list(dict.fromkeys(terms(query))))
+        if not weights.any():
+            return []
+        return [replace(self.passages[i], score=score) for i, score in best(self._hops.spread(query, weights), k)]
 
 
 def _keep(bm25: Bm25, home: Path) -> None:

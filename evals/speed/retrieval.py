@@ -23,7 +23,7 @@ from tools.corpus import read_corpus
 from tools.local_search import LocalIndex
 from tools.passages import Passage
 
-CUTOFFS = (5, 10)
+CUTOFFS = (2, 5, 10)
 
 Search = Callable[[str, int], Sequence[Passage]]
 

@@ -11,13 +11,13 @@ import pytest
 from graph.errors import ConfigError, DataError
 from training.engines.vllm.card import Needs, share_card
 from training.flow_grpo.config import FlowGRPOConfig
-from training.flow_grpo.lengths import Lengths
+from training.flow_grpo.lengths import Lengths, tokens_of
 from training.flow_grpo.memory import trainer_memory
 from training.models.flops import ACCELERATORS, operations, shape_of
 from training.models.shapes import config_of
 from training.plan.__main__ import main
 from training.plan.estimate import Request, plan
-from training.plan.seconds import UTILISATION, assumed, seconds_of, tokens_of
+from training.plan.seconds import UTILISATION, assumed, seconds_of
 from training.run.metrics import MetricsFile
 from training.speed.workload import Workload, rows_of, step_of
 from training.update.packing import pack
@@ -220,7 +220,8 @@ def test_trainer_and_server_share_a_gpu_side_by_side_or_in_turns() -> None:
 
 
 def test_a_plan_says_that_the_server_sleeps(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--config", str(FOLDER / "one_gpu_7b.yaml"), "--gpus", "1", "--gpu", "L40S"]
+    words = ["--config", str(FOLDER / "one_gpu_7b.yaml"), "--gpus", "1", "--gpu", "L40S", "--token_budget", "16384"]
+    words += ["--gradient_checkpointing", "true"]
     assert main(words) == 0
     assert "asleep while the trainer updates" in capsys.readouterr().out
     assert main([*words, "--overlap", "true"]) == 1

@@ -14,7 +14,8 @@ from training.engines.base import BASE, Engine, Sampling
 from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, Policy, refuse_unsuited_sharding
 from training.flow_grpo.agent import load_agent
 from training.flow_grpo.config import FlowGRPOConfig
-from training.flow_grpo.own_server import OwnServer, with_base, with_engine
+from training.flow_grpo.micro_batches import Room, room_of, settled
+from training.flow_grpo.own_server import OwnServer, shape_before_loading, with_base, with_engine
 from training.rollouts.agents import Agent
 from training.rollouts.archive import RolloutArchive
 from training.rollouts.chat_tokens import ChatTokens
@@ -52,17 +53,21 @@ def make_trainer(
         ConfigError, DataError: a setting names something that cannot be had.
     """
     _refuse_unknown(config)
+    room = room_of(config)
     if engine is not None:
-        return _trainer(config, progress, agent, engine)
+        return _trainer(config, room, progress, agent, engine)
     config = with_engine(config)
     refuse_unsuited_sharding(config.engine)
     _tasks(config)  # a mistake in them is told before a server is started
+    if room.gpu and config.starts_server:  # its share of the GPU depends on what an update takes
+        config = settled(config, shape_before_loading(config), room)
     with OwnServer(config) as server:
-        return _trainer(with_base(config, server), progress, agent, server=server)
+        return _trainer(with_base(config, server), room, progress, agent, server=server)
 
 
 def _trainer(
     config: FlowGRPOConfig,
+    room: Room,
     progress: Progress | None,
     agent: Agent | None,
     engine: Engine | None = None,
@@ -109,6 +114,7 @@ def _trainer(
         tasks=len(tasks),
         reference=reference,
         progress=progress,
+        room=room,
     )
     return FlowGRPOTrainer(model, config, parts, tokenizer)
 

@@ -32,6 +32,9 @@ from training.run.settings import (
 OF_OWN_AGENT = ("agent_input", "agent_answer", "agent_config", "agent_resume", "agent_models")
 """Settings that our own graph does not have."""
 
+USUAL_BUDGET = 8192
+"""Tokens of a micro-batch where nothing speaks for another number."""
+
 AGENT_CONFIG = ("configurable", "recursion_limit", "context")
 """What `agent_config` may hold: LangGraph's own words."""
 
@@ -68,8 +71,10 @@ class FlowGRPOConfig:
     device: Literal["auto", "cpu", "cuda"] = option(
         "Device of the policy; `auto` takes a GPU if there is one.", "auto", resumable=True
     )
-    gradient_checkpointing: bool = option(
-        "Whether activations are recomputed in the backward pass, to save memory.", False
+    gradient_checkpointing: bool | Literal["auto"] = option(
+        "Whether the backward pass recomputes activations, to save memory; `auto`: if they do not fit otherwise.",
+        AUTO,
+        resumable=True,
     )
 
     # The agent around it (see graph.Context)
@@ -174,7 +179,9 @@ class FlowGRPOConfig:
     weight_decay: NotNegative = option("Weight decay of AdamW.", 0.0)
     max_grad_norm: AboveZero = option("Largest gradient norm; larger gradients are scaled down.", 1.0)
     packing: Literal["auto", "off"] = option("`auto` packs rows by prefix tree if the model allows it.", "auto")
-    token_budget: Positive = option("Tokens per micro-batch.", 8192, resumable=True)
+    token_budget: Positive | Literal["auto"] = option(
+        "Tokens per micro-batch; `auto`: what suits the free memory.", AUTO, resumable=True
+    )
 
     # Engine
     engine: str = option(
@@ -320,6 +327,21 @@ class FlowGRPOConfig:
     def adapters(self) -> tuple[str, ...]:
         """The roles that have an adapter of their own; none where one adapter plays all."""
         return self.roles if self.policies == "per_role" else ()
+
+    @property
+    def budget(self) -> int:
+        """Tokens per micro-batch; the usual number while `auto` stands for one that has not been chosen."""
+        return USUAL_BUDGET if self.token_budget == AUTO else int(self.token_budget)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are recomputed in the backward pass; not while `auto` has not been decided."""
+        return self.gradient_checkpointing is True
+
+    @property
+    def starts_server(self) -> bool:
+        """Whether the run starts a vLLM server of its own."""
+        return self.engine == VLLM and not self.vllm_url
 
     @property
     def objective_settings(self) -> ObjectiveSettings:

@@ -23,6 +23,7 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
         OSError: the disk is full.
     """
     from training.flow_grpo.build import make_trainer
+    from training.models.device import is_out_of_memory
     from training.models.policy import quiet
     from training.run import ranks
 
@@ -39,19 +40,22 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
                 trainer.train_from_last_checkpoint()
                 trainer.save_final()
             except (MemoryError, RuntimeError) as error:
-                if not _is_about_memory(error):
+                if not is_out_of_memory(error):
                     raise
-                raise ConfigError(
-                    f"There is not enough memory for a gradient over {config.token_budget} tokens; lower token_budget, "
-                    "or turn gradient_checkpointing on. The same command goes on from the last checkpoint."
-                ) from error
+                raise ConfigError(_memory_advice(trainer.config)) from error
             finally:
                 trainer.close()
     ranks.leave()
 
 
-def _is_about_memory(error: Exception) -> bool:
-    """torch has a class of its own for the memory of GPUs, and a plain RuntimeError for that of the machine."""
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _memory_advice(config: FlowGRPOConfig) -> str:
+    """Why an update ran out of memory with these settings, and what to change."""
+    smaller = f"set a smaller token_budget, e.g. {max(1, config.budget // 2)}"
+    if config.recomputes:
+        change = f"{smaller}, or take a smaller model or shorter transcripts (max_context, max_turns)"
+    else:
+        change = f"set gradient_checkpointing: true, or {smaller}"
+    return (
+        f"There is not enough memory for a gradient over {config.budget} tokens; {change}. The same command goes on "
+        "from the last checkpoint."
+    )

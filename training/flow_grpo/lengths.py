@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from training.flow_grpo.config import FlowGRPOConfig
@@ -47,4 +48,38 @@ def usual_lengths(
         prompt=prompt,
         completion=completion or min(config.max_tokens, _COMPLETION),
         observation=observation,
+    )
+
+
+@dataclass(frozen=True)
+class StepTokens:
+    """Tokens of one step."""
+
+    sampled: float
+    prompt: float
+    """All prompts, each turn's counted in full."""
+    prompt_computed: float
+    """The part of these that no earlier turn or rollout of the group has computed."""
+    rows: float
+    """All rollouts, as if nothing were shared."""
+    trained: float
+    """The part of these that packing computes."""
+    pairs: float
+    """Pairs of a computed position and one that it attends to."""
+
+
+def tokens_of(lengths: Lengths, tasks: int, group_size: int, budget: int) -> StepTokens:
+    """The tokens of a step. A group that exceeds the budget is split, and each part computes its prompt again."""
+    runs = tasks * group_size
+    later = max(0.0, lengths.turns - 1)
+    prompts = lengths.turns * (lengths.prompt + later / 2 * (lengths.completion + lengths.observation))
+    together = max(1, int((budget - lengths.prompt) // lengths.tail))
+    parts = math.ceil(group_size / together)
+    return StepTokens(
+        sampled=runs * lengths.turns * lengths.completion,
+        prompt=runs * prompts,
+        prompt_computed=tasks * lengths.prompt + runs * later * (lengths.observation + 1),
+        rows=runs * lengths.transcript,
+        trained=tasks * parts * lengths.prompt + runs * lengths.tail,
+        pairs=tasks * parts * lengths.prompt**2 / 2 + runs * lengths.tail * (lengths.prompt + lengths.tail / 2),
     )

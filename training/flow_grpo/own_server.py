@@ -6,7 +6,7 @@ import logging
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graph.errors import ConfigError
 from training.engines.base import BASE
@@ -14,6 +14,9 @@ from training.engines.kinds import VLLM, advice, chosen
 from training.engines.vllm.child import ChildServer, Launch, installed
 from training.flow_grpo.config import FROZEN, FlowGRPOConfig
 from training.run import ranks
+
+if TYPE_CHECKING:
+    from training.models.flops import Shape
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class OwnServer(AbstractContextManager[ChildServer | None]):
         self._server: ChildServer | None = None
 
     def __enter__(self) -> ChildServer | None:
-        if self._config.engine != VLLM or self._config.vllm_url:
+        if not self._config.starts_server:
             return None
         if ranks.world_size() > 1:
             raise ConfigError(
@@ -126,6 +129,19 @@ def _launch(config: FlowGRPOConfig) -> Launch:
     )
 
 
+def shape_before_loading(config: FlowGRPOConfig) -> Shape:
+    """The shape of a policy that is not loaded yet.
+
+    Raises:
+        ConfigError: there is no such model, or it is no dense decoder.
+    """
+    from training.models.flops import shape_of
+    from training.models.policy import hub_folder
+    from training.models.shapes import config_of
+
+    return shape_of(config_of(hub_folder(config.model, config.dtype)))
+
+
 def _share(config: FlowGRPOConfig) -> tuple[float | None, bool]:
     """The server's part of this machine's GPU by the plan, and whether it sleeps while the trainer updates.
 
@@ -138,11 +154,8 @@ def _share(config: FlowGRPOConfig) -> tuple[float | None, bool]:
 
     from training.flow_grpo.lengths import usual_lengths
     from training.flow_grpo.memory import shared_memory, trainer_memory
-    from training.models.flops import shape_of
-    from training.models.policy import hub_folder
-    from training.models.shapes import config_of
 
-    shape = shape_of(config_of(hub_folder(config.model, config.dtype)))
+    shape = shape_before_loading(config)
     free, total = torch.cuda.mem_get_info()
     transcript = usual_lengths(config).transcript
     share, served = shared_memory(shape, config, trainer_memory(shape, config), float(free), transcript)

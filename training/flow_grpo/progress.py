@@ -32,6 +32,8 @@ class RunFacts:
     processes: int
     updates: int
     """Made before, by a run that goes on."""
+    memory: str
+    """The size of micro-batches, and the memory planned for it."""
 
 
 class Progress(Protocol):
@@ -78,6 +80,7 @@ class ConsoleProgress:
         self._turns: list[int] = []
         self._began = time.monotonic()
         self._first_update = 0
+        self._memory_shown = False
 
     def __enter__(self) -> ConsoleProgress:
         self._progress.start()
@@ -115,6 +118,10 @@ class ConsoleProgress:
         """A line for an update or a validation."""
         if "loss" in figures:
             shown = ", ".join(f"{name} {figures[name]:.4g}" for name in _SHOWN if name in figures)
+            if not self._memory_shown and "memory/planned_gib" in figures:
+                peak, planned = figures["memory/peak_gib"], figures["memory/planned_gib"]
+                shown += f", memory {peak:.1f} GiB at its peak ({planned:.1f} planned)"
+                self._memory_shown = True
             self._console.print(f"{self._place(update)}: {shown}")
             if where := time_in_words(figures):
                 self._console.print(f"  {where}")
@@ -154,7 +161,7 @@ class ConsoleProgress:
 
 
 def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
-    """What is about to be trained, on what and where: five lines."""
+    """What is about to be trained, on what and where: six lines."""
     share = (
         f"a LoRA adapter of rank {config.lora_rank}, {_count(facts.trained)} weights"
         if config.lora_rank
@@ -169,6 +176,7 @@ def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
         "tasks": f"{facts.tasks} of {config.tasks}{held_out}",
         "steps": f"{config.steps} of {config.tasks_per_step} tasks x {config.group_size} runs{before}",
         "device": f"{facts.device}{processes}; engine: {engine}",
+        "memory": facts.memory,
         "folder": config.out,
     }
     return without_credentials("\n".join(f"{name:<8}{text}" for name, text in lines.items()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from evals.task import Task
 from graph.errors import ModelError
 from training.engines.base import Engine
 from training.flow_grpo.config import FlowGRPOConfig
+from training.flow_grpo.micro_batches import Room
 from training.flow_grpo.progress import Progress
 from training.rollouts.background import LoopThread, RolloutSource, Underway
 from training.rollouts.breakdown import breakdown
@@ -31,7 +32,7 @@ from training.rollouts.store import RolloutStore
 from training.rollouts.tasks import TaskSource
 from training.run.checkpoints import newest_in_words
 from training.update.assemble import Assembled, assemble
-from training.update.packing import MicroBatch, deal, pack, pad
+from training.update.packing import MicroBatch, deal, pack, pad, places_of_terms
 from training.update.packing_check import verify_packing
 from training.update.rows import IntArray, Row
 
@@ -48,6 +49,8 @@ class Parts:
     schedule: TaskSource
     store: RolloutStore
     """Where the rollouts of training go."""
+    room: Room
+    """The device, as it was before the policy was loaded."""
     validator: Collector | None = None
     """Collects validation rollouts: one run a task, at the validation's temperature."""
     validation: Sequence[Task] = ()
@@ -60,10 +63,13 @@ class Parts:
 
 @dataclass
 class Step:
-    """The rollouts of a step, laid out for its updates: this process's share of the micro-batches."""
+    """The rollouts of a step as rows, and the micro-batches that are made of them."""
 
-    batches: list[MicroBatch]
+    rows: list[Row]
+    """With loss terms, of all processes."""
     figures: dict[str, float]
+    batches: list[MicroBatch] = field(default_factory=list)
+    """This process's share, once laid out."""
     old_logprobs: list[Tensor] | None = None
     """Under the policy before the step's first update, a tensor a batch; needed where a step has several updates."""
 
@@ -101,13 +107,12 @@ class Steps:
         self._ahead: Underway | None = None  # the next step's rollouts, begun early
         self._ahead_figures: dict[str, float] | None = None  # the engine's, where a validation came after these
 
-    def make(self, number: int, model: nn.Module, version: int) -> Step:
-        """Rolls a step out and lays it out.
+    def make(self, number: int, version: int) -> Step:
+        """Rolls a step out.
 
         Args:
             number: which step.
-            model: the policy, as the trainer wrapped it.
-            version: updates that it has seen.
+            version: updates that the policy has seen.
 
         Raises:
             ModelError: nothing can be learned from its rollouts.
@@ -130,14 +135,35 @@ class Steps:
             self._made_room = True
         assembled = self._assemble(groups)
         self._refuse_empty(number, assembled, rollouts)
-        batches = self._lay_out(assembled, model)
         roles = self.config.several_roles
         figures = step_metrics(rollouts, version=version, roles=roles) | _group_figures(assembled, groups)
-        figures |= _token_figures(batches) | _role_figures(assembled, batches, roles)
+        figures |= _role_figures(assembled, roles)
         figures |= {"seconds/sync": synced - began, "seconds/rollout": rollout_seconds} | engine_figures
         if figures.get("ideal_seconds"):
             figures["stretch"] = rollout_seconds / figures["ideal_seconds"]
-        return Step(deal(batches, self._processes)[self._process], figures)
+        return Step([row for row in assembled.rows if len(row.terms)], figures)
+
+    def lay_out(self, step: Step, model: nn.Module, budget: int) -> None:
+        """Makes a step's micro-batches; what is known of its terms moves along where they are made anew.
+
+        Args:
+            step: filled in here.
+            model: the policy, as the trainer wrapped it; the first micro-batch ever is checked with it.
+            budget: tokens per micro-batch.
+        """
+        if not self._packing_checked and step.rows:
+            check = verify_packing(model, step.rows, budget, self.config.temperature)
+            self._packing_checked = True
+            if check.reason:
+                self._packed = False
+                logger.warning(check.reason)
+        batches = (pack if self._packed else pad)(step.rows, budget)
+        own = deal(batches, self._processes)[self._process]
+        if step.old_logprobs is not None:
+            known = torch.cat(step.old_logprobs)
+            step.old_logprobs = [known[places] for places in places_of_terms(step.batches, own)]
+        step.batches = own
+        step.figures |= _token_figures(batches)
 
     def validate(self, version: int) -> dict[str, float]:
         """The figures of one run of each held-out task; failures of the surroundings count as wrong.
@@ -255,16 +281,6 @@ class Steps:
                 "can be learned; check `role` and the settings of the agent around it."
             )
 
-    def _lay_out(self, assembled: Assembled, model: nn.Module) -> list[MicroBatch]:
-        rows = [row for row in assembled.rows if len(row.terms)]
-        if not self._packing_checked and rows:
-            check = verify_packing(model, rows, self.config.token_budget, self.config.temperature)
-            self._packing_checked = True
-            if check.reason:
-                self._packed = False
-                logger.warning(check.reason)
-        return (pack if self._packed else pad)(rows, self.config.token_budget)
-
 
 def _varies(group: Group) -> bool:
     return len(set(group.rewards)) > 1
@@ -288,7 +304,7 @@ def _token_figures(batches: Sequence[MicroBatch]) -> dict[str, float]:
     }
 
 
-def _role_figures(assembled: Assembled, batches: Sequence[MicroBatch], roles: Sequence[str]) -> dict[str, float]:
+def _role_figures(assembled: Assembled, roles: Sequence[str]) -> dict[str, float]:
     """Each role's terms, and the advantages of its turns; the reward is common to all."""
     figures: dict[str, float] = {}
     for role in roles:
@@ -296,7 +312,7 @@ def _role_figures(assembled: Assembled, batches: Sequence[MicroBatch], roles: Se
         values = np.concatenate([[], *(row.terms.advantages[_first_terms(row)] for row in rows)])
         if len(values):
             figures |= {f"advantage_mean/{role}": float(values.mean()), f"advantage_std/{role}": float(values.std())}
-        figures[f"trained_tokens/{role}"] = sum(len(batch.terms) for batch in batches if batch.role == role)
+        figures[f"trained_tokens/{role}"] = sum(len(row.terms) for row in rows)
     return figures
 
 

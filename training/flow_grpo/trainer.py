@@ -9,14 +9,17 @@ Versions: the policy's version is the number of updates it has seen, which is th
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import DistributedType, gather_object  # type: ignore[import-untyped]
@@ -25,15 +28,19 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from graph.errors import ModelError
+from training.engines.decoding import causal_model
 from training.engines.vllm.delivery import gathered
+from training.flow_grpo import micro_batches
 from training.flow_grpo.config import FlowGRPOConfig
+from training.flow_grpo.memory import trainer_memory
 from training.flow_grpo.progress import RunFacts
 from training.flow_grpo.steps import Parts, Step, Steps
 from training.models.adapters import adapter_parameters, trainability_kept
-from training.models.device import device_of
+from training.models.device import device_of, is_out_of_memory, peak_memory
+from training.models.flops import known_shape
 from training.models.kernels import fuse_kernels
 from training.models.policy import without_adapter
-from training.run import checkpoints
+from training.run import checkpoints, ranks
 from training.run.alarms import Alarms
 from training.run.metrics import MetricsFile, read_metrics
 from training.run.trainer import WholeCheckpoints
@@ -42,6 +49,13 @@ from training.update.logprobs import attach_scoring, forward_terms
 from training.update.packing import MicroBatch
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+GIB = 2**30
+
+_NOT_REENTRANT = {"use_reentrant": False}
+"""How activations are recomputed."""
 
 
 class FlowGRPOTrainer(WholeCheckpoints):
@@ -55,8 +69,12 @@ class FlowGRPOTrainer(WholeCheckpoints):
     """
 
     def __init__(self, model: nn.Module, config: FlowGRPOConfig, parts: Parts, tokenizer: Any = None) -> None:
-        self.config = config
+        args = arguments(config)
+        args.device  # noqa: B018 - connects the processes of the run
         self.parts = parts
+        self.config = config = self._with_micro_batches(config, model)
+        args.gradient_checkpointing = config.recomputes
+        args.gradient_checkpointing_kwargs = _NOT_REENTRANT if config.recomputes else None
         fuse_kernels(model)
         refusal = attach_scoring(model)
         if parts.reference is not None:
@@ -69,7 +87,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
             run_folder=Path(config.out),
             keep=config.keep,
             model=model,
-            args=arguments(config),
+            args=args,
             train_dataset=[0],
             eval_dataset=[0],
             processing_class=tokenizer,
@@ -87,6 +105,8 @@ class FlowGRPOTrainer(WholeCheckpoints):
         self._step: Step | None = None
         self._figures: dict[str, float] = {}
         self._checkpointing: float | None = None
+        self._choice_kept = False
+        self._lowered = False
         self._alarms = Alarms()
         self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
 
@@ -101,27 +121,24 @@ class FlowGRPOTrainer(WholeCheckpoints):
         step, repeat = divmod(inputs["update"], self.config.updates_per_step)
         update = Update(model, self.config.objective_settings, self.config.temperature, self._reference(model))
         if repeat == 0 or self._step is None:
-            self._step = self._steps.make(step, model, self.state.global_step)
-            if self.config.updates_per_step > 1:
-                self._step.old_logprobs = [update.scores(batch) for batch in self._step.batches]
+            self._step = self._steps.make(step, self.state.global_step)
+            self._within_memory(partial(self._lay_out, self._step, update), model)
         if self.parts.progress:
             self.parts.progress.updating(len(self._step.batches))
         began = time.perf_counter()
-        model.train()
-        with self.compute_loss_context_manager():
-            sums = update.accumulate(
-                self._step.batches,
-                self._backward,
-                old=self._step.old_logprobs if repeat else None,
-                ranks=self.accelerator.num_processes,
-                sync=self._sync_context(model),
-            )
+        if self.args.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        sums = self._within_memory(partial(self._accumulate, self._step, update, repeat), model)
         by_role = self._over_ranks(sums)
         total = together(by_role.values())
         told_before = "seconds/" if repeat else ()  # what the rollouts took is told once a step
+        if self._room.settings and not self._choice_kept and self.is_world_process_zero():
+            micro_batches.keep(self.config, self._room)
+            self._choice_kept = True
         self._figures = (
             {name: value for name, value in self._step.figures.items() if not name.startswith(told_before)}
             | total.means()
+            | self._memory_figures()
             | {
                 "largest_logprob_gap": total.largest_gap,
                 "seconds/update": time.perf_counter() - began,
@@ -135,9 +152,83 @@ class FlowGRPOTrainer(WholeCheckpoints):
             raise ModelError(self._broken(f"The loss is {total.loss}"))
         return torch.tensor(total.loss, device=self.args.device)
 
+    def _lay_out(self, step: Step, update: Update) -> None:
+        self._steps.lay_out(step, update.model, self.config.budget)
+        if self.config.updates_per_step > 1 and step.old_logprobs is None:
+            step.old_logprobs = [update.scores(batch) for batch in step.batches]
+
+    def _accumulate(self, step: Step, update: Update, repeat: int) -> dict[str, UpdateSums]:
+        update.model.train()
+        with self.compute_loss_context_manager():
+            return update.accumulate(
+                step.batches,
+                self._backward,
+                old=step.old_logprobs if repeat else None,
+                ranks=self.accelerator.num_processes,
+                sync=self._sync_context(update.model),
+            )
+
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: the packed tokens that are logged say more."""
         return 0
+
+    # Memory
+
+    def _with_micro_batches(self, config: FlowGRPOConfig, model: nn.Module) -> FlowGRPOConfig:
+        """The settings with values in place of `auto`, the same in all processes."""
+        every: list[float] = gather_object([self.parts.room.free])
+        self._room = replace(self.parts.room, free=min(every))
+        shape = known_shape(causal_model(model).config)
+        sharded_over = ranks.world_size() if ranks.sharding() else 1
+        config = ranks.shared(micro_batches.settled(config, shape, self._room, sharded_over=sharded_over))
+        self._planned = trainer_memory(shape, config, sharded_over=sharded_over).total if shape else 0.0
+        return config
+
+    def _within_memory(self, work: Callable[[], T], model: nn.Module) -> T:
+        """The result of work that can be repeated. If memory runs out, it is repeated once, with smaller micro-batches.
+
+        Several processes cannot: the others already wait for this one's gradient. They find the smaller values when
+        the run is started again.
+
+        Raises:
+            MemoryError, RuntimeError: memory ran out, and nothing is left to lower.
+        """
+        try:
+            return work()
+        except (MemoryError, RuntimeError) as error:
+            smaller = micro_batches.lowered(self.config, self._room)
+            if not is_out_of_memory(error) or smaller is None or self._lowered:
+                raise
+            micro_batches.keep(smaller, self._room)
+            if self.accelerator.num_processes > 1:
+                raise
+        # Outside the handler, where the error no longer holds the tensors of its frames.
+        self._lower(smaller, model)
+        return work()
+
+    def _lower(self, smaller: FlowGRPOConfig, model: nn.Module) -> None:
+        how = (
+            f"a token budget of {smaller.budget:,}" if smaller.budget < self.config.budget else "gradient checkpointing"
+        )
+        text = (
+            f"Memory ran out in update {self.state.global_step + 1}; nothing of it was applied, and it is made again "
+            f"with {how}, which stays for the rest of the run."
+        )
+        (self.parts.progress.warned if self.parts.progress else logger.warning)(text)
+        model.zero_grad(set_to_none=True)
+        gc.collect()
+        if self.args.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if smaller.recomputes and not self.config.recomputes:
+            causal_model(self.accelerator.unwrap_model(model)).gradient_checkpointing_enable(_NOT_REENTRANT)
+        self.config, self._lowered = smaller, True
+        if self._step is not None and self._step.batches:
+            self._steps.lay_out(self._step, model, smaller.budget)
+
+    def _memory_figures(self) -> dict[str, float]:
+        """GiB at the peak of the update (on a CPU: of the process up to now), and as planned."""
+        peak = peak_memory(self.args.device.type)
+        return {"memory/peak_gib": peak / GIB} | ({"memory/planned_gib": self._planned / GIB} if self._planned else {})
 
     # The gradient
 
@@ -274,6 +365,16 @@ class FlowGRPOTrainer(WholeCheckpoints):
             else f"{device.type}, {torch.get_num_threads()} threads",
             processes=self.accelerator.num_processes,
             updates=updates,
+            memory=self._memory_in_words(),
+        )
+
+    def _memory_in_words(self) -> str:
+        activations = "recomputed" if self.config.recomputes else "kept"
+        planned = f"{self._planned / GIB:.1f}" if self._planned else "an unknown part"
+        chosen = ", as fits" if self._room.settings else ""
+        return (
+            f"micro-batches of {self.config.budget:,} tokens, activations {activations}{chosen}; {planned} of "
+            f"{self._room.free / GIB:.1f} GiB by the plan"
         )
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
@@ -317,8 +418,6 @@ def arguments(config: FlowGRPOConfig) -> TrainingArguments:
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        gradient_checkpointing=config.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="steps",

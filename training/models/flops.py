@@ -84,6 +84,14 @@ def shape_of(config: PreTrainedConfig) -> Shape:
         raise ConfigError(f"{config.model_type} is no decoder of the usual shape: {error}.") from None
 
 
+def known_shape(config: PreTrainedConfig) -> Shape | None:
+    """The shape of a model, or None where `shape_of` knows none."""
+    try:
+        return shape_of(config.get_text_config())
+    except ConfigError:
+        return None
+
+
 @dataclass(frozen=True)
 class Operations:
     """Of one pass over some tokens, in multiplications and additions."""

@@ -35,6 +35,8 @@ def text(report: dict[str, Any]) -> str:
         f"{report['model']}: {report['weights'] / 1e9:.2f} billion weights; {report['gpus']} x {report['gpu']}, "
         f"{report['trainers']} train, {report['samplers']} sample",
         f"rates: {report['rates']['source']}",
+        f"micro-batches of {report['token_budget']:,} tokens, "
+        f"activations {'recomputed' if report['gradient_checkpointing'] else 'kept'}",
         "",
         "memory of a training GPU, GiB",
     ]

@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import ConfigError, DataError
-from training.engines.kinds import ENGINES, chosen
+from training.engines.kinds import ENGINES
+from training.engines.kinds import chosen as engine_of
 from training.engines.vllm.card import USABLE
+from training.flow_grpo import micro_batches
 from training.flow_grpo.config import FlowGRPOConfig
-from training.flow_grpo.lengths import OBSERVATION, PROMPT, usual_lengths
+from training.flow_grpo.lengths import OBSERVATION, PROMPT, StepTokens, tokens_of, usual_lengths
 from training.flow_grpo.memory import server_memory, shared_memory, trainer_memory
-from training.models.flops import ACCELERATORS, Accelerator, accelerator, shape_of
+from training.models.flops import ACCELERATORS, Accelerator, Shape, accelerator, shape_of
 from training.plan.seconds import (
     Measured,
     Rates,
     StepSeconds,
-    StepTokens,
     assumed,
     from_speed,
     measured,
     rates_of,
     seconds_of,
-    tokens_of,
 )
 from training.run.metrics import read_metrics
 
@@ -60,17 +60,14 @@ class Request:
 def plan(
     config: FlowGRPOConfig, request: Request, *, rates: Path | None = None, run: Path | None = None
 ) -> dict[str, Any]:
-    """The plan as plain values. `engine: auto` is planned with vLLM.
+    """The plan as plain values. `engine: auto` is planned with vLLM, other `auto` values as a run would choose them.
 
     Raises:
         ConfigError: the GPU is unknown, or there are too few.
         DataError: a file of rates or a run cannot be read.
     """
-    from training.models.shapes import config_of
-
-    config = replace(config, engine=chosen(config, gpu=True, vllm=True))
-    shape = shape_of(config_of(request.shape or config.model))
-    device = _device(request.gpu)
+    config = as_run(config, request)
+    shape, device = _shape(config, request), _device(request.gpu)
     trainers, samplers = _split(config, request)
     half: tuple[Measured, Measured] | None = _halves(run) if run else None
     lengths = usual_lengths(
@@ -81,7 +78,7 @@ def plan(
         turns=request.turns or (half[0].turns if half else None),
     )
     step = _like(half[0], config) if half else tokens_of(
-        lengths, config.tasks_per_step, config.group_size, config.token_budget
+        lengths, config.tasks_per_step, config.group_size, config.budget
     )  # fmt: skip
     runs = config.tasks_per_step * config.group_size
     if rates is not None:
@@ -106,6 +103,8 @@ def plan(
         "trainers": trainers,
         "samplers": samplers,
         "rates": asdict(speed),
+        "token_budget": config.budget,
+        "gradient_checkpointing": config.recomputes,
         "lengths": None if half else asdict(lengths),
         "trainer_memory_bytes": asdict(memory) | {"total": memory.total, "of": device.memory},
         "fits": memory.total < USABLE * device.memory,
@@ -125,6 +124,27 @@ def plan(
     return report
 
 
+def as_run(config: FlowGRPOConfig, request: Request) -> FlowGRPOConfig:
+    """The settings with what a run would choose in place of `auto`.
+
+    Raises:
+        ConfigError: the GPU or the model is unknown, or there are too few GPUs.
+    """
+    config = replace(config, engine=engine_of(config, gpu=True, vllm=True))
+    if not micro_batches.automatic(config):
+        return config
+    trainers, _ = _split(config, request)
+    room = micro_batches.Room(request.gpu, _device(request.gpu).memory, gpu=True)
+    sharded_over = trainers if request.shard else 1
+    return micro_batches.chosen(config, _shape(config, request), room, sharded_over=sharded_over)
+
+
+def _shape(config: FlowGRPOConfig, request: Request) -> Shape:
+    from training.models.shapes import config_of
+
+    return shape_of(config_of(request.shape or config.model))
+
+
 _SMALLEST_BUDGET = 2048
 
 
@@ -134,17 +154,16 @@ def changes_that_fit(config: FlowGRPOConfig, request: Request) -> dict[str, Any]
     Changes that cost only time come first: smaller micro-batches, then recomputed activations, then fewer runs at a
     time and a shorter context.
     """
-    budgets = [
-        config.token_budget >> halved for halved in range(1, 8) if config.token_budget >> halved >= _SMALLEST_BUDGET
-    ]
+    config = as_run(config, request)
+    budgets = [config.budget >> halved for halved in range(1, 8) if config.budget >> halved >= _SMALLEST_BUDGET]
     memory: list[dict[str, Any]] = [
         {},
         {"max_batch": max(1, config.max_batch // 4), "memory_tokens": max(1, config.memory_tokens // 8)},
         {"concurrency": max(1, config.tasks_per_step * config.group_size // 8)},
     ]
     for less in memory:
-        for checkpointing in dict.fromkeys((config.gradient_checkpointing, True)):
-            for budget in (config.token_budget, *budgets):
+        for checkpointing in dict.fromkeys((config.recomputes, True)):
+            for budget in (config.budget, *budgets):
                 changes: dict[str, Any] = {"token_budget": budget, "gradient_checkpointing": checkpointing, **less}
                 changes = {name: value for name, value in changes.items() if value != getattr(config, name)}
                 if changes and plan(replace(config, **changes), request)["fits"]:

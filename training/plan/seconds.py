@@ -11,7 +11,7 @@ from typing import Any
 from graph.errors import DataError
 from training.engines.kinds import ENGINES
 from training.flow_grpo.config import FlowGRPOConfig
-from training.flow_grpo.lengths import Lengths
+from training.flow_grpo.lengths import StepTokens
 from training.models.flops import Accelerator, Shape, operations
 
 UTILISATION = 0.4
@@ -19,40 +19,6 @@ UTILISATION = 0.4
 
 BANDWIDTH_USED = 0.6
 """Share of the published memory bandwidth that decoding reaches."""
-
-
-@dataclass(frozen=True)
-class StepTokens:
-    """Tokens of one step."""
-
-    sampled: float
-    prompt: float
-    """All prompts, each turn's counted in full."""
-    prompt_computed: float
-    """The part of these that no earlier turn or rollout of the group has computed."""
-    rows: float
-    """All rollouts, as if nothing were shared."""
-    trained: float
-    """The part of these that packing computes."""
-    pairs: float
-    """Pairs of a computed position and one that it attends to."""
-
-
-def tokens_of(lengths: Lengths, tasks: int, group_size: int, budget: int) -> StepTokens:
-    """The tokens of a step. A group that exceeds the budget is split, and each part computes its prompt again."""
-    runs = tasks * group_size
-    later = max(0.0, lengths.turns - 1)
-    prompts = lengths.turns * (lengths.prompt + later / 2 * (lengths.completion + lengths.observation))
-    together = max(1, int((budget - lengths.prompt) // lengths.tail))
-    parts = math.ceil(group_size / together)
-    return StepTokens(
-        sampled=runs * lengths.turns * lengths.completion,
-        prompt=runs * prompts,
-        prompt_computed=tasks * lengths.prompt + runs * later * (lengths.observation + 1),
-        rows=runs * lengths.transcript,
-        trained=tasks * parts * lengths.prompt + runs * lengths.tail,
-        pairs=tasks * parts * lengths.prompt**2 / 2 + runs * lengths.tail * (lengths.prompt + lengths.tail / 2),
-    )
 
 
 @dataclass(frozen=True)
@@ -88,7 +54,7 @@ def assumed(
     dense = UTILISATION * device.operations
     counted = operations(
         shape, step.trained, step.pairs, step.sampled, lora_rank=config.lora_rank,
-        checkpointing=config.gradient_checkpointing,
+        checkpointing=config.recomputes,
     )  # fmt: skip
     size = 2 if config.dtype == "bfloat16" else 4
     batch = max(1.0, per_engine if ENGINES[config.engine].served else min(per_engine, config.max_batch))

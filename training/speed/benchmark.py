@@ -17,6 +17,7 @@ import trl
 from torch import nn
 
 from graph.errors import ConfigError
+from training.models.device import peak_memory
 from training.models.flops import Operations, Shape, accelerator, operations, shape_of
 from training.models.policy import twin
 from training.speed.clock import (
@@ -26,7 +27,6 @@ from training.speed.clock import (
     clocked,
     gradient,
     in_fresh_process,
-    peak_memory,
     reference,
     time_step,
 )

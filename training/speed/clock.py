@@ -13,7 +13,6 @@ from statistics import median
 import torch
 from torch import nn
 
-from evals.speed.memory import peak_resident_bytes
 from graph.errors import ModelError
 from training.speed.variants import Work
 
@@ -108,13 +107,6 @@ def alternate(
             timings[name].append(variants[name]())
         longest = max(longest, time.perf_counter() - began)
     return timings, repeats
-
-
-def peak_memory(device: str) -> int:
-    """Peak memory of this process in bytes: resident memory, or allocated memory on a GPU."""
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    return peak_resident_bytes()
 
 
 def in_fresh_process(arguments: Sequence[str]) -> dict[str, float]:

@@ -159,6 +159,22 @@ def _by_role(rows: Sequence[Row]) -> list[list[int]]:
     ]
 
 
+def places_of_terms(old: Sequence[MicroBatch], new: Sequence[MicroBatch]) -> list[IntArray]:
+    """Where the terms of micro-batches stand among those of others that were made of the same rows.
+
+    Returns:
+        For each new micro-batch the places (M,) of its terms in all old ones, end to end.
+    """
+    known = np.concatenate([np.empty(0, np.int64), *map(_keys, old)])
+    order = np.argsort(known)
+    return [order[np.searchsorted(known, _keys(batch), sorter=order)] for batch in new]
+
+
+def _keys(batch: MicroBatch) -> IntArray:
+    """A number for each term, by its row and position."""
+    return (batch.term_row << 32) + batch.terms.positions
+
+
 def _check_budget(rows: Sequence[Row], budget: int) -> None:
     if budget < 1:
         raise ConfigError(f"The token budget of a micro-batch must be at least 1, got {budget}.")

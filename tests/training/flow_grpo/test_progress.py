@@ -15,7 +15,14 @@ from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.progress import ConsoleProgress, RunFacts, banner, in_words, next_steps
 
 FACTS = RunFacts(
-    weights=1_543_000_000, trained=18_460_000, tasks=512, held_out=64, device="NVIDIA H100", processes=2, updates=0
+    weights=1_543_000_000,
+    trained=18_460_000,
+    tasks=512,
+    held_out=64,
+    device="NVIDIA H100",
+    processes=2,
+    updates=0,
+    memory="micro-batches of 8,192 tokens",
 )
 
 

@@ -9,13 +9,13 @@ from safetensors.torch import load_file
 
 from training.run.metrics import read_metrics
 
-_OF_TIME = ("time", "seconds", "tokens_per_second", "stretch")
+_OF_THE_MACHINE = ("time", "seconds", "tokens_per_second", "stretch", "memory/")
 
 
 def figures(run: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics without what depends on the clock."""
+    """The lines of a run's metrics without what depends on the clock and the machine."""
     lines = read_metrics(run / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if not any(word in k for word in _OF_TIME)} for line in lines]
+    return [{k: v for k, v in line.items() if not any(word in k for word in _OF_THE_MACHINE)} for line in lines]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
