@@ -84,7 +84,11 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--speculate", action="store_true", help="plan the next step while the last is judged")
     run.add_argument("--judge", metavar="SPEC", help="a model whose opinion is recorded beside the exact score")
     run.add_argument("--block-leaks", action="store_true", help="withhold search results that quote the question")
-    run.add_argument("--retry-failures", action="store_true", help="ask the questions again whose surroundings failed")
+    run.add_argument(
+        "--retry-failures",
+        action="store_true",
+        help="repeat questions with infrastructure failures",
+    )
     run.add_argument("--no-progress", action="store_true")
 
 

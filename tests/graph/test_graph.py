@@ -311,7 +311,7 @@ async def test_a_full_context_ends_in_an_answer(serve: Serve, tools: list[BaseTo
         (ChatReply("bad key", status=401), ModelRejected),
     ],
 )
-async def test_failures_of_the_surroundings_leave_the_run(
+async def test_infrastructure_failures_leave_the_run(
     serve: Serve, tools: list[BaseTool], reply: ChatReply, error: type[Exception]
 ) -> None:
     server = serve(verifier=reply)

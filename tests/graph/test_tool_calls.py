@@ -105,7 +105,7 @@ async def test_a_tool_may_word_its_errors(serve: Serve, handling: Any, message: 
         assert call["error"] == {"kind": "tool", "message": message}
 
 
-async def test_failures_of_the_surroundings_leave_the_run(serve: Serve) -> None:
+async def test_infrastructure_failures_leave_the_run(serve: Serve) -> None:
     with pytest.raises(ModelUnavailable, match="away"):
         await called(serve, acting(raising(ModelUnavailable("away")))[1], "async")
 

@@ -36,7 +36,7 @@ def test_what_has_changed_is_told_with_its_interval(tmp_path: Path) -> None:
     told = summary(run_folder(tmp_path, set(range(10)), set(range(30))))
     assert "4 updates" in told
     assert "reward 0.300 in the first 2 updates, 0.700 in the last 2" in told
-    # The first task failed with its surroundings both times, and counts as wrong.
+    # The first task met an infrastructure failure both times, and counts as wrong.
     assert "22.5% of 40 right after update 0, 72.5% after update 4: +50.0% (paired, 95 % interval +3" in told
     assert "50 tokens/s sampled while rolling out, 100 tokens/s of rows in the update" in told
     assert "seconds: rollout 24.0, validation 15.0, update 12.0, sync 2.0" in told

@@ -1,4 +1,4 @@
-"""Credit: what each rollout of a group is worth against its group, and what each token's share of the loss is.
+"""Credit: the advantage of each rollout in its group, and the weight of each token in the loss.
 
 The reward of a run is one number, known at its end. Every turn of the run gets it (AgentFlow, arXiv 2510.05592,
 section 3.2), compared with the other runs of the same question; where several roles are trained, with those runs in
@@ -30,7 +30,7 @@ Roles = Sequence[Sequence[str]]
 def normalised(rewards: FloatArray) -> FloatArray:
     """(R_i - mean R) / std R with the sample standard deviation: GRPO, and equation 6 of AgentFlow.
 
-    A group whose rewards are all equal teaches nothing: zeros.
+    Zeros for a group with equal rewards, which teaches nothing.
     """
     if np.ptp(rewards) == 0:
         return np.zeros_like(rewards)
@@ -38,7 +38,7 @@ def normalised(rewards: FloatArray) -> FloatArray:
 
 
 def centred(rewards: FloatArray) -> FloatArray:
-    """R_i - mean R: Dr.GRPO (arXiv 2503.20783), which leaves out the division that favours easy and hard questions."""
+    """R_i - mean R: Dr.GRPO (arXiv 2503.20783), without the division that favours very easy and very hard questions."""
     return np.zeros_like(rewards) if np.ptp(rewards) == 0 else rewards - rewards.mean()
 
 
@@ -70,7 +70,7 @@ def advantages(rewards: Sequence[float], estimator: str = "grpo") -> FloatArray:
     """
     values = np.asarray(rewards, dtype=np.float64)
     if len(values) < 2:
-        raise DataError(f"A group of {len(values)} rollouts has nothing to be compared with; it needs at least two.")
+        raise DataError(f"A group of {len(values)} rollouts has no advantage; it needs at least two.")
     if not np.isfinite(values).all():
         raise DataError(f"A reward must be a finite number, got {list(rewards)}.")
     return _chosen(ESTIMATORS, estimator, "estimator")(values)
@@ -149,13 +149,13 @@ def mean_over_rollouts(lengths: Lengths, max_tokens: int) -> list[list[float]]:
 
 
 def mean_over_tokens(lengths: Lengths, max_tokens: int) -> list[list[float]]:
-    """1 / all tokens of the step: DAPO (arXiv 2503.14476, equation 8); a long turn weighs more."""
+    """1 / all tokens of the step: DAPO (arXiv 2503.14476, equation 8); long turns weigh more."""
     total = max(1, sum(sum(turns) for turns in lengths))
     return [[1 / total if tokens else 0.0 for tokens in turns] for turns in lengths]
 
 
 def constant(lengths: Lengths, max_tokens: int) -> list[list[float]]:
-    """1 / (N * the most tokens a turn may have): Dr.GRPO (arXiv 2503.20783), without a bias by length."""
+    """1 / (N * max_tokens): Dr.GRPO (arXiv 2503.20783), without length bias."""
     return [[1 / (len(lengths) * max_tokens) if tokens else 0.0 for tokens in turns] for turns in lengths]
 
 
@@ -167,17 +167,17 @@ REDUCTIONS: Mapping[str, Callable[[Lengths, int], list[list[float]]]] = {
 
 
 def token_weights(lengths: Lengths, reduction: str = "flow", max_tokens: int = 1) -> list[list[float]]:
-    """What each token of each turn weighs in the loss of a step.
+    """The weight of each token of each turn in the loss of a step.
 
     Args:
         lengths: sampled tokens by rollout and turn, of all N finished rollouts of the step: those of groups without
             variance included, or the loss would grow as the policy gets better. Where several roles are trained, of
             one role's turns.
         reduction: a key of `REDUCTIONS`.
-        max_tokens: the most tokens that a turn may have; used by `constant` alone.
+        max_tokens: largest number of tokens in a turn; used only by `constant`.
 
     Returns:
-        One weight by rollout and turn, the same for every token of the turn.
+        One weight per rollout and turn, the same for every token of the turn.
 
     Raises:
         ConfigError: an unknown reduction.

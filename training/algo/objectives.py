@@ -1,14 +1,13 @@
 """The loss: small pure functions over the flat terms of a micro-batch.
 
-Every objective gives one value per trained token, which the policy should raise. The loss of a micro-batch is the
-plain sum of weight * (beta * KL - value): weights were stamped on the terms before they were packed, so the losses of
-micro-batches, of accumulation steps and of ranks simply add up.
+An objective gives one value per trained token, to be maximised. The loss of a micro-batch is the plain sum of
+weight * (beta * KL - value). The weights are fixed before packing, so the losses of micro-batches, accumulation steps
+and ranks simply add up.
 
-Three policies meet here. The *sampler* drew the tokens. The *old* policy is the trainer's copy of it before the first
-update of the step; the two differ by kernels and precision, and by updates where rollouts are stale. The *current* one
-is being trained. The ratio of current to old is clipped; the ratio of old to sampler is a truncated importance weight
-(TIS: Yao et al., 2025). Without truncation the ratio is taken to the sampler directly, as the
-paper writes it.
+Three policies are involved. The *sampler* drew the tokens. The *old* policy is the trainer's before the first update of
+the step; it differs from the sampler by kernels and precision, and by updates if rollouts are stale. The *current*
+policy is being trained. The ratio of current to old is clipped; the ratio of old to sampler is a truncated importance
+weight (TIS: Yao et al., 2025). Without truncation, the clipped ratio is that of current to sampler, as in the paper.
 """
 
 from __future__ import annotations
@@ -30,25 +29,25 @@ class TermTensors:
     logprobs: Tensor
     """Under the current policy, differentiable."""
     sampler_logprobs: Tensor
-    """Under the policy that drew the token."""
+    """Under the policy that sampled the token."""
     advantages: Tensor
     weights: Tensor
     turn_of: Tensor
-    """Which planner turn the token belongs to, 0..S-1 within the micro-batch."""
+    """The planner turn of the token, 0..S-1 within the micro-batch."""
     old_logprobs: Tensor | None = None
-    """Under the policy before the step's first update; None where this is that update, and old equals current."""
+    """Under the policy before the step's first update; None in that update, where old equals current."""
     ref_logprobs: Tensor | None = None
-    """Under the reference policy; needed where beta is not 0."""
+    """Under the reference policy; required if beta is not 0."""
 
 
 @dataclass(frozen=True)
 class LossParts:
-    """The loss of a micro-batch and what is worth knowing about it."""
+    """The loss of a micro-batch, and its statistics."""
 
     loss: Tensor
     """Scalar, differentiable; adds up over micro-batches."""
     sums: dict[str, float]
-    """Sums over terms, and `terms`, their number; these add up too."""
+    """Sums over terms, and `terms`, the number of terms; they add up over micro-batches."""
     largest_gap: float
     """Largest |old - sampler| in nats."""
 
@@ -70,7 +69,7 @@ def gspo(log_ratio: Tensor, terms: TermTensors, low: float, high: float) -> Tens
 def cispo(log_ratio: Tensor, terms: TermTensors, low: float, high: float) -> Tensor:
     """Truncated importance weight, then plain REINFORCE: CISPO (arXiv 2506.13585, equation 4).
 
-    No token loses its gradient; `low` is not used.
+    Every token keeps its gradient; `low` is not used.
     """
     weight = log_ratio.exp().clamp(max=1 + high).detach()
     return weight * terms.advantages * terms.logprobs
@@ -93,7 +92,7 @@ def policy_loss(terms: TermTensors, settings: ObjectiveSettings) -> LossParts:
     """The loss of one micro-batch.
 
     Raises:
-        ConfigError: beta is not 0 and there are no reference log-probabilities.
+        ConfigError: beta is not 0, but there are no reference log-probabilities.
     """
     if settings.beta and terms.ref_logprobs is None:
         raise ConfigError("beta is not 0, but the reference log-probabilities are missing.")
@@ -122,7 +121,7 @@ def policy_loss(terms: TermTensors, settings: ObjectiveSettings) -> LossParts:
             "logprob_gap": gap.abs(),
             "importance_truncated": importance > (settings.tis_cap or torch.inf),
         }
-        counted = terms.weights != 0  # the blank batches that even out ranks say nothing
+        counted = terms.weights != 0  # blank batches, which even out ranks, have weight 0
         sums = {name: float(values[counted].double().sum()) for name, values in measured.items()}
     sums["terms"] = float(counted.sum())
     return LossParts(loss, sums, float(gap[counted].abs().max()) if counted.any() else 0.0)

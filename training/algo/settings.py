@@ -1,4 +1,4 @@
-"""The constants of an objective, checked; without torch, so that settings are read quickly."""
+"""The settings of an objective. Without torch, so that they load quickly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from graph.errors import ConfigError
 
 USUAL_CLIPS: Mapping[str, tuple[float, float]] = {"ppo": (0.2, 0.3), "gspo": (3e-4, 4e-4), "cispo": (1.0, 4.0)}
-"""Lower and upper clip: AgentFlow's, GSPO's, and for CISPO the cap of 5 of ScaleRL (arXiv 2510.13786)."""
+"""Lower and upper clip range: AgentFlow's, GSPO's, and for CISPO the cap of 5 of ScaleRL (arXiv 2510.13786)."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class ObjectiveSettings:
 
     objective: str = "ppo"
     clip_low: float | None = None
-    """Ratios below 1 - clip_low gain nothing more; None: the objective's usual value."""
+    """Ratios are clipped at 1 - clip_low; None: the usual value of the objective."""
     clip_high: float | None = None
     beta: float = 0.001
-    """Weight of the KL to the reference."""
+    """Weight of the KL penalty."""
     tis_cap: float | None = 2.0
-    """Largest importance weight of old to sampler; None takes the clipped ratio to the sampler directly."""
+    """Largest importance weight of old to sampler; None takes the ratio to the sampler instead."""
 
     def __post_init__(self) -> None:
         if self.objective not in USUAL_CLIPS:
@@ -45,7 +45,7 @@ class ObjectiveSettings:
 
     @property
     def clips(self) -> tuple[float, float]:
-        """Both clips, filled in."""
+        """Both clip ranges."""
         assert self.clip_low is not None
         assert self.clip_high is not None
         return self.clip_low, self.clip_high

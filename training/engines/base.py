@@ -1,7 +1,7 @@
-"""What samples from the policy: one protocol, in-process `transformers` and a vLLM server behind it.
+"""The protocol of sampling engines; in-process `transformers` and vLLM servers implement it.
 
-Token ids go in and come out; no engine ever sees a text. Sampling is plain: the temperature given, top-p 1, no top-k,
-no penalties, no constraint. Anything else would draw from another distribution than the one that is trained.
+Token ids go in and come out; engines never see text. Sampling uses the temperature only: top-p 1, no top-k, no
+penalties, no constraints. Anything else would sample from another distribution than the one that is trained.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Literal, Protocol
 from graph.errors import ContextLengthExceeded
 
 BASE = "base"
-"""In place of a model spec: the policy's base model, from the policy's own server. Also the name it has there."""
+"""Model spec of the policy's base model, served by the policy's own server; also its name there."""
 
 FinishReason = Literal["stop", "length"]
-"""`length`: the reply was cut off."""
+"""`length`: the reply reached its token limit."""
 
 Score = Callable[[Sequence[int], Sequence[int], float, str], Sequence[float]]
 """The trainer's log-probabilities of a completion: from prompt, completion, temperature and role."""
@@ -25,10 +25,10 @@ Score = Callable[[Sequence[int], Sequence[int], float, str], Sequence[float]]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a completion is drawn."""
+    """How to sample a completion."""
 
     temperature: float = 1.0
-    """0 takes the likeliest token and serves evaluation alone: its log-probabilities are those at temperature 1."""
+    """0 decodes greedily, for evaluation only; the log-probabilities are then those at temperature 1."""
     max_tokens: int = 512
     role: str = ""
     """Who draws it: a policy with an adapter for each role samples with that role's."""
@@ -36,10 +36,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """What was sampled, and from which policy."""
+    """A sampled completion, and the policy version it is from."""
 
     token_ids: tuple[int, ...]
-    """The end-of-turn token included where it was sampled."""
+    """Including the end-of-turn token if it was sampled."""
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
     policy_version: int
@@ -48,18 +48,18 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Samples completions from the newest policy it was given."""
+    """Samples completions from the policy."""
 
     @property
     def version(self) -> int:
-        """The policy's version: 0 before the first update; -1 while the engine has not been given the policy."""
+        """The version of the policy: 0 before the first update, -1 before the first `sync`."""
 
     @property
     def max_context(self) -> int:
-        """Most tokens of prompt and completion together."""
+        """Largest number of tokens of prompt and completion together."""
 
     def admit(self) -> AbstractAsyncContextManager[None]:
-        """Held by each run while it may still ask: in deterministic mode a wave waits until all admitted runs ask."""
+        """Held by each run while it may send requests: in deterministic mode a wave waits for all admitted runs."""
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
         """One completion of a prompt.
@@ -67,40 +67,40 @@ class Engine(Protocol):
         Args:
             prompt_ids: the whole prompt.
             sampling: temperature and length.
-            seed: of this completion alone.
-            run: the rollout that asks; its earlier prompts and completions may still be cached.
+            seed: of this completion.
+            run: id of the rollout; its earlier prompts and completions may be cached.
 
         Raises:
-            ModelUnavailable: the engine is gone, overloaded, or answered with nonsense.
+            ModelUnavailable: the engine is unreachable or overloaded, or its answer is invalid.
             ContextLengthExceeded: the prompt leaves no room for a reply.
         """
 
     async def sync(self, version: int) -> None:
-        """Sample from the trainer's current weights from now on; turns in flight end under the old version first.
+        """Updates the engine to the trainer's current weights, after running requests have ended with the old ones.
 
         Raises:
-            ModelUnavailable: the engine is gone or refused the weights.
+            ModelUnavailable: the engine is unreachable, or refused the weights.
         """
 
     async def make_room(self) -> None:
-        """Nothing is asked until the next `sync`: give the accelerator's memory to the update, where that is needed."""
+        """Releases GPU memory for the update, if needed. There are no requests until the next `sync`."""
 
     async def recover(self) -> None:
-        """Called before a run is tried again that failed with its surroundings: mend what is the engine's to mend.
+        """Recovers from an infrastructure failure, before a run is retried.
 
         Raises:
-            ModelUnavailable: it cannot be mended.
+            ModelUnavailable: recovery failed.
         """
 
     async def figures(self) -> dict[str, float]:
-        """What it has done since it was last asked: `prompt_tokens`, `sampled_tokens`, and what else it knows."""
+        """Figures since the last call: `prompt_tokens`, `sampled_tokens`, and others."""
 
     async def aclose(self) -> None:
-        """Free what the engine holds."""
+        """Releases all resources."""
 
 
 def room_for(prompt_ids: Sequence[int], max_context: int) -> int:
-    """The most tokens that a reply to a prompt may have.
+    """The largest number of tokens of a reply to a prompt.
 
     Raises:
         ContextLengthExceeded: there is no room for a reply.
@@ -108,7 +108,7 @@ def room_for(prompt_ids: Sequence[int], max_context: int) -> int:
     room = max_context - len(prompt_ids)
     if room < 1:
         raise ContextLengthExceeded(
-            f"The transcript has {len(prompt_ids)} tokens and the model's context {max_context}: nothing is left for "
-            "a reply. Raise max_context, or lower max_turns or max_result_chars."
+            f"The transcript has {len(prompt_ids)} tokens and the model's context {max_context}: there is no room "
+            "for a reply. Raise max_context, or lower max_turns or max_result_chars."
         )
     return room

@@ -1,8 +1,8 @@
-"""Prefill and sampling of many sequences at once, starting from the keys and values that are already known.
+"""Prefill and sampling of many sequences at once, continuing from cached keys and values.
 
-A *memory* is the keys and values of a sequence: one tensor (layers, 2, heads, tokens, head size). The sequences of a
-batch differ in length. What they bring is aligned on the right and what they add on the left, so that each one's tokens
-stay contiguous; a mask hides the rest, and no softmax is ever empty.
+A *memory* holds the keys and values of a sequence in one tensor (layers, 2, heads, tokens, head size). The sequences of
+a batch differ in length. Memories are aligned on the right and new tokens on the left, so that the tokens of each
+sequence stay contiguous. A mask hides the padding, and no softmax is ever empty.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from transformers.cache_utils import DynamicLayer
 from graph.errors import ModelError
 
 _ROOM = 64
-"""Tokens by which a batch's buffer grows."""
+"""Number of tokens by which the buffer of a batch grows."""
 
 _COMPACT = 0.75
-"""A batch drops its finished rows when no more than this share is left."""
+"""A batch drops finished rows when at most this share is still running."""
 
 
 @dataclass(eq=False)
 class Draft:
-    """A completion in the making."""
+    """A completion in progress."""
 
     seed: int
     temperature: float
     max_tokens: int
     memory: Tensor
-    """Of the prompt."""
+    """Memory of the prompt."""
     logits: Tensor
-    """Of the first token to draw, (vocabulary,)."""
+    """Logits of the first token, (vocabulary,)."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     ended: bool = False
-    """Whether an end token was drawn; otherwise the reply was cut off."""
+    """Whether an end token was sampled; otherwise the reply reached its limit."""
 
 
 def causal_model(model: nn.Module) -> PreTrainedModel:
-    """The language model inside a PEFT wrapper; its adapters stay active, since they live in its layers."""
+    """The language model inside a PEFT wrapper; its adapters stay active, since they are part of its layers."""
     unwrap: Callable[[], nn.Module] = getattr(model, "get_base_model", lambda: model)
     causal = unwrap()
     assert isinstance(causal, PreTrainedModel)
@@ -62,17 +62,17 @@ def empty_memory(model: PreTrainedModel) -> Tensor:
 def prefill(
     model: PreTrainedModel, parts: Sequence[tuple[Tensor, Sequence[int]]], budget: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Computes what is new of each sequence.
+    """Computes the new tokens of each sequence.
 
     Args:
         model: the language model.
         parts: memory and new token ids (at least one) of each sequence.
-        budget: positions that one forward pass may hold, paddings and memories included.
+        budget: largest number of positions of a forward pass, including padding and memories.
 
     Returns:
-        Each sequence's whole memory, and the logits of its next token in float32.
+        For each sequence its memory, and the logits of its next token in float32.
     """
-    found: list[tuple[Tensor, Tensor] | None] = [None] * len(parts)
+    results: list[tuple[Tensor, Tensor] | None] = [None] * len(parts)
     order = sorted(range(len(parts)), key=lambda i: (len(parts[i][1]), parts[i][0].shape[3]))
     for chosen in _chunks(order, parts, budget):
         batch = _Batch([parts[i][0] for i in chosen], room=max(len(parts[i][1]) for i in chosen))
@@ -80,8 +80,8 @@ def prefill(
         counts = [len(parts[i][1]) for i in chosen]
         logits = _head(model, hidden[range(len(chosen)), [count - 1 for count in counts]])
         for line, i in enumerate(chosen):
-            found[i] = batch.memory(line, batch.before + counts[line]), logits[line]
-    return [pair for pair in found if pair is not None]
+            results[i] = batch.memory(line, batch.before + counts[line]), logits[line]
+    return [pair for pair in results if pair is not None]
 
 
 @torch.no_grad()
@@ -90,18 +90,17 @@ def draw(
 ) -> None:
     """Samples the completions of all drafts together.
 
-    Each token comes from its draft's own random numbers, so a completion depends on the company it is drawn in only
-    through rounding.
+    Each draft has its own random numbers, so a completion depends on the rest of the batch only through rounding.
 
     Args:
         model: the language model.
-        drafts: with their prompts' memories and first logits.
+        drafts: with the memories of their prompts and their first logits.
         end_ids: tokens that end a completion; they are part of it.
-        on_done: called for each draft when it is complete, with the memory of its prompt and of its completion but for
-            the last token, which is never fed.
+        on_done: called for each complete draft, with the memory of prompt and completion, except for the last token,
+            which the model never reads.
 
     Raises:
-        ModelError: the model's logits are not finite.
+        ModelError: the logits are not finite.
     """
     rows = list(drafts)
     if not rows:
@@ -141,9 +140,9 @@ def _head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 
 def _sample(logits: Tensor, temperatures: Sequence[float], chances: Sequence[float]) -> tuple[list[int], list[float]]:
-    """One token for each row, and its log-probability under the distribution it was drawn from.
+    """One token per row, and its log-probability under the sampling distribution.
 
-    Temperature 0 takes the likeliest token and tells its log-probability at temperature 1.
+    Temperature 0 decodes greedily, with the log-probability at temperature 1.
     """
     scale = logits.new_tensor([temperature or 1.0 for temperature in temperatures])[:, None]
     log_softmax = (logits / scale).log_softmax(-1)
@@ -151,7 +150,7 @@ def _sample(logits: Tensor, temperatures: Sequence[float], chances: Sequence[flo
         raise ModelError(
             "The policy's logits are not finite: its weights are broken; go back to an earlier checkpoint."
         )
-    # Inverse transform sampling, in double: float32 sums over a vocabulary would move probability about.
+    # Inverse transform sampling in float64: float32 sums over a vocabulary are not accurate enough.
     cumulative = log_softmax.double().exp_().cumsum(-1)
     points = torch.tensor(chances, dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
     drawn = torch.searchsorted(cumulative, points, right=True).clamp_(max=logits.shape[1] - 1)
@@ -161,7 +160,7 @@ def _sample(logits: Tensor, temperatures: Sequence[float], chances: Sequence[flo
 
 
 def _chunks(order: Sequence[int], parts: Sequence[tuple[Tensor, Sequence[int]]], budget: int) -> Iterator[list[int]]:
-    """Runs of `order` whose padded batches fit the budget; one that does not fit alone is a batch all the same."""
+    """Splits `order` into padded batches within the budget; a sequence over the budget is a batch of its own."""
     chosen: list[int] = []
     for i in order:
         wider = [*chosen, i]
@@ -175,7 +174,7 @@ def _chunks(order: Sequence[int], parts: Sequence[tuple[Tensor, Sequence[int]]],
 
 
 class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A cache layer whose tensors are views of buffers with room: one more token does not copy all the others."""
+    """A cache layer over buffers with spare room, so that a new token copies nothing."""
 
     def __init__(self, keys: Tensor, values: Tensor, length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -191,7 +190,7 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Adds tokens, for which there is room, and returns all of them."""
+        """Adds tokens, and returns all keys and values."""
         start = int(self.keys.shape[2])
         end = start + int(key_states.shape[2])
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
@@ -206,7 +205,7 @@ class _Batch:
     def __init__(self, memories: Sequence[Tensor], room: int) -> None:
         self.length = max(memory.shape[3] for memory in memories)
         self.before = self.length
-        """Where the tokens of the latest forward pass begin."""
+        """Start of the tokens of the latest forward pass."""
         self.starts = [self.length - memory.shape[3] for memory in memories]
         layers, two, heads, _, size = memories[0].shape
         self._buffer = memories[0].new_zeros(layers, two, len(memories), heads, self.length + room, size)
@@ -215,7 +214,7 @@ class _Batch:
         self._cache = self._over_buffer()
 
     def forward(self, model: PreTrainedModel, new_ids: Sequence[Sequence[int]]) -> Tensor:
-        """Hidden states (rows, new tokens, size) of new tokens, which the batch then holds; shorter rows are padded."""
+        """Hidden states (rows, new tokens, size) of new tokens, which join the batch; shorter rows are padded."""
         count = max(map(len, new_ids))
         if self.length + count > self._buffer.shape[4]:
             self._buffer = nn.functional.pad(self._buffer, [0, 0, 0, count + _ROOM])
@@ -225,7 +224,7 @@ class _Batch:
         starts = torch.tensor(self.starts, device=device)[:, None]
         columns = torch.arange(self.length + count, device=device)[None]
         positions = columns[:, self.length :] - starts
-        found = model.base_model(
+        output = model.base_model(
             input_ids=ids,
             attention_mask=(columns >= starts).long(),
             position_ids=positions,
@@ -233,20 +232,20 @@ class _Batch:
             use_cache=True,
         )
         self.before, self.length = self.length, self.length + count
-        return found.last_hidden_state  # type: ignore[no-any-return]
+        return output.last_hidden_state  # type: ignore[no-any-return]
 
     def memory(self, line: int, end: int) -> Tensor:
-        """The memory of a row up to the column `end`, as a tensor of its own."""
+        """A copy of the memory of a row up to the column `end`."""
         return self._buffer[:, :, line, :, self.starts[line] : end].clone()
 
     def select(self, lines: Sequence[int]) -> _Batch:
-        """The batch without the other rows."""
-        made = object.__new__(_Batch)
-        made.starts = [self.starts[line] for line in lines]
-        made.length, made.before = self.length, self.before
-        made._buffer = self._buffer[:, :, list(lines)]
-        made._cache = made._over_buffer()
-        return made
+        """A batch of these rows only."""
+        batch = object.__new__(_Batch)
+        batch.starts = [self.starts[line] for line in lines]
+        batch.length, batch.before = self.length, self.before
+        batch._buffer = self._buffer[:, :, list(lines)]
+        batch._cache = batch._over_buffer()
+        return batch
 
     def _over_buffer(self) -> DynamicCache:
         cache = DynamicCache()

@@ -1,12 +1,12 @@
-"""Sampling in the trainer's own process, from the trainer's own weights: for CPUs and single GPUs.
+"""Sampling in the training process, from the trainer's weights: for CPUs and single GPUs.
 
 Requests of concurrent runs are gathered into *waves*. A wave computes each different prompt once (and of it only what
 no earlier turn or prompt has computed), draws all completions together, and lets each go back to its run as soon as it
 is complete. The next wave gathers what has come in meanwhile. Where roles have adapters of their own, a wave is drawn
 adapter by adapter, and what one adapter has computed serves no other.
 
-In deterministic mode a wave starts when all admitted runs are waiting for it, and its rows are in order of their runs,
-so the same runs always meet in the same waves. Otherwise it starts as soon as no further request arrives for a moment.
+In deterministic mode a wave starts when all admitted runs are waiting, and its rows are in order of their runs, so the
+same runs always share a wave. Otherwise it starts when no request has arrived for a moment.
 A run may ask for several completions at once, from parallel branches; how many more it will ask for is not known, so
 the wave then waits for a moment in either mode.
 """
@@ -33,29 +33,29 @@ from training.models.adapters import adapter_for, play
 from training.models.policy import copy_trained, twin
 
 _PATIENCE = 0.02
-"""Seconds without a new request after which a wave starts though some runs are not waiting."""
+"""Seconds without a new request after which a wave starts, even if some runs are not waiting."""
 _SETTLING = 0.005
 """Seconds without a new request after which a deterministic wave starts: a run's parallel branches ask together."""
 
 _WORTH_SHARING = 32
-"""Unknown tokens that several prompts of a wave must begin with alike to have them computed once, before the rest."""
+"""Number of uncached tokens in a common prefix from which it is computed once, before the rest."""
 
 
 @dataclass
 class EngineStatistics:
-    """What an engine has done since its last `reset`."""
+    """Counts since the last `reset`."""
 
     prompt_tokens: int = 0
     """Tokens of all prompts."""
     computed_tokens: int = 0
-    """Prompt tokens that had to be computed; the others were known."""
+    """Prompt tokens that were computed; the others were cached."""
     sampled_tokens: int = 0
     waves: int = 0
     seconds: float = 0.0
-    """Spent in waves."""
+    """Time in waves."""
 
     def reset(self) -> dict[str, float]:
-        """The figures up to now, starting anew; `prompt_tokens_saved` is the share of prompt tokens that were known."""
+        """Returns the counts and resets them; `prompt_tokens_saved` is the share of cached prompt tokens."""
         figures = asdict(self)
         figures["prompt_tokens_saved"] = 1 - self.computed_tokens / max(1, self.prompt_tokens)
         self.__init__()  # type: ignore[misc]
@@ -75,18 +75,18 @@ class _Request:
 
 @dataclass
 class TransformersEngine:
-    """Samples from a model that lives in this process; see `training.engines.base.Engine`.
+    """Samples from a model in this process; see `training.engines.base.Engine`.
 
     Args:
         model: the policy, PEFT-wrapped or not; the trainer updates it in place.
         end_ids: tokens that end a completion.
-        max_context: most tokens of prompt and completion; default: what the model can hold.
-        max_batch: most completions drawn together.
-        max_positions: most positions of one prefill pass, padding included.
-        memory_tokens: most tokens whose keys and values are kept between turns.
+        max_context: largest number of tokens of prompt and completion; default: the model's limit.
+        max_batch: largest number of completions sampled together.
+        max_positions: largest number of positions of a prefill pass, including padding.
+        memory_tokens: largest number of tokens in the KV cache between turns.
         deterministic: see above.
-        apart: whether it samples from a copy of the trained weights, which `sync` brings up to date, so that the model
-            can be trained meanwhile; frozen weights are not copied.
+        apart: whether to sample from a copy of the trained weights, which `sync` updates, so that the model can be
+            trained at the same time; frozen weights are not copied.
         at_end: called when the engine is closed.
     """
 
@@ -103,8 +103,8 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         self._copy: nn.Module | None = None
-        held = getattr(causal_model(self.model).config, "max_position_embeddings", None) or 2**31
-        self.max_context = min(self.max_context or held, held)
+        limit = getattr(causal_model(self.model).config, "max_position_embeddings", None) or 2**31
+        self.max_context = min(self.max_context or limit, limit)
         if self.max_batch < 1:
             raise ConfigError(f"max_batch must be at least 1, got {self.max_batch}.")
         self._version = 0
@@ -118,12 +118,12 @@ class TransformersEngine:
 
     @property
     def version(self) -> int:
-        """How many updates the policy has seen."""
+        """The number of updates of the policy."""
         return self._version
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
-        """Held by each run while it may still ask."""
+        """Held by each run while it may send requests."""
         self._admitted += 1
         try:
             yield
@@ -148,9 +148,9 @@ class TransformersEngine:
                 self._waiting.remove(request)
 
     async def sync(self, version: int) -> None:
-        """Take note that the weights have changed: the wave in progress ends first, and nothing kept holds any more.
+        """Switches to the current weights after the running wave, and clears the cache.
 
-        With `apart` nobody may change the weights while this runs.
+        With `apart`, the weights must not change meanwhile.
         """
         async with self._busy:
             self._memories.clear()
@@ -159,12 +159,12 @@ class TransformersEngine:
             self._version = version
 
     async def figures(self) -> dict[str, float]:
-        """The statistics since this was last called."""
+        """The statistics since the last call."""
         return {name: float(value) for name, value in self.statistics.reset().items()}
 
     @property
     def _sampled(self) -> nn.Module:
-        """What is sampled from. A copy is made when it is first needed: the trainer has then placed the model."""
+        """The model to sample from. A copy is made on first use, when the trainer has placed the model."""
         if not self.apart:
             return self.model
         if self._copy is None:
@@ -182,7 +182,7 @@ class TransformersEngine:
         """It runs in this process: nothing can be lost."""
 
     async def aclose(self) -> None:
-        """Stop sampling and free the memories."""
+        """Stops sampling, and clears the cache."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
@@ -192,7 +192,7 @@ class TransformersEngine:
             await asyncio.to_thread(self.at_end)
 
     async def _work(self) -> None:
-        """Waves, as long as somebody waits."""
+        """Runs waves as long as there are requests."""
         while self._waiting:
             while (patience := self._patience()) != 0:
                 self._news.clear()
@@ -241,7 +241,7 @@ class TransformersEngine:
                 f"Sampling {len(wave)} completions at once (prompts of up to {longest} tokens) ran out of memory; "
                 "lower max_batch, max_positions or memory_tokens."
             ) from error
-        except RuntimeError as error:  # a kernel that fails, a shape that does not fit: not the agent's doing
+        except RuntimeError as error:  # a failing kernel or a wrong shape: not the agent's fault
             raise ModelError(f"Sampling failed: {error}.") from error
         finally:
             model.train(training)
@@ -251,7 +251,7 @@ class TransformersEngine:
         known = self._prompts(wave, adapter)
         drafts: dict[Draft, _Request] = {}
         for request in wave:
-            memory, logits = known[request.prompt]
+            memory, logits = prefilled[request.prompt]
             chosen = request.sampling
             drafts[Draft(request.seed, chosen.temperature, chosen.max_tokens, memory, logits)] = request
 
@@ -309,7 +309,7 @@ def _common(prompts: Sequence[tuple[int, ...]]) -> int:
 
 
 def _settle(request: _Request, outcome: Completion | AgentFlowError) -> None:
-    if request.reply.done():  # its run was cancelled meanwhile
+    if request.reply.done():  # its run was cancelled
         return
     if isinstance(outcome, AgentFlowError):
         request.reply.set_exception(outcome)

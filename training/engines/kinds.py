@@ -1,7 +1,7 @@
-"""The engines by name: what each is, and how it is made. Settings, plan, launcher checks and build read it here.
+"""The engines by name: properties and construction. Settings, plan, launcher checks and build read them here.
 
-A further engine implements `training.engines.base.Engine` and gets an entry in `ENGINES`. Settings of its own are
-declared in `training.flow_grpo.config`, in `EngineSettings`, and named in its entry. Nothing heavy is imported here.
+To add an engine, implement `training.engines.base.Engine` and add an entry to `ENGINES`. Declare its own settings in
+`training.flow_grpo.config` and in `EngineSettings`, and name them in the entry. Nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class EngineSettings(Protocol):
-    """The settings of a run that engines are made from (`training.flow_grpo.config.FlowGRPOConfig`)."""
+    """The settings that engines read (`training.flow_grpo.config.FlowGRPOConfig`)."""
 
     @property
     def model(self) -> str: ...
@@ -60,35 +60,35 @@ class EngineSettings(Protocol):
 
 
 @dataclass(frozen=True)
-class Policy:
-    """The policy as the trainer holds it."""
+class PolicyModel:
+    """The policy, as an engine receives it from the trainer."""
 
     model: nn.Module
-    """PEFT-wrapped or not; the trainer updates it in place."""
+    """The model, PEFT-wrapped or not; the trainer updates it in place."""
     end_ids: frozenset[int]
     """Tokens that end a completion."""
     prompt: Sequence[int]
-    """Any short prompt, to examine a server with."""
+    """Any short prompt, to check a server with."""
     score: Score
     server: ChildServer | None = None
-    """The run's own server, where it has started one; it ends with the engine."""
+    """The run's own server, if it has one; it stops with the engine."""
 
 
 @dataclass(frozen=True)
 class EngineKind:
-    """What an engine is."""
+    """Properties of an engine."""
 
-    make: Callable[[EngineSettings, Policy], Engine]
+    make: Callable[[EngineSettings, PolicyModel], Engine]
     served: bool = False
-    """Whether it samples on servers, to which weights are sent: those of the settings, with GPUs of their own, or one
-    that the run starts on its own GPU. Otherwise it samples in each trainer's process, from the trainer's weights."""
+    """Whether it samples on servers that receive the weights: on their own GPUs, or one that the run starts on its own
+    GPU. Otherwise it samples in each training process, from the trainer's weights."""
     reproducible: bool = False
-    """Whether `deterministic` can be kept."""
+    """Whether it supports `deterministic`."""
     settings: tuple[str, ...] = ()
-    """Settings that no other engine has."""
+    """Settings of this engine only."""
 
 
-def _in_process(settings: EngineSettings, policy: Policy) -> Engine:
+def _in_process(settings: EngineSettings, policy: PolicyModel) -> Engine:
     from training.engines.in_process import TransformersEngine
 
     return TransformersEngine(
@@ -103,7 +103,7 @@ def _in_process(settings: EngineSettings, policy: Policy) -> Engine:
     )
 
 
-def _vllm(settings: EngineSettings, policy: Policy) -> Engine:
+def _vllm(settings: EngineSettings, policy: PolicyModel) -> Engine:
     from training.engines.vllm.delivery import AdapterDelivery, Delivery, WeightDelivery
     from training.engines.vllm.engine import VllmEngine, api_key, server_urls
     from training.engines.vllm.probe import Probe
@@ -133,14 +133,14 @@ ENGINES: Mapping[str, EngineKind] = {
 }
 
 AUTO = "auto"
-"""vLLM where it is given or can be started, else in the trainer's process."""
+"""vLLM if there is a server or one can be started, else in-process."""
 
 
 def chosen(settings: EngineSettings, *, gpu: bool, vllm: bool) -> str:
     """The engine of a run: a key of `ENGINES`.
 
     Args:
-        settings: the run's; those that name an engine are taken at their word.
+        settings: of the run; an engine that they name is not questioned.
         gpu: whether there is a GPU.
         vllm: whether vLLM is installed.
     """
@@ -152,30 +152,30 @@ def chosen(settings: EngineSettings, *, gpu: bool, vllm: bool) -> str:
 
 
 def advice(settings: EngineSettings, engine: str, *, gpu: bool, vllm: bool) -> str | None:
-    """A sentence where another engine would be many times as fast."""
+    """A sentence, if another engine would be many times as fast."""
     if not gpu or engine != IN_PROCESS or not _suits_own_server(settings):
         return None
     if not vllm:
         return (
-            "vLLM is not installed, so this process samples; on a GPU vLLM is many times as fast: `pip install vllm`, "
-            "or name its program with vllm_command."
+            "vLLM is not installed, so this process samples. On a GPU, vLLM is many times as fast: `pip install vllm`, "
+            "or set vllm_command to its program."
         )
-    return "On a GPU vLLM samples many times as fast as this process; leave the setting `engine` out."
+    return "On a GPU, vLLM samples many times as fast as this process; leave out the setting `engine`."
 
 
 def _suits_own_server(settings: EngineSettings) -> bool:
-    """Whether the run could have a server of its own: it has rollouts, an adapter to send, and one process."""
+    """Whether the run could start its own server: it makes rollouts, trains an adapter, and has one process."""
     return not (settings.deterministic or settings.replay) and settings.lora_rank > 0 and ranks.world_size() == 1
 
 
 def refuse_unsuited_sharding(engine: str) -> None:
-    """What `accelerate launch` was told must leave the engine a policy to sample from, or to send.
+    """Refuses sharding (`accelerate launch`) that leaves the engine no policy to sample from or to send.
 
     Args:
         engine: a key of `ENGINES`.
 
     Raises:
-        ConfigError: the weights will be sharded in a way that the engine cannot use.
+        ConfigError: the engine cannot work with sharded weights of this kind.
     """
     sharding = ranks.sharding()
     if sharding and not ENGINES[engine].served:
@@ -187,4 +187,4 @@ def refuse_unsuited_sharding(engine: str) -> None:
     if sharding == "ZeRO-3":
         raise ConfigError(f"Weights that ZeRO-3 shards cannot be sent to {engine}; use zero_stage 2, or FSDP.")
     if sharding == "FSDP 1":
-        raise ConfigError(f"Packed training and the way to {engine} need FSDP 2; set fsdp_version: 2.")
+        raise ConfigError(f"Packed training and {engine} need FSDP 2; set fsdp_version: 2.")

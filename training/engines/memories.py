@@ -1,4 +1,4 @@
-"""Keys and values that are kept between the turns of a run, and found again by their tokens."""
+"""A cache of keys and values between the turns of a run, looked up by token ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Memories:
     """The newest transcript of each owner, up to a number of tokens in all; the longest unused go first.
 
     Args:
-        limit: tokens that may be kept.
+        limit: largest total number of tokens.
     """
 
     def __init__(self, limit: int) -> None:
@@ -50,7 +50,7 @@ class Memories:
         return self._kept[name][1][:, :, :, : shared[name]]
 
     def clear(self) -> None:
-        """Forget all: the weights have changed."""
+        """Removes everything, since the weights have changed."""
         self._kept.clear()
         self._tokens = 0
 
@@ -60,7 +60,7 @@ class Memories:
 
 
 def common_prefix(a: IntArray, b: IntArray) -> int:
-    """How many tokens two sequences begin with alike."""
+    """The length of the common prefix of two sequences."""
     length = min(len(a), len(b))
     differs = a[:length] != b[:length]
     return int(differs.argmax()) if differs.any() else length

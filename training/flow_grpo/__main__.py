@@ -2,7 +2,7 @@
 
     python -m training.flow_grpo --config training/recipes/cpu.yaml --out runs/mine --steps 20
 
-The same command goes on where an interrupted run stopped. `--show` prints the settings and ends.
+The same command continues an interrupted run. `--show` prints the settings and exits.
 """
 
 from __future__ import annotations

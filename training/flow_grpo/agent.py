@@ -1,4 +1,4 @@
-"""The agent that the settings name: our graph, a graph of the user's own, or whatever keeps the protocol `Agent`."""
+"""The agent that the settings name: our graph, the user's own graph, or another `Agent`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from training.rollouts.graph_run import GraphOptions
 from training.run.imports import imported, in_words
 
 _SETTINGS = ("config", "settings")
-"""What the parameter of a function is called that is handed the settings and makes an `Agent`."""
+"""Names of the parameter of a function that makes an `Agent` from the settings."""
 
 
 def load_agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
-    """The agent; if it will be run, what it needs is asked for at once.
+    """Loads the agent; if it will run, its tools and models are checked at once.
 
     Args:
-        config: the run's settings. Its `agent` names a function whose parameters are chat models by role and which
-            returns a graph; or one of a parameter `config`, which returns an `Agent`; or an `Agent`.
-        asks: whether it will be run.
+        config: settings of the run. Its `agent` names a function from chat models (parameters by role) to a graph, or a
+            function with a parameter `config` that returns an `Agent`, or an `Agent`.
+        asks: whether it will run.
 
     Raises:
-        ConfigError, DataError: something it needs cannot be had.
-        ModelUnavailable, ModelRejected: a frozen model's server is not there, or does not know the model.
+        ConfigError, DataError: something it needs is not available.
+        ModelUnavailable, ModelRejected: the server of a frozen model is unreachable, or does not have the model.
     """
     agent = GraphAgent(config.context, role=config.roles) if config.agent is None else _own(config, config.agent)
     if asks and isinstance(agent, GraphAgent | FactoryAgent):
@@ -40,20 +40,20 @@ def load_agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
 
 
 def _own(config: FlowGRPOConfig, spec: str) -> Agent:
-    found = imported(spec, "The agent")
-    if not _is_agent(found) and callable(found) and not hasattr(found, "astream"):
-        if not _takes_settings(found):
-            return _factory_agent(config, spec, found)
+    target = imported(spec, "The agent")
+    if not _is_agent(target) and callable(target) and not hasattr(target, "astream"):
+        if not _takes_settings(target):
+            return _factory_agent(config, spec, target)
         try:
-            found = found(config)
+            target = target(config)
         except TypeError as error:
             raise ConfigError(f"The agent {spec!r} could not be made from the settings: {in_words(error)}.") from error
-    if not _is_agent(found):
+    if not _is_agent(target):
         raise ConfigError(
-            f"{spec!r} is a {type(found).__name__}; name a function that takes chat models and returns a compiled "
+            f"{spec!r} is a {type(target).__name__}; name a function that takes chat models and returns a compiled "
             "LangGraph graph, e.g. `def make(model):`."
         )
-    agent: Agent = found
+    agent: Agent = target
     return agent
 
 

@@ -1,4 +1,4 @@
-"""Puts a run together: from a configuration to a trainer with its model, engine, agent, rewards and tasks."""
+"""Builds a trainer from settings: model, engine, agent, reward and tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evals.benchmarks.loading import sample
 from evals.task import Task
 from graph.errors import ConfigError
 from training.engines.base import BASE, Engine, Sampling
-from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, Policy, refuse_unsuited_sharding
+from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, PolicyModel, refuse_unsuited_sharding
 from training.flow_grpo.agent import load_agent
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.micro_batches import Room, room_of, settled
@@ -41,16 +41,16 @@ def make_trainer(
     engine: Engine | None = None,
     agent: Agent | None = None,
 ) -> FlowGRPOTrainer:
-    """A trainer that is ready to run.
+    """Builds the trainer of a run.
 
     Args:
-        config: the run's settings.
-        progress: who is told how it goes.
-        engine: what samples, in place of the one the settings name.
-        agent: what is run, in place of the one the settings name.
+        config: settings of the run.
+        progress: receives the progress of the run.
+        engine: replaces the engine of the settings.
+        agent: replaces the agent of the settings.
 
     Raises:
-        ConfigError, DataError: a setting names something that cannot be had.
+        ConfigError, DataError: a setting names something that is not available.
     """
     _refuse_unknown(config)
     room = room_of(config)
@@ -122,17 +122,17 @@ def _trainer(
 def make_validator(
     config: FlowGRPOConfig, weights: Path | None, *, samples: int = 1
 ) -> tuple[Collector, Engine, RolloutStore, list[Task]]:
-    """What measures a policy on the held-out tasks: a collector, its engine, where rollouts go, and the tasks.
+    """The parts of a measurement on held-out tasks: a collector, its engine, a store for rollouts, and the tasks.
 
-    It samples in this process whatever the settings' engine is.
+    It samples in this process, whatever engine the settings name.
 
     Args:
-        config: the settings; the rollouts go to its `out`.
-        weights: what training made of the policy; None measures it as it was.
+        config: the settings; rollouts go to its `out`.
+        weights: folder of trained weights; None measures the untrained policy.
         samples: runs of each task.
 
     Raises:
-        ConfigError, DataError: a setting names something that cannot be had.
+        ConfigError, DataError: a setting names something that is not available.
     """
     if config.validation is None:
         raise ConfigError("The setting `validation` is missing: held-out tasks to measure the policy on.")
@@ -155,7 +155,7 @@ def _validator(
     quiet()
     model, tokenizer = load_trained(config.model, weights, config.dtype)
     model.to(device_of(config.device))
-    attach_scoring(model)  # its attention is the one that sampled in training
+    attach_scoring(model)  # the attention that sampled in training
     chat = ChatTokens(tokenizer, _end_ids(model))
     engine = _engine(ENGINES[IN_PROCESS], config, model, chat, server)
     store = RolloutStore(Path(config.out) / ROLLOUTS)
@@ -164,7 +164,7 @@ def _validator(
 
 
 def _tasks(config: FlowGRPOConfig) -> tuple[list[Task], list[Task]]:
-    """Tasks to train on, and held-out ones."""
+    """Training tasks and held-out tasks."""
     tasks = load_tasks(config.tasks)
     held_out = sample(load_tasks(config.validation), config.validation_limit, config.seed) if config.validation else []
     _refuse_overlap(tasks, held_out, config)
@@ -172,7 +172,7 @@ def _tasks(config: FlowGRPOConfig) -> tuple[list[Task], list[Task]]:
 
 
 def _refuse_unknown(config: FlowGRPOConfig) -> None:
-    """Names that only transformers knows are checked before anything is loaded."""
+    """Checks names from transformers before anything is loaded."""
     from transformers import SchedulerType
     from transformers.integrations.integration_utils import (
         INTEGRATION_TO_CALLBACK,
@@ -185,8 +185,8 @@ def _refuse_unknown(config: FlowGRPOConfig) -> None:
     installed = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
     for name in config.report_to:
         if name not in INTEGRATION_TO_CALLBACK:
-            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
-            raise ConfigError(f"report_to names {name!r}, which is not known; choose from {known}.")
+            trackers = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ConfigError(f"report_to names {name!r}, which is not known; choose from {trackers}.")
         if name not in installed:
             raise ConfigError(f"report_to names {name!r}, whose package is not installed; run `pip install {name}`.")
 
@@ -223,7 +223,7 @@ def _collector(
         group_size=group_size,
         concurrency=config.concurrency,
         attempts=config.attempts,
-        tail_fraction=config.tail_fraction if group_size > 1 else None,  # a validation is of all its tasks
+        tail_fraction=config.tail_fraction if group_size > 1 else None,  # a validation waits for all its tasks
         tail_seconds=config.tail_seconds,
     )
     return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
@@ -235,17 +235,17 @@ def _engine(
     from training.update.logprobs import completion_logprobs
 
     prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
-    return kind.make(config, Policy(model, chat.end_ids, prompt, partial(completion_logprobs, model), server))
+    return kind.make(config, PolicyModel(model, chat.end_ids, prompt, partial(completion_logprobs, model), server))
 
 
 def _end_ids(model: Any) -> Sequence[int]:
-    """The ids that the model's own generation settings end a reply with."""
-    known = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    return () if known is None else (known,) if isinstance(known, int) else tuple(known)
+    """The end-of-reply ids in the model's generation settings."""
+    ids = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return () if ids is None else (ids,) if isinstance(ids, int) else tuple(ids)
 
 
 def _refuse_overlap(tasks: Sequence[Any], held_out: Sequence[Any], config: FlowGRPOConfig) -> None:
-    """Training on held-out questions would make the validation worthless."""
+    """Refuses training tasks that are also held out: the validation would be worthless."""
     shared = {task.prompt for task in tasks} & {task.prompt for task in held_out}
     if shared:
         raise ConfigError(

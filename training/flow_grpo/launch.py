@@ -1,4 +1,4 @@
-"""Runs the training that a configuration describes."""
+"""Runs a training."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from training.run.folder import claim, held
 
 
 def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
-    """Runs the training that a configuration describes, from its last checkpoint.
+    """Trains to the end, from the last checkpoint if there is one.
 
     Args:
-        config: the run's settings.
-        progress: what hears how it goes; default: the console.
+        config: settings of the run.
+        progress: receives the progress of the run; default: the console.
 
     Raises:
-        AgentFlowError: what ended it, in one sentence.
+        AgentFlowError: the run failed; the message says why.
         OSError: the disk is full.
     """
     from training.flow_grpo.build import make_trainer
@@ -29,7 +29,7 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
 
     quiet()
     folder = Path(config.out)
-    # Another number of steps would change a schedule that ends with them.
+    # Most schedules depend on the number of steps.
     fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
     claim(folder, config.as_dict(), resumable=RESUMABLE - fixed)
     console = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all

@@ -1,4 +1,4 @@
-"""Lengths of rollouts as far as they are known before any was made."""
+"""Expected lengths of rollouts, before any are made."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 from training.flow_grpo.config import FlowGRPOConfig
 
 PROMPT, OBSERVATION = 1500, 150
-"""Tokens of the first prompt and between replies, where nothing better is known."""
+"""Default tokens of the first prompt, and between replies."""
 
 _COMPLETION = 150
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of an average rollout, in tokens."""
+    """Lengths of an average rollout, in tokens."""
 
     turns: float
     prompt: float
-    """Of the first turn."""
+    """First prompt."""
     completion: float
     observation: float
 
     @property
     def tail(self) -> float:
-        """What a rollout adds to its first prompt."""
+        """Tokens that a rollout adds to its first prompt."""
         return self.turns * self.completion + max(0.0, self.turns - 1) * self.observation
 
     @property
     def transcript(self) -> float:
-        """All of a rollout."""
+        """Tokens of a whole rollout."""
         return self.prompt + self.tail
 
 
@@ -42,7 +42,7 @@ def usual_lengths(
     observation: int = OBSERVATION,
     turns: float | None = None,
 ) -> Lengths:
-    """What a run's rollouts are taken to be like; by default each makes all its turns."""
+    """The expected lengths of a run's rollouts; by default each makes `max_turns` turns."""
     return Lengths(
         turns=turns or float(config.max_turns),
         prompt=prompt,

@@ -1,4 +1,4 @@
-"""Memory that a run needs on each GPU, in bytes: what must be there, and what an update adds."""
+"""Memory of a run on each GPU, in bytes."""
 
 from __future__ import annotations
 
@@ -11,71 +11,71 @@ from training.models.flops import Shape
 
 _FLOAT = 4
 _LOGITS = 2**24
-"""Logits of the head that exist at one time (`update.logprobs.CHUNK_LOGITS`); three times as many in backward."""
+"""Logits that exist at one time (`update.logprobs.CHUNK_LOGITS`); three times as many in the backward pass."""
 
 _ALLOCATED = 1.1
 """What is allocated over the sum of the activations: 7B with 5,000 tokens took 47.3 GiB in all, where the sum is 44."""
 
 _SERVED = 0.9
-"""Share of its memory that a vLLM server takes (its default)."""
+"""Share of GPU memory that a vLLM server takes by default."""
 
 
 @dataclass(frozen=True)
 class TrainerMemory:
-    """Of one GPU that trains."""
+    """Memory of a training GPU."""
 
     weights: float
-    """The policy's."""
+    """Of the policy."""
     reference: float
     """A frozen copy; none with an adapter, since the policy without it is the reference."""
     sampler_copy: float
-    """What overlap copies, so that sampling and updating do not meet."""
+    """Copy of the trained weights to sample from during updates (`overlap`)."""
     gradients: float
     optimizer: float
     activations: float
-    """Of one micro-batch of the token budget."""
+    """Of one micro-batch."""
     logits: float
     kv_cache: float
-    """Of the in-process engine, kept between turns and while drawing; none where servers sample."""
+    """Of the in-process engine, between turns and during sampling; none with servers."""
 
     @property
     def resident(self) -> float:
-        """What stays between updates."""
+        """Memory that is held between updates."""
         return self.weights + self.reference + self.sampler_copy + self.gradients + self.optimizer + self.kv_cache
 
     @property
     def total(self) -> float:
-        """All of it; sampling and updating take turns, but allocators keep what they got."""
+        """The sum: sampling and updates alternate, but allocators keep their memory."""
         return float(sum(vars(self).values()))
 
 
 @dataclass(frozen=True)
 class ServerMemory:
-    """Of one GPU that serves the policy with vLLM."""
+    """Memory of a GPU that serves the policy with vLLM."""
 
     weights: float
     kv_cache: float
-    """What is left of the share that vLLM takes."""
+    """The rest of the share that vLLM takes."""
     kv_tokens: float
-    """Tokens that fit into it."""
+    """Tokens that fit into the cache."""
     wanted_tokens: float
-    """Tokens of the transcripts that are open at one time."""
+    """Tokens of all transcripts that are open at the same time."""
     shares_gpu: bool = False
-    """Whether it is on the trainer's GPU."""
+    """Whether the trainer uses the same GPU."""
     sleeps: bool = False
-    """Whether it gives its memory to the update."""
+    """Whether it releases its memory during updates."""
     fits: bool = True
 
 
 def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 1) -> TrainerMemory:
-    """The memory of a GPU that trains.
+    """The memory of a training GPU.
 
     Activations are an estimate of what autograd keeps of a layer.
 
     Args:
         shape: the model.
         config: the run.
-        sharded_over: GPUs that share weights, gradients and optimizer (FSDP, ZeRO-3); 1: each has all.
+        sharded_over: number of GPUs over which weights, gradients and optimizer are sharded (FSDP, ZeRO-3).
     """
     served = ENGINES[config.engine].served
     size = 2 if config.dtype == "bfloat16" else _FLOAT
@@ -98,14 +98,14 @@ def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 
 def server_memory(
     shape: Shape, config: FlowGRPOConfig, memory: float, *, servers: int, transcript: float
 ) -> ServerMemory:
-    """The memory of a GPU of its own that serves one whole copy of the policy.
+    """The memory of a serving GPU with a copy of the policy.
 
     Args:
         shape: the model.
         config: the run.
         memory: bytes of the GPU.
-        servers: GPUs that serve, each a share of the runs.
-        transcript: tokens of a whole run.
+        servers: number of serving GPUs, which share the runs.
+        transcript: tokens of a whole rollout.
     """
     weights = _served_weights(shape, config)
     cache = max(0.0, _SERVED * memory - weights)
@@ -122,30 +122,30 @@ def server_memory(
 def shared_memory(
     shape: Shape, config: FlowGRPOConfig, trainer: TrainerMemory, memory: float, transcript: float
 ) -> tuple[CardShare, ServerMemory]:
-    """How a run and the server that it starts share a GPU; see `training.engines.vllm.card`.
+    """How a run and its own server share a GPU; see `training.engines.vllm.card`.
 
     Args:
         shape: the model.
         config: the run.
         trainer: its memory without the server.
         memory: bytes of the GPU.
-        transcript: tokens of a whole run.
+        transcript: tokens of a whole rollout.
     """
     token = _cached_token(shape, config)
-    wanted = _open_runs(config) * transcript
+    tokens = _open_runs(config) * transcript
     needs = Needs(
         resident=trainer.resident,
         updating=trainer.total,
         weights=_served_weights(shape, config),
-        least_cache=token * max(config.max_context, wanted / 4),
-        wanted_cache=token * wanted,
+        least_cache=token * max(config.max_context, tokens / 4),
+        wanted_cache=token * tokens,
     )
     share = share_card(needs, memory, overlap=config.overlap)
     served = ServerMemory(
         weights=needs.weights,
         kv_cache=share.kv_cache,
         kv_tokens=share.kv_cache / token,
-        wanted_tokens=wanted,
+        wanted_tokens=tokens,
         shares_gpu=True,
         sleeps=share.sleeps,
         fits=share.fits and trainer.total + (ASLEEP if share.sleeps else share.server) <= USABLE * memory,
@@ -187,6 +187,6 @@ def _activations(shape: Shape, config: FlowGRPOConfig, size: int) -> float:
 
 
 def _kv_tokens(config: FlowGRPOConfig) -> int:
-    """Tokens of which the in-process engine holds keys and values at most."""
+    """Largest number of tokens in the KV cache of the in-process engine."""
     runs = config.tasks_per_step * config.group_size
     return config.memory_tokens + min(config.max_batch, runs) * config.max_context

@@ -1,4 +1,4 @@
-"""The vLLM server that a run starts for itself on its own GPU: whether, with how much memory, and for which roles."""
+"""The vLLM server that a run starts on its own GPU: when, with how much memory, and for which roles."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOG = "vllm.log"
-"""The server's log in the run's folder."""
+"""Log of the server, in the run's folder."""
 
 
 class OwnServer(AbstractContextManager[ChildServer | None]):
-    """The server, started and answering; None where a run has none. One that fails on the way leaves nothing behind.
+    """Starts the server and waits until it answers; yields None if the run needs none.
 
-    The caller ends it, unless something fails while this context is open.
+    The caller stops the server, unless something fails while this context is open.
     """
 
     def __init__(self, config: FlowGRPOConfig) -> None:
@@ -39,8 +39,8 @@ class OwnServer(AbstractContextManager[ChildServer | None]):
             return None
         if ranks.world_size() > 1:
             raise ConfigError(
-                "engine: vllm without vllm_url starts a server for a run of one process; give vllm_url, the address of "
-                "a server for all."
+                "engine: vllm without vllm_url starts a server for a run of one process; set vllm_url, the address of "
+                "a server for all of them."
             )
         self._server = ChildServer(_launch(self._config), Path(self._config.out) / LOG)
         try:
@@ -57,10 +57,10 @@ class OwnServer(AbstractContextManager[ChildServer | None]):
 
 
 def with_engine(config: FlowGRPOConfig) -> FlowGRPOConfig:
-    """The settings with the engine that `auto` means on this machine; says where vLLM would be faster.
+    """The settings with the engine that `auto` selects on this machine; warns if vLLM would be faster.
 
     Raises:
-        ConfigError: frozen roles are to ask the base model, and no vLLM server will be there.
+        ConfigError: frozen roles use the base model, and there will be no vLLM server.
     """
     gpu, vllm = has_gpu(config), installed(config.vllm_command)
     engine = chosen(config, gpu=gpu, vllm=vllm)
@@ -76,10 +76,10 @@ def with_engine(config: FlowGRPOConfig) -> FlowGRPOConfig:
 
 
 def with_base(config: FlowGRPOConfig, server: ChildServer | None) -> FlowGRPOConfig:
-    """The settings with the address of the policy's server in place of `base`.
+    """The settings with `base` replaced by the model spec of the policy's server.
 
     Raises:
-        ConfigError, ModelUnavailable: the server of `vllm_url` cannot be asked for its model's name.
+        ConfigError, ModelUnavailable: the server of `vllm_url` does not tell its model's name.
     """
     if BASE not in config.frozen_models:
         return config
@@ -143,11 +143,7 @@ def shape_before_loading(config: FlowGRPOConfig) -> Shape:
 
 
 def _share(config: FlowGRPOConfig) -> tuple[float | None, bool]:
-    """The server's part of this machine's GPU by the plan, and whether it sleeps while the trainer updates.
-
-    Raises:
-        ConfigError: they do not fit, not even in turns.
-    """
+    """The planned share of the GPU for the server, and whether it sleeps during updates."""
     if not has_gpu(config):
         return None, False
     import torch
@@ -161,7 +157,7 @@ def _share(config: FlowGRPOConfig) -> tuple[float | None, bool]:
     share, served = shared_memory(shape, config, trainer_memory(shape, config), float(free), transcript)
     if not served.fits:
         logger.warning(
-            "By the plan the policy, its update and a vLLM server do not fit into the %.0f GB that are free on this "
+            "According to the plan, the policy, its update and a vLLM server do not fit into the %.0f GB free on this "
             "GPU; `python -m training.plan --gpus 1` with these settings says what to change.", free / 1e9,
         )  # fmt: skip
     return share.of(total), share.sleeps

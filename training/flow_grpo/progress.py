@@ -1,4 +1,4 @@
-"""Progress of a training run: what hears of it, and the console."""
+"""Progress of a training run: the protocol, and the console."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is known of a run when it starts, beside its settings."""
+    """Facts about a run at its start, beside the settings."""
 
     weights: int
-    """Of the policy, an adapter's included."""
+    """Number of weights of the policy, including an adapter."""
     trained: int
-    """Those that are trained."""
+    """Number of trained weights."""
     tasks: int
     held_out: int
     device: str
-    """Where the first process trains."""
+    """Device of the first process."""
     processes: int
     updates: int
     """Made before, by a run that goes on."""
@@ -37,32 +37,32 @@ class RunFacts:
 
 
 class Progress(Protocol):
-    """What hears how a run goes."""
+    """Receives the progress of a run."""
 
     def started(self, facts: RunFacts) -> None:
-        """The model is loaded, and the first step begins."""
+        """The first step starts."""
 
     def rolling_out(self, step: int, total: int) -> None:
-        """So many rollouts of a step begin."""
+        """The rollouts of a step start."""
 
     def validating(self, update: int, total: int) -> None:
-        """So many rollouts of a validation begin, after an update."""
+        """The rollouts of a validation start, after an update."""
 
     def rolled_out(self, rollout: Rollout) -> None:
         """A rollout has ended."""
 
     def updating(self, batches: int) -> None:
-        """An update of so many micro-batches begins."""
+        """An update starts."""
 
     def logged(self, update: int, figures: Mapping[str, float]) -> None:
-        """The figures of a step's update, or of a validation after it."""
+        """The figures of an update, or of a validation after it."""
 
     def warned(self, text: str) -> None:
         """An alarm."""
 
 
 class ConsoleProgress:
-    """A banner, a progress bar of steps and rollouts, and a line for every update, on standard error."""
+    """Prints a banner, a progress bar of rollouts, and a line per update to standard error."""
 
     def __init__(self, config: FlowGRPOConfig, *, quiet: bool = False) -> None:
         from rich.console import Console
@@ -95,11 +95,11 @@ class ConsoleProgress:
         self._console.print(banner(self._config, facts))
 
     def rolling_out(self, step: int, total: int) -> None:
-        """A step's rollouts begin."""
+        """The rollouts of a step start."""
         self._count(f"step {step + 1} of {self._config.steps}: rollouts", total)
 
     def validating(self, update: int, total: int) -> None:
-        """A validation begins."""
+        """The rollouts of a validation start."""
         self._count("validation", total)
 
     def rolled_out(self, rollout: Rollout) -> None:
@@ -111,11 +111,11 @@ class ConsoleProgress:
             self._progress.update(self._task, advance=1, description=f"{self._title}{self._so_far()}")
 
     def updating(self, batches: int) -> None:
-        """An update begins."""
+        """An update starts."""
         self._show(f"update: {batches} micro-batches", None)
 
     def logged(self, update: int, figures: Mapping[str, float]) -> None:
-        """A line for an update or a validation."""
+        """Prints a line for an update or a validation."""
         if "loss" in figures:
             shown = ", ".join(f"{name} {figures[name]:.4g}" for name in _SHOWN if name in figures)
             if not self._memory_shown and "memory/planned_gib" in figures:
@@ -135,7 +135,7 @@ class ConsoleProgress:
         self._console.print(text)
 
     def _place(self, update: int) -> str:
-        """Which step of how many has ended, and how long the others may take."""
+        """The number of the step, and an estimate of the remaining time."""
         per_step, total = self._config.updates_per_step, self._config.steps * self._config.updates_per_step
         place = f"step {(update - 1) // per_step + 1} of {self._config.steps}"
         if per_step > 1:
@@ -144,7 +144,7 @@ class ConsoleProgress:
         return f"{place}, {in_words(seconds)} left" if update < total else place
 
     def _so_far(self) -> str:
-        """What the finished rollouts earned and took; the bar has the seconds."""
+        """Mean reward and turns of the finished rollouts."""
         if not self._rewards:
             return ""
         return f", reward {fmean(self._rewards):.2f}, {fmean(self._turns):.1f} turns"
@@ -170,7 +170,7 @@ def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
     held_out = f", {facts.held_out} held out" if facts.held_out else ""
     processes = f", {facts.processes} processes" if facts.processes > 1 else ""
     engine = f"{config.engine} at {config.vllm_url}" if config.vllm_url else config.engine
-    before = f" (goes on after update {facts.updates})" if facts.updates else ""
+    before = f" (resumed after update {facts.updates})" if facts.updates else ""
     lines = {
         "model": f"{config.model}, {_count(facts.weights)} weights in {config.dtype}; trained: {share}",
         "tasks": f"{facts.tasks} of {config.tasks}{held_out}",
@@ -183,7 +183,7 @@ def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
 
 
 def next_steps(config: FlowGRPOConfig) -> str:
-    """How a trained policy is measured, exported and looked at: a command a line."""
+    """Commands to measure, export and look at the trained policy, one per line."""
     held_out = "" if config.validation else " --validation FILE"
     commands = {
         "measure": f"python -m training.validate --config {config.out}/config.yaml --checkpoint {config.out}{held_out} "
@@ -195,7 +195,7 @@ def next_steps(config: FlowGRPOConfig) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """A time to wait, to two places."""
+    """A duration, rounded."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -203,7 +203,7 @@ def in_words(seconds: float) -> str:
 
 
 def _count(number: int) -> str:
-    """A number of weights, to three places."""
+    """A number of weights, to three significant digits."""
     for size, unit in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if number >= size:
             return f"{number / size:.3g} {unit}"

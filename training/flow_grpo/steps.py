@@ -1,7 +1,7 @@
-"""A step up to its gradient: roll out, refill, give credit, lay out micro-batches.
+"""One step before its update: roll out, refill, assign credit, lay out micro-batches.
 
-With `overlap` the next step's rollouts begin as soon as this one's have ended, under the policy of that moment
-(`training.rollouts.background`), and go on while the trainer updates.
+With `overlap`, the next step's rollouts start as soon as this step's have ended, with the policy of that moment
+(`training.rollouts.background`), and run during the update.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ class Parts:
 
     engine: Engine
     source: RolloutSource
-    """Of the rollouts that are trained on."""
+    """Of training rollouts."""
     schedule: TaskSource
     store: RolloutStore
     """Where the rollouts of training go."""
     room: Room
     """The device, as it was before the policy was loaded."""
     validator: Collector | None = None
-    """Collects validation rollouts: one run a task, at the validation's temperature."""
+    """Collects validation rollouts: one run per task, at the validation temperature."""
     validation: Sequence[Task] = ()
     tasks: int = 0
-    """How many there are to train on."""
+    """Number of training tasks."""
     reference: nn.Module | None = None
-    """A frozen copy, where all weights are trained; with an adapter it is the policy without it."""
+    """A frozen copy of the policy if all weights are trained; with an adapter, its base model is the reference."""
     progress: Progress | None = None
 
 
@@ -71,19 +71,19 @@ class Step:
     batches: list[MicroBatch] = field(default_factory=list)
     """This process's share, once laid out."""
     old_logprobs: list[Tensor] | None = None
-    """Under the policy before the step's first update, a tensor a batch; needed where a step has several updates."""
+    """Under the policy before the step's first update, one tensor per batch; needed for several updates per step."""
 
 
 class Steps:
-    """Makes one step after another; every process of the run makes its share of each.
+    """Makes one step after another. Every process of a run makes its share of each.
 
     Args:
-        config: the run's settings.
+        config: settings of the run.
         parts: engine, sources of rollouts and tasks.
         device: of this process.
         packed: whether micro-batches may be packed by prefix tree; the first one is checked.
-        process: this process's number.
-        processes: how many there are.
+        process: number of this process.
+        processes: number of processes.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class Steps:
         self._device = device
         self._made_room = False
         self._rollout_seconds = 0.0
-        self._ahead: Underway | None = None  # the next step's rollouts, begun early
-        self._ahead_figures: dict[str, float] | None = None  # the engine's, where a validation came after these
+        self._ahead: Underway | None = None  # rollouts of the next step
+        self._ahead_figures: dict[str, float] | None = None  # of the engine, if a validation follows these
 
     def make(self, number: int, version: int) -> Step:
         """Rolls a step out.
@@ -115,8 +115,8 @@ class Steps:
             version: updates that the policy has seen.
 
         Raises:
-            ModelError: nothing can be learned from its rollouts.
-            AgentFlowError: what every rollout would meet.
+            ModelError: the rollouts have nothing to learn from.
+            AgentFlowError: every rollout would fail alike.
         """
         began = time.perf_counter()
         if self._ahead is None:
@@ -166,21 +166,21 @@ class Steps:
         step.figures |= _token_figures(batches)
 
     def validate(self, version: int) -> dict[str, float]:
-        """The figures of one run of each held-out task; failures of the surroundings count as wrong.
+        """The figures of one run of each held-out task; infrastructure failures count as wrong.
 
         Args:
-            version: updates that the policy has seen.
+            version: number of updates of the policy.
         """
         assert self.parts.validator is not None
         began = time.perf_counter()
         ahead, self._ahead = self._ahead, None
-        if ahead is not None:  # these rollouts are of one policy: the validation's has to wait for them
+        if ahead is not None:  # they need the current policy, so the validation waits for them
             _, seconds = self._loop.wait(ahead.work)
             self._ahead_figures = self._engine_figures(seconds)
         self._sync(version)
         rollouts = self._collect(self.parts.validator, version, self.parts.validation)
         self._ahead = ahead
-        if self.config.deterministic:  # a run that resumes after the validation has none of its memory either
+        if self.config.deterministic:  # as a run that resumes here would do
             self._loop.run(self.parts.engine.sync(version))
         figures = step_metrics(rollouts, version=version, roles=self.config.several_roles) | breakdown(rollouts)
         figures["pass_rate"] = figures.pop("solved", 0.0)
@@ -188,7 +188,7 @@ class Steps:
         return figures | self._engine_figures(figures["seconds"])
 
     def close(self) -> None:
-        """Stops rollouts that are under way, and the engine."""
+        """Stops running rollouts and the engine."""
         if self._ahead is not None:
             self._ahead.work.cancel()
         self._loop.run(self.parts.engine.aclose())
@@ -197,23 +197,23 @@ class Steps:
     # Rollouts
 
     def _roll_out(self, number: int) -> tuple[list[Rollout], list[Group]]:
-        """The rollouts of a step, and the groups to train on."""
+        """The rollouts of a step, and its training groups."""
         rollouts = self._collect(self.parts.source, number, self.parts.schedule.of_step(number))
         groups = list(groups_of(rollouts))
-        wanted = len(groups)
+        count = len(groups)
         for round_ in range(1, self.config.refill + 1):
-            if sum(_varies(group) for group in groups) >= wanted:
+            if sum(_varies(group) for group in groups) >= count:
                 break
             more = self._collect(self.parts.source, number, self.parts.schedule.of_step(number, round_))
             rollouts += more
             groups += groups_of(more)
         if self.config.refill:
-            # Groups without variance fill up what even the refilling did not yield: a step that is all right goes on.
-            groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
+            # Groups without variance fill the rest, so that a fully solved step continues.
+            groups = sorted(groups, key=lambda group: not _varies(group))[:count]
         return rollouts, groups
 
     def _collect(self, source: RolloutSource, number: int, tasks: Sequence[Task]) -> list[Rollout]:
-        """The rollouts of all processes, in order of the tasks; each process runs its share of them."""
+        """The rollouts of all processes, in order of the tasks; each process makes its share."""
         underway, self._ahead = self._ahead or self._begin(source, number, tasks), None
         if progress := self.parts.progress:
             announce = progress.validating if source is self.parts.validator else progress.rolling_out
@@ -228,19 +228,19 @@ class Steps:
         return sorted(every, key=lambda rollout: (place[rollout.task.id], rollout.index))
 
     def _begin(self, source: RolloutSource, number: int, tasks: Sequence[Task]) -> Underway:
-        """This process's share of some rollouts, under way."""
+        """Starts this process's share of some rollouts."""
         return Underway(self._loop, source, number, list(tasks)[self._process :: self._processes])
 
     def _roll_out_ahead(self, number: int, version: int) -> None:
-        """Begins the next step's rollouts with the policy of now: one step older than the one they will train."""
+        """Starts the rollouts of the next step with the current policy, one step older than the one they will train."""
         if number < self.config.steps:
             self._sync(version)
             self._ahead = self._begin(self.parts.source, number, self.parts.schedule.of_step(number))
 
     def _sync(self, version: int) -> None:
-        """The engine samples from the current weights from here on."""
+        """Makes the engine sample from the current weights."""
         if self._made_room and self._device.type == "cuda":
-            torch.cuda.empty_cache()  # what the update took and does not need any more
+            torch.cuda.empty_cache()  # memory that the update no longer needs
         if self._made_room or self.parts.engine.version != version:
             self._made_room = False
             self._loop.run(self.parts.engine.sync(version))
@@ -266,19 +266,19 @@ class Steps:
         )
 
     def _refuse_empty(self, number: int, assembled: Assembled, rollouts: Sequence[Rollout]) -> None:
-        """A step without anything to learn from would look like training and be none."""
+        """Refuses a step with nothing to learn from: it would look like training."""
         if not assembled.rollouts:
             kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
             first = next((r.failure["message"] for r in rollouts if r.failure), "")
             raise ModelError(
-                f"No rollout of step {number} can be trained on; failures: {kinds}. The first: {first} Then give the "
+                f"No rollout of step {number} can be used; failures: {kinds}. The first: {first} Fix that and run the "
                 f"same command again; {newest_in_words(Path(self.config.out))}."
             )
         if not any(rollout.turns for rollout in rollouts):
             who = " and ".join(self.config.roles) or "policy"
             raise ModelError(
-                f"The {who} was never asked in the {len(rollouts)} rollouts of step {number}, so nothing "
-                "can be learned; check `role` and the settings of the agent around it."
+                f"The {who} was never asked in the {len(rollouts)} rollouts of step {number}, so there "
+                "is nothing to learn; check `role` and the settings of the agent."
             )
 
 

@@ -1,10 +1,10 @@
-"""Flow-GRPO on transformers' `Trainer`: one item of its data loader is one update, made from one step's rollouts.
+"""Flow-GRPO on transformers' `Trainer`: an item of its data loader is one update, made from the rollouts of one step.
 
-The `Trainer` keeps what it is good at: optimizer, schedule, clipping, accelerate with its wrappers (DDP, FSDP,
-DeepSpeed), logging. Where a batch comes from and how it is laid out is `training.flow_grpo.steps`, what is summed
-`training.update.gradient`, and that checkpoints are atomic `training.run.trainer`.
+The `Trainer` provides optimizer, schedule, clipping, logging, and accelerate with its wrappers (DDP, FSDP, DeepSpeed).
+`training.flow_grpo.steps` makes the batches, `training.update.gradient` computes the gradient, and
+`training.run.trainer` makes checkpoints atomic.
 
-Versions: the policy's version is the number of updates it has seen, which is the trainer's `global_step`.
+The version of the policy is its number of updates, which is the trainer's `global_step`.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class FlowGRPOTrainer(WholeCheckpoints):
 
     Args:
         model: the policy, PEFT-wrapped or not.
-        config: the run's settings.
-        parts: engine, collectors and tasks.
+        config: settings of the run.
+        parts: engine, sources of rollouts and tasks.
         tokenizer: saved with every checkpoint.
     """
 
@@ -82,7 +82,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
             parts.reference.requires_grad_(False)
         if refusal and config.packing == "auto":
             logger.warning(refusal)
-        # The data sets are placeholders: an item is a number, and its rollouts are made when it is due.
+        # The data sets are placeholders: an item is the number of an update, and its rollouts are made when it is due.
         super().__init__(
             run_folder=Path(config.out),
             keep=config.keep,
@@ -110,14 +110,14 @@ class FlowGRPOTrainer(WholeCheckpoints):
         self._alarms = Alarms()
         self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
 
-    # What an update is made from
+    # Updates
 
     def get_train_dataloader(self) -> DataLoader[dict[str, int]]:
-        """The numbers of all updates, the same on every rank."""
+        """The numbers of all updates, the same in every process."""
         return DataLoader(range(self.config.steps * self.config.updates_per_step), collate_fn=_only)  # type: ignore[arg-type]
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: object = None) -> Tensor:
-        """Rolls out if a step begins, and accumulates the gradient of one update."""
+        """Makes rollouts if a step starts, and accumulates the gradient of one update."""
         step, repeat = divmod(inputs["update"], self.config.updates_per_step)
         update = Update(model, self.config.objective_settings, self.config.temperature, self._reference(model))
         if repeat == 0 or self._step is None:
@@ -169,7 +169,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
             )
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Not estimated: the packed tokens that are logged say more."""
+        """Not estimated: the logged token counts are more useful."""
         return 0
 
     # Memory
@@ -254,7 +254,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
         deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
 
         def context(last: bool) -> AbstractContextManager[object]:
-            if deepspeed:  # its engine steps in the backward pass that is said to be the last
+            if deepspeed:  # its engine steps in the backward pass that is marked as the last
                 self.accelerator.gradient_state._set_sync_gradients(last)
                 return nullcontext()
             chosen: AbstractContextManager[object] = nullcontext() if last else self.accelerator.no_sync(model)
@@ -287,33 +287,33 @@ class FlowGRPOTrainer(WholeCheckpoints):
 
     def _broken(self, what: str) -> str:
         return (
-            f"{what} in update {self.state.global_step + 1}; nothing of it was applied and "
+            f"{what} in update {self.state.global_step + 1}; it was not applied, and "
             f"{checkpoints.newest_in_words(self.run_folder)}. "
-            "Lower learning_rate or clip_high, or train in float32; the same command goes on from the checkpoint."
+            "Lower learning_rate or clip_high, or train in float32; the same command continues from the checkpoint."
         )
 
     # Validation
 
     def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
-        """One run of each held-out task; failures of the surroundings count as wrong."""
+        """One run of each held-out task; infrastructure failures count as wrong."""
         if self.parts.validator is None:
             return {}
         figures = self._steps.validate(self.state.global_step)
         named = {f"eval/{name}": value for name, value in figures.items()}
         self.log(named)
-        # Told as transformers' own `evaluate` tells it: this takes back the wish to evaluate, which the end of an epoch
-        # would otherwise fulfil a second time.
+        # As in transformers' own `evaluate`: this clears the request to evaluate, which the end of an epoch would
+        # otherwise serve a second time.
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
         return named
 
     # Logs and checkpoints
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the step's figures, and looks for signs of collapse."""
+        """Adds the figures of the step, and raises alarms."""
         is_step = "loss" in logs
         if is_step:
             logs = {**logs, **self._figures}
-            if self._checkpointing is not None:  # it was written after the line before this one
+            if self._checkpointing is not None:  # of the checkpoint after the previous line
                 logs["seconds/checkpoint"], self._checkpointing = self._checkpointing, None
         super().log(logs, start_time)
         if not self.is_world_process_zero() or "train_runtime" in logs:
@@ -327,25 +327,25 @@ class FlowGRPOTrainer(WholeCheckpoints):
             progress.logged(self.state.global_step, logs)
 
     def discard_after(self, update: int) -> None:
-        """Drops metrics, alarms and rollouts that were written after an update's checkpoint."""
+        """Drops metrics, alarms and rollouts written after the checkpoint of an update."""
         super().discard_after(update)
         self._alarms_file.discard_after(update)
         self.parts.store.discard_from(max(0, update) // self.config.updates_per_step)
         if self.parts.validator and self.parts.validator.store:
             self.parts.validator.store.discard_from(update + 1)
         for line in read_metrics(self.metrics_file.path) if self.metrics_file.path.exists() else ():
-            if "loss" in line:  # what is unusual is judged by the steps before
+            if "loss" in line:  # alarms compare with earlier steps
                 self._alarms.check(line)
 
     def train_from_last_checkpoint(self) -> None:
-        """Trains to the end, from the newest whole checkpoint if there is one.
+        """Trains to the end, from the newest complete checkpoint if there is one.
 
         Raises:
-            AgentFlowError: what ended the run, in one sentence.
+            AgentFlowError: the run failed; the message says why.
         """
         newest = checkpoints.newest(self.run_folder)
         if newest:
-            self.args.eval_on_start = False  # the checkpoint's validation stands
+            self.args.eval_on_start = False  # the checkpoint was validated
         if self.parts.progress:
             self.parts.progress.started(self._facts(checkpoints.update_of(newest) if newest else 0))
         random.seed(self.config.seed)
@@ -379,7 +379,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         if self.state.global_step % self.config.updates_per_step:
-            return  # the rest of a step cannot be done without its rollouts
+            return  # a step cannot be resumed in the middle: its rollouts are gone
         began = time.perf_counter()
         super()._save_checkpoint(model, trial)
         self._checkpointing = time.perf_counter() - began
@@ -391,7 +391,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Sharded weights are gathered here, of an adapter only its own; all else is as transformers does it."""
+        """As in transformers, but sharded weights are gathered here, and of an adapter only its own."""
         if not self.is_fsdp_enabled:
             super().save_model(output_dir, _internal_call)
             return
@@ -401,12 +401,12 @@ class FlowGRPOTrainer(WholeCheckpoints):
             self._save(output_dir, state_dict=state)
 
     def close(self) -> None:
-        """Stops rollouts that are under way, and the engine."""
+        """Stops running rollouts and the engine."""
         self._steps.close()
 
 
 def arguments(config: FlowGRPOConfig) -> TrainingArguments:
-    """transformers' settings of a run."""
+    """The run's settings for transformers."""
     validates = config.validation_every > 0
     return TrainingArguments(
         output_dir=config.out,

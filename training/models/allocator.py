@@ -1,7 +1,7 @@
-"""Memory that a process has freed stays with it: a setting of glibc's allocator for models on the CPU.
+"""Makes glibc's allocator keep freed memory, for models on the CPU.
 
-By default glibc asks the kernel anew for every block above 32 MiB and gives it back at once, so the pages of each large
-tensor are mapped and zeroed again in every layer: system time, which `vmstat 1` shows beside an update.
+By default, glibc returns every block above 32 MiB to the kernel at once, so the pages of each large tensor are mapped
+and zeroed again in every layer; `vmstat 1` shows the system time during an update.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep what is freed, for the rest of this process.
+    """Makes glibc keep freed memory for the rest of this process.
 
     Returns:
-        Whether it is so now: False elsewhere than on glibc, and where the user's environment (`MALLOC_...`,
-        `GLIBC_TUNABLES`) says something of its own.
+        Whether it does: False without glibc, or if the environment (`MALLOC_...`, `GLIBC_TUNABLES`) configures it.
     """
     if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return False

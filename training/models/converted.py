@@ -1,7 +1,7 @@
 """Dequantised copies of GGUF files, in Hub format: converting takes a minute or more, loading a copy takes seconds.
 
 A copy is known by the digest of its file, by the type of its weights, and by the version of transformers that made it.
-It is whole or not there. The newest few are kept: see `KEPT`.
+Writing one is atomic. The newest few are kept: see `KEPT`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Arithmetic of a transformer's passes, and what accelerators promise: for utilisation and for plans.
+"""Operations of a transformer's passes, and data sheets of accelerators.
 
-How it is counted. A multiply-add is two operations. A forward pass costs 2 operations for each weight of a linear layer
-and token, 4 for each pair of a token and a token it sees (scores and values, per head dimension), and 2 for each weight
+A multiply-add counts as two operations. A forward pass costs 2 operations for each weight of a linear layer and token,
+4 for each pair of a token and a token it sees (scores and values, per head dimension), and 2 for each weight
 of the head and *scored* position. A backward pass through frozen weights costs the same again (gradients of activations
 alone), through trained ones twice; through attention twice. *Model* operations are forward and backward. *Hardware*
-operations count what gradient checkpointing computes again, too; utilisation is quoted of model operations.
+operations also include what gradient checkpointing recomputes; utilisation refers to model operations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a dense decoder's configuration counts."""
+    """The sizes of a dense decoder."""
 
     layers: int
     hidden: int
@@ -45,12 +45,12 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """All weights, norms and biases left out."""
+        """All weights, without norms and biases."""
         return self.layer_weights + self.head_weights * (1 if self.tied else 2)
 
     @property
     def kv_values(self) -> int:
-        """Numbers that the KV cache holds for each token."""
+        """Values in the KV cache per token."""
         return 2 * self.layers * self.kv_heads * self.head_size
 
     def adapter_weights(self, rank: int) -> int:
@@ -67,7 +67,7 @@ def shape_of(config: PreTrainedConfig) -> Shape:
         ConfigError: the model is a mixture of experts or otherwise built differently.
     """
     if any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
-        raise ConfigError(f"{config.model_type} is a mixture of experts, for which nothing can be planned yet.")
+        raise ConfigError(f"{config.model_type} is a mixture of experts, which cannot be planned yet.")
     try:
         heads = int(config.num_attention_heads)
         return Shape(
@@ -81,7 +81,7 @@ def shape_of(config: PreTrainedConfig) -> Shape:
             tied=bool(config.tie_word_embeddings),
         )
     except AttributeError as error:
-        raise ConfigError(f"{config.model_type} is no decoder of the usual shape: {error}.") from None
+        raise ConfigError(f"{config.model_type} is not a standard decoder: {error}.") from None
 
 
 def known_shape(config: PreTrainedConfig) -> Shape | None:
@@ -94,27 +94,27 @@ def known_shape(config: PreTrainedConfig) -> Shape | None:
 
 @dataclass(frozen=True)
 class Operations:
-    """Of one pass over some tokens, in multiplications and additions."""
+    """Numbers of multiplications and additions."""
 
     forward: float
     model: float
     """Forward and backward."""
     hardware: float
-    """And what is computed again."""
+    """Including recomputation."""
 
 
 def operations(
     shape: Shape, tokens: float, pairs: float, scored: float, *, lora_rank: int, checkpointing: bool
 ) -> Operations:
-    """The arithmetic of an update; see the module's docstring.
+    """The operations of an update; see the module's docstring.
 
     Args:
         shape: the model.
-        tokens: positions computed.
-        pairs: pairs of a position and one that it sees, itself included.
+        tokens: computed positions.
+        pairs: pairs of a position and one that it attends to, including itself.
         scored: positions that pass through the head.
         lora_rank: 0 trains all weights.
-        checkpointing: whether layers are computed again in the backward pass; the head always is.
+        checkpointing: whether layers are recomputed in the backward pass; the head always is.
     """
     linear, head = 2.0 * shape.layer_weights * tokens, 2.0 * shape.head_weights * scored
     attention = 4.0 * shape.layers * shape.heads * shape.head_size * pairs
@@ -128,14 +128,14 @@ def operations(
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What a device's data sheet says."""
+    """The data sheet of a device."""
 
     operations: float
-    """Dense bfloat16 operations a second (fp32 sums)."""
+    """Dense bfloat16 operations per second (fp32 accumulation)."""
     bandwidth: float
-    """Bytes a second from memory."""
+    """Memory bandwidth in bytes per second."""
     memory: float
-    """Bytes."""
+    """Memory in bytes."""
 
 
 ACCELERATORS: dict[str, Accelerator] = {
@@ -152,7 +152,7 @@ ACCELERATORS: dict[str, Accelerator] = {
 
 
 def accelerator(name: str) -> Accelerator | None:
-    """The entry for a device's name, as a driver or a user spells it."""
+    """The data sheet of a device, by its name as a driver or a user spells it."""
     words = set(re.split(r"[\s_-]+", name.casefold()))
-    found = [key for key in ACCELERATORS if set(re.split(r"[\s_-]+", key.casefold())) <= words]
-    return ACCELERATORS[max(found, key=len)] if found else None
+    names = [key for key in ACCELERATORS if set(re.split(r"[\s_-]+", key.casefold())) <= words]
+    return ACCELERATORS[max(names, key=len)] if names else None

@@ -1,4 +1,4 @@
-"""The model that is trained: loaded from a folder, the Hub or a GGUF file, with or without an adapter."""
+"""Loads the policy from a folder, the Hub or a GGUF file, with or without an adapter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def quiet() -> None:
-    """Of transformers errors alone, unless the user asks for more, and no progress bars where nobody watches."""
+    """Limits transformers to errors unless the environment says otherwise; no progress bars without a terminal."""
     import transformers
 
     if "TRANSFORMERS_VERBOSITY" not in os.environ:
@@ -93,7 +93,7 @@ def _from_pretrained(spec: str, dtype: str) -> PreTrainedModel:
 
 
 def load_trained(spec: str, weights: Path | None, dtype: str = "bfloat16") -> tuple[nn.Module, PreTrainedTokenizerBase]:
-    """A policy as training has left it, and its tokenizer.
+    """A trained policy and its tokenizer.
 
     Args:
         spec: what was trained; see `load_policy`.
@@ -134,7 +134,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
 
 
 def _place(spec: str) -> tuple[str, dict[str, Any]]:
-    """What transformers' `from_pretrained` is given."""
+    """Arguments of transformers' `from_pretrained`."""
     path = _gguf_file(spec)
     return (spec, dict(hub_options(spec))) if path is None else (str(path.parent), {"gguf_file": path.name})
 
@@ -151,7 +151,7 @@ def _gguf_file(spec: str) -> Path | None:
 
 @contextmanager
 def _explained(spec: str) -> Iterator[None]:
-    """Turns what a model's loading can raise into one sentence."""
+    """Turns the exceptions of loading a model into one sentence."""
     try:
         yield
     except ConfigError:
@@ -200,17 +200,17 @@ def with_adapter(
 
 
 def twin(model: nn.Module) -> nn.Module:
-    """A second model with the same frozen weights (the very tensors, no copy) and a copy of those that are trained.
+    """A second model that shares the frozen weights and has a copy of the trained ones.
 
-    Its modules are its own: what is switched on one (training mode, checkpointing, hooks) does not reach the other.
+    It has its own modules, so training mode, checkpointing and hooks of the two are independent.
     """
     frozen: list[torch.Tensor] = [parameter for parameter in model.parameters() if not parameter.requires_grad]
-    held: list[torch.Tensor] = [*frozen, *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in held})
+    shared: list[torch.Tensor] = [*frozen, *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
 
 
 def copy_trained(source: nn.Module, target: nn.Module) -> None:
-    """Gives a model's `twin` the values of the trained weights."""
+    """Copies the trained weights of a model to its `twin`."""
     with torch.no_grad():
         for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
             if theirs.requires_grad:

@@ -1,4 +1,4 @@
-"""Model shapes by name: to measure and to plan for models whose weights are not at hand."""
+"""Model shapes by name, to measure and plan without weights."""
 
 from __future__ import annotations
 
@@ -39,39 +39,39 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
     },
 }  # fmt: skip
-"""Of Llama type (`135m` has SmolLM2's shape) and of Qwen2.5's sizes."""
+"""Llama shapes (`135m` is SmolLM2's), and the sizes of Qwen2.5."""
 
 
 def config_of(spec: str) -> PreTrainedConfig:
     """The configuration of a model, without its weights.
 
     Args:
-        spec: a name of `SHAPES`, a JSON file or folder with a configuration, or a name on the Hub; the official
-            Qwen2.5 models are known without the Hub.
+        spec: a name of `SHAPES`, a JSON file or folder with a configuration, or a name on the Hub; the official Qwen2.5
+            models need no Hub.
 
     Raises:
         ConfigError: there is no such model or file, or it tells no configuration.
     """
     from transformers import AutoConfig
 
-    if (known := _known(spec)) is not None:
-        kind = known["model_type"]
-        return AutoConfig.for_model(kind, max_position_embeddings=32768, **_without_kind(known))
+    if (shape := _known(spec)) is not None:
+        kind = shape["model_type"]
+        return AutoConfig.for_model(kind, max_position_embeddings=32768, **_without_kind(shape))
     if Path(spec).suffix == ".gguf":
         raise ConfigError(f"{spec} is a GGUF file; name the model's shape instead: {', '.join(SHAPES)}.")
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(spec, **hub_options(spec))
+        config: PreTrainedConfig = AutoConfig.from_pretrained(spec, **hub_options(spec))
     except (OSError, ValueError) as error:
-        said = unreachable_hint(spec) or (str(error).splitlines()[0] if str(error) else type(error).__name__)
+        reason = unreachable_hint(spec) or (str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise ConfigError(
-            f"There is no configuration at {spec!r}: {said} Name a folder, a config.json, or one of "
+            f"There is no configuration at {spec!r}: {reason} Name a folder, a config.json, or one of "
             f"{', '.join(SHAPES)}."
         ) from error
-    return found
+    return config
 
 
 def _known(spec: str) -> dict[str, Any] | None:
-    """The shape with this name, or of the Qwen2.5 model with this name."""
+    """The shape of this name, or of the Qwen2.5 model of this name."""
     if spec in SHAPES:
         return SHAPES[spec]
     name = spec.rpartition("/")[2].lower()

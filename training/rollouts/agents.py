@@ -1,4 +1,4 @@
-"""What training knows of an agent: it can be prepared for a task, run with a policy in one role, and read afterwards.
+"""The protocol of agents that can be trained: prepare a task, run it with a policy in a role, read the policy's turns.
 
 Our graph is one such agent, its planner the role that is trained by default. Another role, or somebody else's
 LangGraph application, fits behind the same protocol; credit, loss, packing and trainer never see the difference.
@@ -36,21 +36,21 @@ State = Mapping[str, Any]
 """A finished run: `answer`, and where there are any `memory`, `usage`, `ended_by`, `analysis`, `seconds`, `trace`."""
 
 FINAL = "final"
-"""Key under which a run may hold what rewards are shown in its place: the final state of somebody else's graph."""
+"""Key of the final state of another graph, which rewards are then given instead of the run's state."""
 
 
 class Agent(Protocol):
     """A run of a task with the policy in it."""
 
     async def prepare(self, task: Task, seed: int) -> State:
-        """What all runs of a group start from, e.g. the analysed question.
+        """What all runs of a group share, e.g. the analysed question.
 
         Raises:
             AgentFlowError: see `graph.errors`.
         """
 
     async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
-        """One run from that start, to its end.
+        """One complete run from that start.
 
         Raises:
             AgentFlowError: see `graph.errors`.
@@ -65,9 +65,9 @@ class GraphAgent:
 
     Args:
         context: settings of every run; its models are those of the other roles.
-        tools: what the planner may choose from, as in `build_graph`.
+        tools: the planner's tools, as in `build_graph`.
         models: frozen models by role, as in `build_graph`.
-        role: which role is trained, or which are.
+        role: the trained role or roles.
 
     Raises:
         ConfigError: there is no such role, or the settings give it a model of its own, or plan ahead.
@@ -93,10 +93,10 @@ class GraphAgent:
         self._shares_analysis = context.analyse and "analyst" not in roles
 
     async def preflight(self) -> None:
-        """Fail now, in one sentence, rather than in every run: makes the tools, and asks each frozen model's server.
+        """Checks once, before any run, that the tools can be made and that each frozen model's server answers.
 
         Raises:
-            ConfigError, DataError: a tool, its corpus or a model cannot be had.
+            ConfigError, DataError: a tool, its corpus or a model is not available.
             ModelUnavailable, ModelRejected: a server is not there, or does not know the model.
         """
         toolbox = Toolbox(self.tools)

@@ -1,4 +1,4 @@
-"""Training on rollouts that exist: their steps in order, in place of new ones.
+"""Training on stored rollouts: their steps in order, instead of new rollouts.
 
 The sampler of such a rollout is an older policy. Its log-probabilities were captured, so the importance weight of the
 current policy to it is known and truncated (`tis_cap`), as for any other difference between sampler and trainer.
@@ -39,7 +39,7 @@ class RolloutArchive:
         self.group_size = max(rollout.index for step in self._steps.values() for rollout in step) + 1
 
     def refuse_other_tokens(self, vocabulary: int) -> None:
-        """Rollouts of a model with more tokens cannot be this model's.
+        """Refuses rollouts with token ids outside this model's vocabulary.
 
         Raises:
             DataError: a rollout holds an id that is not below `vocabulary`.
@@ -54,7 +54,7 @@ class RolloutArchive:
 
     @property
     def steps(self) -> int:
-        """How many steps there are."""
+        """Number of steps."""
         return len(self._order)
 
     def of_step(self, step: int, round_: int = 0) -> list[Task]:

@@ -1,7 +1,7 @@
-"""Rollouts that are under way on their own thread, whether somebody waits for them or computes gradients meanwhile.
+"""Rollouts on a thread of their own, so that they can run beside an update.
 
-Overlap. A step's rollouts begin as soon as the last step's have ended, under the policy of that moment, and go on
-while the last step's update makes the next policy. So they are one step older than the policy that trains on them,
+Overlap. The rollouts of a step begin as soon as those of the last step have ended, with the policy of that moment, and
+continue during the update of the last step. So they are one step older than the policy that trains on them,
 never more: the next ones begin only when these have been taken. Their log-probabilities were captured, and the
 truncated importance weight (`tis_cap`) or the clipped ratio corrects for the difference as for any other between
 sampler and trainer. The engine samples from weights that no update touches: a vLLM server has its own, the in-process
@@ -47,7 +47,7 @@ class RolloutSource(Protocol):
 
 
 class Underway:
-    """Rollouts of some tasks, begun when this is made.
+    """Rollouts of some tasks, started by the constructor.
 
     Args:
         loop: where they run.
@@ -58,7 +58,7 @@ class Underway:
 
     def __init__(self, loop: LoopThread, source: RolloutSource, step: int, tasks: Sequence[Task]) -> None:
         self.total = len(tasks) * source.group_size
-        """How many there will be."""
+        """Their number."""
         self._ended: list[Rollout] = []
         self._on_rollout: Callable[[Rollout], None] | None = None
         self._lock = threading.Lock()

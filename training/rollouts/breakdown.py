@@ -1,9 +1,9 @@
-"""What a pass rate is made of: replies that could be read, the right tools, the right input, the right answer.
+"""The parts of a pass rate: readable replies, the right tools, the right input, the right answer.
 
 A task can say which steps lead to its answer (`metadata["steps"]`, a list of `tool` with `input` or `result`; see
 `training.town`). A step is found in a run if one of its turns, later than those of the earlier steps, took it. So the
-parts are nested: who gave the right input chose the right tool. A policy whose gain lies in the first part has learned
-a form, not a strategy.
+parts are nested: the right input implies the right tool. A policy whose gain lies in the first part has learned a
+format, not a strategy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Turn = Mapping[str, Any]
 
 
 def parts_of(rollout: Rollout) -> dict[str, bool]:
-    """What went right in one run. A failure of the surroundings got nothing right.
+    """Which parts of one run are right; none after an infrastructure failure.
 
     `valid_format`: every reply of the planner named a tool; `right_tool`: each of the task's steps was taken with its
     tool, in order; `right_input`: and with the input that it needs; `solved`: the answer is right.
@@ -72,7 +72,7 @@ def _readable(turn: _Turn) -> bool:
 
 
 def _taken(steps: Sequence[_Step], memory: Sequence[_Turn], fits: Callable[[_Step, _Turn], bool]) -> bool:
-    """Whether the turns hold all steps in their order, other turns between them."""
+    """Whether the turns contain all steps in order, with or without other turns between them."""
     turns = iter(memory)
     return all(any(fits(step, turn) for turn in turns) for step in steps)
 
@@ -102,5 +102,5 @@ def _has_input(step: _Step, turn: _Turn) -> bool:
 
 
 def _plain(text: object) -> str:
-    """Without what no tool minds."""
+    """Without differences that no tool notices."""
     return "".join(str(text).split()).casefold()

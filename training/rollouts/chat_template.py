@@ -1,6 +1,6 @@
-"""A tokenizer's chat template: conversations as text and token ids, and what the template can and cannot hold.
+"""A tokenizer's chat template: conversations as text and token ids, and what the template can and cannot express.
 
-Text of others (results, questions, edited history, tool schemas) is neutralised before it is rendered: control tokens
+Foreign text (results, questions, edited history, tool schemas) is neutralised before it is rendered: control tokens
 are spelled so that they stay text, and a web page cannot end a turn or forge a call. What the policy wrote keeps its
 own marks, but cannot hold a special token either.
 """
@@ -79,7 +79,7 @@ class ChatTemplate:
         """The conversation as the template writes it; with `prompt` up to where the next reply begins.
 
         Raises:
-            ConfigError: the template cannot hold such a conversation.
+            ConfigError: the template cannot express such a conversation.
         """
         try:
             return self._rendered(messages, tools, prompt)
@@ -155,7 +155,7 @@ class ChatTemplate:
         return value
 
     def neutral(self, text: str) -> str:
-        """Somebody else's text, with control tokens spelled so that they stay text."""
+        """Foreign text, with control tokens spelled so that they stay text."""
         return _spelled(text, self._control)
 
     def own_text(self, text: str) -> str:
@@ -184,7 +184,7 @@ class ChatTemplate:
 
     @functools.cached_property
     def opens_reply(self) -> str:
-        """What the template puts before a reply: the generation prompt."""
+        """The generation prompt: what the template puts before a reply."""
         messages = [Message("system", MARKS[0]), Message("user", MARKS[1])]
         with_it = self.render(messages)
         return with_it[common_length(with_it, self.render(messages, prompt=False)) :]
@@ -262,7 +262,7 @@ _RELAXATIONS: tuple[_Relaxation, ...] = (_system_first, _one_call_each, _thinkin
 
 
 def common_length(one: str, other: str) -> int:
-    """How many characters two texts begin with in common."""
+    """Length of the common prefix of two texts."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 

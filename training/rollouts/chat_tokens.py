@@ -1,8 +1,8 @@
-"""A chat template as token ids: what opens a transcript, and what stands between two replies.
+"""A chat template as token ids: the first prompt of a transcript, and the tokens between two replies.
 
 A transcript is extended, never rendered again: the next prompt is the last prompt, the sampled ids as they are, and
-the suffix of all that was said since, cut from what the template makes of the whole conversation. Rendering anew would
-replace what the policy sampled by what the tokenizer makes of its text (other spacing, key order, numbers), and the
+the suffix of all that was said since, cut from the template's rendering of the conversation. Rendering again would
+replace what the policy sampled by the tokenizer's encoding of its text (other spacing, key order, numbers), and the
 tokens that are trained would not be those that were sampled.
 
 Some templates show an earlier reply without its thinking once another question follows. Then the prompt is what the
@@ -51,11 +51,11 @@ class ChatTokens:
         """The prompt for the next reply of a conversation.
 
         Args:
-            messages: the conversation; replies of the policy bear the turn that sampled them.
-            tools: what is offered.
+            messages: the conversation; replies of the policy carry the turn that sampled them.
+            tools: the tools on offer.
 
         Returns:
-            The ids, and the place of the reply whose transcript they extend; None if they extend none.
+            The ids, and the index of the message whose transcript they extend; None if they extend none.
 
         Raises:
             ConfigError: the template cannot hold the conversation.

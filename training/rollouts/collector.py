@@ -1,8 +1,8 @@
-"""Rolls out: many runs of many tasks at once, each ending in a rollout with a reward or with a typed failure.
+"""Collects rollouts: many runs of many tasks at once, each with a reward or a typed failure at its end.
 
-What fails around the agent (a dead server, a cut connection, a search service that is down) is tried again and then
-recorded as a failure, which is no reward. What the agent does wrong is its own and earns what it earns. What would fail
-for every run alike (a wrong key, a sandbox that cannot be had) ends the step.
+Infrastructure failures (a dead server, a cut connection, a search service that is down) are tried again, then recorded
+as failures, which have no reward. The agent's own failures earn what they earn. What would fail in every run alike (a
+wrong key, no sandbox) ends the step.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ class CollectorSettings:
     concurrency: int | None = None
     """Runs at once; None: all of a step."""
     attempts: int = 3
-    """Tries of a run while the surroundings fail."""
+    """Attempts at a run that meets infrastructure failures."""
     backoff: float = 2.0
     """Seconds before the second try, doubled before each further one."""
     tail_fraction: float | None = None
-    """Share of a step's rollouts after whose end the others are hurried (`training.rollouts.tail`); None: never."""
+    """Share of a step's rollouts after which the rest is hurried (`training.rollouts.tail`); None: never."""
     tail_seconds: float = 60.0
-    """Seconds that they then have."""
+    """Seconds that the rest then has."""
 
 
 @dataclass
 class _Unfinished(Exception):
-    """A try that ended with a failure of the surroundings."""
+    """An attempt that ended with an infrastructure failure."""
 
     kind: str
     message: str
@@ -64,7 +64,7 @@ class _Unfinished(Exception):
 
 @dataclass(frozen=True)
 class _Outcome(Generic[T]):
-    """How tries ended: with a value, or with a failure of the surroundings."""
+    """The outcome of all attempts: a value, or an infrastructure failure."""
 
     value: T | None
     attempts: int
@@ -92,7 +92,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Step:
-    """What the runs of a step share."""
+    """State shared by the runs of a step."""
 
     limit: asyncio.Semaphore
     tail: Tail
@@ -104,13 +104,13 @@ class Collector:
     """Collects the rollouts of one step after another.
 
     Args:
-        agent: what is run.
-        engine: what samples for it.
+        agent: the agent.
+        engine: samples the policy's replies.
         make_policy: the policy of each run.
-        reward: what a run earns.
-        settings: group size and tries.
-        seed: of the training run.
-        store: where rollouts go as they end; None keeps none.
+        reward: the reward function.
+        settings: group size and attempts.
+        seed: seed of the training run.
+        store: where finished rollouts are written; None keeps none.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Collector:
             All rollouts in order of tasks and places in their groups, failed ones included.
 
         Raises:
-            AgentFlowError: something that every run would meet.
+            AgentFlowError: a failure that every run would meet.
             OSError: a rollout could not be stored.
         """
         total = len(tasks) * self.settings.group_size

@@ -1,7 +1,7 @@
 """Conversations in plain values: messages, tool calls and tools, free of any framework.
 
-The policy (`training.rollouts.policy`) reads and writes these. LangChain's messages and an HTTP client's are turned
-into them at the door. Two conversations are the same if their digests are: the digest covers roles, texts, calls and
+The policy (`training.rollouts.policy`) reads and writes these. LangChain's messages and an HTTP client's are converted
+at the boundary. Two conversations are the same if their digests are: the digest covers roles, texts, calls and
 tools, and leaves out what no chat template needs to agree on (ids of calls, thinking, names of people).
 """
 

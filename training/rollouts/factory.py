@@ -1,12 +1,12 @@
-"""Somebody else's LangGraph agent: a function that is handed chat models and returns a compiled graph.
+"""Any LangGraph agent: a function that takes chat models and returns a compiled graph.
 
     def make(model):
         return create_agent(model, tools=[search, calculator], system_prompt="...")
 
 The function's parameters are roles. Those that are trained get the policy, the others a frozen model; the graph is made
-anew for each run, so that nothing is shared between runs. What a run does wrong by itself (an endless loop, a tool that
-raises, an answer in no form) is its own failure: it ends there and earns what its state earns. What fails around it (a
-model or a service out of reach) is raised or recorded as with any other agent, and is no reward.
+anew for each run, so that nothing is shared between runs. A run's own failure (an endless loop, a tool
+that raises, an unreadable answer) ends it there, and it earns what its state earns. An infrastructure failure (a model
+or a service out of reach) is raised or recorded as with any other agent, and has no reward.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ logger = logging.getLogger(__name__)
 
 
 class FactoryAgent:
-    """The graph that a function makes, with the policy in some of its roles.
+    """The graph made by a function, with the policy in some of its roles.
 
     Args:
         make: plain or async; each parameter without a default is a role.
         name: what the function is called, for errors.
-        roles: which are trained; empty: the only one.
+        roles: the trained roles; empty: the only one.
         models: frozen models of the others.
         options: input, answer, configuration, interrupts.
 
@@ -86,7 +86,7 @@ class FactoryAgent:
     # Before any run
 
     async def preflight(self) -> None:
-        """Fail now, in one sentence, rather than in every run: makes the graph once, and asks each frozen model.
+        """Checks once, before any run, that the graph can be made and that each frozen model answers.
 
         Raises:
             ConfigError: the function makes no graph, or one whose input or output cannot be told.
@@ -136,7 +136,7 @@ class FactoryAgent:
     # Runs
 
     async def prepare(self, task: Task, seed: int) -> State:
-        """Nothing: a graph of somebody else's begins with the question."""
+        """Nothing: another graph starts from the question."""
         return {"question": task.prompt}
 
     def turns(self, state: State, policy: PolicyChat) -> Sequence[PlannerTurn]:
@@ -147,7 +147,7 @@ class FactoryAgent:
         """One run of the graph.
 
         Raises:
-            AgentFlowError: what failed around it.
+            AgentFlowError: an infrastructure failure.
         """
         if self._input_field is None:
             await self.preflight()
@@ -242,7 +242,7 @@ def _fields(schema: Mapping[str, Any]) -> list[str]:
 
 
 def _in_role(model: BaseChatModel, role: str) -> BaseChatModel:
-    """The model as one that callbacks can tell from those of other roles."""
+    """The model, marked with its role for callbacks."""
     return model.model_copy(update={"metadata": {**(model.metadata or {}), ROLE: role}})
 
 

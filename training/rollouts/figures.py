@@ -1,4 +1,4 @@
-"""The figures that a step's rollouts show, apart from its update."""
+"""Metrics of a step's rollouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of somebody else's graph: its time, its interrupts, and whose fault it is when it fails."""
+"""One run of any graph: its time limit, its interrupts, and the cause of its failure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.rollouts.run_record import RunRecord
 from training.run.imports import in_words
 
 _NOT_THE_MODELS = (NameError, ImportError, SyntaxError, NotImplementedError)
-"""Errors of the agent's code that nothing a model says can bring about."""
+"""Errors in the agent's code that no reply of a model can cause."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class GraphRun:
         """Runs the graph; says how it ended: `agent` by itself, `time`, `recursion`, `context` or `error: TYPE`.
 
         Raises:
-            AgentFlowError: what failed around it.
+            AgentFlowError: an infrastructure failure.
         """
         work = asyncio.ensure_future(self._played(given, config))
         try:
@@ -89,7 +89,7 @@ class GraphRun:
         return "agent"
 
     async def _in_time(self, work: asyncio.Future[None]) -> bool:
-        """Waits for the run or for the end of its time, whichever comes first."""
+        """Waits for the run, at most until its time limit."""
         began = time.perf_counter()
         while not work.done():
             spent = time.perf_counter() - began - self._policy.seconds_waited
@@ -116,7 +116,7 @@ class GraphRun:
             given = await self._answers(interrupts)
 
     async def _answers(self, interrupts: Sequence[Interrupt]) -> Command[Any] | None:
-        """What a run that was interrupted goes on with; None where it has only stopped at a breakpoint."""
+        """The input that resumes an interrupted run; None at a breakpoint."""
         resume = self._options.resume
         if resume is None:
             asked = f" and asks {str(interrupts[0].value)[:200]!r}" if interrupts else ""

@@ -1,4 +1,4 @@
-"""LangChain's messages as the policy's, and back."""
+"""Conversion between LangChain's messages and the policy's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in a run a model call stands: by steps and paths of the graphs around it, which are the same in each run.
+"""The place of a model call in a run: steps and paths of the graphs around it, the same in each run.
 
 LangGraph tells a call the step and path of its innermost node alone. Two parallel branches that run the same sub-graph
 look alike from there, so `Places`, a callback handler, keeps the chain of calls from the run's root to each node.
@@ -35,7 +35,7 @@ class Places(BaseCallbackHandler):
         metadata: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Note whose child it is, and where it stands."""
+        """Records its parent and its place."""
         self._parents[run_id] = parent_run_id
         self._metadata[run_id] = metadata or {}
 

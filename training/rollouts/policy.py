@@ -1,7 +1,7 @@
 """The policy in one run: a conversation goes in, a message comes out, and what was sampled for it is kept to the token.
 
 It is bound to its run when it is made: nothing is traced, matched by position or tokenized again. It knows no agent
-framework; `PolicyChat` is a LangChain model in front of it, and any other door is as thin. A reply is the policy's own
+framework: `PolicyChat` is a thin LangChain model in front of it. A reply is the policy's own
 as long as its message says what was sampled, text and calls: the record that travels with it, or what the policy
 remembers, is then extended. A reply that was edited is somebody else's text.
 """
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Call:
-    """What is asked of the policy beside the conversation."""
+    """A request to the policy, apart from the conversation."""
 
     role: str = ""
-    """Whom it plays."""
+    """The role it plays."""
     tools: ToolSet = NO_TOOLS
     """What the prompt offers."""
     may_call: bool = True
@@ -62,7 +62,7 @@ class Policy:
     """Samples the replies of one run. Calls may come from several threads and event loops.
 
     Args:
-        engine: what samples.
+        engine: samples the replies.
         chat: the model's chat template.
         sampling: temperature and length; no caller can change them.
         run: id of the rollout.

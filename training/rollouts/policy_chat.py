@@ -1,4 +1,4 @@
-"""The policy as a LangChain chat model: what agents are given in place of their own model.
+"""The policy as a LangChain chat model, which agents get instead of their own model.
 
 Tools, tool results, structured output, streaming, callbacks and both ways to call are LangChain's own; what a message
 becomes in tokens, and what was sampled, is `Policy`'s matter.
@@ -49,7 +49,7 @@ class PolicyChat(BaseChatModel):
     seed: int
     """Of the rollout; see `Policy`."""
     role: str = ""
-    """Whom it plays in the agent."""
+    """The role it plays in the agent."""
     plain: bool = False
     """Whether structured output is left to the prompt, as our graph does with models that cannot be held to a form."""
     model_name: str = "policy"
@@ -71,7 +71,7 @@ class PolicyChat(BaseChatModel):
 
     @property
     def policy(self) -> Policy:
-        """What samples, and keeps what was sampled."""
+        """The policy, which samples and records."""
         return self._policy
 
     @property

@@ -1,7 +1,7 @@
-"""What training knows about a run: the records that rollouts are stored as and that everything else is made from.
+"""The records of training: turns, rollouts, groups.
 
-A `Rollout` is one run of the agent on one task, and ends in exactly one of two ways: with a reward, or with a failure
-of the surroundings (a dead server, a cut connection), which is no reward. What the agent itself did wrong is no failure
+A `Rollout` is one run of the agent on one task, and ends in exactly one of two ways: with a reward, or with an
+infrastructure failure (a dead server, a cut connection), which has no reward. A mistake of the agent is no failure
 here: it earned its reward. A `Group` is the rollouts of one task in one step.
 
 One schema, versioned; plain JSON, one line a rollout; readable without torch.
@@ -43,7 +43,7 @@ class PlannerTurn:
     finish_reason: FinishReason
     """`length`: the reply was cut off; the end of turn that follows it in the transcript was not sampled."""
     role: str = ""
-    """Whom the policy played."""
+    """The role that the policy played."""
     prompt_digest: str = ""
     """Of the conversation that the prompt was made from (`rollouts.conversation`)."""
     reply_digest: str = ""
@@ -86,7 +86,7 @@ class Rollout:
     rewards: Mapping[str, float] = field(default_factory=dict)
     """The reward's terms, by name."""
     failure: Mapping[str, str] | None = None
-    """`kind` and `message` of a failure of the surroundings."""
+    """`kind` and `message` of an infrastructure failure."""
     answer: str = ""
     ended_by: str = ""
     analysis: str = ""
@@ -101,7 +101,7 @@ class Rollout:
     hurried: bool = False
     """Whether its time budget was ended early because most of its step's rollouts had ended (`rollouts.tail`)."""
     attempts: int = 1
-    """Tries it took while the surroundings failed."""
+    """Number of attempts, more than one after infrastructure failures."""
     captured: bool = True
     """Whether the turns hold the tokens that were sampled; False where ids were made from text later."""
 
@@ -123,7 +123,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Group:
-    """The rollouts of one task in one step, failures of the surroundings left out."""
+    """The rollouts of one task in one step, without infrastructure failures."""
 
     task: Task
     rollouts: tuple[Rollout, ...]
@@ -135,7 +135,7 @@ class Group:
 
 
 def rollout_id(step: int, task: Task, index: int) -> str:
-    """The name of a rollout, unique within a training run."""
+    """The id of a rollout, unique within a training run."""
     return f"{step}/{task.id}/{index}"
 
 
@@ -176,5 +176,5 @@ def groups_of(rollouts: Sequence[Rollout]) -> Iterator[Group]:
 
 
 def failures_by_kind(rollouts: Sequence[Rollout]) -> dict[str, int]:
-    """How many rollouts failed with their surroundings, and how."""
+    """Number of infrastructure failures by kind."""
     return dict(Counter(rollout.failure["kind"] for rollout in rollouts if rollout.failure))

@@ -28,7 +28,7 @@ _THINKING = ("reasoning_content", "thinking")
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply, read."""
+    """A parsed reply."""
 
     content: str
     thinking: str = ""
@@ -84,7 +84,7 @@ class ReplyFormat:
         return reply if most_calls is None else _limited(reply, most_calls)
 
     def _by_format(self, text: str, start: str, tools: ToolSet) -> Reply | None:
-        """By the model's own format; None where it finds no call, or one that is broken."""
+        """Reads by the model's own format; None if it finds no call, or a broken one."""
         try:
             thinking, content, found = self._regions(self._spec, text, start, tools)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

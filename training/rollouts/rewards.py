@@ -1,4 +1,4 @@
-"""What a run earns: one number from its outcome, and small terms beside it that are off unless asked for.
+"""Rewards: one number from the outcome of a run, and optional small terms.
 
 By default the scorers of `evals` judge the answer (AgentFlow, section 3.2: an outcome reward, broadcast to every
 turn). The reward of a rollout is always finite; each term is kept by name, so that a log shows what rose.
@@ -25,7 +25,7 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Reward:
-    """What a run earned."""
+    """The reward of a run."""
 
     total: float
     terms: Mapping[str, float] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Reward:
 
 
 Outcome = Callable[[Task, State], Awaitable[float]]
-"""The worth of a finished run's outcome."""
+"""The outcome reward of a finished run."""
 
 RewardFunction = Callable[[Task, State, Sequence[PlannerTurn]], Awaitable[Reward]]
 
@@ -103,7 +103,7 @@ _WORTH: Mapping[str, Callable[[Score], float]] = {
     "exact": lambda verdict: float(verdict.exact),
     "partial": lambda verdict: verdict.value,
 }
-"""What a scorer's verdict is worth, by the reward's name."""
+"""Outcome rewards from a scorer's verdict, by name."""
 
 
 def _scored(worth: Callable[[Score], float]) -> Outcome:

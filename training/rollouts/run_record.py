@@ -1,4 +1,4 @@
-"""What happens in a run of somebody else's graph, as its callbacks tell: tool calls, model calls, their place and cost.
+"""What happens in a run of any graph, recorded by callbacks: tool calls, model calls, their place and cost.
 
 From it and from the policy's own record the run's `memory` is written, in the form that our graph keeps its turns in:
 one turn for each call of the policy, with the tool calls that its reply led to. So everything that looks at rollouts
@@ -217,7 +217,7 @@ def _text(output: object) -> str:
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What can be stored; runtime objects that a tool is handed are told by their type."""
+    """A storable copy; runtime objects given to a tool are replaced by the name of their type."""
     try:
         text = json.dumps(dict(arguments), skipkeys=True, default=lambda value: f"<{type(value).__name__}>")
     except (ValueError, RecursionError):  # an object that holds itself

@@ -83,7 +83,7 @@ class RolloutStore:
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
                     os.fsync(file.fileno())
 
-    def mend(self, step: int) -> None:
+    def repair(self, step: int) -> None:
         """Cut off the half line that an interruption may have left, so that further rollouts can follow."""
         for number, path in _files(self.folder):
             if number == step:
@@ -91,7 +91,7 @@ class RolloutStore:
                 os.truncate(path, whole)
 
     def discard_from(self, step: int) -> None:
-        """Forget the rollouts of a step and of all later ones: a resumed run makes them anew."""
+        """Discards the rollouts of a step and of all later ones: a resumed run makes them again."""
         for number, path in _files(self.folder):
             if number >= step:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""The tail of a step: what is done with the last rollouts, which the others would have to wait for.
+"""The stragglers of a step: the last rollouts, for which the others would have to wait.
 
 When a given share of a step's rollouts has ended, the others have so many seconds left. Then each one's own time budget
 ends: it goes to the generator, answers from what it has and earns what that answer earns, as any run whose time is up.

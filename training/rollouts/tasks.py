@@ -1,4 +1,4 @@
-"""Where tasks come from, and which of them a step is given."""
+"""The sources of tasks, and the tasks of each step."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _from_hub(place: str) -> list[Path]:
 
 
 class TaskSource(Protocol):
-    """Which tasks each step gets."""
+    """The tasks of each step."""
 
     def of_step(self, step: int, round_: int = 0) -> list[Task]:
         """The tasks of a step, or of a further round of the same step."""

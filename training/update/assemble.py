@@ -1,4 +1,4 @@
-"""Groups of rollouts become rows: the turns of a run laid end to end, each sampled token with its stamp.
+"""Groups of rollouts become rows: the turns of a run end to end, each sampled token with its loss term.
 
 The planner's prompts are append-only, so a run is usually one row: its last prompt and reply hold all the earlier ones.
 A turn that does not extend an earlier one of its role (a cleared context, another role) opens a row of its own; what
@@ -20,13 +20,13 @@ from training.update.rows import Row, Terms
 
 @dataclass(frozen=True)
 class Assembled:
-    """The rows of a step, and what was left out on the way."""
+    """The rows of a step, and the numbers of what was left out."""
 
     rows: list[Row]
     rollouts: int
-    """N of the loss: the finished rollouts of all groups that can be compared."""
+    """N of the loss: the finished rollouts of all groups with at least two."""
     zero_variance: int
-    """Groups whose rollouts earned the same."""
+    """Groups with equal rewards."""
     skipped: int
     """Groups of fewer than two rollouts: the others failed with their surroundings."""
     advantages: dict[str, list[float]] = field(default_factory=dict)
@@ -43,16 +43,16 @@ def assemble(
     max_tokens: int = 1,
     keep_zero_variance: bool = True,
 ) -> Assembled:
-    """Rows with stamped terms for one update.
+    """Rows with loss terms for one step.
 
     Args:
         groups: the step's groups.
         temperature: at which the update scores tokens; the rollouts must have been sampled at it.
         estimator, grouping: see `credit.turn_advantages`.
         reduction: see `credit.token_weights`.
-        max_tokens: most tokens of a turn, for the reduction `constant`.
-        keep_zero_variance: whether rows of groups without variance are made: they carry no policy gradient, but the KL
-            term acts on them. They count in N either way.
+        max_tokens: largest number of tokens in a turn, for the reduction `constant`.
+        keep_zero_variance: whether to make rows of groups without variance: they have no policy gradient, but a KL
+            term. They count in N either way.
 
     Raises:
         ConfigError: unknown estimator, grouping or reduction.
@@ -98,14 +98,14 @@ def _weights(rollouts: Sequence[Rollout], reduction: str, max_tokens: int) -> di
 def _check(rollout: Rollout, temperature: float) -> None:
     if not rollout.captured:
         raise DataError(
-            f"Rollout {rollout.id} holds token ids that were made from its text, not those that were sampled; "
-            "such a rollout serves inspection and `training.sft`."
+            f"Rollout {rollout.id} was tokenised from text and does not hold the sampled tokens; it can only be "
+            "inspected, or used by `training.sft`."
         )
     for turn in rollout.turns:
         if turn.temperature != temperature:
             raise DataError(
-                f"Rollout {rollout.id} was sampled at temperature {turn.temperature:g} and is to be trained at "
-                f"{temperature:g}; the log-probabilities of the two cannot be compared."
+                f"Rollout {rollout.id} was sampled at temperature {turn.temperature:g}, but `temperature` is "
+                f"{temperature:g}; their log-probabilities cannot be compared."
             )
 
 

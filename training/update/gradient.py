@@ -1,6 +1,6 @@
-"""One update: rows become micro-batches, micro-batches a gradient; the optimizer is the trainer's.
+"""The gradient of a step's micro-batches.
 
-The loss of a step is a plain sum over terms, so micro-batches accumulate and ranks add up without any scale but one:
+The loss of a step is a plain sum over terms, so micro-batches and ranks add up without scaling, except that
 data-parallel wrappers average gradients over ranks, which the factor `ranks` undoes.
 """
 
@@ -23,7 +23,7 @@ from training.update.packing import MicroBatch
 from training.update.rows import FloatArray, IntArray
 
 Scorer = Callable[[MicroBatch], Tensor]
-"""Log-probabilities (M,) of a micro-batch's terms under a policy that is not trained."""
+"""Log-probabilities (M,) of a micro-batch's terms under a frozen policy."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class UpdateSums:
 
     loss: float = 0.0
     sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Sums over terms by name, and `terms`, their number."""
+    """Sums over terms by name, and `terms`, the number of terms."""
     largest_gap: float = 0.0
 
     def add(self, loss: float, sums: Mapping[str, float], largest_gap: float) -> None:
@@ -58,13 +58,13 @@ def together(parts: Iterable[UpdateSums]) -> UpdateSums:
 
 @dataclass(frozen=True)
 class Update:
-    """How the gradient of micro-batches is computed.
+    """Computes the gradient of micro-batches.
 
     Args:
-        model: the policy as the trainer wrapped it.
+        model: the policy, as wrapped by the trainer.
         settings: the objective.
         temperature: of the sampling.
-        reference: scores under the reference policy; needed where beta is not 0.
+        reference: scores under the reference policy; required if beta is not 0.
     """
 
     model: nn.Module
@@ -129,6 +129,6 @@ class Update:
 
 
 def turn_numbers(batch: MicroBatch) -> IntArray:
-    """Which planner turn each term belongs to, 0..S-1 within the micro-batch, shape (M,)."""
+    """The planner turn of each term, 0..S-1 within the micro-batch, shape (M,)."""
     keys = np.stack([batch.term_row, batch.terms.turns])
     return np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)

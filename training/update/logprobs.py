@@ -1,10 +1,10 @@
-"""Log-probabilities of the trained tokens, from packed and padded micro-batches alike.
+"""Log-probabilities of the trained tokens of packed or padded micro-batches.
 
-The policy, the sampling policy and the reference all pass through here. The model is called as a whole, so that DDP,
-FSDP, accelerate and PEFT wrappers see an ordinary forward pass; inside, the hidden states are gathered at the positions
-that predict a trained token *before* the language-model head, and the head runs over them in chunks. Logits therefore
-exist for one chunk at a time, however large the vocabulary: a frozen head leaves what the backward pass needs of them
-(one vector a position), a trained one is computed again there.
+Policy and reference are both scored here. The model is called as a whole, so that DDP, FSDP, accelerate and PEFT
+wrappers see an ordinary forward pass. Inside, the hidden states at positions that predict a trained token are gathered
+*before* the language-model head, and the head runs over them in chunks. So logits exist for one chunk at a time,
+whatever the size of the vocabulary: for a frozen head, one vector per position is saved for the backward pass; a
+trained head is recomputed there.
 
     refusal = attach_scoring(model)               # once, before the trainer wraps the model
     for batch in pad(rows, budget) if refusal else pack(rows, budget):
@@ -35,21 +35,21 @@ from training.update.packable import packing_refusal
 from training.update.packing import MicroBatch
 
 CHUNK_LOGITS = 2**24
-"""Logits that exist at one time (64 MiB in float32; the backward pass holds about three times that)."""
+"""Logits that exist at one time (64 MiB in float32; about three times as much in the backward pass)."""
 
 
 class TermScores(NamedTuple):
-    """What the model says about each of the M terms of a micro-batch; both float32 of shape (M,)."""
+    """Scores of the M terms of a micro-batch, both float32 of shape (M,)."""
 
     logprobs: Tensor
-    """Log-probability of the trained token at the given temperature, differentiable."""
+    """Log-probability of the trained token at the sampling temperature, differentiable."""
     entropies: Tensor
-    """Entropy in nats of the distribution the token was drawn from, without gradient; zeros when not asked for."""
+    """Entropy in nats of the token's distribution, without gradient; zeros if not requested."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Query:
-    """What to score, on the model's device; fields as in `MicroBatch`."""
+    """The terms to score, on the model's device; fields as in `MicroBatch`."""
 
     head_index: Tensor
     term_source: Tensor
@@ -166,8 +166,8 @@ def _scoring_forward(model_class: type[nn.Module]) -> Callable[..., Any]:
     def forward(self: PreTrainedModel, *args: Any, scoring: _Query | None = None, **kwargs: Any) -> Any:
         if scoring is None:
             return plain(self, *args, **kwargs)
-        given = {name: value for name, value in kwargs.items() if value is not None}  # PEFT fills in labels=None etc.
-        hidden = self.base_model(*args, **given).last_hidden_state
+        inputs = {name: value for name, value in kwargs.items() if value is not None}  # PEFT adds labels=None etc.
+        hidden = self.base_model(*args, **inputs).last_hidden_state
         gathered = hidden.flatten(0, 1).index_select(0, scoring.head_index)
         return _score(_head(self), gathered, scoring, self.config.vocab_size)
 
@@ -262,8 +262,8 @@ def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
     logits = logits.float()
     if temperature != 1.0:
         logits = logits / temperature
-    found: Tensor = logits.log_softmax(-1)
-    return found
+    log_softmax: Tensor = logits.log_softmax(-1)
+    return log_softmax
 
 
 def _of_terms(log_softmax: Tensor, source: Tensor, target: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Which models can be packed, judged by their configuration before anything is computed.
+"""Which models can be packed, judged by their configuration.
 
-What no configuration tells, `training.update.packing_check` finds on first use.
+`training.update.packing_check` finds on first use what no configuration tells.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 
 
 def packing_refusal(config: PreTrainedConfig, device: str = "cpu") -> str | None:
-    """Why a model of this config cannot be packed, as a sentence that ends by naming the way out; None if it can.
+    """Why a model with this config cannot be packed, as a sentence; None if it can.
 
     Packing is right only where a token's output depends on its path alone and positions enter through `position_ids`:
     full causal attention in every layer, no state that runs along the sequence, no quantity taken over the batch.

@@ -93,7 +93,7 @@ def verify_packing(model: nn.Module, rows: Sequence[Row], budget: int, temperatu
 
 
 def _fitting(rows: Sequence[Row], budget: int) -> list[Row]:
-    """The first rows, at least two, that hold no more tokens than the budget: all could take minutes on a CPU."""
+    """The first rows within the token budget, at least two; all rows could take minutes on a CPU."""
     ends = accumulate(len(row) for row in rows)
     return [row for place, (row, end) in enumerate(zip(rows, ends, strict=True)) if place < 2 or end <= budget]
 
@@ -134,9 +134,9 @@ def _without_dropout(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _gradients_kept(model: nn.Module) -> Iterator[None]:
-    held = [(parameter, parameter.grad) for parameter in model.parameters()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     try:
         yield
     finally:
-        for parameter, gradient in held:
+        for parameter, gradient in gradients:
             parameter.grad = gradient

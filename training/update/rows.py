@@ -1,12 +1,12 @@
-"""One training sequence, and the loss terms that its tokens carry.
+"""One training sequence, and the loss terms of its tokens.
 
-A `Row` is a sequence of tokens as the model will read it. Only the tokens that the trained role sampled carry a loss
-term; what others wrote (prompts, results, verdicts, an end of turn that was put in by hand) is context and carries
-none. Everything the loss needs is stamped on the term before rows are packed, padded, split or dealt to ranks, so the
-loss is a plain sum over terms and none of that can change it.
+A `Row` is a sequence of tokens as the model reads it. Only tokens sampled by the trained role have a loss term; all
+other text (prompts, results, verdicts, an inserted end of turn) is context. A term carries everything the loss needs
+before rows are packed, padded, split or dealt to ranks, so the loss is a plain sum over terms that none of this can
+change.
 
-Two rows may hold the same tokens and yet different terms (two identical completions, one rewarded and one not): terms
-are never merged, only the computation of the log-probability they share is.
+Two rows may have equal tokens but different terms (two identical completions, one rewarded and one not): terms are
+never merged, only the computation of their common log-probability is.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Terms:
     positions: IntArray
     """Index of the trained token in its row; at least 1, since a row's first token is predicted by nothing."""
     weights: FloatArray
-    """Share of the term in the loss, e.g. 1 / (N * T_i * |a_i,t|) for the paper's objective (section 3.2)."""
+    """Weight of the term in the loss, e.g. 1 / (N * T_i * |a_i,t|) for the paper's objective (section 3.2)."""
     advantages: FloatArray
     sampler_logprobs: FloatArray
     """Log-probability under the policy that sampled the token, at the sampling temperature."""
     turns: IntArray
-    """The planner turn that the token belongs to, counted within its rollout (GSPO's sequence)."""
+    """The planner turn of the token, counted within its rollout (GSPO's sequence)."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -61,7 +61,7 @@ class Terms:
 
     @classmethod
     def none(cls) -> Terms:
-        """No terms: a row that is only context."""
+        """No terms, for a row of context only."""
         return cls([], [], [], [], [])  # type: ignore[arg-type]  # __post_init__ makes arrays of any sequence
 
     @classmethod

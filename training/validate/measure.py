@@ -53,7 +53,7 @@ def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 
         "command": "training.validate",
     }
     claim(folder, settings, resumable=RESUMABLE)
-    store.mend(0)
+    store.repair(0)
     stored = stored_rollouts(folder) if (folder / ROLLOUTS).is_dir() else {}
     done = {rollout.task.id for rollout in stored.values() if rollout.failure is None}
     left = [task for task in tasks if task.id not in done]

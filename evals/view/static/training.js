@@ -126,7 +126,7 @@ const Training = (() => {
   function failures(set, number) {
     const failed = set.rows.filter((row) => row.outcome === "failed");
     if (!failed.length) return null;
-    return h("section", {}, Bars.draw("rollouts that failed with their surroundings", Format.counted(failed.flatMap((row) => row.errors.filter((kind) => kind.startsWith("failed: ")))), { tone: "warm", about: "By what failed; they carry no reward." }),
+    return h("section", {}, Bars.draw("rollouts with infrastructure failures", Format.counted(failed.flatMap((row) => row.errors.filter((kind) => kind.startsWith("failed: ")))), { tone: "warm", about: "By what failed; they carry no reward." }),
       h("p", {}, h("a", { href: Route.link("set", { set: number, outcome: "failed" }) }, "show them")));
   }
 

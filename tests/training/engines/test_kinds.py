@@ -42,7 +42,7 @@ def test_auto_is_vllm_where_it_can_be(settings: dict[str, Any], gpu: bool, vllm:
 def test_one_of_several_processes_starts_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert chosen(config(), gpu=True, vllm=True) == "transformers"
-    with pytest.raises(ConfigError, match="give vllm_url"), own_server.OwnServer(config(engine="vllm")):
+    with pytest.raises(ConfigError, match="set vllm_url"), own_server.OwnServer(config(engine="vllm")):
         pass
 
 
@@ -56,7 +56,7 @@ def test_a_sentence_says_that_vllm_is_the_way(
     assert "pip install vllm" in caplog.text
     assert caplog.text.count("\n") == 1
     plain = config(engine="transformers")
-    assert "leave the setting `engine` out" in str(advice(plain, "transformers", gpu=True, vllm=True))
+    assert "leave out the setting `engine`" in str(advice(plain, "transformers", gpu=True, vllm=True))
     assert advice(plain, "transformers", gpu=False, vllm=False) is None
     assert advice(config(), "vllm", gpu=True, vllm=True) is None
 

@@ -53,7 +53,7 @@ def test_a_line_says_which_step_of_how_many_and_how_long_the_others_take(
     console.logged(20, {"loss": 0.0})
     console.logged(20, {"eval/pass_rate": 0.25, "eval/rollouts": 64.0})
     lines = capsys.readouterr().err.splitlines()
-    assert "goes on after update 4" in lines[2]
+    assert "resumed after update 4" in lines[2]
     assert lines[-3:] == [
         "step 3 of 10, update 1 of 2, 30 min left: reward 0.5",
         "step 10 of 10, update 2 of 2: ",

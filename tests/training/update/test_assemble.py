@@ -118,7 +118,7 @@ def test_groups_without_variance_count_and_may_be_left_out() -> None:
 
 def test_rollouts_of_another_distribution_are_refused() -> None:
     pair = tuple(rollout([([1], [2])], index / 1, index=index) for index in range(2))
-    with pytest.raises(DataError, match="sampled at temperature 1 and is to be trained at"):
+    with pytest.raises(DataError, match="sampled at temperature 1, but `temperature` is"):
         assemble([Group(task(), pair)], temperature=0.7)
     retokenised = tuple(replace(member, captured=False) for member in pair)
     with pytest.raises(DataError, match=r"training\.sft"):

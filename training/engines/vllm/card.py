@@ -1,7 +1,7 @@
-"""How trainer and server share one GPU: side by side, or in turns where both do not fit at once.
+"""How trainer and server share a GPU: at the same time, or in turns if both do not fit.
 
-The server takes a share of the memory when it starts, and keeps it. In turns, it sleeps while the trainer updates: what
-it then holds is `ASLEEP`, and while rollouts are made the trainer holds what stays between updates alone.
+The server takes a share of the memory when it starts. In turns, it sleeps during updates and then holds only `ASLEEP`;
+during rollouts the trainer holds only what remains between updates.
 """
 
 from __future__ import annotations
@@ -9,48 +9,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 USABLE = 0.95
-"""Share of a GPU's memory that is planned with."""
+"""Share of a GPU's memory that plans may use."""
 
 OVERHEAD = 3 * 2**30
-"""Bytes of a server beside weights and cache: its context, its largest pass, CUDA graphs with and without adapters
+"""Bytes of a server apart from weights and cache: CUDA context, largest pass, CUDA graphs with and without adapters
 (2.4 GiB were reported for these)."""
 
 ASLEEP = 1.5 * 2**30
-"""Bytes that a sleeping server holds."""
+"""Bytes of a sleeping server."""
 
 _SPARE = 1.5
-"""As much more cache than the open transcripts take is of no further use."""
+"""Largest useful cache, relative to the open transcripts."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that trainer and server need."""
+    """Memory needs of trainer and server, in bytes."""
 
     resident: float
     """Of the trainer, between updates."""
     updating: float
-    """Of the trainer, in all, while it updates."""
+    """Of the trainer in total, during an update."""
     weights: float
     """Of the server: the model and its adapters."""
     least_cache: float
-    """Of the server's cache: with less it could not work."""
+    """Smallest cache with which the server works."""
     wanted_cache: float
-    """What the transcripts take that are open at one time."""
+    """Cache for all transcripts that are open at the same time."""
 
 
 @dataclass(frozen=True)
 class CardShare:
-    """What the server gets of the GPU."""
+    """The server's share of the GPU."""
 
     server: float
-    """Bytes that it takes while it is awake."""
+    """Bytes while it is awake."""
     kv_cache: float
-    """Bytes of these for keys and values."""
+    """Part of these for keys and values."""
     sleeps: bool
     fits: bool
 
     def of(self, total: float) -> float:
-        """The server's part of a GPU's memory, as `--gpu-memory-utilization` takes it."""
+        """The server's share of a GPU's memory, for `--gpu-memory-utilization`."""
         return min(0.95, self.server / total)
 
 
@@ -60,7 +60,7 @@ def share_card(needs: Needs, memory: float, *, overlap: bool = False) -> CardSha
     Args:
         needs: of trainer and server.
         memory: bytes of the GPU.
-        overlap: whether rollouts are made while the trainer updates; the server can then never sleep.
+        overlap: whether rollouts run during updates; the server then never sleeps.
     """
     usable = USABLE * memory
     fixed = needs.weights + OVERHEAD

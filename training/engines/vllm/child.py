@@ -1,8 +1,8 @@
-"""A vLLM server of the run's own, as a child of the trainer on the same GPU.
+"""The run's own vLLM server, as a child process on the same GPU.
 
-It is started before the trainer takes memory of the GPU, since vLLM measures what is free; it ends with the trainer,
-however that ends (`keeper`); it is started again by the engine if it dies. Its output goes to a log in the run's
-folder. The base model is served under the name `BASE`, for the frozen roles.
+It starts before the trainer takes GPU memory, since vLLM measures what is free. It stops with the trainer, however that
+ends (`keeper`), and the engine restarts it if it dies. Its output goes to a log in the run's folder. The base model is
+served as `BASE`, for the frozen roles.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from training.engines.vllm import keeper
 logger = logging.getLogger(__name__)
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What `--max-lora-rank` may be; a larger one than needed costs speed."""
+"""Values of `--max-lora-rank`; a larger one than necessary is slower."""
 
 PATIENCE = 1800.0
-"""Seconds that a server may take to start: it may have to fetch the model, and compiles and captures its graphs."""
+"""Time limit of the start in seconds: the server may download the model, and compiles and captures graphs."""
 
 _REPORT_EVERY = 30.0
 _DYING = 5.0
-"""Seconds that a server may refuse connections before its process is gone."""
+"""Seconds between the first refused connection and the end of the process."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How a server is started."""
+    """How to start a server."""
 
     model: str
     """A folder in Hub format, or a name on the Hub."""
@@ -52,13 +52,13 @@ class Launch:
     adapters: int = 1
     """Of the policy."""
     memory_share: float | None = None
-    """Of the GPU's memory; None: vLLM's own choice."""
+    """Share of GPU memory; None: vLLM's default."""
     sleeps: bool = False
-    """Whether its memory will be given to the update between rollouts."""
+    """Whether it releases its memory during updates."""
     command: str = "vllm"
-    """Words of a shell that start vLLM, where it has an environment of its own."""
+    """Shell words that start vLLM."""
     options: str = ""
-    """Further options of `vllm serve`, which win."""
+    """Extra options of `vllm serve`, which win."""
 
     def words(self, port: int) -> list[str]:
         """The command line.
@@ -66,7 +66,7 @@ class Launch:
         Raises:
             ConfigError: no `--max-lora-rank` is large enough.
         """
-        rank = next((known for known in RANKS if known >= self.lora_rank), None)
+        rank = next((each for each in RANKS if each >= self.lora_rank), None)
         if rank is None:
             raise ConfigError(f"lora_rank is {self.lora_rank}, and vLLM serves adapters up to rank {RANKS[-1]}.")
         share = () if self.memory_share is None else ("--gpu-memory-utilization", f"{self.memory_share:.3f}")
@@ -80,15 +80,15 @@ class Launch:
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
-        """The child's variables: this process's, without keys of other services, and without its place in a launch."""
+        """The environment of the server: without keys of other services, and without variables of a launcher."""
         ours = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
         dev_mode = {"VLLM_SERVER_DEV_MODE": "1"} if self.sleeps else {}
         return {**ours, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1", **dev_mode}
 
 
 def _is_foreign(name: str) -> bool:
-    of_the_launch = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH")
-    return name.endswith("_API_KEY") or name in of_the_launch
+    of_launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH")
+    return name.endswith("_API_KEY") or name in of_launcher
 
 
 def installed(command: str = "vllm") -> bool:
@@ -97,7 +97,7 @@ def installed(command: str = "vllm") -> bool:
 
 
 def _program(command: str) -> str | None:
-    """The program, from PATH or from this interpreter's own folder of programs."""
+    """The program, from PATH or from the folder of this interpreter."""
     words = shlex.split(command)
     return shutil.which(words[0]) or shutil.which(words[0], path=str(Path(sys.executable).parent)) if words else None
 
@@ -106,16 +106,16 @@ class ChildServer:
     """The server's process.
 
     Args:
-        launch: how it is started.
-        log: file of its output; what was there stays.
-        show: told what it does while it loads; default: standard error.
+        launch: how to start it.
+        log: file for its output, which is appended.
+        show: receives its progress while it loads; default: standard error.
     """
 
     def __init__(self, launch: Launch, log: Path, *, show: Callable[[str], None] | None = None) -> None:
         self.launch = launch
         self.log = log
         self.starts = 0
-        """How often it was started; a request that failed under an earlier start may be asked again."""
+        """Number of starts; a request that failed during an earlier start may be repeated."""
         self._show = show
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -137,7 +137,7 @@ class ChildServer:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Starts it; it is not ready yet.
+        """Starts the server, without waiting for it.
 
         Raises:
             ConfigError: there is no such program.
@@ -147,8 +147,8 @@ class ChildServer:
         program = _program(self.launch.command)
         if program is None:
             raise ConfigError(
-                f"There is no program {self.launch.command!r} to start a vLLM server with; `pip install vllm`, name it "
-                "with vllm_command, or give vllm_url, the address of a server."
+                f"There is no program {self.launch.command!r} to start a vLLM server; `pip install vllm`, set "
+                "vllm_command to it, or set vllm_url, the address of a server."
             )
         command = [program, *self.launch.words(self._port)[1:]]
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -167,10 +167,10 @@ class ChildServer:
         self.starts += 1
 
     async def ready(self) -> None:
-        """Returns when it answers.
+        """Waits until the server answers.
 
         Raises:
-            ModelUnavailable: it has ended, or did not become ready in time; the sentence quotes its log.
+            ModelUnavailable: it ended, or was not ready in time; the message quotes its log.
         """
         health = Endpoint(self.url.removesuffix("/v1"), timeout=5.0, max_retries=0)
         began = time.monotonic()
@@ -190,7 +190,7 @@ class ChildServer:
         asyncio.run(self.ready())
 
     async def has_died(self) -> bool:
-        """Whether its process has ended; right after a lost connection that takes a moment to show."""
+        """Whether its process has ended; after a lost connection this waits a moment."""
         health = Endpoint(self.url.removesuffix("/v1"), timeout=5.0, max_retries=0)
         end = time.monotonic() + _DYING
         while self.alive and time.monotonic() < end:
@@ -201,13 +201,13 @@ class ChildServer:
         return not self.alive
 
     def obituary(self) -> str:
-        """How it ended, in a sentence that quotes its log."""
+        """A sentence on how it ended, which quotes its log."""
         code = self._process.poll() if self._process is not None else None
-        said = self._errors()
-        return f"The vLLM server ended with exit code {code}{f': {said}' if said else ''}. Its log is {self.log}."
+        reason = self._errors()
+        return f"The vLLM server ended with exit code {code}{f': {reason}' if reason else ''}. Its log is {self.log}."
 
     def stop(self) -> None:
-        """Ends it and all that it has started; one that does not run is no error."""
+        """Stops the server and its processes, if it runs."""
         if self._process is None:
             return
         self._process.terminate()
@@ -219,7 +219,7 @@ class ChildServer:
         self._process = None
 
     def _lines(self) -> Sequence[str]:
-        """The end of what this start has written."""
+        """The last lines of the log since this start."""
         with suppress(OSError), self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self._log_began, size - 20_000))
@@ -231,26 +231,26 @@ class ChildServer:
         return next(reversed(self._lines()), "")[-100:]
 
     def _errors(self) -> str:
-        """The last line that tells an error, or else the last line."""
+        """The last line with an error, or else the last line."""
         errors = [line for line in self._lines() if "Error" in line]
         return (errors[-1] if errors else self._last_line())[-300:].rstrip(".")
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextmanager
-def _display(told: Callable[[str], None] | None, title: str) -> Iterator[Callable[[str], None]]:
-    """Shows what happens: a line that changes on a terminal, a line now and then elsewhere."""
+def _display(listener: Callable[[str], None] | None, title: str) -> Iterator[Callable[[str], None]]:
+    """Shows progress: a changing line on a terminal, occasional lines elsewhere."""
     from rich.console import Console
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    say = told or console.print
+    say = listener or console.print
     began = shown = time.monotonic()
-    live = told is None and console.is_terminal
+    live = listener is None and console.is_terminal
     status = console.status(title) if live else None
 
     def show(words: str) -> None:

@@ -1,12 +1,12 @@
-"""How the policy's weights reach the vLLM servers.
+"""Sends the policy's weights to the vLLM servers.
 
 An adapter travels as a folder of its own for each version, under a name of its own: vLLM keys cached keys and values
 by an adapter's name and path, so an adapter that were loaded in place could meet the cache of its predecessor. Where
 roles have adapters of their own, all of a version are there before any of them is asked for. All weights travel over
 NCCL, through TRL's client.
 
-Each call is made by every process of the run at the same time, since weights that are sharded over the processes have
-to be gathered by all; the first process alone speaks to the servers.
+Every process of the run makes each call at the same time, since all must take part in gathering sharded weights; only
+the first process talks to the servers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class Delivery(Protocol):
-    """Brings a version of the policy to the servers."""
+    """Sends versions of the policy to the servers."""
 
     async def deliver(self, servers: Sequence[VllmServer], version: int) -> dict[str, str]:
         """Every server samples from the current weights when this returns. No turn may be in flight.
@@ -43,15 +43,15 @@ class Delivery(Protocol):
             The model name to ask for, by adapter; of a policy without, under `SHARED`.
 
         Raises:
-            ConfigError: a server cannot take weights in this way.
-            ModelUnavailable: a server is out of reach.
+            ConfigError: a server cannot receive weights in this way.
+            ModelUnavailable: a server is unreachable.
         """
 
     async def again(self, server: VllmServer) -> bool:
-        """Bring the version in use to a server that has lost it; False if that cannot be done."""
+        """Sends the current version again to a server that has lost it; False if that is impossible."""
 
     async def aclose(self, servers: Sequence[VllmServer]) -> None:
-        """Take away what was left with the servers; those out of reach are skipped."""
+        """Removes everything from the servers that are reachable."""
 
 
 class AdapterDelivery:
@@ -122,7 +122,7 @@ class AdapterDelivery:
             ) from error
 
     async def _clear(self, servers: Sequence[VllmServer]) -> None:
-        """Take away what an earlier process of this run left: its versions would never be asked for again."""
+        """Removes what an earlier process of this run left: its versions are not needed any more."""
         for server in servers:
             left = [name for name in (await server.served()).adapters if name.startswith(self._run)]
             for name in left:
@@ -142,14 +142,14 @@ class AdapterDelivery:
 
 
 class WeightDelivery:
-    """Sends all weights over NCCL, by TRL's client for vLLM (`trl.generation.vllm_client`).
+    """Sends all weights over NCCL, with TRL's client for vLLM (`trl.generation.vllm_client`).
 
     The servers run with `VLLM_SERVER_DEV_MODE=1` and `--weight-transfer-config '{"backend": "nccl"}'`.
 
     Args:
-        model: what is trained; its parameters bear the names of the model's checkpoint.
-        device: the first process's GPU; default: where the model is when weights are first sent.
-        first_port: of the connections over which weights travel, one for each server.
+        model: in training; its parameters have the names of the model's checkpoint.
+        device: GPU of the first process; default: the device of the model.
+        first_port: of the connections for weights; each server has its own.
     """
 
     def __init__(self, model: nn.Module, device: torch.device | str | None = None, first_port: int = 51216) -> None:
@@ -168,28 +168,28 @@ class WeightDelivery:
                 offers = await asyncio.gather(*(server.served() for server in servers))
                 self._base = _one_name(servers, offers)
                 self._clients = [self._connected(server, place) for place, server in enumerate(servers)]
-            except AgentFlowError as found:
-                error = found
+            except AgentFlowError as failure:
+                error = failure
         ranks.raise_together(error)
         for client in self._clients or [None] * len(servers):
             weights = self._weights()
             try:
                 if client is not None and error is None:
                     self._send(client, weights)
-            except Exception as found:  # noqa: BLE001 - TRL's client raises bare ones, and those of requests
-                error = ModelUnavailable(f"The policy's weights did not reach a vLLM server: {found}.")
-                error.__cause__ = found
-            for _ in weights:  # what was not sent is gathered all the same: the other processes wait for it
+            except Exception as failure:  # noqa: BLE001 - TRL's client raises bare ones, and those of requests
+                error = ModelUnavailable(f"The policy's weights did not reach a vLLM server: {failure}.")
+                error.__cause__ = failure
+            for _ in weights:  # the rest is gathered too: the other processes wait for it
                 pass
         ranks.raise_together(error)
         return {SHARED: ranks.shared(self._base)}
 
     async def again(self, server: VllmServer) -> bool:
-        """A server that has lost weights cannot be told from one that has not."""
+        """Not possible: a server that has lost weights looks like one that has not."""
         return False
 
     async def aclose(self, servers: Sequence[VllmServer]) -> None:
-        """Close the connections; the servers keep the last weights."""
+        """Closes the connections; the servers keep the last weights."""
         for client in self._clients or ():
             client.close_communicator()
         self._clients = None
@@ -202,12 +202,12 @@ class WeightDelivery:
             client.init_communicator(device=self._device or next(self._model.parameters()).device)
         except ImportError as error:
             raise ConfigError(
-                f"Training all weights with engine: vllm needs vLLM beside the trainer too: {error} "
+                f"Training all weights with engine: vllm needs vLLM in the trainer's environment, too: {error} "
                 "(`pip install vllm`)."
             ) from error
         except NotImplementedError as error:
             raise ConfigError(
-                "Training all weights with engine: vllm needs GPUs that NCCL connects; on the CPU give a lora_rank."
+                "Training all weights with engine: vllm needs GPUs connected by NCCL; on the CPU set lora_rank."
             ) from error
         except RuntimeError as error:
             raise ConfigError(f"{error}") from error
@@ -232,27 +232,27 @@ class WeightDelivery:
 
 
 def whole(weight: Tensor) -> Tensor:
-    """A parameter's value, gathered where it is sharded (FSDP 2): every process must ask for it."""
+    """The value of a parameter, gathered if sharded (FSDP 2); every process must call it."""
     value = weight.detach()
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def gathered(model: nn.Module) -> dict[str, Tensor]:
-    """What is trained of a model, by name, on the CPU of the first process; nothing elsewhere."""
-    found: dict[str, Tensor] = {}
+    """The trained weights of a model by name, on the CPU of the first process; empty in the others."""
+    weights: dict[str, Tensor] = {}
     for name, value in model.named_parameters():
         if value.requires_grad:
             full = whole(value)
             if ranks.rank() == 0:
-                found[name] = full.cpu()
-    return found
+                weights[name] = full.cpu()
+    return weights
 
 
 def _one_name(servers: Sequence[VllmServer], offers: Sequence[Served]) -> str:
     names = {served.base for served in offers}
     if len(names) > 1:
         raise ConfigError(
-            f"The vLLM servers ({', '.join(server.shown for server in servers)}) know the model by different names: "
-            f"{', '.join(sorted(names))}; start them with one --served-model-name."
+            f"The vLLM servers ({', '.join(server.shown for server in servers)}) have different names for the model: "
+            f"{', '.join(sorted(names))}; start them with the same --served-model-name."
         )
     return names.pop()

@@ -1,12 +1,12 @@
-"""Sampling from one vLLM server or several, for runs whose policy is too large or too slow for the trainer's process.
+"""Sampling from one or several vLLM servers.
 
-Which policy a turn was drawn from is never inferred: a turn takes name and version when it is sent, versions change
-only while no turn is in flight, and the server's reply must bear the name that was asked for.
+The policy version of a turn is never inferred: a request takes name and version when it is sent, versions change only
+while no request is running, and the reply must have the requested name.
 
-All runs of a task ask the same server, whose prefix cache then holds their common beginning and each run's own turns.
+All runs of a task use the same server, whose prefix cache then has their common prefix and the turns of each run.
 
-A server of the run's own (`child`) is started again with the adapter in use when it has died, and what it did not
-answer is asked again. Between rollouts it can sleep, so that the update has its memory.
+A server of the run's own (`child`) is restarted with the current adapter if it dies, and unanswered requests are sent
+again. It can sleep between rollouts to leave its memory to the update.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from training.run import ranks
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 600.0
-"""Seconds that one completion may take."""
+"""Time limit of a completion, in seconds."""
 
 _MOST_DEATHS = 3
-"""How often a server of the run's own may die between two updates before that ends the run."""
+"""Number of times that the run's own server may die between two updates."""
 
 _REPLY = 16
-"""Tokens of the replies by which a server that has slept is known to be the same."""
+"""Tokens of the replies that are compared before and after sleep."""
 
 
 @dataclass
 class _Counts:
-    """Since the figures were last asked for."""
+    """Counts since the last call of `figures`."""
 
     prompt_tokens: int = 0
     sampled_tokens: int = 0
@@ -58,12 +58,12 @@ class VllmEngine:
 
     Args:
         urls: addresses of the servers, each ending in `/v1`.
-        delivery: brings the weights to them.
+        delivery: sends the weights.
         end_ids: tokens that end a completion.
-        max_context: most tokens of prompt and completion; the servers' own limit holds too.
-        probe: what the servers are checked with at the first `sync`; None checks nothing.
+        max_context: largest number of tokens of prompt and completion; the servers' limit also applies.
+        probe: checks the servers at the first `sync`; None checks nothing.
         api_key: sent with every request.
-        child: the process behind the one address, if the run has started it; it is ended with the engine.
+        child: the server's process, if the run has started it; it stops with the engine.
     """
 
     def __init__(
@@ -96,16 +96,16 @@ class VllmEngine:
         self._reviving = asyncio.Lock()
         self._deaths = 0
         self._asleep = False
-        self._replies: list[tuple[int, ...]] = []  # that a server which sleeps gave before
+        self._replies: list[tuple[int, ...]] = []  # of a sleeping server, before it slept
 
     @property
     def version(self) -> int:
-        """How many updates the policy has seen that the servers hold; -1 before the first `sync`."""
+        """The number of updates of the servers' policy; -1 before the first `sync`."""
         return self._version
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
-        """Nothing waits for the others here: the servers batch what comes."""
+        """Does nothing: servers batch requests by themselves."""
         yield
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, *, seed: int, run: str) -> Completion:
@@ -132,7 +132,7 @@ class VllmEngine:
         return Completion(drawn.token_ids, drawn.logprobs, drawn.finish_reason, version, waited)
 
     async def sync(self, version: int) -> None:
-        """Bring the trainer's weights to the servers, once the turns in flight have ended; new turns wait meanwhile."""
+        """Sends the trainer's weights to the servers after running requests have ended; new requests wait."""
         first = self._version < 0
         self._open.clear()
         try:
@@ -152,7 +152,7 @@ class VllmEngine:
                 self._open.set()
 
     async def make_room(self) -> None:
-        """Let the run's own server sleep, where it was started to; turns wait for the next `sync`."""
+        """Puts the run's own server to sleep, if it was started for that; requests wait for the next `sync`."""
         if self._child is None or not self._child.launch.sleeps or self._asleep or self._version < 0:
             return
         self._open.clear()
@@ -171,12 +171,12 @@ class VllmEngine:
             self._asleep = True
 
     async def recover(self) -> None:
-        """Start the run's own server again if it has died; see `training.engines.base.Engine`."""
+        """Restarts the run's own server if it has died; see `training.engines.base.Engine`."""
         if self._child is not None and not self._asleep:
             await self._revived(self._child.starts)
 
     async def figures(self) -> dict[str, float]:
-        """Tokens since it was last asked, and the share of prompt tokens that the servers' prefix caches saved."""
+        """Tokens since the last call, and the share of prompt tokens saved by the prefix caches."""
         figures: dict[str, float] = {name: float(value) for name, value in asdict(self._counts).items()}
         self._counts = _Counts()
         queries = hits = 0.0
@@ -196,7 +196,7 @@ class VllmEngine:
         return figures
 
     async def aclose(self) -> None:
-        """Take the adapter away from the servers; end the run's own."""
+        """Removes the adapter from the servers; stops the run's own server."""
         if self._child is None:
             await self._delivery.aclose(self.servers)
             return
@@ -204,7 +204,7 @@ class VllmEngine:
         await self._delivery.aclose(())
 
     def _server(self, run: str) -> VllmServer:
-        """The server of a run's task: the one with the fewest tasks when the task first asks."""
+        """The server of a run's task: the one with the fewest tasks at its first request."""
         task = run.rpartition("/")[0] or run
         if task not in self._server_of:
             tasks = Counter(server.shown for server in self._server_of.values())
@@ -214,22 +214,22 @@ class VllmEngine:
     # A server of the run's own
 
     async def _revived(self, starts: int) -> bool:
-        """Whether the run's own server has died since its start number `starts`; it is then there again.
+        """Restarts the run's own server if it has died since its start number `starts`; returns whether it had.
 
         Raises:
-            ModelUnavailable: it cannot be started again, or dies again and again.
+            ModelUnavailable: it does not start, or dies repeatedly.
         """
         assert self._child is not None
         async with self._reviving:
             if self._child.starts != starts:
-                return True  # another request has seen to it
+                return True  # another request has restarted it
             if not await self._child.has_died():
                 return False
             obituary = self._child.obituary()
             self._deaths += 1
             if self._deaths > _MOST_DEATHS:
-                raise ModelUnavailable(f"{obituary} It has died {self._deaths} times since the last update.")
-            logger.warning("%s It is started again.", obituary)
+                raise ModelUnavailable(f"{obituary} It died {self._deaths} times since the last update.")
+            logger.warning("%s It will be restarted.", obituary)
             await self._restart()
             return True
 
@@ -251,7 +251,7 @@ class VllmEngine:
             return await self._delivery.deliver(self.servers, version)
 
     async def _wake(self) -> None:
-        """Take the memory back, and see that the server is what it was: some have woken up with other weights."""
+        """Wakes the server, and checks its replies: some versions wake up with wrong weights."""
         if not self._asleep:
             return
         assert self._child is not None
@@ -265,7 +265,7 @@ class VllmEngine:
             return
         self._asleep = False
         if not unchanged:
-            logger.warning("The vLLM server answers otherwise than before it slept; it is started again.")
+            logger.warning("The vLLM server answers differently after sleep; it will be restarted.")
             await self._restart()
 
     async def _samples(self) -> list[tuple[int, ...]]:
@@ -298,15 +298,15 @@ class VllmEngine:
             return await once()
         except UnknownModel as error:
             async with self._mending:
-                known = name in (await server.served()).adapters
-                if not known and not await self._delivery.again(server):
-                    raise ModelUnavailable(f"The policy is gone from the server: {error}") from error
-                if not known and self._probe is not None:  # started anew, perhaps otherwise than before
+                loaded = name in (await server.served()).adapters
+                if not loaded and not await self._delivery.again(server):
+                    raise ModelUnavailable(f"The server has lost the policy: {error}") from error
+                if not loaded and self._probe is not None:  # restarted, perhaps with other options
                     await check_sampling(server, name, self._probe.prompt)
             return await once()
 
     async def _describe(self) -> None:
-        """What the servers offer: the longest context, and the model's name where it tells something."""
+        """Checks the servers' model names, and adopts their context length."""
         offers: list[Served] | None = None
         error: AgentFlowError | None = None
         if ranks.rank() == 0:
@@ -315,12 +315,15 @@ class VllmEngine:
                 for server, served in zip(self.servers, offers, strict=True):
                     if self._probe is not None:
                         check_name(server, served, self._probe.model)
-            except AgentFlowError as found:
-                error = found
+            except AgentFlowError as failure:
+                error = failure
         ranks.raise_together(error)
         shortest = min(served.max_context for served in ranks.shared(offers))
         if shortest < self.max_context:
-            logger.warning("The vLLM servers hold %d tokens, fewer than max_context; transcripts end there.", shortest)
+            logger.warning(
+                "The context of the vLLM servers is %d tokens, shorter than max_context; transcripts end there.",
+                shortest,
+            )
             self.max_context = shortest
 
     async def _check(self, names: Mapping[str, str], probe: Probe) -> None:
@@ -335,8 +338,8 @@ class VllmEngine:
                 samples = await asyncio.gather(
                     *(draw_sample(server, names[role], probe, self._end_ids) for server, role in places)
                 )
-            except AgentFlowError as found:
-                error = found
+            except AgentFlowError as failure:
+                error = failure
         ranks.raise_together(error)
         for (server, role), drawn in zip(places, ranks.shared(samples), strict=True):
             gap = check_agreement(server, drawn, probe, role)
@@ -344,21 +347,23 @@ class VllmEngine:
 
 
 def api_key() -> SecretStr | None:
-    """The key that is sent to servers of one's own: AGENTFLOW_API_KEY."""
+    """The API key of own servers: AGENTFLOW_API_KEY."""
     key = os.environ.get("AGENTFLOW_API_KEY")
     return SecretStr(key) if key else None
 
 
 def server_urls(setting: str) -> list[str]:
-    """The addresses in a setting, separated by commas.
+    """The comma-separated addresses in a setting.
 
     Raises:
-        ConfigError: one is no HTTP address, or is given twice.
+        ConfigError: one is not an HTTP address, or occurs twice.
     """
     urls = [url.strip().rstrip("/") for url in setting.split(",") if url.strip()]
     wrong = next((url for url in urls if not url.startswith(("http://", "https://"))), None)
     if wrong is not None or not urls:
-        raise ConfigError(f"vllm_url holds {wrong or setting!r}; write http://host:port/v1, several by commas.")
+        raise ConfigError(
+            f"vllm_url holds {wrong or setting!r}; write http://host:port/v1, and separate several by commas."
+        )
     if len(set(urls)) < len(urls):
         raise ConfigError(f"vllm_url names {next(url for url in urls if urls.count(url) > 1)} twice.")
     return [url if url.endswith("/v1") else f"{url}/v1" for url in urls]

@@ -1,11 +1,11 @@
-"""Keeps a server that must not outlive its owner: a process of its own between the two, run by path.
+"""A process between a server and its owner, so that the server does not outlive the owner; it is run by path.
 
     python -I keeper.py OWNER_PID -- COMMAND ...
 
-The server and all that it starts end when the owner is gone, however it went (kill -9 included), when the keeper is
-told to end, and when the server's first process dies: an engine process that outlives it would keep the GPU's memory.
-The owner is watched by its number rather than by a signal, since the kernel's signal on a parent's death comes when the
-*thread* ends that started the child. Nothing but the standard library is imported, so that it starts at once.
+The server and its processes end when the owner ends in any way (including kill -9), when the keeper gets a signal, and
+when the server's first process dies: an engine process that outlives it would keep the GPU memory. The keeper watches
+the process id of the owner, since the kernel's signal for a parent's death is sent when the *thread* that started the
+child ends. Only the standard library is imported, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GRACE = 15.0
-"""Seconds that the server has to end by itself."""
+"""Seconds in which the server can end by itself."""
 
 _POLL = 0.2
 _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36  # prctl(2)
@@ -28,16 +28,16 @@ _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36  # prctl(2)
 
 def main(owner: int, command: list[str]) -> int:
     """Runs the server; returns its exit code."""
-    told = []
+    signals = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda signum, frame: told.append(signum))
-    _prctl(_SET_SUBREAPER, 1)  # what the server leaves behind becomes ours, so that it can be ended
+        signal.signal(number, lambda signum, frame: signals.append(signum))
+    _prctl(_SET_SUBREAPER, 1)  # orphans of the server become our children, so that they can be ended
     try:
         server = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_keeper)  # noqa: S603
     except OSError as error:
         sys.stderr.write(f"{command[0]} cannot be started: {error.strerror}\n")
         return 127
-    while server.poll() is None and not told and os.getppid() == owner:
+    while server.poll() is None and not signals and os.getppid() == owner:
         time.sleep(_POLL)
     if server.poll() is None:
         server.terminate()
@@ -51,7 +51,7 @@ def main(owner: int, command: list[str]) -> int:
 
 
 def _die_with_keeper() -> None:
-    """Should the keeper itself be killed: vLLM's first process ends its engine when it is asked to end."""
+    """For the case that the keeper is killed: vLLM's first process ends its engine on SIGTERM."""
     _prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
 
 
@@ -61,7 +61,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _end_orphans() -> None:
-    """Ends and reaps what has become a child of this process."""
+    """Ends and reaps all children of this process."""
     end = time.monotonic() + GRACE
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     while time.monotonic() < end:

@@ -1,7 +1,7 @@
-"""One vLLM server as the trainer sees it: token ids in and out, adapters by name, cache figures.
+"""One vLLM server over HTTP: token ids in and out, adapters by name, cache figures.
 
-Every sampling parameter is sent with every request, so that no default of the server or of the model's generation
-settings can change the distribution; `training.engines.vllm.probe` finds out whether the server obeys.
+Every request has all sampling parameters, so that no default of the server or of the model's generation settings can
+change the distribution; `training.engines.vllm.probe` checks that the server obeys.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOKENS: Mapping[str, Any] = {
 }  # fmt: skip
 
 _CONTROL = 120.0
-"""Seconds that a request may take which draws nothing."""
+"""Time limit in seconds of requests that sample nothing."""
 
 _COUNTER = re.compile(r"^vllm:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? ([0-9.eE+]+)", re.MULTILINE)
 
@@ -43,7 +43,7 @@ class Drawn(NamedTuple):
 
 
 class Cached(NamedTuple):
-    """Tokens that the server looked up in its prefix cache since it started, and those it found there."""
+    """Tokens looked up in the prefix cache since the server started, and tokens found there."""
 
     queries: float
     hits: float
@@ -54,9 +54,9 @@ class Served:
     """What a server offers."""
 
     base: str
-    """Name by which it knows the model itself."""
+    """Name of the base model."""
     root: str
-    """Where the model came from: a folder or a name on the Hub."""
+    """Source of the model: a folder or a name on the Hub."""
     max_context: int
     adapters: tuple[str, ...]
 
@@ -74,22 +74,22 @@ class VllmServer:
 
     @property
     def control(self) -> Endpoint:
-        """For requests that draw nothing, which a server answers soon or not at all."""
+        """For requests that sample nothing, with a short time limit."""
         return replace(self.endpoint, timeout=_CONTROL)
 
     @property
     def root(self) -> Endpoint:
-        """Where the paths are that vLLM adds to the OpenAI protocol."""
+        """For vLLM's own paths, outside the OpenAI protocol."""
         return replace(self.control, base_url=self.endpoint.base_url.removesuffix("/v1"))
 
     async def served(self) -> Served:
-        """The model and the adapters that it offers."""
+        """The model and the adapters of the server."""
         reply = await get_json(self.control, "/models")
         cards = [card for card in reply.get("data") or () if isinstance(card, dict)]
         base = next((card for card in cards if not card.get("parent")), None)
         if base is None or not base.get("max_model_len"):
             raise ConfigError(
-                f"The server at {self.shown} does not say how long its context is, as vLLM does; is it a vLLM server?"
+                f"The server at {self.shown} does not tell its context length, as vLLM does; is it a vLLM server?"
             )
         return Served(
             base=str(base["id"]),
@@ -104,8 +104,8 @@ class VllmServer:
         """Samples one completion.
 
         Raises:
-            UnknownModel: the server does not know this name (any more).
-            ModelUnavailable: it is out of reach, failed, or answered with something else than it was asked for.
+            UnknownModel: the server does not have a model of this name (any more).
+            ModelUnavailable: it is unreachable, failed, or sent an invalid answer.
         """
         body = {
             "model": model, "prompt": list(prompt), "seed": seed, "logprobs": 0, "max_tokens": sampling.max_tokens,
@@ -115,8 +115,8 @@ class VllmServer:
         choice = self._choice(reply, model)
         if choice.get("prompt_token_ids", list(prompt)) != list(prompt):
             raise ConfigError(
-                f"The server at {self.shown} put other tokens in front of its model than it was given; serve the "
-                "model without a prompt adapter or truncation."
+                f"The server at {self.shown} changed the prompt; serve the model without a prompt adapter or "
+                "truncation."
             )
         try:
             ids = tuple(int(token) for token in choice["token_ids"])
@@ -131,13 +131,13 @@ class VllmServer:
         return Drawn(ids, logprobs, "stop" if reason == "stop" else "length")
 
     async def likeliest(self, model: str, prompt: Sequence[int], count: int, **sampling: float) -> dict[str, float]:
-        """Log-probabilities of the next token's likeliest values, by token.
+        """Log-probabilities of the most likely next tokens, by token.
 
         Args:
-            model: the name.
+            model: its name.
             prompt: token ids.
-            count: how many.
-            sampling: parameters to send; those that are left out are the server's to choose.
+            count: number of tokens.
+            sampling: parameters to send; the server chooses the others.
         """
         body = {"model": model, "prompt": list(prompt), "seed": 0, "logprobs": count, "max_tokens": 1}
         reply = await post_json(self.endpoint, "/completions", {**body, **sampling, **_TOKENS})
@@ -149,10 +149,10 @@ class VllmServer:
             raise self._nonsense("no likeliest tokens") from None
 
     async def load_adapter(self, name: str, folder: Path) -> None:
-        """Makes an adapter known under a name.
+        """Loads an adapter under a name.
 
         Raises:
-            ConfigError: the server does not load adapters, or cannot load this one.
+            ConfigError: the server does not load adapters, or not this one.
         """
         try:
             await fetch_bytes(self.control, "POST", "/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
@@ -167,11 +167,11 @@ class VllmServer:
                 "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment."
             ) from error
         except RequestRefused as error:
-            if "already been loaded" not in error.detail:  # by an attempt whose reply was lost
+            if "already been loaded" not in error.detail:  # by an earlier attempt whose reply was lost
                 raise
 
     async def unload_adapter(self, name: str) -> None:
-        """Forgets an adapter; one that is not known is no error."""
+        """Unloads an adapter, if it is loaded."""
         try:
             await fetch_bytes(self.control, "POST", "/unload_lora_adapter", {"lora_name": name})
         except UnknownModel:
@@ -195,7 +195,7 @@ class VllmServer:
         await fetch_bytes(self.root, "POST", "/wake_up")
 
     async def cached(self) -> Cached:
-        """The prefix cache's counters."""
+        """The counters of the prefix cache."""
         text = (await fetch_bytes(self.root, "GET", "/metrics")).decode(errors="replace")
         sums = {"queries": 0.0, "hits": 0.0}
         for name, value in _COUNTER.findall(text):
@@ -203,7 +203,7 @@ class VllmServer:
         return Cached(**sums)
 
     def _choice(self, reply: Mapping[str, Any], model: str) -> Mapping[str, Any]:
-        """The reply's one completion, made by the model that was asked."""
+        """The completion in a reply, if it is from the requested model."""
         if reply.get("model") != model:
             raise self._nonsense(f"a completion of {reply.get('model')!r} instead of {model!r}")
         choices = reply.get("choices")
