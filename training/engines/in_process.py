@@ -251,7 +251,7 @@ class TransformersEngine:
         known = self._prompts(wave, adapter)
         drafts: dict[Draft, _Request] = {}
         for request in wave:
-            memory, logits = prefilled[request.prompt]
+            memory, logits = known[request.prompt]
             chosen = request.sampling
             drafts[Draft(request.seed, chosen.temperature, chosen.max_tokens, memory, logits)] = request
 
@@ -281,7 +281,7 @@ class TransformersEngine:
         return dict(zip(prompts, found, strict=True))
 
     def _parts(self, prompts: Sequence[tuple[int, ...]], owners: Sequence[Owner]) -> list[tuple[Tensor, Sequence[int]]]:
-        """What is known of each prompt, and what is not."""
+        """The cached part of each prompt, and the rest."""
         parts: list[tuple[Tensor, Sequence[int]]] = []
         for prompt, owner in zip(prompts, owners, strict=True):
             memory = self._memories.longest(prompt, owner)

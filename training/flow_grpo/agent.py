@@ -69,7 +69,7 @@ def _takes_settings(make: Callable[..., Any]) -> bool:
 def _factory_agent(config: FlowGRPOConfig, spec: str, make: Callable[..., Any]) -> FactoryAgent:
     for name in ("tools", "corpus"):
         if getattr(config, name):
-            raise ConfigError(f"The setting `{name}` is of our graph; the agent {spec!r} brings its own.")
+            raise ConfigError(f"The setting `{name}` applies to our graph only; the agent {spec!r} has its own.")
     for name in FROZEN:
         if name != "agent_model" and getattr(config, name):
             raise ConfigError(f"The setting `{name}` is of our graph; models of {spec!r} stand in `agent_models`.")

@@ -136,7 +136,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
             micro_batches.keep(self.config, self._room)
             self._choice_kept = True
         self._figures = (
-            {name: value for name, value in self._step.figures.items() if not name.startswith(told_before)}
+            {name: value for name, value in self._step.figures.items() if not name.startswith(logged_before)}
             | total.means()
             | self._memory_figures()
             | {

@@ -219,7 +219,7 @@ def copy_trained(source: nn.Module, target: nn.Module) -> None:
 
 @contextmanager
 def without_adapter(model: nn.Module) -> Iterator[None]:
-    """Inside, a PEFT model computes as if it had no adapter; any other model as ever."""
+    """Inside, a PEFT model computes without its adapter; other models are unchanged."""
     disable: Callable[[], AbstractContextManager[Any]] = getattr(model, "disable_adapter", nullcontext)
     with trainability_kept(model), disable():
         yield

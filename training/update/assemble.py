@@ -28,7 +28,7 @@ class Assembled:
     zero_variance: int
     """Groups with equal rewards."""
     skipped: int
-    """Groups of fewer than two rollouts: the others failed with their surroundings."""
+    """Groups with fewer than two finished rollouts."""
     advantages: dict[str, list[float]] = field(default_factory=dict)
     """Of each turn, by the rollout's id."""
 
@@ -46,8 +46,8 @@ def assemble(
     """Rows with loss terms for one step.
 
     Args:
-        groups: the step's groups.
-        temperature: at which the update scores tokens; the rollouts must have been sampled at it.
+        groups: of the step.
+        temperature: of sampling and update.
         estimator, grouping: see `credit.turn_advantages`.
         reduction: see `credit.token_weights`.
         max_tokens: largest number of tokens in a turn, for the reduction `constant`.
@@ -56,8 +56,8 @@ def assemble(
 
     Raises:
         ConfigError: unknown estimator, grouping or reduction.
-        DataError: a turn sampled at another temperature, a rollout whose ids were made from text later, or a reward
-            that is not finite.
+        DataError: a turn was sampled at another temperature, a rollout was tokenised from text, or a reward is not
+            finite.
     """
     compared = [group for group in groups if len(group.rollouts) > 1]
     rollouts = [rollout for group in compared for rollout in group.rollouts]

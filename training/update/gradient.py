@@ -90,10 +90,10 @@ class Update:
 
         Args:
             batches: this rank's share of the step, role by role.
-            backward: what runs the backward pass of a scaled loss.
-            old: log-probabilities before the step's first update, a tensor a batch; None in the first update.
-            ranks: processes that average their gradients.
-            sync: a context for each backward pass; told whether the gradients are exchanged after it.
+            backward: runs the backward pass of a scaled loss.
+            old: log-probabilities before the step's first update, one tensor per batch; None in the first update.
+            ranks: number of processes that average their gradients.
+            sync: makes a context for each pass; its argument says whether gradients are exchanged after it.
 
         Returns:
             This rank's sums by role.

@@ -198,7 +198,7 @@ async def test_one_that_dies_again_and_again_ends_the_run(
     engine = engine_of(server, policy(), tmp_path / "adapters")
     await engine.sync(0)
     os.kill(processes(server.log)[0], signal.SIGKILL)
-    with pytest.raises(ModelUnavailable, match="has died 1 times"):
+    with pytest.raises(ModelUnavailable, match="It died 1 times"):
         await ask(engine, "r")
     await engine.aclose()
 

@@ -96,7 +96,7 @@ PLAIN: dict[str, int] = {}
         ({"agent": f"{__name__}:PLAIN"}, r"is a dict.*def make\(model\)"),
         ({"agent": f"{__name__}:two", "role": "planner"}, "role solver.*agent_model"),
         ({"agent": f"{__name__}:two"}, "say in `role`"),
-        ({"agent": MAKE, "tools": ["python"]}, "brings its own"),
+        ({"agent": MAKE, "tools": ["python"]}, "has its own"),
         ({"agent": MAKE, "agent_resume": f"{__name__}:nobody"}, "cannot be imported"),
         ({"agent": MAKE, "role": "boss"}, "no role 'boss'"),
     ],

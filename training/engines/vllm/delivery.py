@@ -72,7 +72,7 @@ class AdapterDelivery:
 
     async def deliver(self, servers: Sequence[VllmServer], version: int) -> dict[str, str]:
         """See `Delivery`."""
-        ranks.barrier()  # nobody's turns are in flight any more
+        ranks.barrier()  # no process has running requests any more
         first = ranks.shared(f"{self._run}{self._process}-{version}")
         names = {each: first if each == SHARED else f"{first}-{each}" for each in adapters_of(self._model)}
         weights = gathered(self._model)
@@ -86,14 +86,14 @@ class AdapterDelivery:
                     await asyncio.gather(*(server.load_adapter(name, self._folder / name) for server in servers))
                 for name in set(self._current.values()) - set(names.values()):
                     await self._drop(servers, name)
-            except AgentFlowError as found:
-                error = found
+            except AgentFlowError as failure:
+                error = failure
         ranks.raise_together(error)
         self._current = names
         return names
 
     async def again(self, server: VllmServer) -> bool:
-        """Load the current version again, e.g. into a server that was restarted."""
+        """Loads the current version again, e.g. into a restarted server."""
         for name in self._current.values():
             await server.load_adapter(name, self._folder / name)
         if self._current:
@@ -160,7 +160,7 @@ class WeightDelivery:
         self._base = ""
 
     async def deliver(self, servers: Sequence[VllmServer], version: int) -> dict[str, str]:
-        """See `Delivery`. It blocks: the weights are sent by this thread, which holds the process groups."""
+        """See `Delivery`. It blocks: this thread, which has the process groups, sends the weights."""
         ranks.barrier()
         error: AgentFlowError | None = None
         if ranks.rank() == 0 and self._clients is None:

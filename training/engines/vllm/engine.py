@@ -327,7 +327,7 @@ class VllmEngine:
             self.max_context = shortest
 
     async def _check(self, names: Mapping[str, str], probe: Probe) -> None:
-        """Every server draws from the policy's own distribution, and from the same policy as the trainer's."""
+        """Checks that every server samples from the policy's own distribution, and has the trainer's policy."""
         name = next(iter(names.values()))
         places = [(server, role) for server in self.servers for role in names]
         samples: list[Drawn] | None = None
@@ -343,7 +343,7 @@ class VllmEngine:
         ranks.raise_together(error)
         for (server, role), drawn in zip(places, ranks.shared(samples), strict=True):
             gap = check_agreement(server, drawn, probe, role)
-            logger.info("The vLLM server at %s and the trainer differ by %.4f nats a token.", server.shown, gap)
+            logger.info("The vLLM server at %s and the trainer differ by %.4f nats per token.", server.shown, gap)
 
 
 def api_key() -> SecretStr | None:
