@@ -131,7 +131,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
         sums = self._within_memory(partial(self._accumulate, self._step, update, repeat), model)
         by_role = self._over_ranks(sums)
         total = together(by_role.values())
-        told_before = "seconds/" if repeat else ()  # what the rollouts took is told once a step
+        logged_before = "seconds/" if repeat else ()  # what the rollouts took is told once a step
         if self._room.settings and not self._choice_kept and self.is_world_process_zero():
             micro_batches.keep(self.config, self._room)
             self._choice_kept = True
