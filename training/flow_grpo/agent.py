@@ -1,4 +1,4 @@
-"""The agent that the settings name: our graph, the user's own graph, or another `Agent`."""
+"""The agent that the settings name: our graph, the user's own graph, a program or service, or another `Agent`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from langchain_core.language_models import BaseChatModel
 
 from graph.errors import ConfigError
 from graph.models.spec import make_model
-from training.flow_grpo.config import FROZEN, FlowGRPOConfig
+from training.flow_grpo.config import FROZEN, HTTP, FlowGRPOConfig
 from training.rollouts.agents import Agent, GraphAgent
+from training.rollouts.door.agent import DoorOptions, HttpAgent
 from training.rollouts.factory import FactoryAgent, roles_of
 from training.rollouts.graph_run import GraphOptions
 from training.run.imports import imported, in_words
@@ -26,17 +27,43 @@ def load_agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
 
     Args:
         config: settings of the run. Its `agent` names a function from chat models (parameters by role) to a graph, or a
-            function with a parameter `config` that returns an `Agent`, or an `Agent`.
+            function with a parameter `config` that returns an `Agent`, or an `Agent`; or it is `http`.
         asks: whether it will run.
 
     Raises:
         ConfigError, DataError: something it needs is not available.
         ModelUnavailable, ModelRejected: the server of a frozen model is unreachable, or does not have the model.
     """
-    agent = GraphAgent(config.context, role=config.roles) if config.agent is None else _own(config, config.agent)
-    if asks and isinstance(agent, GraphAgent | FactoryAgent):
+    if config.agent is None:
+        agent: Agent = GraphAgent(config.context, role=config.roles)
+    else:
+        agent = _http_agent(config) if config.agent == HTTP else _own(config, config.agent)
+    if asks and isinstance(agent, GraphAgent | FactoryAgent | HttpAgent):
         asyncio.run(agent.preflight())
     return agent
+
+
+def _http_agent(config: FlowGRPOConfig) -> HttpAgent:
+    _refuse_settings_of_our_graph(config, "agent: http")
+    options = DoorOptions(
+        command=config.agent_command or "",
+        url=config.agent_url or "",
+        answer=config.agent_answer,
+        listen=config.agent_listen,
+        passed=config.agent_env,
+        most_calls=config.agent_calls,
+        max_seconds=config.max_seconds,
+    )
+    return HttpAgent(options, config.roles)
+
+
+def _refuse_settings_of_our_graph(config: FlowGRPOConfig, agent: str) -> None:
+    for name in ("tools", "corpus"):
+        if getattr(config, name):
+            raise ConfigError(f"The setting `{name}` applies to our graph only; {agent} has its own.")
+    for name in FROZEN:
+        if name != "agent_model" and getattr(config, name):
+            raise ConfigError(f"The setting `{name}` is of our graph; models of {agent} stand in `agent_models`.")
 
 
 def _own(config: FlowGRPOConfig, spec: str) -> Agent:
@@ -67,12 +94,7 @@ def _takes_settings(make: Callable[..., Any]) -> bool:
 
 
 def _factory_agent(config: FlowGRPOConfig, spec: str, make: Callable[..., Any]) -> FactoryAgent:
-    for name in ("tools", "corpus"):
-        if getattr(config, name):
-            raise ConfigError(f"The setting `{name}` applies to our graph only; the agent {spec!r} has its own.")
-    for name in FROZEN:
-        if name != "agent_model" and getattr(config, name):
-            raise ConfigError(f"The setting `{name}` is of our graph; models of {spec!r} stand in `agent_models`.")
+    _refuse_settings_of_our_graph(config, f"the agent {spec!r}")
     roles = roles_of(make, spec)
     trained = config.roles or roles
     specs = config.agent_models or {}

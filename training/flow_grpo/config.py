@@ -29,6 +29,9 @@ from training.run.settings import (
     plain_values,
 )
 
+HTTP = "http"
+"""Value of `agent` for a program or service that calls the policy over HTTP."""
+
 OF_OWN_AGENT = ("agent_input", "agent_answer", "agent_config", "agent_resume", "agent_models")
 """Settings that our own graph does not have."""
 
@@ -60,7 +63,8 @@ class FlowGRPOConfig:
         "Whether one adapter plays all trained roles, or each has an adapter of its own.", "shared", matters=True
     )
     agent: str | None = option(
-        "Import path of a function that makes your LangGraph graph from chat models; default: our graph.",
+        "Import path of a function that makes your LangGraph graph from chat models, or `http` for a program or "
+        "service in any framework; default: our graph.",
         None,
         matters=True,
     )
@@ -130,6 +134,23 @@ class FlowGRPOConfig:
     )
     agent_resume: str | None = option(
         "Import path of a function that answers its interrupts; default: interrupts are refused.", None, matters=True
+    )
+
+    # An agent in any framework (agent: http; see docs/training-your-agent.md)
+    agent_command: str | None = option(
+        "Command that runs your agent once, e.g. 'python my_agent.py'; started for each run.", None, matters=True
+    )
+    agent_url: str | None = option("Address of your agent's service, which takes tasks by POST.", None, matters=True)
+    agent_listen: str = option(
+        "Address at which the policy is served to your agent; another than the default opens it to the network.",
+        "127.0.0.1",
+        resumable=True,
+    )
+    agent_env: tuple[str, ...] = option(
+        "Environment variables that your agent's command gets although they look like keys.", (), resumable=True
+    )
+    agent_calls: Positive = option(
+        "Most model calls in a run of your agent; further ones are refused.", 100, matters=True
     )
 
     # Rollouts
@@ -228,7 +249,7 @@ class FlowGRPOConfig:
             object.__setattr__(self, "role", "planner")
         if isinstance(self.role, str) and "," in self.role:
             object.__setattr__(self, "role", tuple(name.strip() for name in self.role.split(",")))
-        check_types(self, lists=("tools", "report_to"), mappings=("agent_config", "agent_models"))
+        check_types(self, lists=("tools", "report_to", "agent_env"), mappings=("agent_config", "agent_models"))
         self._check()
 
     def _check(self) -> None:
@@ -260,6 +281,7 @@ class FlowGRPOConfig:
             f"{', '.join(OF_OWN_AGENT)} are of an agent of your own; set agent": (
                 self.agent is None and any(getattr(self, name) for name in OF_OWN_AGENT)
             ),
+            **self._http_problems(),
             "a role is named twice in role": len(set(self.roles)) < len(self.roles),
             "policies: per_role needs several roles in role": self.policies == "per_role" and len(self.roles) < 2,
             "policies: per_role needs adapters; set lora_rank": bool(self.adapters) and not self.lora_rank,
@@ -278,6 +300,21 @@ class FlowGRPOConfig:
         problem = next((problem for problem, holds in problems.items() if holds), None)
         if problem:
             raise ConfigError(f"The settings do not go together: {problem}.")
+
+    def _http_problems(self) -> dict[str, bool]:
+        """Reasons why an agent that asks over HTTP cannot work with these settings, and whether each holds."""
+        over_http = self.agent == HTTP
+        graphs = [
+            name for name in ("agent_model", "agent_input", "agent_config", "agent_resume") if getattr(self, name)
+        ]
+        http = [name for name in ("agent_command", "agent_url", "agent_env") if getattr(self, name)]
+        return {
+            "agent: http needs either agent_command or agent_url": (
+                over_http and bool(self.agent_command) == bool(self.agent_url)
+            ),
+            f"{' and '.join(graphs)} apply to graphs, and agent is http": over_http and bool(graphs),
+            f"{' and '.join(http)} apply to agent: http": not over_http and bool(http),
+        }
 
     def _engine_problems(self) -> dict[str, bool]:
         """Reasons why the engine cannot work with these settings, and whether each holds."""
@@ -369,6 +406,7 @@ GROUPS = {
     "model": "What is trained",
     "agent_model": "The agent around it",
     "agent_models": "Your own agent (see docs/training-your-agent.md)",
+    "agent_command": "An agent in any framework (agent: http; see docs/training-your-agent.md)",
     "steps": "Rollouts",
     "reward": "Reward",
     "estimator": "Objective",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
-from training.flow_grpo.config import FlowGRPOConfig
+from training.flow_grpo.config import HTTP, FlowGRPOConfig
 from training.rollouts.records import Rollout
 from training.rollouts.time_spent import time_in_words
 from training.run.secrecy import without_credentials
@@ -161,7 +161,7 @@ class ConsoleProgress:
 
 
 def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
-    """What is about to be trained, on what and where: six lines."""
+    """What is about to be trained, on what and where: six lines, one more for the user's own agent."""
     share = (
         f"a LoRA adapter of rank {config.lora_rank}, {_count(facts.trained)} weights"
         if config.lora_rank
@@ -173,6 +173,7 @@ def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
     before = f" (resumed after update {facts.updates})" if facts.updates else ""
     lines = {
         "model": f"{config.model}, {_count(facts.weights)} weights in {config.dtype}; trained: {share}",
+        **_agent(config),
         "tasks": f"{facts.tasks} of {config.tasks}{held_out}",
         "steps": f"{config.steps} of {config.tasks_per_step} tasks x {config.group_size} runs{before}",
         "device": f"{facts.device}{processes}; engine: {engine}",
@@ -180,6 +181,13 @@ def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
         "folder": config.out,
     }
     return without_credentials("\n".join(f"{name:<8}{text}" for name, text in lines.items()))
+
+
+def _agent(config: FlowGRPOConfig) -> dict[str, str]:
+    """The agent, where it is not ours."""
+    if config.agent == HTTP:
+        return {"agent": f"{config.agent_command or config.agent_url}, over HTTP at {config.agent_listen}"}
+    return {"agent": config.agent} if config.agent else {}
 
 
 def next_steps(config: FlowGRPOConfig) -> str:

@@ -9,6 +9,7 @@ Running the agent
     factory.py              somebody else's graph as one: a function from chat models to a graph
     graph_run.py            one run of such a graph: time, interrupts, failures
     run_record.py           what its callbacks tell: tool calls, costs, the run's memory
+    door/                   somebody else's program or service as one, over HTTP
     collector.py            G runs of each task, with tries and typed failures
     tail.py                 what is done with a step's stragglers
     time_spent.py           where the time of rollouts went

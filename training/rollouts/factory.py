@@ -32,7 +32,7 @@ from training.rollouts.agents import FINAL, State
 from training.rollouts.graph_run import GraphOptions, GraphRun
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import PlannerTurn
-from training.rollouts.run_record import ROLE, RunRecord
+from training.rollouts.run_record import RunRecord, in_role
 from training.run.imports import in_words
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class FactoryAgent:
                     f"The role {role} of the agent {name!r} is not trained and has no model; set `agent_model`, or "
                     "`agent_models`."
                 )
-        self._frozen = {role: _in_role((models or {})[role], role) for role in frozen}
+        self._frozen = {role: in_role((models or {})[role], role) for role in frozen}
         self._input_field = self._options.input_field
         self._told: set[str] = set()
 
@@ -114,7 +114,7 @@ class FactoryAgent:
     async def _graph(self, policy: PolicyChat) -> Pregel[Any, Any, Any, Any]:
         """A graph for one run."""
         models: dict[str, BaseChatModel] = dict(self._frozen)
-        models |= {role: _in_role(policy.as_role(role), role) for role in self.roles}
+        models |= {role: in_role(policy.as_role(role), role) for role in self.roles}
         try:
             graph = self._make(**models)
             if inspect.isawaitable(graph):
@@ -239,11 +239,6 @@ def _fields(schema: Mapping[str, Any]) -> list[str]:
     while "$ref" in schema:
         schema = schema.get("$defs", {}).get(str(schema["$ref"]).rpartition("/")[2], {})
     return list(schema.get("properties", {}))
-
-
-def _in_role(model: BaseChatModel, role: str) -> BaseChatModel:
-    """The model, marked with its role for callbacks."""
-    return model.model_copy(update={"metadata": {**(model.metadata or {}), ROLE: role}})
 
 
 class _NothingYet:

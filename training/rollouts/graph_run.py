@@ -16,6 +16,7 @@ from langgraph.types import Command, Interrupt
 
 from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded
 from graph.models.calling import as_model_error
+from training.rollouts.policy import Policy
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.run_record import RunRecord
 from training.run.imports import in_words
@@ -38,6 +39,23 @@ class GraphOptions:
     """Answers an interrupt, given its value; plain or async. None refuses interrupts."""
     max_seconds: float = math.inf
     """Seconds of a run, waiting for the policy left out."""
+
+
+async def ended_in_time(work: asyncio.Future[Any], policy: Policy, seconds: float) -> bool:
+    """Waits for a run or for the end of its time, whichever comes first.
+
+    Args:
+        work: the run.
+        policy: in it; the run's time stands still while it waits for replies.
+        seconds: that it has.
+    """
+    began = time.perf_counter()
+    while not work.done():
+        left = seconds - (time.perf_counter() - began - policy.seconds_waited)
+        if left <= 0:
+            return False
+        await asyncio.wait({work}, timeout=None if left == math.inf else max(0.01, left))
+    return True
 
 
 class GraphRun:
@@ -69,7 +87,7 @@ class GraphRun:
         """
         work = asyncio.ensure_future(self._played(given, config))
         try:
-            if not await self._in_time(work):
+            if not await ended_in_time(work, self._policy, self._options.max_seconds):
                 return "time"
             await work
         except GraphRecursionError as error:
@@ -87,17 +105,6 @@ class GraphRun:
         finally:
             work.cancel()
         return "agent"
-
-    async def _in_time(self, work: asyncio.Future[None]) -> bool:
-        """Waits for the run, at most until its time limit."""
-        began = time.perf_counter()
-        while not work.done():
-            spent = time.perf_counter() - began - self._policy.seconds_waited
-            left = self._options.max_seconds - spent
-            if left <= 0:
-                return False
-            await asyncio.wait({work}, timeout=None if left == math.inf else max(0.01, left))
-        return True
 
     async def _played(self, given: Any, config: RunnableConfig) -> None:
         context = self._options.config.get("context")

@@ -44,6 +44,8 @@ class Call:
     """Calls of one reply; None: as many as the model's format can hold."""
     stop: tuple[str, ...] = ()
     """Texts that end the reply; it does not show them."""
+    max_tokens: int | None = None
+    """A length below that of the run's sampling."""
     place: Place = ()
 
 
@@ -64,7 +66,7 @@ class Policy:
     Args:
         engine: samples the replies.
         chat: the model's chat template.
-        sampling: temperature and length; no caller can change them.
+        sampling: temperature and length; a caller can ask for less length, and for nothing else.
         run: id of the rollout.
         seed: of the rollout; each call has its own, made from it, the call's place and its prompt.
     """
@@ -152,8 +154,7 @@ class Policy:
         began = time.perf_counter()
         try:
             with self._wait():
-                sampling = replace(self.sampling, role=call.role)
-                drawn = await self.engine.generate(prompt, sampling, seed=seed, run=self.run)
+                drawn = await self.engine.generate(prompt, self._sampling(call), seed=seed, run=self.run)
         except BaseException:
             self._asked[where] -= 1  # a call that failed and is made again is the same call
             raise
@@ -182,6 +183,11 @@ class Policy:
         self.sampled.append(sampled)
         self._by_reply.setdefault(message.digest, []).append(sampled)
         return message
+
+    def _sampling(self, call: Call) -> Sampling:
+        most = self.sampling.max_tokens
+        asked = call.max_tokens if call.max_tokens and call.max_tokens > 0 else most
+        return replace(self.sampling, role=call.role, max_tokens=min(asked, most))
 
     def _recognised(self, messages: Sequence[Message], tools: ToolSet) -> tuple[list[Message], list[int]]:
         """The conversation with the policy's own replies marked, and the places of all that it has written.

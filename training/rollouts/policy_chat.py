@@ -36,7 +36,11 @@ Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 
 
 class PolicyChat(BaseChatModel):
-    """The policy in one run. Its sampling is fixed when it is made: what a caller binds to it has no effect."""
+    """The policy in one run.
+
+    Its sampling is fixed when it is made: what a caller binds to it has no effect, but for `max_tokens`, which can make
+    replies shorter.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
@@ -157,6 +161,7 @@ class PolicyChat(BaseChatModel):
             role=self.role,
             tools=self._tools.tool_set(bound.get("tools") or ()),
             may_call=bound.get("tool_choice") != "none",
+            max_tokens=bound.get("max_tokens"),
             most_calls=1 if bound.get("parallel_tool_calls") is False else None,
             stop=tuple(filter(None, [stop] if isinstance(stop, str) else stop or ())),
             place=place_of(run_manager),

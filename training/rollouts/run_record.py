@@ -11,9 +11,10 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
@@ -24,6 +25,8 @@ from graph.trace import Trace
 from tools.errors import ToolUnavailable
 from training.rollouts.places import Places
 from training.rollouts.policy import Policy, Sampled
+
+M = TypeVar("M", bound=BaseChatModel)
 
 ROLE = "agentflow_role"
 """Key of a model's role in its metadata."""
@@ -161,6 +164,11 @@ class RunRecord(Places):
     def _asked_for(self) -> frozenset[str]:
         """Ids of the calls that the policy's replies ask for."""
         return frozenset(call.id for sampled in self._policy.sampled for call in sampled.message.calls)
+
+
+def in_role(model: M, role: str) -> M:
+    """The model as one that callbacks can tell from those of other roles."""
+    return model.model_copy(update={"metadata": {**(model.metadata or {}), ROLE: role}})
 
 
 def is_outage(error: BaseException) -> bool:

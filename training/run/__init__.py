@@ -10,5 +10,6 @@ imports.py       the user's own objects, by import path
 metrics.py       `metrics.jsonl`
 alarms.py        signs of collapse
 ranks.py         the processes of a run
+keeper.py        ends what a run has started when the run is gone
 secrecy.py       keys and passwords out of texts
 """

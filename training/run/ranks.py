@@ -12,6 +12,9 @@ from graph.errors import AgentFlowError, ModelUnavailable
 
 T = TypeVar("T")
 
+LAUNCH_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables that place a process in a launch; they are not for its children."""
+
 
 def rank() -> int:
     """The number of this process; 0 speaks for all. Correct even before the processes are connected."""

@@ -12,11 +12,19 @@ import re
 MARK = "[key]"
 
 _BEARERS = re.compile(r"(?:_KEY|_TOKEN|_SECRET|_PASSWORD|^PGPASSWORD)$")
+_PERHAPS = re.compile(r"(?:^|_)(?:KEYS?|TOKENS?|SECRETS?|PASSWORD|PASSWD|PGPASSWORD|CREDENTIALS?)(?:_|$)")
 _SHORTEST = 8
 """Shortest value that counts as a key; shorter ones are ordinary words."""
 _ADDRESS = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/'\"]*@)?(?P<place>[^\s?'\",]*)(?:\?[^\s'\",]*)?", re.I
 )
+
+_LOGIN = re.compile(r"://[^\s/@]+@")
+
+
+def bears_key(name: str, value: str) -> bool:
+    """Whether a variable may hold a key or a password, by its name or by an address with a login."""
+    return bool(_PERHAPS.search(name.upper()) or _LOGIN.search(value))
 
 
 def without_keys(text: str) -> str:

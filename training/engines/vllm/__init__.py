@@ -5,6 +5,5 @@ server.py     one server over HTTP
 delivery.py   how weights reach the servers
 probe.py      what a server must be like before it may sample
 child.py      a server that the run starts itself
-keeper.py     the process that ends it when the run is gone
 card.py       how trainer and server share one GPU
 """

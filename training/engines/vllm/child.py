@@ -1,8 +1,8 @@
 """The run's own vLLM server, as a child process on the same GPU.
 
 It starts before the trainer takes GPU memory, since vLLM measures what is free. It stops with the trainer, however that
-ends (`keeper`), and the engine restarts it if it dies. Its output goes to a log in the run's folder. The base model is
-served as `BASE`, for the frozen roles.
+ends (`training.run.keeper`), and the engine restarts it if it dies. Its output goes to a log in the run's folder. The
+base model is served as `BASE`, for the frozen roles.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from pathlib import Path
 from graph.errors import ConfigError, ModelError, ModelUnavailable
 from graph.models.server import Endpoint, fetch_bytes
 from training.engines.base import BASE
-from training.engines.vllm import keeper
+from training.run import keeper
+from training.run.ranks import LAUNCH_VARIABLES
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 PATIENCE = 1800.0
 """Time limit of the start in seconds: the server may download the model, and compiles and captures graphs."""
+
+GRACE = 15.0
+"""Seconds that a server has to end by itself."""
 
 _REPORT_EVERY = 30.0
 _DYING = 5.0
@@ -87,8 +91,7 @@ class Launch:
 
 
 def _is_foreign(name: str) -> bool:
-    of_launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH")
-    return name.endswith("_API_KEY") or name in of_launcher
+    return name.endswith("_API_KEY") or name in (*LAUNCH_VARIABLES, "PYTHONPATH")
 
 
 def installed(command: str = "vllm") -> bool:
@@ -157,7 +160,7 @@ class ChildServer:
             file.flush()
             self._log_began = file.tell()
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", keeper.__file__, str(os.getpid()), "--", *command],
+                [sys.executable, "-I", keeper.__file__, str(os.getpid()), str(GRACE), "--", *command],
                 env=self.launch.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -212,7 +215,7 @@ class ChildServer:
             return
         self._process.terminate()
         try:
-            self._process.wait(3 * keeper.GRACE)
+            self._process.wait(3 * GRACE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -1,0 +1,136 @@
+"""One rollout behind the door: its key, its policy, and the calls that are under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import hmac
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+from graph.errors import ConfigError, ContextLengthExceeded
+from tools.spans import note_span
+from training.rollouts.door.requests import ChatRequest, Refused
+from training.rollouts.policy_chat import PolicyChat
+from training.rollouts.run_record import RunRecord, in_role
+
+TOO_MANY_CALLS, CONTEXT_LENGTH = "too_many_calls", "context_length_exceeded"
+"""Codes of refusals that tell how a run ended."""
+
+
+class Session:
+    """A rollout that may ask. Once it is closed, nothing opens it again.
+
+    Args:
+        policy: the policy in its run.
+        roles: whom the policy may play; each is a model's name.
+        most_calls: calls that are answered.
+    """
+
+    def __init__(self, policy: PolicyChat, roles: Sequence[str], most_calls: int) -> None:
+        self.name = f"{re.sub(r'[^A-Za-z0-9_]+', '-', policy.run)[-60:]}-{secrets.token_hex(4)}"
+        """Its part of the address. Each try of a run has another."""
+        self.key = secrets.token_urlsafe(24)
+        self.roles = tuple(roles)
+        self.policy = policy
+        self.record = RunRecord(policy.policy)
+        self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        """What failed around the run; no reply can come any more."""
+        self.refusals: list[Refused] = []
+        """Requests that were not carried out."""
+        self._most_calls = most_calls
+        self._calls = 0
+        self._context = contextvars.copy_context()  # of the run; that of a request knows nothing of it
+        self._idle_since = time.perf_counter()
+        self._tools: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self._under_way: set[asyncio.Task[AIMessage]] = set()
+        self._closed = False
+
+    def opened_by(self, key: str) -> bool:
+        """Whether this is its key."""
+        return hmac.compare_digest(key.encode("utf-8", "surrogateescape"), self.key.encode())
+
+    def role_of(self, model: str) -> str:
+        """The role that a model's name stands for; with one role any name does.
+
+        Raises:
+            Refused: there are several, and none has the name.
+        """
+        if model in self.roles or len(self.roles) == 1:
+            return model if model in self.roles else self.roles[0]
+        raise Refused(
+            f"There is no model {model!r}; the roles are {', '.join(self.roles)}.",
+            status=404, code="model_not_found", param="model",
+        )  # fmt: skip
+
+    async def reply(self, role: str, request: ChatRequest) -> AIMessage:
+        """The policy's reply.
+
+        Raises:
+            Refused: the policy cannot answer, the run has asked too often, or has ended meanwhile.
+        """
+        if self._calls >= self._most_calls:
+            raise Refused(f"The run has made all of its {self._most_calls} calls (agent_calls).", code=TOO_MANY_CALLS)
+        self._calls += 1
+        asked = asyncio.get_running_loop().create_task(self._asked(role, request), context=self._context)
+        self._busy()
+        self._under_way.add(asked)
+        try:
+            return await asked
+        except asyncio.CancelledError:
+            if self._closed and not _hung_up():
+                raise ended() from None
+            raise
+        except ContextLengthExceeded as error:
+            raise Refused(str(error), code=CONTEXT_LENGTH) from error
+        except ConfigError as error:
+            raise Refused(str(error)) from error
+        except Exception as error:
+            if not self.failure.done():
+                self.failure.set_result(error)
+            raise Refused("The policy cannot answer.", status=503, code="unavailable") from error
+        finally:
+            asked.cancel()  # without effect on one that has ended
+            self._under_way.discard(asked)
+            self._idle_since = time.perf_counter()
+
+    async def _asked(self, role: str, request: ChatRequest) -> AIMessage:
+        chat = in_role(self.policy.as_role(role), role)
+        bound = dict(request.settings)
+        if request.tools:  # the same object for the same tools: describing them to the model is cached by identity
+            bound["tools"] = self._tools.setdefault(json.dumps(request.tools), request.tools)
+        return await chat.ainvoke(request.messages, {"callbacks": [self.record]}, **bound)
+
+    def _busy(self) -> None:
+        """What has passed since no call was under way was the agent's own time."""
+        if not self._under_way:
+            self._context.run(note_span, "tools", "agent", self._idle_since)
+
+    @property
+    def closed(self) -> bool:
+        """Whether its run has ended."""
+        return self._closed
+
+    def close(self) -> None:
+        """Its key opens nothing any more, and calls that are under way end."""
+        self._busy()
+        self._closed = True
+        for asked in self._under_way:
+            asked.cancel()
+
+
+def ended() -> Refused:
+    """What is said to a rollout that has ended, and to one that never was."""
+    return Refused("This rollout has ended, or never was.", status=410, code="rollout_ended")
+
+
+def _hung_up() -> bool:
+    """Whether whoever asked is gone: then the request itself is cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
