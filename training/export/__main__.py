@@ -2,6 +2,7 @@
 
     python -m training.export RUN --out planner                   # the newest checkpoint
     python -m training.export RUN --checkpoint 40 --out planner
+    python -m training.export RUN --role executor --out executor  # of a run with an adapter for each role
     python -m training.export RUN --out planner --gguf            # also planner-F16.gguf, for the embedded engine
     python -m training.export RUN --out planner --gguf Q8_0 --base BASE.gguf
 
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graph.command_line import CommandLine
-from training.export.card import graph_options
+from training.export.card import graph_options, roles_in
 from training.export.write import export, run_settings
 from training.run.command import run
 
@@ -30,25 +31,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     out = options.out or options.run / "export"
     gguf = export(
-        options.run, out, checkpoint=options.checkpoint, gguf=options.gguf, base=options.base, device=options.device
+        options.run,
+        out,
+        checkpoint=options.checkpoint,
+        role=options.role,
+        gguf=options.gguf,
+        base=options.base,
+        device=options.device,
     )
     sys.stdout.write(f"exported to {out}\n")
-    if gguf:
-        words = " ".join(graph_options(run_settings(options.run)))
-        sys.stdout.write(f'use it: python -m graph "QUESTION" --planner-model {_spec(out)} {words}\n')
+    settings = run_settings(options.run)
+    if gguf and not settings.get("agent"):
+        roles = (options.role,) if options.role else roles_in(settings)
+        models = " ".join(f"--{role}-model {_spec(out)}" for role in roles)
+        sys.stdout.write(f'use it: python -m graph "QUESTION" {models} {" ".join(graph_options(settings))}\n')
 
 
 def _spec(folder: Path) -> str:
-    """The folder as `--planner-model` takes it."""
+    """The folder as `--planner-model` and its like take it."""
     return str(folder) if "/" in str(folder) else f"./{folder}"
 
 
 def _line() -> CommandLine:
     from training.export.gguf import KINDS
 
-    line = CommandLine(prog="python -m training.export", description="Export a trained planner.")
+    line = CommandLine(prog="python -m training.export", description="Export a trained model.")
     line.add_argument("run", type=Path, help="folder of a run of training.flow_grpo or training.sft")
     line.add_argument("--checkpoint", type=int, metavar="N", help="checkpoint number; default: the newest")
+    line.add_argument("--role", metavar="NAME", help="whose adapter, if each role has its own")
     line.add_argument("--out", type=Path, metavar="FOLDER", help="output folder; default: RUN/export")
     line.add_argument(
         "--gguf", nargs="?", const="F16", choices=KINDS, help="also write a GGUF file with this weight type (F16)"

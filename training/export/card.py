@@ -1,4 +1,4 @@
-"""The README of an exported planner: base model, training, measurements and use.
+"""The README of an exported policy: base model, training, measurements and use.
 
 It states only what is in the run's folder: the settings, and the figures of `metrics.jsonl`.
 """
@@ -17,7 +17,7 @@ _FIGURES = {
     "reward": "mean reward of a rollout",
     "pass_rate": "share of rollouts with the right answer",
     "turns": "turns of a rollout",
-    "completion_tokens": "tokens of a planner reply",
+    "completion_tokens": "tokens of a reply",
     "rejected_turns": "share of rejected turns",
     "entropy": "entropy of the policy, nats a token",
     "kl": "KL to the base, nats a token",
@@ -28,10 +28,11 @@ _FIGURES = {
     "loss": "loss",
 }
 AGENT = ("tools", "max_turns", "direct_arguments", "analyse", "verify", "answer", "checks", "agent_model")
-"""Settings of the agent in which the planner was trained."""
+"""Settings of the agent in which the policy was trained."""
 
 _SHOWN = (
-    "tasks", "rollouts", "role", "steps", "tasks_per_step", "group_size", "temperature", "max_tokens", "reward",
+    "tasks", "rollouts", "agent", "role", "policies",
+    "steps", "tasks_per_step", "group_size", "temperature", "max_tokens", "reward",
     "estimator", "objective", "reduction", "beta", "epochs", "batch_size", "min_reward", "learning_rate", "lora_rank",
     "lora_alpha", "lora_targets", "dtype", "seed", *AGENT,
 )  # fmt: skip
@@ -63,7 +64,8 @@ def model_card(
         front |= {"base_model": base, "base_model_relation": "finetune"}
     if licence:
         front["license"] = licence
-    front["tags"] = ["agentflow", "planner", "sft" if supervised else "flow-grpo"]
+    roles = roles_in(settings)
+    front["tags"] = ["agentflow", *roles, "sft" if supervised else "flow-grpo"]
     method = (
         "fine-tuned on the planner turns of successful rollouts (supervised)"
         if supervised
@@ -73,8 +75,7 @@ def model_card(
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {name}",
-        f"The planner of an AgentFlow agent: {base}, {method}{at}. It plans one tool call at a time, in the format "
-        "of its system prompt; it is not a chat model.",
+        f"The {' and '.join(roles) or 'policy'} of {_agent(settings)}: {base}, {method}{at}. {_purpose(settings)}",
         "## Settings\n\n| setting | value |\n| --- | --- |\n" + "\n".join(_settings(settings)),
         _measured(metrics),
         _use(settings, files),
@@ -90,6 +91,24 @@ def base_name(spec: str) -> str:
     repo = next((f"{entry.repo}" for entry in MODEL_FILES.values() if entry.filename == file), None)
     is_path = spec.endswith(".gguf") or spec.startswith(("/", ".", "~")) or spec.count("/") != 1 or Path(spec).is_dir()
     return repo or (file if is_path else spec)
+
+
+def roles_in(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The roles that a run's settings name; the planner where a run of our graph names none."""
+    role = settings.get("role") or ("" if settings.get("agent") else "planner")
+    return tuple(filter(None, [role] if isinstance(role, str) else role))
+
+
+def _agent(settings: Mapping[str, Any]) -> str:
+    return f"the agent `{settings['agent']}`" if settings.get("agent") else "an AgentFlow agent"
+
+
+def _purpose(settings: Mapping[str, Any]) -> str:
+    if settings.get("agent"):
+        return "It was trained with that agent's prompts and tools; with others it may do worse."
+    if roles_in(settings) == ("planner",):
+        return "It plans one tool call at a time, in the format of its system prompt; it is not a chat model."
+    return "It keeps to the formats of the prompts of these roles; it is not a chat model."
 
 
 def _settings(settings: Mapping[str, Any]) -> list[str]:
@@ -125,18 +144,20 @@ def _measured(metrics: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _use(settings: Mapping[str, Any], files: Sequence[str]) -> str:
+    own = settings.get("agent")
     options = "".join(f" {word}" for word in graph_options(settings))
-    ggufs = [file for file in files if file.endswith(".gguf")]
+    roles = roles_in(settings)
+    name = "-".join(roles) or "policy"
     parts = ["## Use", "PATH is this folder."]
-    if ggufs:
-        parts.append(
-            "In the agent, with llama.cpp in the same process:\n\n"
-            f'```bash\npython -m graph "QUESTION" --planner-model PATH{options}\n```'
-        )
-    parts.append(
-        "Served by vLLM:\n\n```bash\nvllm serve PATH --served-model-name planner --generation-config vllm\n"
-        f'python -m graph "QUESTION" --planner-model vllm:planner@http://localhost:8000/v1{options}\n```'
-    )
+    if not own and any(file.endswith(".gguf") for file in files):
+        models = " ".join(f"--{role}-model PATH" for role in roles)
+        command = f'python -m graph "QUESTION" {models}{options}'
+        parts.append(f"In the agent, with llama.cpp in the same process:\n\n```bash\n{command}\n```")
+    served = f"vllm serve PATH --served-model-name {name} --generation-config vllm"
+    if not own:
+        models = " ".join(f"--{role}-model vllm:{name}@http://localhost:8000/v1" for role in roles)
+        served += f'\npython -m graph "QUESTION" {models}{options}'
+    parts.append(f"Served by vLLM:\n\n```bash\n{served}\n```")
     parts.append(
         "With transformers:\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'tokenizer = AutoTokenizer.from_pretrained("PATH")\nmodel = AutoModelForCausalLM.from_pretrained("PATH")\n```'
@@ -145,9 +166,10 @@ def _use(settings: Mapping[str, Any], files: Sequence[str]) -> str:
         parts.append(
             "`adapter/` holds the LoRA adapter alone, for the base model named above (PEFT, vLLM's `--enable-lora`)."
         )
-    parts.append(
-        "It was trained with the prompts of `graph/prompts/`; with other prompts or tools it may plan differently."
-    )
+    if not own:
+        parts.append(
+            "It was trained with the prompts of `graph/prompts/`; with other prompts or tools it may do worse."
+        )
     return "\n\n".join(parts)
 
 

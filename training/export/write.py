@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from graph.errors import ConfigError
 from training.export.card import AGENT, base_name, model_card
+from training.models.adapters import SHARED, saved_adapters
 from training.run import checkpoints
 from training.run.folder import SETTINGS, read_settings
 from training.run.metrics import read_metrics
@@ -25,8 +26,8 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def export(
-    run: Path, out: Path, *, checkpoint: int | None = None, gguf: str | None = None, base: Path | None = None,
-    device: str = "auto",
+    run: Path, out: Path, *, checkpoint: int | None = None, role: str | None = None, gguf: str | None = None,
+    base: Path | None = None, device: str = "auto",
 ) -> Path | None:  # fmt: skip
     """Writes a folder with the trained model, atomically.
 
@@ -34,6 +35,7 @@ def export(
         run: a run's folder.
         out: the output folder.
         checkpoint: its number; None takes the newest.
+        role: whose adapter, where each role has its own.
         gguf: a type of `gguf.KINDS`, to add a GGUF file.
         base: the GGUF file of the base model; None: the one that was trained.
         device: where the adapter is merged: `cpu`, `cuda`, or `auto`, on the GPU if it has room.
@@ -46,7 +48,10 @@ def export(
         OSError: the disk is full.
     """
     settings = run_settings(run)
-    weights = checkpoints.weights_of(run, checkpoint)
+    checkpoint_folder = checkpoints.weights_of(run, checkpoint)
+    weights = _of_role(checkpoint_folder, role)
+    if role:
+        settings["role"] = role
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists already; remove it or choose another --out.")
     if gguf:
@@ -67,7 +72,7 @@ def export(
             merged.save_pretrained(staged)
             tokenizer.save_pretrained(staged)
         _add_adapter(weights, staged, settings)
-        _add_card(staged, out.name, run, weights, settings, base)
+        _add_card(staged, out.name, run, checkpoint_folder, settings, base)
         checkpoints.let_others_read(staged)
         if out.exists():
             out.rmdir()
@@ -75,6 +80,19 @@ def export(
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return out / f"{out.name}-{gguf}.gguf" if gguf else None
+
+
+def _of_role(weights: Path, role: str | None) -> Path:
+    """The folder of a role's adapter; with one policy for all roles the folder itself."""
+    adapters = saved_adapters(weights)
+    if not adapters or SHARED in adapters:
+        if role:
+            raise ConfigError(f"One policy plays all roles in {weights}; leave out --role.")
+        return weights
+    if role not in adapters:
+        names = ", ".join(adapters)
+        raise ConfigError(f"{weights} holds an adapter for each role ({names}); say which with --role.")
+    return adapters[role]
 
 
 def run_settings(run: Path) -> dict[str, Any]:

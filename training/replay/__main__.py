@@ -99,10 +99,18 @@ def described(rollout: Rollout) -> str:
         f"question: {rollout.task.prompt}",
         f"expected: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
     ]
+    roles = dict.fromkeys(turn.role for turn in rollout.turns)
+    if len(roles) > 1:
+        lines.append("sampled: " + ", ".join(_sampled(rollout, role) for role in roles))
     for number, turn in enumerate(rollout.memory, 1):
         lines.append(f"--- turn {number}: {turn['reply'].strip()}")
         lines.append(f"    -> {turn['observation'].strip()}".replace("\n", "\n       "))
     return "\n".join(lines)
+
+
+def _sampled(rollout: Rollout, role: str) -> str:
+    lengths = [len(turn.completion_ids) for turn in rollout.turns if turn.role == role]
+    return f"{role} {sum(lengths)} tokens in {len(lengths)} turn{'s' if len(lengths) > 1 else ''}"
 
 
 def _rescore(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ import inspect
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, is_typeddict
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
@@ -93,7 +93,7 @@ class FactoryAgent:
             ModelUnavailable, ModelRejected: a model's server is not there, or does not know the model.
         """
         graph = await self._graph(await asyncio.to_thread(_stand_in))
-        fields = _fields(graph.get_input_jsonschema())
+        fields = _fields(graph, "input")
         if self._input_field is None:
             self._input_field = next((name for name in ("messages", "question") if name in fields), None)
         if self._input_field is None or (fields and self._input_field not in fields):
@@ -102,7 +102,7 @@ class FactoryAgent:
                 f"The input of the graph that {self.name!r} makes has {wanted}; set `agent_input` to the field that "
                 f"takes the question: {', '.join(fields) or 'it names none'}."
             )
-        outputs = _fields(graph.get_output_jsonschema())
+        outputs = _fields(graph, "output")
         if self._options.answer is None and not {"messages", "answer"} & set(outputs):
             raise ConfigError(
                 f"The output of the graph that {self.name!r} makes has neither `messages` nor `answer`; set "
@@ -235,7 +235,12 @@ def _answer(values: Mapping[str, Any], path: str | None) -> str:
     return str(replies[-1].text) if replies else ""
 
 
-def _fields(schema: Mapping[str, Any]) -> list[str]:
+def _fields(graph: Pregel[Any, Any, Any, Any], side: Literal["input", "output"]) -> list[str]:
+    """The names in a graph's input or output."""
+    declared = getattr(getattr(graph, "builder", None), f"{side}_schema", None)
+    if is_typeddict(declared):  # of which there are two kinds, and pydantic describes only one before Python 3.12
+        return list(declared.__annotations__)
+    schema: Mapping[str, Any] = graph.get_input_jsonschema() if side == "input" else graph.get_output_jsonschema()
     while "$ref" in schema:
         schema = schema.get("$defs", {}).get(str(schema["$ref"]).rpartition("/")[2], {})
     return list(schema.get("properties", {}))

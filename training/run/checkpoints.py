@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from graph.errors import DataError
+from training.run.folder import SETTINGS
 
 MARKER = "complete.json"
 """Written last; a folder without it is no checkpoint."""
@@ -109,13 +110,13 @@ def weights_of(place: Path, number: int | None = None) -> Path:
     """The folder with the weights of a run, or of one of its checkpoints.
 
     Args:
-        place: a run's folder, or a folder with a model or an adapter, which is returned as it is.
+        place: a run's folder, or a folder with a model, an adapter or one for each role, which is returned as it is.
         number: which checkpoint of the run; default: the newest.
 
     Raises:
         DataError: there are no complete weights.
     """
-    if number is None and any(place.glob("*.safetensors")):
+    if number is None and _holds_weights(place):
         if _NAME.fullmatch(place.name) and not (place / MARKER).is_file():
             raise DataError(f"The checkpoint {place} is incomplete; name another one.")
         return place
@@ -129,6 +130,13 @@ def weights_of(place: Path, number: int | None = None) -> Path:
         numbers = ", ".join(str(update_of(path)) for path in complete)
         raise DataError(f"{place} holds no complete checkpoint {number}; there are {numbers}.")
     return checkpoint
+
+
+def _holds_weights(place: Path) -> bool:
+    """Whether a folder itself holds weights, or adapters of roles; a run's folder holds only checkpoints."""
+    return any(place.glob("*.safetensors")) or (
+        not (place / SETTINGS).is_file() and any(place.glob("*/adapter_model.safetensors"))
+    )
 
 
 def update_of(checkpoint: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from graph.errors import ContextLengthExceeded, ModelError
+from graph.errors import ConfigError, ContextLengthExceeded, ModelError
 from tests.training.support.tiny_model import tiny_model
 from training.engines.base import Completion, Sampling
 from training.engines.in_process import TransformersEngine
 from training.engines.memories import Memories
-from training.update.logprobs import attach_scoring
+from training.models.policy import with_adapter
+from training.update.logprobs import attach_scoring, completion_logprobs
 
 torch.set_num_threads(1)
 END = frozenset({2})
@@ -42,9 +44,9 @@ def plainly(model: nn.Module, prompt: Sequence[int], tokens: Sequence[int], temp
 
 
 async def ask(
-    engine: TransformersEngine, prompt: Sequence[int], run: str = "a", seed: int = 0, **sampling: float
+    engine: TransformersEngine, prompt: Sequence[int], run: str = "a", seed: int = 0, **sampling: Any
 ) -> Completion:
-    return await engine.generate(prompt, Sampling(**{"max_tokens": 8, **sampling}), seed=seed, run=run)  # type: ignore[arg-type]
+    return await engine.generate(prompt, Sampling(**{"max_tokens": 8, **sampling}), seed=seed, run=run)
 
 
 async def transcript(engine: TransformersEngine, run: str, turns: int) -> list[tuple[list[int], Completion]]:
@@ -229,3 +231,38 @@ def test_memories_are_found_by_their_longest_prefix_and_stay_within_the_limit(
             found = memories.longest(wanted, (adapter, "nobody"))
             assert (0 if found is None else found.shape[3]) == best
             assert found is None or found.flatten().tolist() == wanted[:best]
+
+
+async def test_roles_with_adapters_of_their_own_sample_side_by_side_each_from_its_own() -> None:
+    names = ("planner", "solver")
+    model = with_adapter(tiny_model(7, 0.4), rank=4, alpha=8, targets="all-linear", seed=0, names=names)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    drawn = {}
+    for order in (1, -1):
+        engine = TransformersEngine(model, END, deterministic=True)
+        asked = [(role, run) for run in ("a", "b", "c") for role in names][::order]
+        transcripts = dict.fromkeys(asked, PREFIX)
+        for turn in range(2):  # the second goes on from keys and values that were kept
+            replies = await asyncio.gather(
+                *(ask(engine, transcripts[role, run], run=run, seed=turn, role=role) for role, run in asked)
+            )
+            for each, reply in zip(asked, replies, strict=True):
+                own = completion_logprobs(model, transcripts[each], reply.token_ids, 1.0, each[0])
+                assert list(reply.logprobs) == pytest.approx(own, abs=1e-4)
+                transcripts[each] = [*transcripts[each], *reply.token_ids, 5]
+        drawn[order] = transcripts
+        await engine.aclose()
+    assert drawn[1] == drawn[-1]
+    assert drawn[1]["planner", "a"] != drawn[1]["solver", "a"]
+
+
+async def test_a_role_without_an_adapter_is_refused() -> None:
+    model = with_adapter(tiny_model(7), rank=4, alpha=8, targets="all-linear", seed=0, names=("planner", "solver"))
+    engine = TransformersEngine(model, END)
+    with pytest.raises(ConfigError, match="asked to play 'boss', and has adapters for planner, solver"):
+        await ask(engine, PREFIX, role="boss")
+    await engine.aclose()

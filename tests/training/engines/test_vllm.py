@@ -27,7 +27,7 @@ from training.engines.vllm.engine import VllmEngine, server_urls
 from training.engines.vllm.probe import Probe
 from training.flow_grpo.__main__ import main
 from training.flow_grpo.config import FlowGRPOConfig
-from training.models.policy import load_policy
+from training.models.policy import load_policy, with_adapter
 from training.rollouts.store import read_rollouts
 from training.run import checkpoints
 from training.run.metrics import read_metrics
@@ -75,9 +75,9 @@ def engine_of(servers: Sequence[StandIn], model: nn.Module, folder: Path, **more
     return VllmEngine([server.url for server in servers], delivery, END, **{"max_context": 512, "probe": probe} | more)
 
 
-async def ask(engine: VllmEngine, run: str, seed: int = 0, **sampling: float) -> tuple[list[int], Completion]:
+async def ask(engine: VllmEngine, run: str, seed: int = 0, **sampling: Any) -> tuple[list[int], Completion]:
     prompt = [*PREFIX, 100 + seed % 50]
-    chosen = Sampling(**{"temperature": 0.7, "max_tokens": 6, **sampling})  # type: ignore[arg-type]
+    chosen = Sampling(**{"temperature": 0.7, "max_tokens": 6, **sampling})
     return prompt, await engine.generate(prompt, chosen, seed=seed, run=run)
 
 
@@ -156,6 +156,38 @@ async def test_no_turn_is_attributed_to_another_version_than_the_one_that_drew_i
     assert weights.stat().st_mode & 0o666 == folder.stat().st_mode & 0o666
     await engine.aclose()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_roles_with_adapters_of_their_own_are_delivered_together(servers: Any, tmp_path: Path) -> None:
+    names = ("planner", "solver")
+    model = with_adapter(tiny_model(3, 0.4), rank=4, alpha=8, targets="all-linear", seed=0, names=names)
+    server = servers()
+    engine = engine_of([server], model, tmp_path)
+    await engine.sync(0)
+    with pytest.raises(ConfigError, match="asked to play 'boss'"):
+        await ask(engine, "r", role="boss")
+    for version in (1, 2):
+        trained(model, version)
+        await engine.sync(version)
+        turns = [(role, *await ask(engine, "r", seed=seed, role=role)) for seed in range(4) for role in names]
+        for role, prompt, reply in turns:
+            assert reply.policy_version == version
+            own = completion_logprobs(model, prompt, reply.token_ids, 0.7, role)
+            assert list(reply.logprobs) == pytest.approx(own, abs=1e-4)
+    server.forget()  # both come back
+    prompt, reply = await ask(engine, "r", role="solver")
+    assert list(reply.logprobs) == pytest.approx(
+        completion_logprobs(model, prompt, reply.token_ids, 0.7, "solver"), abs=1e-4
+    )
+    loaded = [name.split("-", 3)[3] for what, name in server.events if what == "loaded"]
+    assert loaded == [f"{version}-{role}" for version in (0, 1, 2, 2) for role in names]
+    events = [what for what, _ in server.events]
+    first = events.index("unloaded")
+    assert events[first - 2 : first] == ["loaded", "loaded"]  # the old ones go when the new ones are there
+    assert sorted(path.name.rpartition("-")[2] for path in tmp_path.iterdir()) == list(names)
+    await engine.aclose()
+    assert server.adapters == {}
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

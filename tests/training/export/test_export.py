@@ -134,7 +134,7 @@ def test_a_run_becomes_a_folder_that_others_read(
     base = tiny_gguf(tiny_model(), "qwen2", tmp_path / "base.gguf")
     out = tmp_path / "planner"
     assert main([str(run), "--out", str(out), "--gguf", "--base", str(base)]) == 0
-    assert f"--planner-model {out}" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"exported to {out}\n"  # an agent of one's own is not run by our graph's command
     assert (out / "planner-F16.gguf").is_file()
     ids = tiny_tokenizer().encode(PROMPT)
     trained, _ = load_trained(str(policy_folder), run / "checkpoint-2", "float32")
@@ -183,6 +183,13 @@ def test_the_card_tells_what_is_there_and_no_more() -> None:
     assert yaml.safe_load(card.split("---")[1])["base_model"] == "Qwen/Qwen2.5-0.5B-Instruct"
     assert "add it here" in card
     assert " ".join(graph_options(settings)) in card
+    assert "# p\n\nThe planner of an AgentFlow agent: Qwen/" in card
+    two = model_card("p", {**settings, "role": ["planner", "executor"]}, [], update=None, files=["p.gguf"])
+    assert "--planner-model PATH --executor-model PATH" in two
+    assert "The planner and executor of an AgentFlow agent" in two
+    own = model_card("p", {**settings, "agent": "my_agent:make", "role": None}, [], update=None, files=[])
+    assert "The policy of the agent `my_agent:make`" in own
+    assert "python -m graph" not in own
     lines = [{"update": 1, "reward": 0.25}, {"update": 9, "reward": 0.5, "kl": "x"}]
     card = model_card("p", {**settings, "command": "training.sft"}, lines, update=9, files=["p.gguf"], licence="mit")
     assert "| mean reward of a rollout | 0.25 (update 1) | 0.5 (update 9) |" in card

@@ -19,8 +19,14 @@ def figures(run: Path) -> list[dict[str, float]]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    [file] = folder.glob("*.safetensors")
-    return load_file(file)
+    """All that was trained; of adapters for each role, `role/name`."""
+    files = list(folder.glob("*.safetensors")) or sorted(folder.glob("*/adapter_model.safetensors"))
+    assert files
+    found: dict[str, torch.Tensor] = {}
+    for file in files:
+        place = "" if file.parent == folder else f"{file.parent.name}/"
+        found |= {f"{place}{name}": value for name, value in load_file(file).items()}
+    return found
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
