@@ -68,21 +68,21 @@ def _years_of(century: str) -> tuple[int, ...]:
 def _in_words(lower: str) -> Iterator[Decimal]:
     """Numbers in words: each word, and what words in a row make (`one hundred and twenty`)."""
     total = current = Decimal(0)
-    counting = False
-    for word in [*_WORD.findall(lower), ""]:
+    for word in _WORD.findall(lower):
         if word in _WORDS:
-            current += _WORDS[word]
-            counting = True
-            yield Decimal(_WORDS[word])
+            number = _WORDS[word]
+            follows = current % 100 == 0 or (number < 10 and current % 10 == 0 and current % 100 >= 20)
+            if not follows:  # "twenty-one and forty-eight" are two numbers
+                total = current = Decimal(0)
+            current += number
+            yield from (Decimal(number), current, total + current)
         elif word in _SIZES:
             current = (current or Decimal(1)) * _SIZES[word]
             if _SIZES[word] > 100:
                 total, current = total + current, Decimal(0)
-            counting = True
+            yield total + current
         elif word in _GROUPS:
             value = Decimal(_GROUPS[word])
             yield from (value, (total + current) * value, total + current + value)
-        elif word not in ("and", "a") and counting:
-            yield total + current
+        elif word not in ("and", "a"):
             total = current = Decimal(0)
-            counting = False

@@ -41,6 +41,20 @@ _NUMBER_WORD = re.compile(
 )
 
 
+_FORMS = (
+    (r"\bday of the week\b|\bweekday\b", r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day", "the name of a weekday"),
+    (
+        r"\b(?:which|what) month\b",
+        r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b",
+        "the name of a month",
+    ),
+    (r"\b(?:which|what) year\b", r"\d{3,4}|^\W*\d+\W*$", "a year"),
+    (r"\byyyy-mm-dd\b", r"\b\d{4}-\d\d-\d\d\b", "a date as YYYY-MM-DD"),
+    (r"\banswer (?:with |by )?yes or no\b", r"^\W*(?:yes|no)\b", "yes or no"),
+)
+"""Patterns of a question, each with the pattern of its answers and a name for them."""
+
+
 def wrong_form(answer: str, evidence: Evidence) -> str | None:
     """The answer does not have the form the question asks for.
 
@@ -50,6 +64,9 @@ def wrong_form(answer: str, evidence: Evidence) -> str | None:
     question = evidence.question.strip()
     if _OPTIONS.search(question):
         return None
+    for asks, fits, form in _FORMS:
+        if re.search(asks, question, re.IGNORECASE) and not re.search(fits, answer, re.IGNORECASE):
+            return f"the question asks for {form}, and {answer!r} is none"
     if _WANTS_YES.match(question):
         if not _CHOICE.search(question) and not _YES.match(answer.strip()):
             return f"the question asks for yes or no, and {answer!r} is neither"
@@ -60,6 +77,14 @@ def wrong_form(answer: str, evidence: Evidence) -> str | None:
     if words and words <= content_words(question) and not _CHOICE.search(question):
         return f"{answer!r} only repeats the question"
     return None
+
+
+def lost_sign(answer: str, evidence: Evidence) -> str | None:
+    """The answer is a number that the results have with a minus only."""
+    if evidence.passages or not (number := re.fullmatch(r"\W*?(-?)(\d[\d.,]*)\W*", answer)) or number[1]:
+        return None
+    found = re.findall(rf"(?<![\w.,])(-?){re.escape(number[2].rstrip('.,'))}(?![\w.,]*\d)", " ".join(evidence.results))
+    return f"the result is -{number[2]}, and not {number[2]}" if found and all(found) else None
 
 
 def not_in_sources(answer: str, evidence: Evidence) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graph.memory import accepted_turns
+from graph.rendering import arguments_text
 from graph.state import State
 
 
@@ -19,17 +20,21 @@ class Evidence:
     """Accepted results of earlier steps."""
     passages: bool
     """Whether the step's results are passages from a search (`ToolCard.quotes_sources`)."""
+    inputs: tuple[str, ...] = ()
+    """The arguments of the calls that gave the results."""
 
     @classmethod
     def of(cls, state: State, *, passages: bool) -> Evidence:
         """Collect the evidence from a state."""
         calls = state.get("calls", [])
         earlier = [call for turn in accepted_turns(state) for call in turn["calls"]]
+        made = [call for call in (*calls, *earlier) if call["error"] is None]
         return cls(
             question=state["question"],
             new=tuple(call["result"] for call in calls if call["error"] is None),
             old=tuple(call["result"] for call in earlier if call["error"] is None),
             passages=passages,
+            inputs=tuple(arguments_text(call) for call in made),
         )
 
     @property

@@ -132,4 +132,5 @@ def shared_words(question: str, text: str) -> float:
 
 def content_words(text: str) -> set[str]:
     """The words of a text that carry its content: three letters or more, no common words, without a plural's s."""
-    return {word.rstrip("s") for word in _WORD.findall(text.casefold())} - _COMMON
+    words = set(_WORD.findall(text.casefold())) - _COMMON
+    return {word if word.endswith("ss") else word.removesuffix("s") for word in words}

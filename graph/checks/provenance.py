@@ -117,17 +117,16 @@ def _has_source(literal: Literal, sources: Sources) -> bool:
     return _figures_have_source(text, sources) and _names_have_source(text, literal, sources)
 
 
+_ONE_NUMBER = re.compile(r"(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?")
+
+
 def _figures_have_source(text: str, sources: Sources) -> bool:
-    """Whether all figures of a text have a source, each as one number or in its parts (4.9.1923)."""
-    return all(
-        _is_told(figures, sources) or all(sources.tell(Decimal(part)) for part in re.findall(r"\d+", figures))
-        for figures in re.findall(r"\d[\d,.]*\d|\d", text)
-    )
-
-
-def _is_told(figures: str, sources: Sources) -> bool:
-    plain = figures.replace(",", "")
-    return plain.count(".") < 2 and sources.tell(Decimal(plain))
+    """Whether all figures of a text have a source, those that are no number in their parts (4.9.1923)."""
+    for figures in re.findall(r"\d[\d,.]*\d|\d", text):
+        parts = [figures.replace(",", "")] if _ONE_NUMBER.fullmatch(figures) else re.findall(r"\d+", figures)
+        if not all(sources.tell(Decimal(part)) for part in parts):
+            return False
+    return True
 
 
 def _names_have_source(text: str, literal: Literal, sources: Sources) -> bool:

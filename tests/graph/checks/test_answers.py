@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.checks.answers import answer_complaint, not_in_sources, wrong_form
+from graph.checks.answers import answer_complaint, lost_sign, not_in_sources, wrong_form
 from graph.checks.evidence import Evidence
 from graph.state import Verdict
 
@@ -20,6 +20,12 @@ def read_from(question: str, *passages: str) -> Evidence:
         ("When did the band form?", "in the nineteen-twenties"),
         ("On which day of the week did 20 July 1969 fall?", "Sunday"),
         ("How many people live there?", "none"),
+        ("On which weekday is the market held?", "on Thursdays"),
+        ("Which month is the coldest?", "January"),
+        ("In which year was it founded?", "in 1811"),
+        ("In what year of her life did she climb it?", "31"),
+        ("When is 1000 days later? Answer as YYYY-MM-DD.", "2022-09-27"),
+        ("Is 391 prime? Answer yes or no.", "No."),
         ("Are both magazines British?", "no"),
         ("Are both magazines British?", "Yes, both are."),
         ("Is Lima or Cusco the capital of Peru?", "Lima"),
@@ -40,9 +46,15 @@ def test_an_answer_of_the_right_form_passes(question: str, answer: str) -> None:
     ("question", "answer", "complaint"),
     [
         ("When was Hong Kong's maker taken by the British?", "Lima", "a date or a number"),
-        ("In what year was the ferry founded?", "Port Ellery", "a date or a number"),
+        ("In what year was the ferry founded?", "Port Ellery", "a year"),
         ("By 1063, how many ships had he?", "many of them", "a date or a number"),
         ("Are both magazines British?", "Pick Me Up", "yes or no"),
+        ("On which day of the week did it sink?", "3", "a weekday"),
+        ("Which weekday was 5 May 1821?", "5 May", "a weekday"),
+        ("In which month does it bloom?", "8", "a month"),
+        ("In which year was she born?", "3 May", "a year"),
+        ("Which date is it? Answer as YYYY-MM-DD.", "24 June 2022", "YYYY-MM-DD"),
+        ("Did Edwin live longer than Hanna? Answer yes or no.", "Hanna", "yes or no"),
         ("Who created the soap opera about Kate Ramsay?", "Kate Ramsay", "repeats the question"),
     ],
 )
@@ -88,3 +100,22 @@ def test_no_complaint_about_other_scripts(question: str, answer: str, passage: s
     complain = [lambda answer, evidence: "always"]
     assert answer_complaint(verdict, read_from(question, passage), complain) is None
     assert answer_complaint(verdict, read_from("q", "Lima"), complain) == (None if answer != "Lima" else "always")
+
+
+@pytest.mark.parametrize(
+    ("results", "answer", "lost"),
+    [
+        (["-1073"], "1073", True),
+        (["the difference is -1,073.5"], "1,073.5", True),
+        (["-1073"], "-1073", False),
+        (["1073"], "1073", False),
+        (["-1073", "from 1073 on"], "1073", False),
+        (["5-1073"], "1073", False),
+        (["-10735"], "1073", False),
+        (["-1073"], "about it", False),
+        ([], "1073", False),
+    ],
+)
+def test_a_lost_sign_is_noticed(results: list[str], answer: str, lost: bool) -> None:
+    evidence = Evidence(question="What is 1450 - 87 * 29?", new=tuple(results), old=(), passages=False)
+    assert (lost_sign(answer, evidence) is not None) == lost

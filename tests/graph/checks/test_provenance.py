@@ -24,7 +24,7 @@ def made_up(code: str, *texts: str) -> list[str]:
     return [str(literal) for literal in invented(code, Sources.of(texts))]
 
 
-@pytest.mark.parametrize(("half", "most_missed", "most_alarms"), [("look", 0, 0), ("held", 1, 1)])
+@pytest.mark.parametrize(("half", "most_missed", "most_alarms"), [("look", 0, 0), ("held", 1, 0)])
 def test_programs_with_invented_facts_are_told_from_honest_ones(half: str, most_missed: int, most_alarms: int) -> None:
     cases = [case for case in PROGRAMS if case["half"] == half]
     refused = {

@@ -20,7 +20,7 @@ async def test_a_stop_on_a_number_from_nowhere_goes_on(serve: Serve, tools: list
 
     server = serve(executor=[calls_text({"number": 21}), calls_text({"number": 48})], verifier=[judged(54), judged(96)])
     state = await build_graph(tools=tools).ainvoke(
-        {"question": "Double 21 and 48."}, context=Context(model=server.spec, checks="on")
+        {"question": "Double twenty-one and forty-eight."}, context=Context(model=server.spec, checks="on")
     )
     first, second = (turn["verdict"] for turn in state["memory"])
     assert (first["accepted"], first["stop"], first["answer"]) == (True, False, "")

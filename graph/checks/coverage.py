@@ -1,0 +1,61 @@
+"""Whether all of a question was used: its numbers in what was computed, its words in what was found.
+
+A small verifier accepts half of an answer: of a product less a number the product, of the birthplace of a founder the
+founder. What was left out stands in the question and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from graph.checks.amounts import amounts_in, numbers_in
+from graph.checks.evidence import Evidence
+from graph.checks.grounding import content_words
+
+_OPTIONS = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
+_FIGURES = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*")
+
+
+def unused_number(answer: str, evidence: Evidence) -> str | None:
+    """A number of the question is in no call and in no result, in whatever form (3.5 percent as 1.035)."""
+    question = evidence.question
+    if _OPTIONS.search(question):
+        return None
+    inputs = [text.replace("_", "") for text in evidence.inputs]
+    used = set().union(*map(amounts_in, (*inputs, *evidence.results)), numbers_in(answer))
+    for figures in _FIGURES.findall(question):
+        number = Decimal(figures.replace(",", ""))
+        if number > 1 and not used.intersection(_forms(number)):
+            return f"the question's {figures} was not used, neither in a call nor in a result"
+    return None
+
+
+def _forms(number: Decimal) -> set[Decimal]:
+    scaled = {number.scaleb(power) for power in range(-3, 10)}
+    return scaled | {number + 1, abs(number - 1), number + 12} | {abs(1 + sign * number / 100) for sign in (1, -1)}
+
+
+_KINDS = frozenset(
+    word
+    for text in (
+        "year years month week day date time age city town village place country person people man woman thing there",
+        "whose long high old many much tall far deep large answer first last",
+    )
+    for word in content_words(text)
+)
+"""Words of a question that a result need not hold: what kind of thing is asked for."""
+
+_STEM = 5
+
+
+def unanswered_part(answer: str, evidence: Evidence) -> str | None:
+    """Words of the question are in no result of the first search: it was about another part of the question."""
+    if not evidence.passages or evidence.old or _OPTIONS.search(evidence.question):
+        return None
+    said = {word[:_STEM] for text in (*evidence.results, answer) for word in content_words(text)}
+    unsaid = [word for word in content_words(evidence.question) - _KINDS if word[:_STEM] not in said]
+    if not unsaid:
+        return None
+    place = evidence.question.casefold().find
+    return f"no result speaks of {', '.join(map(repr, sorted(unsaid, key=place)))}"

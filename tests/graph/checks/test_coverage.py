@@ -1,0 +1,100 @@
+"""All of a question must have been used, before its answer is believed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graph import Context, build_graph
+from graph.checks.coverage import unanswered_part, unused_number
+from graph.checks.evidence import Evidence
+from tests.graph.conftest import Serve, calls_text, judged, passages_tool, plan_text, prompts
+
+
+def computed(question: str, *inputs: str, results: tuple[str, ...] = ()) -> str | None:
+    return unused_number("", Evidence(question, results, (), passages=False, inputs=inputs))
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "unused"),
+    [
+        ("What is 487 * 263 - 1999?", "print(487 * 263)", "1999"),
+        ("What is 487 * 263 - 1999?", "print(487 * 263 - 1999)", None),
+        ("How much is 2,500 at 3.5 percent after 6 years?", "print(2500 * 1.035)", "6"),
+        ("How much is 2,500 at 3.5 percent after 6 years?", "print(2_500 * 1.035 ** 6)", None),
+        ("How many of the 1.2 million are left after -4 %?", "print(1200000 * 0.96)", None),
+        ("How many primes are there between 500 and 700?", "print(len([n for n in range(501, 700) if p(n)]))", None),
+        ("Solve x**2 = 0 for 1 x.", "solve(x**2)", None),
+        ("Which is 7?\nA) 17\nB) 19", "print(3)", None),
+    ],
+)
+def test_a_number_that_was_left_out_is_named(question: str, code: str, unused: str | None) -> None:
+    complaint = computed(question, code)
+    assert complaint is None if unused is None else f"the question's {unused} was not used" in (complaint or "")
+
+
+def test_honest_programs_use_all_numbers() -> None:
+    lines = Path(__file__).with_name("programs.jsonl").read_text(encoding="utf-8").splitlines()
+    honest = [case for case in map(json.loads, lines) if case["kind"] == "honest"]
+    assert [case for case in honest if computed(case["question"], case["code"], results=tuple(case["results"]))] == []
+
+
+@given(
+    st.lists(st.integers(2, 10**9), min_size=1),
+    st.sampled_from(["{}", "{:,}"]),
+    st.sampled_from(["{}", "{:_}", "{}.0"]),
+)
+def test_numbers_that_were_used_are_never_missed(numbers: list[int], told: str, written: str) -> None:
+    question = "What is " + " and ".join(map(told.format, numbers)) + "?"
+    assert computed(question, f"print({', '.join(map(written.format, numbers))})") is None
+
+
+def read(question: str, *passages: str, old: tuple[str, ...] = ()) -> str | None:
+    return unanswered_part("x", Evidence(question, passages, old, passages=True))
+
+
+BORN = "In which village was the founder of Port Ellery born?"
+FOUNDER = "Port Ellery was founded by Agnes Corvell."
+
+
+def test_words_that_no_result_speaks_of_are_named() -> None:
+    assert read(BORN, FOUNDER) == "no result speaks of 'born'"
+    assert read(BORN, FOUNDER, "She was born in Lisken.") is None
+    assert read(BORN, FOUNDER, old=("something else",)) is None  # a second search has its own reasons
+    assert read("Who founded Port Ellery?", FOUNDER) is None
+    assert read("Which of these founded it?\nA) Agnes\nB) Edwin", FOUNDER) is None
+
+
+async def test_half_a_computation_is_not_the_answer(serve: Serve) -> None:
+    server = serve(
+        planner=plan_text("python"),
+        executor=["```python\nprint(487 * 263)\n```", "```python\nprint(128081 - 1999)\n```"],
+        verifier=[judged("128081"), judged("unknown", "128081 - 1999"), judged("126082")],
+    )
+    state = await build_graph(tools=["python"]).ainvoke(
+        {"question": "What is 487 * 263 - 1999?"}, context=Context(model=server.spec, checks="on")
+    )
+    half, whole = state["memory"]
+    assert (half["verdict"]["accepted"], half["verdict"]["stop"]) == (True, False)
+    assert "the question's 1999 was not used" in prompts(server, "verifier")[1][-1][1]
+    assert whole["calls"][0]["result"].strip() == "126082"
+    assert whole["verdict"]["answer"] == "126082"
+
+
+async def test_the_first_of_two_hops_is_not_the_answer(serve: Serve) -> None:
+    server = serve(
+        planner=plan_text("look_up"),
+        executor=[calls_text({"name": "film"}), calls_text({"name": "place"})],
+        verifier=[judged("Hong Kong"), judged("unknown", "when Hong Kong was taken"), judged("1842")],
+    )
+    state = await build_graph(tools=[passages_tool()]).ainvoke(
+        {"question": "In which war was the place taken that the film Fist Power is from?"},
+        context=Context(model=server.spec, checks="on"),
+    )
+    assert "no result speaks of 'war', 'taken'" in prompts(server, "verifier")[1][-1][1]
+    assert "Still missing: when Hong Kong was taken" in prompts(server, "planner")[1][-1][1]
+    assert [turn["verdict"]["stop"] for turn in state["memory"]] == [False, True]
