@@ -25,6 +25,10 @@ _START = re.compile(r'\{\s*"|\[\s*\{')
 _MOST_BROKEN = 100
 """Beginnings of JSON in one text that are tried in vain: a reply of thousands of brackets takes no time."""
 _MARK = re.compile(r"<tool_calls?>|<tools>|<function_call>|<function=|\[TOOL_CALLS\]|<\|tool_call")
+_BREAK = re.compile(r"\s*(?:\Z|</|```)|[^\S\n]*\n")
+"""What follows a value that broke off: the end of the text or of the line, or a closing mark."""
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+"""Strings and brackets of a JSON text."""
 _DECODER = json.JSONDecoder(strict=False)
 
 
@@ -90,12 +94,40 @@ def _json_values(text: str) -> Iterator[tuple[int, int, object]]:
     place = broken = 0
     while broken < _MOST_BROKEN and (match := _START.search(text, place)):
         try:
-            value, place = _DECODER.raw_decode(text, match.start())
+            value, stop = _value_at(text, match.start())
         except (ValueError, RecursionError):
             place = match.start() + 1
             broken += 1
             continue
-        yield match.start(), place, value
+        yield match.start(), stop, value
+        place = stop
+
+
+def _value_at(text: str, start: int) -> tuple[object, int]:
+    """The JSON value that begins at a place, and its end; its last closing brackets may be missing.
+
+    Small models often close the arguments and forget the call. So a value that breaks off between two of its parts, at
+    the end of a line or before a closing mark, is completed.
+    """
+    try:
+        return _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        stop = len(text[: error.pos].rstrip())
+        if stop <= start or not _BREAK.match(text, stop):
+            raise
+        value, _ = _DECODER.raw_decode(text[start:stop] + _missing_brackets(text[start:stop]))
+        return value, stop
+
+
+def _missing_brackets(text: str) -> str:
+    """What closes the brackets of a JSON text that are still open."""
+    missing: list[str] = []
+    for part in _BRACKETS.findall(text):
+        if part in "{[":
+            missing.append("}" if part == "{" else "]")
+        elif part in "}]" and missing:
+            missing.pop()
+    return "".join(reversed(missing))
 
 
 def _calls_in(value: object, names: Collection[str] | None) -> Iterator[ToolCall]:

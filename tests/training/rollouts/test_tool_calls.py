@@ -39,6 +39,10 @@ FORMS = {
     "OpenAI": '{"tool_calls": [{"id": "1", "type": "function", "function": ' + OBJECT + "}]}",
     "list": f"[{OBJECT}]",
     "Mistral": f"[TOOL_CALLS][{OBJECT}]",
+    "last bracket missing": OBJECT[:-1],
+    "last bracket missing, marked": f"<tool_call>\n{OBJECT[:-1]}\n</tool_call>",
+    "last brackets missing, fenced": f"```json\n[{OBJECT[:-1]}\n```",
+    "last bracket missing, prose below": f"{OBJECT[:-1]}\nThen I answer.",
     "key order": '{"arguments": {"q": "a"}, "name": "search"}',
 }
 
@@ -57,6 +61,9 @@ NO_CALLS = {
     "an answer": '{"name": "search", "year": 1999}',
     "arguments that are none": '{"name": "search", "arguments": [1]}',
     "prose": "search for it",
+    "broken off within a text": '{"name": "search", "arguments": {"q": "a',
+    "broken off within an argument": '{"name": "search", "arguments": {"q":',
+    "prose where a bracket belongs": '{"name": "search", "arguments": {"q": "a"} is what I need',
     "braces missing": '"name": "search", "arguments": {"q": "a"}',
 }
 
