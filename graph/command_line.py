@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import io
 import os
 import re
@@ -20,6 +21,7 @@ from contextvars import ContextVar
 from typing import Any, Final, NoReturn, TextIO
 
 from graph.errors import AgentFlowError, ConfigError
+from graph.secrecy import without_credentials
 
 BAD_INPUT: Final = 2
 """Exit code after a mistake that the user can correct."""
@@ -134,15 +136,28 @@ def exit_code(work: Callable[[], int]) -> int:
         code = work()
         sys.stdout.flush()
     except AgentFlowError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return BAD_INPUT
+        return _refused(str(error))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         if not any([_let_go(sys.stdout), _let_go(sys.stderr)]):
             raise  # some other pipe, which is a defect
         return CLOSED_PIPE
+    except OSError as error:
+        return _refused(_in_words(error))
     return code
+
+
+def _refused(sentence: str) -> int:
+    """Shows a mistake without keys and passwords."""
+    sys.stderr.write(f"error: {without_credentials(sentence)}\n")
+    return BAD_INPUT
+
+
+def _in_words(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "The disk is full. Free some space and run the same command again; finished work is kept."
+    return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
 
 
 def _take_any_characters() -> None:

@@ -18,6 +18,7 @@ from graph.errors import (
     ModelUnavailable,
     SandboxError,
 )
+from graph.secrecy import without_credentials
 from graph.state import Failure
 
 TRANSIENT = "unavailable"
@@ -62,4 +63,4 @@ def unavailable_tool(state: Mapping[str, Any]) -> Failure | None:
 
 
 def _failure(kind: str, message: str) -> Failure:
-    return Failure(kind=kind, message=message[:_LONGEST])
+    return Failure(kind=kind, message=without_credentials(message)[:_LONGEST])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,30 @@ def test_an_interrupt_has_its_own_exit_code() -> None:
         raise KeyboardInterrupt
 
     assert exit_code(interrupted) == 130
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "x"),
+            "x cannot be used: No such file or directory.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "The disk is full. Free some space and run the same command",
+        ),
+        (ConfigError("No server at https://me:secret@host/v1."), "No server at https://host/v1."),
+    ],
+)
+def test_a_mistake_ends_with_a_sentence(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def failing() -> int:
+        raise error
+
+    assert exit_code(failing) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {line}")
+    assert shown.count("\n") == 1
 
 
 def test_a_pipe_of_ours_that_breaks_is_a_defect_and_not_silent() -> None:

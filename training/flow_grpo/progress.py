@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
+from graph.secrecy import without_credentials
 from training.flow_grpo.config import HTTP, FlowGRPOConfig
 from training.rollouts.records import Rollout
 from training.rollouts.time_spent import time_in_words
-from training.run.secrecy import without_credentials
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from evals.runs.failures import TRANSIENT, classify, unavailable_tool
 from evals.task import Task
+from graph.secrecy import without_credentials
 from tools.spans import Span, note_span, recorded
 from training.engines.base import Engine
 from training.rollouts.agents import FINAL, Agent, State
@@ -26,7 +27,6 @@ from training.rollouts.rewards import RewardFunction
 from training.rollouts.store import RolloutStore
 from training.rollouts.tail import Late, Tail
 from training.rollouts.time_spent import time_spent
-from training.run.secrecy import without_credentials
 
 logger = logging.getLogger(__name__)
 

@@ -11,5 +11,4 @@ metrics.py       `metrics.jsonl`
 alarms.py        signs of collapse
 ranks.py         the processes of a run
 keeper.py        ends what a run has started when the run is gone
-secrecy.py       keys and passwords out of texts
 """

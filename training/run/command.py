@@ -10,7 +10,6 @@ error, without keys and passwords. A misspelled option or setting gets a suggest
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -19,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.command_line import CommandLine, exit_code
-from graph.errors import AgentFlowError, ConfigError
-from training.run.secrecy import without_credentials
+from graph.errors import ConfigError
 from training.run.settings import described, parsed_value
 
 FROM_CHECKPOINT = "the same command continues from the last checkpoint"
@@ -38,12 +36,6 @@ def run(work: Callable[[], object], *, interrupted: str = "") -> int:
     def guarded() -> int:
         try:
             work()
-        except AgentFlowError as error:
-            raise ConfigError(without_credentials(str(error))) from error
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise ConfigError(without_credentials(_in_words(error))) from error
         except KeyboardInterrupt:
             if interrupted:
                 sys.stderr.write(f"interrupted; {interrupted}\n")
@@ -51,15 +43,6 @@ def run(work: Callable[[], object], *, interrupted: str = "") -> int:
         return 0
 
     return exit_code(guarded)
-
-
-def _in_words(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return (
-            "The disk is full. Free some space, or choose another --out; finished work is safe, and the same command "
-            "continues from it."
-        )
-    return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
 
 
 def settings_line(prog: str, description: str, kind: type, groups: Mapping[str, str]) -> CommandLine:

@@ -12,8 +12,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from graph.errors import ConfigError, DataError
+from graph.secrecy import without_credentials
 from training.run import ranks
-from training.run.secrecy import without_credentials
 
 SETTINGS = "config.yaml"
 LOCK = ".lock"

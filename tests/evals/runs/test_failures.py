@@ -47,3 +47,10 @@ def test_a_message_is_kept_to_a_thousand_characters() -> None:
     failure = classify(ValueError("x" * 5000), any_success=True)
     assert failure is not None
     assert len(failure["message"]) == 1000
+
+
+def test_a_message_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789abcdef")
+    failure = classify(RuntimeError("http://me:pass@host refused sk-0123456789abcdef"), any_success=True)
+    assert failure is not None
+    assert failure["message"] == "RuntimeError: http://host refused [key]"

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from evals.task import Task
 from graph.errors import AgentFlowError, ConfigError, ModelUnavailable
+from graph.secrecy import without_credentials
 from training.rollouts.agents import FINAL, State
 from training.rollouts.door.answer import read_answer
 from training.rollouts.door.command import CommandRun, environment_of
@@ -34,7 +35,6 @@ from training.rollouts.door.session import CONTEXT_LENGTH, TOO_MANY_CALLS, Sessi
 from training.rollouts.graph_run import ended_in_time
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import PlannerTurn
-from training.run.secrecy import without_credentials
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
+from graph.secrecy import bears_key
 from training.run import keeper
 from training.run.ranks import LAUNCH_VARIABLES
-from training.run.secrecy import bears_key
 
 GRACE = 2.0
 """Seconds that a program has to end by itself when it is told to."""

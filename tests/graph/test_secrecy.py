@@ -1,0 +1,37 @@
+"""Keys and passwords are taken out of texts."""
+
+from __future__ import annotations
+
+import pytest
+
+from graph.secrecy import without_credentials, without_keys
+
+KEY = "sk-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 20)
+    monkeypatch.setenv("AGENTFLOW_API_KEY", "short")
+
+
+def test_what_is_no_key_is_left_alone() -> None:
+    text = "short words, https://en.wikipedia.org/wiki/Key?action=raw, HF_TOKEN"
+    assert without_keys(text) == text
+    assert without_keys(f"a {KEY} b hf_{'x' * 20}") == "a [key] b [key]"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("vllm:m@http://me:pass@host:8000/v1", "vllm:m@http://host:8000/v1"),
+        ("http://host/v1?api_key=abc, http://b:c@d/v1", "http://host/v1, http://d/v1"),
+        ("postgresql://u:p@ss@db/threads", "postgresql://db/threads"),
+        ("openai:gpt-4o", "openai:gpt-4o"),
+        ("hub:a/b/c.jsonl@math + benchmark:aime24", "hub:a/b/c.jsonl@math + benchmark:aime24"),
+        ("'https://u:p@x/y' is down", "'https://x/y' is down"),
+    ],
+)
+def test_addresses_are_shown_without_user_password_and_query(address: str, shown: str) -> None:
+    assert without_credentials(address) == shown
