@@ -6,6 +6,7 @@ config.py     settings
 memory.py     bytes that trainer and server need on each GPU
 lengths.py    what rollouts are taken to be like before any was made
 micro_batches.py  their size by the memory that is free
+update_memory.py  the memory of updates: planned, measured, made to do
 own_server.py  the vLLM server that a run starts for itself
 agent.py      the agent that settings name: ours, a function of one's own, or an object
 launch.py     runs the training that settings describe

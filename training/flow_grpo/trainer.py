@@ -9,17 +9,15 @@ The version of the policy is its number of updates, which is the trainer's `glob
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from accelerate.utils import DistributedType, gather_object  # type: ignore[import-untyped]
@@ -30,17 +28,15 @@ from transformers import TrainingArguments
 from graph.errors import ModelError
 from training.engines.decoding import causal_model
 from training.engines.vllm.delivery import gathered
-from training.flow_grpo import micro_batches
 from training.flow_grpo.config import FlowGRPOConfig
-from training.flow_grpo.memory import trainer_memory
 from training.flow_grpo.progress import RunFacts
 from training.flow_grpo.steps import Parts, Step, Steps
+from training.flow_grpo.update_memory import UpdateMemory, what_changed
 from training.models.adapters import adapter_parameters, trainability_kept
-from training.models.device import device_of, is_out_of_memory, peak_memory
-from training.models.flops import known_shape
+from training.models.device import device_of
 from training.models.kernels import fuse_kernels
 from training.models.policy import without_adapter
-from training.run import checkpoints, ranks
+from training.run import checkpoints
 from training.run.alarms import Alarms
 from training.run.metrics import MetricsFile, read_metrics
 from training.run.trainer import WholeCheckpoints
@@ -49,10 +45,6 @@ from training.update.logprobs import attach_scoring, forward_terms
 from training.update.packing import MicroBatch
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-GIB = 2**30
 
 _NOT_REENTRANT = {"use_reentrant": False}
 """How activations are recomputed."""
@@ -72,7 +64,8 @@ class FlowGRPOTrainer(WholeCheckpoints):
         args = arguments(config)
         args.device  # noqa: B018 - connects the processes of the run
         self.parts = parts
-        self.config = config = self._with_micro_batches(config, model)
+        self._memory = UpdateMemory(config, model, parts.room, args.device)
+        self.config = config = self._memory.config
         args.gradient_checkpointing = config.recomputes
         args.gradient_checkpointing_kwargs = _NOT_REENTRANT if config.recomputes else None
         fuse_kernels(model)
@@ -105,8 +98,6 @@ class FlowGRPOTrainer(WholeCheckpoints):
         self._step: Step | None = None
         self._figures: dict[str, float] = {}
         self._checkpointing: float | None = None
-        self._choice_kept = False
-        self._lowered = False
         self._alarms = Alarms()
         self._alarms_file = MetricsFile(self.run_folder / "alarms.jsonl")
 
@@ -122,23 +113,20 @@ class FlowGRPOTrainer(WholeCheckpoints):
         update = Update(model, self.config.objective_settings, self.config.temperature, self._reference(model))
         if repeat == 0 or self._step is None:
             self._step = self._steps.make(step, self.state.global_step)
-            self._within_memory(partial(self._lay_out, self._step, update), model)
+            self._memory.within(partial(self._lay_out, self._step, update), partial(self._smaller, model=model))
         if self.parts.progress:
             self.parts.progress.updating(len(self._step.batches))
         began = time.perf_counter()
-        if self.args.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        sums = self._within_memory(partial(self._accumulate, self._step, update, repeat), model)
+        self._memory.watch()
+        work = partial(self._accumulate, self._step, update, repeat)
+        sums = self._memory.within(work, partial(self._smaller, model=model))
         by_role = self._over_ranks(sums)
         total = together(by_role.values())
         logged_before = "seconds/" if repeat else ()  # what the rollouts took is told once a step
-        if self._room.settings and not self._choice_kept and self.is_world_process_zero():
-            micro_batches.keep(self.config, self._room)
-            self._choice_kept = True
         self._figures = (
             {name: value for name, value in self._step.figures.items() if not name.startswith(logged_before)}
             | total.means()
-            | self._memory_figures()
+            | self._memory.figures()
             | {
                 "largest_logprob_gap": total.largest_gap,
                 "seconds/update": time.perf_counter() - began,
@@ -172,63 +160,19 @@ class FlowGRPOTrainer(WholeCheckpoints):
         """Not estimated: the logged token counts are more useful."""
         return 0
 
-    # Memory
-
-    def _with_micro_batches(self, config: FlowGRPOConfig, model: nn.Module) -> FlowGRPOConfig:
-        """The settings with values in place of `auto`, the same in all processes."""
-        every: list[float] = gather_object([self.parts.room.free])
-        self._room = replace(self.parts.room, free=min(every))
-        shape = known_shape(causal_model(model).config)
-        sharded_over = ranks.world_size() if ranks.sharding() else 1
-        config = ranks.shared(micro_batches.settled(config, shape, self._room, sharded_over=sharded_over))
-        self._planned = trainer_memory(shape, config, sharded_over=sharded_over).total if shape else 0.0
-        return config
-
-    def _within_memory(self, work: Callable[[], T], model: nn.Module) -> T:
-        """The result of work that can be repeated. If memory runs out, it is repeated once, with smaller micro-batches.
-
-        Several processes cannot: the others already wait for this one's gradient. They find the smaller values when
-        the run is started again.
-
-        Raises:
-            MemoryError, RuntimeError: memory ran out, and nothing is left to lower.
-        """
-        try:
-            return work()
-        except (MemoryError, RuntimeError) as error:
-            smaller = micro_batches.lowered(self.config, self._room)
-            if not is_out_of_memory(error) or smaller is None or self._lowered:
-                raise
-            micro_batches.keep(smaller, self._room)
-            if self.accelerator.num_processes > 1:
-                raise
-        # Outside the handler, where the error no longer holds the tensors of its frames.
-        self._lower(smaller, model)
-        return work()
-
-    def _lower(self, smaller: FlowGRPOConfig, model: nn.Module) -> None:
-        how = (
-            f"a token budget of {smaller.budget:,}" if smaller.budget < self.config.budget else "gradient checkpointing"
-        )
+    def _smaller(self, smaller: FlowGRPOConfig, model: nn.Module) -> None:
+        """Goes on with smaller micro-batches after an update that ran out of memory."""
         text = (
             f"Memory ran out in update {self.state.global_step + 1}; nothing of it was applied, and it is made again "
-            f"with {how}, which stays for the rest of the run."
+            f"with {what_changed(self.config, smaller)}, which stays for the rest of the run."
         )
         (self.parts.progress.warned if self.parts.progress else logger.warning)(text)
         model.zero_grad(set_to_none=True)
-        gc.collect()
-        if self.args.device.type == "cuda":
-            torch.cuda.empty_cache()
         if smaller.recomputes and not self.config.recomputes:
             causal_model(self.accelerator.unwrap_model(model)).gradient_checkpointing_enable(_NOT_REENTRANT)
-        self.config, self._lowered = smaller, True
+        self.config = smaller
         if self._step is not None and self._step.batches:
             self._steps.lay_out(self._step, model, smaller.budget)
-
-    def _memory_figures(self) -> dict[str, float]:
-        """GiB at the peak of the update (on a CPU: of the process up to now), and as planned."""
-        peak = peak_memory(self.args.device.type)
-        return {"memory/peak_gib": peak / GIB} | ({"memory/planned_gib": self._planned / GIB} if self._planned else {})
 
     # The gradient
 
@@ -365,16 +309,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
             else f"{device.type}, {torch.get_num_threads()} threads",
             processes=self.accelerator.num_processes,
             updates=updates,
-            memory=self._memory_in_words(),
-        )
-
-    def _memory_in_words(self) -> str:
-        activations = "recomputed" if self.config.recomputes else "kept"
-        planned = f"{self._planned / GIB:.1f}" if self._planned else "an unknown part"
-        chosen = ", as fits" if self._room.settings else ""
-        return (
-            f"micro-batches of {self.config.budget:,} tokens, activations {activations}{chosen}; {planned} of "
-            f"{self._room.free / GIB:.1f} GiB by the plan"
+            memory=self._memory.in_words(),
         )
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
