@@ -58,7 +58,8 @@ def test_memory_is_that_of_the_weights_and_of_what_is_trained() -> None:
     assert shared.optimizer == full.optimizer / 4
     assert shared.activations == full.activations
     assert trainer_memory(SEVEN, config(gradient_checkpointing=False)).activations > 8 * lora.activations
-    assert trainer_memory(SEVEN, config(overlap=True)).sampler_copy == 4 * adapter
+    assert lora.sampler_copy == 2 * adapter
+    assert trainer_memory(SEVEN, config(lora_rank=0, overlap=True)).sampler_copy == 2 * SEVEN.weights
     assert lora.kv_cache > 0
     assert trainer_memory(SEVEN, config(engine="vllm", vllm_url="http://x/v1")).kv_cache == 0
 

@@ -8,7 +8,7 @@ sequence stay contiguous. A mask hides the padding, and no softmax is ever empty
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -76,8 +76,9 @@ def prefill(
     order = sorted(range(len(parts)), key=lambda i: (len(parts[i][1]), parts[i][0].shape[3]))
     for chosen in _chunks(order, parts, budget):
         batch = _Batch([parts[i][0] for i in chosen], room=max(len(parts[i][1]) for i in chosen))
-        hidden = batch.forward(model, [parts[i][1] for i in chosen])
         counts = [len(parts[i][1]) for i in chosen]
+        ids = [[*parts[i][1], *[0] * (max(counts) - len(parts[i][1]))] for i in chosen]
+        hidden = batch.forward(model, torch.tensor(ids, device=model.device))
         logits = _head(model, hidden[range(len(chosen)), [count - 1 for count in counts]])
         for line, i in enumerate(chosen):
             results[i] = batch.memory(line, batch.before + counts[line]), logits[line]
@@ -105,32 +106,25 @@ def draw(
     rows = list(drafts)
     if not rows:
         return
-    chances = [np.random.default_rng(row.seed).random(row.max_tokens) for row in rows]
     batch = _Batch([row.memory for row in rows], room=_ROOM)
     logits = torch.stack([row.logits for row in rows])
-    alive = [True] * len(rows)
-    while True:
-        step = [chance[min(len(row.tokens), len(chance) - 1)] for row, chance in zip(rows, chances, strict=True)]
-        tokens, logprobs = _sample(logits, [row.temperature for row in rows], step)
-        for line, row in enumerate(rows):
-            if not alive[line]:
-                continue
-            row.tokens.append(tokens[line])
-            row.logprobs.append(logprobs[line])
-            row.ended = tokens[line] in end_ids
-            if row.ended or len(row.tokens) == row.max_tokens:
-                alive[line] = False
+    draws = _Draws.of(rows, end_ids, logits.device)
+    waiting = list(range(len(rows)))  # the rows that are not complete
+    for count in range(1, max(row.max_tokens for row in rows) + 1):
+        finished = draws.take(logits)
+        if finished:
+            for line, tokens, logprobs in draws.drawn(finished):
+                row = rows[line]
+                row.tokens, row.logprobs, row.ended = tokens, logprobs, tokens[-1] in end_ids
                 on_done(row, batch.memory(line, batch.length))
-        left = [line for line, is_alive in enumerate(alive) if is_alive]
-        if not left:
-            return
-        if len(left) <= _COMPACT * len(rows):
-            batch = batch.select(left)
-            rows = [rows[line] for line in left]
-            chances = [chances[line] for line in left]
-            tokens = [tokens[line] for line in left]
-            alive = [True] * len(rows)
-        logits = _head(model, batch.forward(model, [[token] for token in tokens])[:, -1])
+            waiting = [line for line in waiting if line not in finished]
+            if not waiting:
+                return
+            if len(waiting) <= _COMPACT * len(rows):
+                batch, draws = batch.select(waiting), draws.select(waiting)
+                rows = [rows[line] for line in waiting]
+                waiting = list(range(len(rows)))
+        logits = _head(model, batch.forward(model, draws.tokens[:, count - 1 : count])[:, -1])
 
 
 def _head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
@@ -139,24 +133,88 @@ def _head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return head(hidden).float()  # type: ignore[no-any-return]
 
 
-def _sample(logits: Tensor, temperatures: Sequence[float], chances: Sequence[float]) -> tuple[list[int], list[float]]:
-    """One token per row, and its log-probability under the sampling distribution.
+@dataclass(eq=False)
+class _Draws:
+    """The tokens sampled for R rows, on the device: a step is tensor operations and one transfer to the host."""
 
-    Temperature 0 decodes greedily, with the log-probability at temperature 1.
-    """
-    scale = logits.new_tensor([temperature or 1.0 for temperature in temperatures])[:, None]
-    log_softmax = (logits / scale).log_softmax(-1)
-    if not bool(torch.isfinite(log_softmax.amax(-1)).all()):
-        raise ModelError(
-            "The policy's logits are not finite: its weights are broken; go back to an earlier checkpoint."
+    scale: Tensor
+    """Temperatures, 1 for greedy rows, (R, 1)."""
+    greedy: Tensor
+    """(R, 1)."""
+    chances: Tensor
+    """Each row's own random numbers in float64, (R, most tokens)."""
+    limits: Tensor
+    """Most tokens of each row, (R,)."""
+    end_ids: Tensor
+    tokens: Tensor
+    """Sampled so far, (R, most tokens)."""
+    logprobs: Tensor
+    """Of the tokens, (R, most tokens)."""
+    waiting: Tensor
+    """Whether a row is incomplete, (R,)."""
+    count: int = 0
+    """Tokens sampled for each incomplete row."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Draft], end_ids: frozenset[int], device: torch.device) -> _Draws:
+        """Before the first token."""
+        longest = max(row.max_tokens for row in rows)
+        chances = np.zeros((len(rows), longest))
+        for line, row in enumerate(rows):
+            chances[line, : row.max_tokens] = np.random.default_rng(row.seed).random(row.max_tokens)
+        temperatures = [row.temperature for row in rows]
+        return cls(
+            scale=torch.tensor([temperature or 1.0 for temperature in temperatures], device=device)[:, None],
+            greedy=torch.tensor([not temperature for temperature in temperatures], device=device)[:, None],
+            chances=torch.from_numpy(chances).to(device),
+            limits=torch.tensor([row.max_tokens for row in rows], device=device),
+            end_ids=torch.tensor(sorted(end_ids), dtype=torch.long, device=device),
+            tokens=torch.zeros(len(rows), longest, dtype=torch.long, device=device),
+            logprobs=torch.zeros(len(rows), longest, device=device),
+            waiting=torch.ones(len(rows), dtype=torch.bool, device=device),
         )
-    # Inverse transform sampling in float64: float32 sums over a vocabulary are not accurate enough.
-    cumulative = log_softmax.double().exp_().cumsum(-1)
-    points = torch.tensor(chances, dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
-    drawn = torch.searchsorted(cumulative, points, right=True).clamp_(max=logits.shape[1] - 1)
-    greedy = torch.tensor([not temperature for temperature in temperatures], device=logits.device)[:, None]
-    tokens = torch.where(greedy, log_softmax.argmax(-1, keepdim=True), drawn)
-    return tokens[:, 0].tolist(), log_softmax.gather(1, tokens)[:, 0].tolist()
+
+    def take(self, logits: Tensor) -> list[int]:
+        """Samples the next token of every row, and returns the rows that are now complete.
+
+        Greedy rows take the likeliest token, with its log-probability at temperature 1.
+
+        Args:
+            logits: (R, vocabulary).
+
+        Raises:
+            ModelError: they are not finite.
+        """
+        log_softmax = (logits / self.scale).log_softmax(-1)
+        # Inverse transform sampling in float64: float32 sums over a vocabulary are not accurate enough.
+        cumulative = log_softmax.double().exp_().cumsum(-1)
+        points = self.chances[:, self.count : self.count + 1] * cumulative[:, -1:]
+        drawn = torch.searchsorted(cumulative, points, right=True).clamp_(max=logits.shape[1] - 1)
+        tokens = torch.where(self.greedy, log_softmax.argmax(-1, keepdim=True), drawn)
+        self.tokens[:, self.count] = tokens[:, 0]
+        self.logprobs[:, self.count] = log_softmax.gather(1, tokens)[:, 0]
+        self.count += 1
+        complete = self.waiting & (torch.isin(tokens[:, 0], self.end_ids) | (self.limits == self.count))
+        self.waiting = self.waiting & ~complete
+        broken = ~torch.isfinite(log_softmax.amax(-1)).all()
+        *flags, is_broken = torch.cat([complete, broken[None]]).tolist()
+        if is_broken:
+            raise ModelError(
+                "The policy's logits are not finite: its weights are broken; go back to an earlier checkpoint."
+            )
+        return [line for line, flag in enumerate(flags) if flag] if any(flags) else []
+
+    def drawn(self, lines: Sequence[int]) -> Iterator[tuple[int, list[int], list[float]]]:
+        """Tokens and log-probabilities of some rows."""
+        index = torch.tensor(lines, device=self.tokens.device)
+        tokens, logprobs = self.tokens[index, : self.count], self.logprobs[index, : self.count]
+        return zip(lines, tokens.tolist(), logprobs.tolist(), strict=True)
+
+    def select(self, lines: Sequence[int]) -> _Draws:
+        """These rows only."""
+        index = torch.tensor(lines, device=self.tokens.device)
+        of_rows = ("scale", "greedy", "chances", "limits", "tokens", "logprobs", "waiting")
+        return replace(self, **{name: getattr(self, name)[index] for name in of_rows})
 
 
 def _chunks(order: Sequence[int], parts: Sequence[tuple[Tensor, Sequence[int]]], budget: int) -> Iterator[list[int]]:
@@ -211,18 +269,17 @@ class _Batch:
         self._buffer = memories[0].new_zeros(layers, two, len(memories), heads, self.length + room, size)
         for line, memory in enumerate(memories):
             self._buffer[:, :, line, :, self.starts[line] : self.length] = memory
+        self._starts = torch.tensor(self.starts, device=self._buffer.device)
         self._cache = self._over_buffer()
 
-    def forward(self, model: PreTrainedModel, new_ids: Sequence[Sequence[int]]) -> Tensor:
-        """Hidden states (rows, new tokens, size) of new tokens, which join the batch; shorter rows are padded."""
-        count = max(map(len, new_ids))
+    def forward(self, model: PreTrainedModel, ids: Tensor) -> Tensor:
+        """Hidden states (rows, new tokens, size) of new tokens (rows, new tokens), which join the batch."""
+        count = ids.shape[1]
         if self.length + count > self._buffer.shape[4]:
             self._buffer = nn.functional.pad(self._buffer, [0, 0, 0, count + _ROOM])
             self._cache = self._over_buffer()
-        device = self._buffer.device
-        ids = torch.tensor([[*new, *[0] * (count - len(new))] for new in new_ids], device=device)
-        starts = torch.tensor(self.starts, device=device)[:, None]
-        columns = torch.arange(self.length + count, device=device)[None]
+        columns = torch.arange(self.length + count, device=ids.device)[None]
+        starts = self._starts[:, None]
         positions = columns[:, self.length :] - starts
         output = model.base_model(
             input_ids=ids,
@@ -244,6 +301,7 @@ class _Batch:
         batch.starts = [self.starts[line] for line in lines]
         batch.length, batch.before = self.length, self.before
         batch._buffer = self._buffer[:, :, list(lines)]
+        batch._starts = self._starts[list(lines)]
         batch._cache = batch._over_buffer()
         return batch
 

@@ -29,7 +29,8 @@ from graph.errors import AgentFlowError, ConfigError, ModelError
 from training.engines.base import Completion, FinishReason, Sampling, room_for
 from training.engines.decoding import Draft, causal_model, draw, empty_memory, prefill
 from training.engines.memories import Memories, Owner, common_prefix
-from training.models.adapters import adapter_for, play
+from training.models.adapters import adapter_for, adapters_of, play
+from training.models.fused_adapters import sampling_copy
 from training.models.policy import copy_trained, twin
 
 _PATIENCE = 0.02
@@ -86,7 +87,8 @@ class TransformersEngine:
         memory_tokens: largest number of tokens in the KV cache between turns.
         deterministic: see above.
         apart: whether to sample from a copy of the trained weights, which `sync` updates, so that the model can be
-            trained at the same time; frozen weights are not copied.
+            trained at the same time; frozen weights are not copied. On a GPU adapters are always copied, to compute
+            them faster (`training.models.fused_adapters`).
         at_end: called when the engine is closed.
     """
 
@@ -165,10 +167,11 @@ class TransformersEngine:
     @property
     def _sampled(self) -> nn.Module:
         """The model to sample from. A copy is made on first use, when the trainer has placed the model."""
-        if not self.apart:
+        fused = bool(adapters_of(self.model)) and _on_gpu(self.model)
+        if not self.apart and not fused:
             return self.model
         if self._copy is None:
-            self._copy = twin(self.model).requires_grad_(False)
+            self._copy = sampling_copy(self.model) if fused else twin(self.model).requires_grad_(False)
         return self._copy
 
     @property
@@ -293,6 +296,10 @@ class TransformersEngine:
     def _prefill(self, parts: list[tuple[Tensor, Sequence[int]]]) -> list[tuple[Tensor, Tensor]]:
         self.statistics.computed_tokens += sum(len(new) for _, new in parts)
         return prefill(self._causal, parts, self.max_positions)
+
+
+def _on_gpu(model: nn.Module) -> bool:
+    return next(model.parameters()).device.type == "cuda"
 
 
 def _by_adapter(model: nn.Module, wave: Sequence[_Request]) -> dict[str, list[_Request]]:

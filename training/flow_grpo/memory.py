@@ -29,7 +29,7 @@ class TrainerMemory:
     reference: float
     """A frozen copy; none with an adapter, since the policy without it is the reference."""
     sampler_copy: float
-    """Copy of the trained weights to sample from during updates (`overlap`)."""
+    """Of the in-process engine: a copy of the adapter, and with `overlap` of all trained weights."""
     gradients: float
     optimizer: float
     activations: float
@@ -82,7 +82,7 @@ def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 
     adapter = _adapter_weights(shape, config)
     trained, trained_size = (adapter, _FLOAT) if adapter else (shape.weights, size)
     weights = shape.weights * size + adapter * _FLOAT
-    copied = trained * trained_size if config.overlap and not served else 0
+    copied = 0 if served else adapter * size or (trained * trained_size if config.overlap else 0)
     return TrainerMemory(
         weights=weights / sharded_over,
         reference=shape.weights * size / sharded_over if config.beta and not adapter else 0.0,

@@ -5,6 +5,7 @@ adapters.py    one adapter for all roles, or one for each
 converted.py   dequantised copies of GGUF files
 device.py      the device that models are on
 precision.py   the type that adapters compute in
+fused_adapters.py  adapters of a copy that samples on a GPU
 kernels.py     fused GPU kernels, where installed
 allocator.py   freed memory stays with the process
 shapes.py      model shapes by name
