@@ -63,6 +63,8 @@ class ServerSettings:
     """Context of each slot in tokens, for prompt and reply together."""
     threads: int = 0
     """CPU threads; 0 means one per usable physical core."""
+    gpu_layers: int = -1
+    """Layers on the GPU, if llama.cpp is built for one; -1 means as many as fit."""
     exact: bool = False
     """Make replies at temperature 0 depend only on their prompt: slow, with one slot and without prompt caches.
 
@@ -71,23 +73,28 @@ class ServerSettings:
 
     @classmethod
     def from_environment(cls) -> ServerSettings:
-        """The defaults, overridden by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS and _EXACT.
+        """The defaults, overridden by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS, _GPU_LAYERS and _EXACT.
 
         Raises:
             ConfigError: one of them is invalid.
         """
 
-        def number(name: str, default: int) -> int:
+        def number(name: str, default: int, least: int = 1) -> int:
             value = os.environ.get(f"AGENTFLOW_EMBEDDED_{name}", "")
-            if value and not (value.isdecimal() and int(value) > 0):
-                raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be a whole number above 0.")
+            if value and not (value.isdecimal() and int(value) >= least):
+                raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be a whole number from {least} on.")
             return int(value) if value else default
 
         exact = os.environ.get("AGENTFLOW_EMBEDDED_EXACT", "")
         if exact not in ("", "0", "1"):
             raise ConfigError(f"AGENTFLOW_EMBEDDED_EXACT is {exact!r}; it must be 1 or 0.")
-        slots, context = number("SLOTS", cls.slots), number("CONTEXT", cls.context)
-        return cls(slots, context, number("THREADS", cls.threads), exact == "1")
+        return cls(
+            slots=number("SLOTS", cls.slots),
+            context=number("CONTEXT", cls.context),
+            threads=number("THREADS", cls.threads),
+            gpu_layers=number("GPU_LAYERS", cls.gpu_layers, least=0),
+            exact=exact == "1",
+        )
 
 
 def model_path_or_name(spec: str) -> str:
@@ -236,6 +243,7 @@ def _start(model: str, settings: ServerSettings) -> _Served:
     params.n_ctx = params.n_parallel * settings.context
     params.n_batch = READ_AT_ONCE
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or usable_cores()
+    params.n_gpu_layers = settings.gpu_layers
     # With repacked weights and flash attention, rounding depends on the batch size, so the cache would affect answers.
     params.no_extra_bufts = True
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED

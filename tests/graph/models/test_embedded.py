@@ -39,6 +39,13 @@ def test_settings_come_from_the_environment_and_are_checked(monkeypatch: pytest.
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_CONTEXT", "4096")
     assert ServerSettings.from_environment() == ServerSettings(slots=2, context=4096)
     assert EmbeddedChat(settings=ServerSettings(slots=8)).settings.slots == 8
+    assert ServerSettings.from_environment().gpu_layers == -1
+    monkeypatch.setenv("AGENTFLOW_EMBEDDED_GPU_LAYERS", "0")
+    assert ServerSettings.from_environment().gpu_layers == 0
+    monkeypatch.setenv("AGENTFLOW_EMBEDDED_GPU_LAYERS", "all")
+    with pytest.raises(ConfigError, match="GPU_LAYERS is 'all'; it must be a whole number from 0 on"):
+        ServerSettings.from_environment()
+    monkeypatch.delenv("AGENTFLOW_EMBEDDED_GPU_LAYERS")
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "1")
     assert EmbeddedChat().settings.exact
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_SLOTS", "none")

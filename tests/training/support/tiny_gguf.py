@@ -25,8 +25,8 @@ def tiny_llama(seed: int = 0) -> LlamaForCausalLM:
     return LlamaForCausalLM(config).eval()
 
 
-def tiny_gguf(model: PreTrainedModel, arch: str, path: Path) -> Path:
-    """What a model's publisher would offer, but for the weights."""
+def tiny_gguf(model: PreTrainedModel, arch: str, path: Path, template: str | None = None) -> Path:
+    """What a model's publisher would offer, but for the weights; `template` replaces the tokenizer's own."""
     config, tokenizer = model.config, tiny_tokenizer()
     writer = GGUFWriter(str(path), arch)
     writer.add_name("Tiny")
@@ -54,7 +54,7 @@ def tiny_gguf(model: PreTrainedModel, arch: str, path: Path) -> Path:
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
     writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_add_bos_token(False)
-    writer.add_chat_template(tokenizer.chat_template)
+    writer.add_chat_template(template or tokenizer.chat_template)
     names = get_tensor_name_map(next(k for k, v in MODEL_ARCH_NAMES.items() if v == arch), config.num_hidden_layers)
     for name, value in model.state_dict().items():
         stem, _, ending = name.rpartition(".")
