@@ -46,16 +46,24 @@ _KINDS = frozenset(
 )
 """Words of a question that a result need not hold: what kind of thing is asked for."""
 
-_STEM = 5
+_STEM = 4
+"""Letters by which words are compared: build and built, die and died."""
+
+
+_UNSAID = 0.25
+"""Share of a question's words that makes a part of it. The first passage of two lacks as many for 89 % of the two-hop
+questions of `evals/own` and 70 % of HotpotQA's, both passages for 32 and 16 %, that of a single fact for none."""
 
 
 def unanswered_part(answer: str, evidence: Evidence) -> str | None:
-    """Words of the question are in no result of the first search: it was about another part of the question."""
+    """A quarter of the question's words is in no result of the first search: it was about another part of it."""
     if not evidence.passages or evidence.old or _OPTIONS.search(evidence.question):
         return None
-    said = {word[:_STEM] for text in (*evidence.results, answer) for word in content_words(text)}
-    unsaid = [word for word in content_words(evidence.question) - _KINDS if word[:_STEM] not in said]
-    if not unsaid:
+    found = set().union(*map(content_words, (*evidence.results, answer)))
+    said = {word[:length] for word in found for length in range(3, _STEM + 1)}
+    asked = content_words(evidence.question) - _KINDS
+    unsaid = [word for word in asked if word[:_STEM] not in said]
+    if len(unsaid) < max(1, _UNSAID * len(asked)):
         return None
     place = evidence.question.casefold().find
     return f"no result speaks of {', '.join(map(repr, sorted(unsaid, key=place)))}"
