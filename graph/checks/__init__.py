@@ -22,6 +22,7 @@ from __future__ import annotations
 from graph.checks.answers import AnswerCheck, lost_sign, not_in_sources, wrong_form
 from graph.checks.arguments import ArgumentCheck, asked_before, failed_before, guessed_name, invented_fact
 from graph.checks.coverage import unanswered_part, unused_number
+from graph.checks.options import left_out, none_of_the_options
 from graph.checks.plans import PlanCheck, guessed_goal, invented_context, sufficient_goal
 from graph.checks.steps import StepCheck, all_failed, empty, nothing_to_finish, repeated, unreadable
 from graph.checks.verdicts import (
@@ -39,5 +40,13 @@ ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
     ArgumentCheck(guessed_name, once=True),
 )
 STEP_CHECKS: tuple[StepCheck, ...] = (unreadable, nothing_to_finish, all_failed, empty, repeated)
-ANSWER_CHECKS: tuple[AnswerCheck, ...] = (wrong_form, lost_sign, not_in_sources, unused_number, unanswered_part)
+ANSWER_CHECKS: tuple[AnswerCheck, ...] = (
+    wrong_form,
+    none_of_the_options,
+    left_out,
+    lost_sign,
+    not_in_sources,
+    unused_number,
+    unanswered_part,
+)
 VERDICT_CHECKS: tuple[VerdictCheck, ...] = (number_not_computed, rejection_that_quotes, rejection_of_near_passages)
