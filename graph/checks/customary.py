@@ -40,17 +40,14 @@ _TABLES = tuple(
 )
 _SHORTEST_TABLE = 5
 
-_DIGITS, _MOST_DIGITS = 3, 18
-_LARGEST_END = Decimal(10**12)
+_DIGITS = 3
 
 
 def is_customary(value: Decimal) -> bool:
     """Whether programs contain a value (not negative) by custom."""
-    if not value.is_finite() or value in _VALUES or _is_power_of_ten(value):
+    if not value.is_finite() or value in _VALUES or (_significant(value) == 1 and _leading(value) == 1):
         return True
-    if value < _LARGEST_END and (_is_power_of_ten(value + 1) or _is_power_of_ten(value - 1)):
-        return True  # numbers of so many digits end at 999, and range(1, 1001) at 1000
-    return _DIGITS <= _significant(value) <= _MOST_DIGITS and any(_shortens(value, constant) for constant in _CONSTANTS)
+    return _significant(value) >= _DIGITS and any(_shortens(value, constant) for constant in _CONSTANTS)
 
 
 def is_round(value: Decimal) -> bool:
@@ -71,8 +68,9 @@ def _significant(value: Decimal) -> int:
     return len(_digits(value))
 
 
-def _is_power_of_ten(value: Decimal) -> bool:
-    return _digits(value) == "1"
+def _leading(value: Decimal) -> int:
+    digits = _digits(value)
+    return int(digits[0]) if digits else 0
 
 
 def _shortens(value: Decimal, constant: Decimal) -> bool:

@@ -9,14 +9,10 @@ from decimal import Decimal
 from typing import Literal as OneOf
 
 from graph.checks.customary import is_table
-from graph.rendering import clip
 
 Use = OneOf["data", "choice", "bound", "label"]
 """`data` enters the computation or the answer; a `choice` is what a condition picks; a `bound` ends a search; a `label`
 stands beside a printed value."""
-
-
-_MOST_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Literal:
     use: Use
 
     def __str__(self) -> str:
-        shown = clip(repr(self.value) if isinstance(self.value, str) else f"{self.value:f}", _MOST_SHOWN)
+        shown = repr(self.value) if isinstance(self.value, str) else f"{self.value:f}"
         return f"{self.name} = {shown}" if self.name else shown
 
 
@@ -71,7 +67,7 @@ class _Reader:
         if isinstance(value, str):
             yield replace(place, value=value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield replace(place, value=(Decimal(value) if isinstance(value, int) else Decimal(repr(value))).copy_abs())
+            yield replace(place, value=abs(Decimal(value) if isinstance(value, int) else Decimal(repr(value))))
 
     def _module(self, node: ast.Module, place: Literal) -> Iterator[Literal]:
         yield from self._all(_without_docstring(node), place)

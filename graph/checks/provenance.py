@@ -74,7 +74,7 @@ def _values(name: str, value: object) -> Iterator[Literal]:
             for inner in value:
                 yield from _values(name, inner)
         case int() | float() if not isinstance(value, bool):
-            yield Literal(Decimal(str(value)).copy_abs(), name, "bound")  # limits of pages and lists are round
+            yield Literal(abs(Decimal(str(value))), name, "bound")  # limits of pages and lists are round
         case str() if not _ADDRESS.search(value):
             yield Literal(value, name, "data")
 

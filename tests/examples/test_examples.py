@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from evals.speed.fake_server import ChatRequest, FakeModelServer
+from evals.task import Task
 from tests.graph.conftest import Override, calls_text, plan_text, script
 from tests.training.support.scripted_engine import ScriptedEngine
 from training.engines.base import Sampling
 from training.rollouts.breakdown import parts_of
+from training.rollouts.door.agent import DoorOptions, HttpAgent
 from training.rollouts.factory import FactoryAgent
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout
@@ -97,6 +99,30 @@ async def test_own_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (state["answer"], len(policy.turns)) == (price, 3)
     right = Rollout("r", question, 0, 0, 0, turns=tuple(policy.turns), reward=1.0, memory=state["memory"])
     assert all(parts_of(right).values())
+
+
+async def test_http_agent(tmp_path: Path) -> None:
+    pytest.importorskip("openai", reason="needs the OpenAI client")
+
+    def reply(text: str, seed: int) -> str:
+        told = text.count("<tool_response>\n")
+        first = '{"name": "price", "arguments": {"article": "fig"}}'
+        return [
+            first,
+            '{"name": "multiply", "arguments": {"a": 6}}',
+            '{"name": "multiply", "arguments": {"a": 6, "b": 7}}',
+            "42",
+        ][told]
+
+    engine = ScriptedEngine(reply, "qwen2_5")
+    policy = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run="r", seed=0)
+    agent = HttpAgent(DoorOptions(command=f"{sys.executable} {ROOT / 'examples' / 'http_agent.py'}"))
+    await agent.preflight()
+    state = await agent.run(Task(id="1", question="What do 6 figs cost?", answers=("42",)), {}, policy, 0)
+    assert (state["answer"], state["ended_by"], len(policy.turns)) == ("42", "agent", 4)
+    results = [call["result"] for turn in state["memory"] for call in turn["calls"]]
+    assert (results[0], results[2]) == ("7", "42")
+    assert results[1].startswith("That call failed: multiply() missing"), "and the model can mend it"
 
 
 def test_train_tiny(tmp_path: Path) -> None:

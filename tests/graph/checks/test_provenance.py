@@ -59,7 +59,6 @@ def test_what_is_refused_is_named() -> None:
         "print(datetime.now().strftime('%d %B %Y'))",
         "n = 0\nwhile n < 70000:\n    n += 1",
         "coins = [1, 2, 5, 10, 20, 50]",
-        "print(sum(n for n in range(1, 1001) if 99 < n <= 999))",
         "print(float('inf'), 1e999, -0.0, True, None, b'1832', ...)",
         "print(",
         "",
@@ -86,12 +85,6 @@ def test_what_is_customary_in_programs_is_left_alone(code: str) -> None:
 )
 def test_made_up_facts_are_found_wherever_they_stand(code: str, literals: list[str]) -> None:
     assert made_up(code, "When was she born, on 3.5 percent of the 2 million?") == literals
-
-
-def test_numbers_of_any_length_are_read() -> None:
-    long = "8" * 3000
-    assert made_up(f"x = {long}\nz = '{long}'", f"It is {long}.") == []
-    assert len(made_up(f"x = {long}\ny = {long[:60]}.5", "It is 7.")) == 2
 
 
 def test_arguments_of_other_tools_are_held_to_the_same() -> None:
