@@ -11,6 +11,7 @@ own_server.py  the vLLM server that a run starts for itself
 agent.py      the agent that settings name: ours, a function of one's own, or an object
 launch.py     runs the training that settings describe
 agent.py      the agent that the settings name
+collectors.py  what rolls out: in the trainer's process or several others
 build.py      from settings to a trainer: model, engine, agent, reward, tasks
 steps.py      a step up to its gradient: roll out, refill, credit, lay out
 trainer.py    the update, on transformers' trainer

@@ -13,18 +13,17 @@ from graph.errors import ConfigError
 from training.engines.base import BASE, Engine, Sampling
 from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, PolicyModel, refuse_unsuited_sharding
 from training.flow_grpo.agent import load_agent
+from training.flow_grpo.collectors import TRAINING, VALIDATION, make_collector, make_sources
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.micro_batches import Room, room_of, settled
 from training.flow_grpo.own_server import OwnServer, shape_before_loading, with_base, with_engine
 from training.rollouts.agents import Agent
 from training.rollouts.archive import RolloutArchive
 from training.rollouts.chat_tokens import ChatTokens
-from training.rollouts.collector import Collector, CollectorSettings
-from training.rollouts.policy_chat import PolicyChat
-from training.rollouts.rewards import make_reward
+from training.rollouts.collector import Collector
 from training.rollouts.store import RolloutStore
 from training.rollouts.tasks import Schedule, load_tasks
-from training.run.folder import ROLLOUTS, VALIDATIONS
+from training.run.folder import ROLLOUTS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,6 +74,7 @@ def _trainer(
 ) -> FlowGRPOTrainer:
     tasks, held_out = _tasks(config)
     archive = _archive(config)
+    handed = agent is not None or engine is not None
     agent = agent or load_agent(config, asks=archive is None or bool(held_out))
     from training.flow_grpo.steps import Parts
     from training.flow_grpo.trainer import FlowGRPOTrainer
@@ -98,18 +98,17 @@ def _trainer(
         reference, _ = load_policy(config.model, config.dtype)
     engine = engine or _engine(ENGINES[config.engine], config, model, chat, server)
     out = Path(config.out)
-    store = RolloutStore(out / ROLLOUTS)
     if archive is not None:
         archive.refuse_other_tokens(base.config.get_text_config().vocab_size)  # the tokenizer may have fewer
     schedule = archive or Schedule(tasks, config.tasks_per_step, config.seed)
-    training = Sampling(config.temperature, config.max_tokens)
-    validating = Sampling(config.validation_temperature, config.max_tokens)
+    sources, pool = make_sources(config, chat, engine, agent, handed=handed)
     parts = Parts(
         engine=engine,
-        source=archive or _collector(config, agent, engine, chat, training, config.group_size, store),
+        source=archive or sources[TRAINING],
         schedule=schedule,
-        store=store,
-        validator=_collector(config, agent, engine, chat, validating, 1, RolloutStore(out / VALIDATIONS)),
+        store=RolloutStore(out / ROLLOUTS),
+        validator=sources[VALIDATION],
+        pool=pool,
         validation=held_out,
         tasks=len(tasks),
         reference=reference,
@@ -160,7 +159,7 @@ def _validator(
     engine = _engine(ENGINES[IN_PROCESS], config, model, chat, server)
     store = RolloutStore(Path(config.out) / ROLLOUTS)
     sampling = Sampling(config.validation_temperature, config.max_tokens)
-    return _collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
+    return make_collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
 
 
 def _tasks(config: FlowGRPOConfig) -> tuple[list[Task], list[Task]]:
@@ -198,35 +197,6 @@ def _archive(config: FlowGRPOConfig) -> RolloutArchive | None:
     if archive.steps < config.steps:
         raise ConfigError(f"{config.replay} holds {archive.steps} steps of rollouts, not {config.steps}; set steps.")
     return archive
-
-
-def _collector(
-    config: FlowGRPOConfig,
-    agent: Agent,
-    engine: Engine,
-    chat: ChatTokens,
-    sampling: Sampling,
-    group_size: int,
-    store: RolloutStore,
-) -> Collector:
-    def make_policy(run: str, seed: int) -> PolicyChat:
-        return PolicyChat(engine=engine, chat=chat, sampling=sampling, run=run, seed=seed)
-
-    reward = make_reward(
-        config.reward,
-        format_weight=config.format_weight,
-        length_weight=config.length_weight,
-        max_tokens=config.max_tokens,
-        cache=Path(config.out) / "judged",
-    )
-    settings = CollectorSettings(
-        group_size=group_size,
-        concurrency=config.concurrency,
-        attempts=config.attempts,
-        tail_fraction=config.tail_fraction if group_size > 1 else None,  # a validation waits for all its tasks
-        tail_seconds=config.tail_seconds,
-    )
-    return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
 
 
 def _engine(

@@ -159,6 +159,11 @@ class FlowGRPOConfig:
     group_size: Annotated[int, Field(ge=2)] = option("Runs of each task (G).", 8)
     replay: str | None = option("Folder of stored rollouts to train on instead of new ones, step by step.", None)
     concurrency: Positive | None = option("Runs at the same time; default: all of a step.", None, resumable=True)
+    rollout_processes: Positive | Literal["auto"] = option(
+        "Processes for rollouts; auto: one per 128 rollouts at once, on half of the cores; 1 with engine transformers.",
+        "auto",
+        resumable=True,
+    )
     temperature: AboveZero = option("Sampling temperature of the policy.", 1.0)
     max_tokens: Positive = option("Longest reply of the policy, in tokens.", 512, matters=True)
     refill: Count = option("Extra rounds of tasks to replace groups without variance (DAPO).", 0)

@@ -27,6 +27,7 @@ from training.rollouts.background import LoopThread, RolloutSource, Underway
 from training.rollouts.breakdown import breakdown
 from training.rollouts.collector import Collector
 from training.rollouts.figures import step_metrics
+from training.rollouts.pool import Pool, PooledRollouts
 from training.rollouts.records import Group, Rollout, failures_by_kind, groups_of, rollout_from_dict
 from training.rollouts.store import RolloutStore
 from training.rollouts.tasks import TaskSource
@@ -51,7 +52,7 @@ class Parts:
     """Where the rollouts of training go."""
     room: Room
     """The device, as it was before the policy was loaded."""
-    validator: Collector | None = None
+    validator: Collector | PooledRollouts | None = None
     """Collects validation rollouts: one run per task, at the validation temperature."""
     validation: Sequence[Task] = ()
     tasks: int = 0
@@ -59,6 +60,8 @@ class Parts:
     reference: nn.Module | None = None
     """A frozen copy of the policy if all weights are trained; with an adapter, its base model is the reference."""
     progress: Progress | None = None
+    pool: Pool | None = None
+    """The processes that roll out, where this one does not."""
 
 
 @dataclass
@@ -191,6 +194,8 @@ class Steps:
         """Stops running rollouts and the engine."""
         if self._ahead is not None:
             self._ahead.work.cancel()
+        if self.parts.pool is not None:
+            self._loop.run(self.parts.pool.aclose())
         self._loop.run(self.parts.engine.aclose())
         self._loop.close()
 

@@ -13,6 +13,9 @@ Running the agent
     collector.py            G runs of each task, with tries and typed failures
     tail.py                 what is done with a step's stragglers
     time_spent.py           where the time of rollouts went
+    pool.py                 several processes for rollouts, where one event loop would be the limit
+    worker.py               the program of such a process
+    channel.py              messages between it and the trainer
     background.py           rollouts on a thread of their own, beside updates
     archive.py              stored rollouts in place of new ones
 

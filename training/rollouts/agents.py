@@ -21,6 +21,7 @@ from graph.context import Context
 from graph.direct import analyse
 from graph.errors import ConfigError
 from graph.executor import text_argument
+from graph.models.embedded import EmbeddedChat
 from graph.models.roles import model_for
 from graph.models.spec import preflight
 from graph.roles import ROLES, Role
@@ -90,6 +91,8 @@ class GraphAgent:
         self.tools = tools
         self.models = dict(models or {})
         self.roles = roles
+        self.embeds_models = False
+        """Whether a frozen model runs in this process, as far as `preflight` has seen."""
         self._shares_analysis = context.analyse and "analyst" not in roles
 
     async def preflight(self) -> None:
@@ -104,6 +107,7 @@ class GraphAgent:
         tools = await asyncio.to_thread(toolbox.select, self.context, any_model)
         frozen = [role for role in self._asked(tools) if role not in self.roles]
         models = [model_for(role, self.context, self.models) for role in frozen]
+        self.embeds_models = any(isinstance(model, EmbeddedChat) for model in models)
         for model in {id(model): model for model in models}.values():
             await preflight(model)
 

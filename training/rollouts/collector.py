@@ -139,7 +139,12 @@ class Collector:
         return self.settings.group_size
 
     async def collect(
-        self, step: int, tasks: Sequence[Task], *, on_rollout: Callable[[Rollout], None] | None = None
+        self,
+        step: int,
+        tasks: Sequence[Task],
+        *,
+        on_rollout: Callable[[Rollout], None] | None = None,
+        tail: Tail | None = None,
     ) -> list[Rollout]:
         """G runs of each task, all at once.
 
@@ -157,7 +162,7 @@ class Collector:
         """
         total = len(tasks) * self.settings.group_size
         limit = asyncio.Semaphore(self.settings.concurrency or total or 1)
-        tail = Tail(total, self.settings.tail_fraction, self.settings.tail_seconds)
+        tail = tail or Tail(total, self.settings.tail_fraction, self.settings.tail_seconds)
         shared = _Step(limit, tail, time.perf_counter(), on_rollout)
         rollouts: list[asyncio.Task[Rollout]] = []
         try:

@@ -26,6 +26,7 @@ from langgraph.pregel import Pregel
 
 from evals.task import Task
 from graph.errors import AgentFlowError, ConfigError
+from graph.models.embedded import EmbeddedChat
 from graph.models.spec import preflight
 from training.engines.base import Sampling
 from training.rollouts.agents import FINAL, State
@@ -81,6 +82,8 @@ class FactoryAgent:
                 )
         self._frozen = {role: in_role((models or {})[role], role) for role in frozen}
         self._input_field = self._options.input_field
+        self.embeds_models = any(isinstance(model, EmbeddedChat) for model in self._frozen.values())
+        """Whether a frozen model runs in this process."""
         self._told: set[str] = set()
 
     # Before any run

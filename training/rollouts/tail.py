@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -36,14 +36,22 @@ class Tail:
         self._seconds = seconds
         self._ends: float | None = None
         self._limits: set[asyncio.Timeout] = set()
+        self.on_hurry: Callable[[float], None] | None = None
+        """Told when the others are hurried: the moment when their time ends."""
 
     def ended(self) -> None:
         """A rollout has ended."""
         self._left -= 1
         if self._left <= 0 and self._ends is None:
-            self._ends = time.monotonic() + self._seconds  # the clock of event loops, too
-            for limit in self._limits:
-                limit.reschedule(self._ends + self._seconds)
+            self.hurry(time.monotonic() + self._seconds)
+            if self.on_hurry is not None and self._ends is not None:
+                self.on_hurry(self._ends)
+
+    def hurry(self, ends: float) -> None:
+        """What still runs has until then, on the clock of `time.monotonic`, which is that of event loops too."""
+        self._ends = ends
+        for limit in self._limits:
+            limit.reschedule(ends + self._seconds)
 
     def seconds_left(self) -> float:
         """What a rollout has before its time budget ends: no bound while enough others run."""

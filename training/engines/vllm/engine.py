@@ -15,27 +15,24 @@ import asyncio
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 
 from pydantic import SecretStr
 
-from graph.errors import AgentFlowError, ConfigError, ModelError, ModelUnavailable, UnknownModel
+from graph.errors import AgentFlowError, ConfigError, ModelError, ModelUnavailable
 from graph.models.server import Endpoint
 from training.engines.base import BASE, Completion, Sampling, room_for
 from training.engines.vllm.child import ChildServer
 from training.engines.vllm.delivery import Delivery
 from training.engines.vllm.probe import Probe, check_agreement, check_name, check_sampling, draw_sample
+from training.engines.vllm.sampler import PATIENCE, Lent, VllmSampler
 from training.engines.vllm.server import Cached, Drawn, Served, VllmServer
 from training.models.adapters import adapter_among
 from training.run import ranks
 
 logger = logging.getLogger(__name__)
-
-_PATIENCE = 600.0
-"""Time limit of a completion, in seconds."""
 
 _MOST_DEATHS = 3
 """Number of times that the run's own server may die between two updates."""
@@ -77,7 +74,8 @@ class VllmEngine:
         api_key: SecretStr | None = None,
         child: ChildServer | None = None,
     ) -> None:
-        self.servers = [VllmServer(Endpoint(url.rstrip("/"), api_key, timeout=_PATIENCE)) for url in urls]
+        self.servers = [VllmServer(Endpoint(url.rstrip("/"), api_key, timeout=PATIENCE)) for url in urls]
+        self._sampler = VllmSampler(self.servers, end_ids, self)
         self._delivery = delivery
         self._end_ids = end_ids
         self.max_context = max_context
@@ -88,7 +86,6 @@ class VllmEngine:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._server_of: dict[str, VllmServer] = {}
         self._mending = asyncio.Lock()
         self._counts = _Counts()
         self._cached: dict[str, Cached] = {}
@@ -113,23 +110,47 @@ class VllmEngine:
         room = room_for(prompt_ids, self.max_context)
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         asked = time.perf_counter()
+        async with self._in_use():
+            waited = time.perf_counter() - asked
+            name, version = self._names[adapter_among(self._names, sampling.role)], self._version
+            drawn = await self._sampler.complete(name, prompt_ids, sampling, seed=seed, run=run)
+        self.count(1, len(prompt_ids), len(drawn.token_ids))
+        return Completion(drawn.token_ids, drawn.logprobs, drawn.finish_reason, version, waited)
+
+    @asynccontextmanager
+    async def _in_use(self) -> AsyncIterator[None]:
+        """Names and version stay as they are inside."""
         while not self._open.is_set():
             await self._open.wait()
-        waited = time.perf_counter() - asked
         self._in_flight += 1
         self._idle.clear()
         try:
-            # Both stay as they are until this turn has ended.
-            name, version = self._names[adapter_among(self._names, sampling.role)], self._version
-            drawn = await self._drawn(self._server(run), name, prompt_ids, sampling, seed)
+            yield
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
-        self._counts.requests += 1
-        self._counts.prompt_tokens += len(prompt_ids)
-        self._counts.sampled_tokens += len(drawn.token_ids)
-        return Completion(drawn.token_ids, drawn.logprobs, drawn.finish_reason, version, waited)
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[Lent]:
+        """What other processes sample with, as long as this is held; they say by `count` what they have sampled."""
+        async with self._in_use():
+            key = self.servers[0].endpoint.api_key
+            yield Lent(
+                urls=tuple(server.endpoint.base_url for server in self.servers),
+                api_key=key.get_secret_value() if key else None,
+                end_ids=self._end_ids,
+                max_context=self.max_context,
+                names=dict(self._names),
+                version=self._version,
+                starts=await self.starts(),
+            )
+
+    def count(self, requests: int, prompt_tokens: int, sampled_tokens: int) -> None:
+        """Add to the figures."""
+        self._counts.requests += requests
+        self._counts.prompt_tokens += prompt_tokens
+        self._counts.sampled_tokens += sampled_tokens
 
     async def sync(self, version: int) -> None:
         """Sends the trainer's weights to the servers after running requests have ended; new requests wait."""
@@ -145,7 +166,7 @@ class VllmEngine:
                 if first and self._probe is not None:
                     await self._check(names, self._probe)
                 self._names, self._version = names, version
-                self._server_of.clear()
+                self._sampler.forget_tasks()
                 self._deaths = 0
         finally:
             if self._version >= 0:
@@ -164,7 +185,7 @@ class VllmEngine:
             self._replies = await self._samples()
             await server.sleep()
         except ModelUnavailable:
-            if not await self._revived(starts):
+            if not await self.revive(starts):
                 raise
             await self.make_room()
         else:
@@ -173,7 +194,7 @@ class VllmEngine:
     async def recover(self) -> None:
         """Restarts the run's own server if it has died; see `training.engines.base.Engine`."""
         if self._child is not None and not self._asleep:
-            await self._revived(self._child.starts)
+            await self.revive(self._child.starts)
 
     async def figures(self) -> dict[str, float]:
         """Tokens since the last call, and the share of prompt tokens saved by the prefix caches."""
@@ -203,23 +224,16 @@ class VllmEngine:
         await asyncio.to_thread(self._child.stop)
         await self._delivery.aclose(())
 
-    def _server(self, run: str) -> VllmServer:
-        """The server of a run's task: the one with the fewest tasks at its first request."""
-        task = run.rpartition("/")[0] or run
-        if task not in self._server_of:
-            tasks = Counter(server.shown for server in self._server_of.values())
-            self._server_of[task] = min(self.servers, key=lambda server: tasks[server.shown])
-        return self._server_of[task]
-
     # A server of the run's own
 
-    async def _revived(self, starts: int) -> bool:
-        """Restarts the run's own server if it has died since its start number `starts`; returns whether it had.
+    async def starts(self) -> int:
+        """See `training.engines.vllm.sampler.Mender`."""
+        return self._child.starts if self._child is not None else 0
 
-        Raises:
-            ModelUnavailable: it does not start, or dies repeatedly.
-        """
-        assert self._child is not None
+    async def revive(self, starts: int) -> bool:
+        """See `training.engines.vllm.sampler.Mender`."""
+        if self._child is None:
+            return False
         async with self._reviving:
             if self._child.starts != starts:
                 return True  # another request has restarted it
@@ -233,6 +247,17 @@ class VllmEngine:
             await self._restart()
             return True
 
+    async def restore(self, url: str, name: str) -> bool:
+        """See `training.engines.vllm.sampler.Mender`."""
+        server = next(server for server in self.servers if server.endpoint.base_url == url)
+        async with self._mending:
+            loaded = name in (await server.served()).adapters
+            if not loaded and not await self._delivery.again(server):
+                return False
+            if not loaded and self._probe is not None:  # restarted, perhaps with other options
+                await check_sampling(server, name, self._probe.prompt)
+        return True
+
     async def _restart(self) -> None:
         assert self._child is not None
         self._asleep = False
@@ -242,11 +267,11 @@ class VllmEngine:
             await self._delivery.again(self.servers[0])
 
     async def _delivered(self, version: int) -> dict[str, str]:
-        starts = self._child.starts if self._child is not None else 0
+        starts = await self.starts()
         try:
             return await self._delivery.deliver(self.servers, version)
         except ModelUnavailable:
-            if self._child is None or not await self._revived(starts):
+            if not await self.revive(starts):
                 raise
             return await self._delivery.deliver(self.servers, version)
 
@@ -260,7 +285,7 @@ class VllmEngine:
             await self.servers[0].wake()
             unchanged = await self._samples() == self._replies
         except ModelUnavailable:
-            if not await self._revived(starts):
+            if not await self.revive(starts):
                 raise
             return
         self._asleep = False
@@ -276,34 +301,6 @@ class VllmEngine:
             (await self.servers[0].complete(name, prompt, sampling, seed=1, end_ids=self._end_ids)).token_ids
             for name in (BASE, *self._names.values())
         ]
-
-    async def _drawn(
-        self, server: VllmServer, name: str, prompt: Sequence[int], sampling: Sampling, seed: int
-    ) -> Drawn:
-        starts = self._child.starts if self._child is not None else 0
-        try:
-            return await self._asked(server, name, prompt, sampling, seed)
-        except ModelUnavailable:
-            if self._child is None or not await self._revived(starts):
-                raise
-            return await self._asked(server, name, prompt, sampling, seed)
-
-    async def _asked(
-        self, server: VllmServer, name: str, prompt: Sequence[int], sampling: Sampling, seed: int
-    ) -> Drawn:
-        async def once() -> Drawn:
-            return await server.complete(name, prompt, sampling, seed=seed, end_ids=self._end_ids)
-
-        try:
-            return await once()
-        except UnknownModel as error:
-            async with self._mending:
-                loaded = name in (await server.served()).adapters
-                if not loaded and not await self._delivery.again(server):
-                    raise ModelUnavailable(f"The server has lost the policy: {error}") from error
-                if not loaded and self._probe is not None:  # restarted, perhaps with other options
-                    await check_sampling(server, name, self._probe.prompt)
-            return await once()
 
     async def _describe(self) -> None:
         """Checks the servers' model names, and adopts their context length."""

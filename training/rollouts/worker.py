@@ -1,0 +1,130 @@
+"""The program of a process that only rolls out: `python -m training.rollouts.worker DESCRIPTOR`.
+
+It holds the agent, the policy's chat template and a way to the vLLM servers, but no model; what it samples with it is
+lent for each job (`training.engines.vllm.sampler`). It ends with the trainer, however that ends, since its connection
+then closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
+
+from evals.garbage import collect_less_often
+from training.engines.vllm.sampler import LentEngine
+from training.rollouts.background import MOST_THREADS
+from training.rollouts.channel import (
+    Answer,
+    Cancel,
+    Channel,
+    Collect,
+    Done,
+    Ended,
+    Hurry,
+    MakeCollectors,
+    Question,
+    Ready,
+    Said,
+    Start,
+    sendable,
+)
+from training.rollouts.tail import Tail
+
+
+class Worker:
+    """Does the jobs that come over a connection."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._channel = Channel(end, self._heard, _leave, asyncio.get_running_loop())
+        logging.getLogger().addHandler(_Forward(self._channel))
+        self._jobs: dict[int, tuple[asyncio.Task[None], Tail]] = {}
+        self._questions: dict[int, asyncio.Future[object]] = {}
+        self._numbers = itertools.count()
+
+    def _heard(self, message: object) -> None:
+        match message:
+            case Start():
+                self._channel.send(self._started(message))
+            case Collect():
+                tail = Tail(0, None, self._collectors[message.collector].settings.tail_seconds)
+                self._jobs[message.job] = (asyncio.ensure_future(self._work(message, tail)), tail)
+            case Hurry() if message.job in self._jobs:
+                self._jobs[message.job][1].hurry(message.ends)
+            case Cancel() if message.job in self._jobs:
+                self._jobs[message.job][0].cancel()
+            case Answer() if (waiting := self._questions.pop(message.number, None)) and not waiting.done():
+                if message.error is None:
+                    waiting.set_result(message.value)
+                else:
+                    waiting.set_exception(message.error)
+
+    def _started(self, start: Start) -> Ready:
+        try:
+            make: MakeCollectors = pickle.loads(start.make)  # noqa: S301 - from the trainer
+            self._engine = LentEngine(start.lent, self._ask, start.number)
+            self._collectors = make(self._engine)
+        except Exception as problem:  # noqa: BLE001 - the trainer's to handle
+            return Ready(sendable(problem))
+        collect_less_often()
+        return Ready()
+
+    async def _work(self, job: Collect, tail: Tail) -> None:
+        error: Exception | None = None
+        self._engine.renew(job.lent)
+        try:
+            await self._collectors[job.collector].collect(
+                job.step, job.tasks, tail=tail, on_rollout=lambda rollout: self._channel.send(Ended(job.job, rollout))
+            )
+        except Exception as problem:  # noqa: BLE001 - the trainer's to handle
+            error = sendable(problem)
+        finally:
+            del self._jobs[job.job]
+            self._channel.send(Done(job.job, await self._engine.figures(), error))
+
+    async def _ask(self, method: str, arguments: tuple[object, ...]) -> object:
+        number = next(self._numbers)
+        waiting = self._questions[number] = asyncio.get_running_loop().create_future()
+        self._channel.send(Question(number, method, arguments))
+        return await waiting
+
+
+class _Forward(logging.Handler):
+    """Sends warnings to the trainer, whose terminal it is."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(logging.WARNING)
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record as text, traceback included."""
+        self._channel.send(Said(record.name, record.levelno, self.format(record)))
+
+
+def _leave() -> NoReturn:
+    """The trainer is gone: so is the reason for all that runs here. Sandboxed programs die with this process."""
+    os._exit(0)
+
+
+async def _serve(end: socket.socket) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="rollout"))
+    worker = Worker(end)
+    await asyncio.Event().wait()
+    del worker
+
+
+def main() -> None:
+    """Serves until the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which then hangs up
+    asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    main()
