@@ -82,7 +82,7 @@ def _trainer(
     from training.models.policy import load_policy, with_adapter
 
     base, tokenizer = load_policy(config.model, config.dtype)
-    chat = ChatTokens(tokenizer, _end_ids(base))
+    chat = ChatTokens(tokenizer, end_ids_of(base))
     model: nn.Module = base
     reference: nn.Module | None = None
     if config.lora_rank:
@@ -96,7 +96,7 @@ def _trainer(
         )
     elif config.beta:
         reference, _ = load_policy(config.model, config.dtype)
-    engine = engine or _engine(ENGINES[config.engine], config, model, chat, server)
+    engine = engine or engine_for(ENGINES[config.engine], config, model, chat, server)
     out = Path(config.out)
     if archive is not None:
         archive.refuse_other_tokens(base.config.get_text_config().vocab_size)  # the tokenizer may have fewer
@@ -155,8 +155,8 @@ def _validator(
     model, tokenizer = load_trained(config.model, weights, config.dtype)
     model.to(device_of(config.device))
     attach_scoring(model)  # the attention that sampled in training
-    chat = ChatTokens(tokenizer, _end_ids(model))
-    engine = _engine(ENGINES[IN_PROCESS], config, model, chat, server)
+    chat = ChatTokens(tokenizer, end_ids_of(model))
+    engine = engine_for(ENGINES[IN_PROCESS], config, model, chat, server)
     store = RolloutStore(Path(config.out) / ROLLOUTS)
     sampling = Sampling(config.validation_temperature, config.max_tokens)
     return make_collector(config, agent, engine, chat, sampling, samples, store), engine, store, tasks
@@ -199,16 +199,25 @@ def _archive(config: FlowGRPOConfig) -> RolloutArchive | None:
     return archive
 
 
-def _engine(
+def engine_for(
     kind: EngineKind, config: FlowGRPOConfig, model: nn.Module, chat: ChatTokens, server: ChildServer | None = None
 ) -> Engine:
+    """The engine of a run.
+
+    Args:
+        kind: which.
+        config: the settings.
+        model: the policy, on its device or about to be moved there.
+        chat: its chat template and end tokens.
+        server: the run's own server, if it has started one.
+    """
     from training.update.logprobs import completion_logprobs
 
     prompt = chat.opening([("system", "Answer briefly."), ("user", "Which river flows through Vienna?")])
     return kind.make(config, PolicyModel(model, chat.end_ids, prompt, partial(completion_logprobs, model), server))
 
 
-def _end_ids(model: Any) -> Sequence[int]:
+def end_ids_of(model: Any) -> Sequence[int]:
     """The end-of-reply ids in the model's generation settings."""
     ids = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     return () if ids is None else (ids,) if isinstance(ids, int) else tuple(ids)

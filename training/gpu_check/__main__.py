@@ -1,12 +1,15 @@
 """Measure on one GPU, without a network, what the documents need: one JSON file and one table.
 
     python -m training.gpu_check --model FILE.gguf [--minutes 8] [--out gpu-check]
+    python -m training.gpu_check --out gpu-check --model FILE.gguf --only training --only rates   # some parts again
     python -m training.gpu_check --device cpu --model tiny --minutes 5          # a dry run
 
-Parts: the GPU tests; the update's speed for the shapes of 0.5B and 7B, with gradient checkpointing and without, by both
-attention kernels; one gradient's time by kind of kernel; the engine's rates at 16, 64 and 256 runs; ten steps of
-`training.town`, with validation before and after. Each part has a time limit of its own and its log in `--out`; when
-one fails or runs out of time, the others go on, and the report says so. The report is rewritten after every part.
+Parts: the GPU tests; the update's speed for the shapes of 0.5B and 7B against TRL; its time with gradient checkpointing
+and without and by both attention kernels, each with its memory and a profile by kind of kernel; the engines' rates at
+16, 64 and 256 runs; ten steps of `training.town` with vLLM where it is installed, else in this process, with held-out
+tasks before and after. Each part has a time limit of its own and its log in `--out`; when one fails or runs out of
+time, the others go on, and the report says what was measured by then and what could not be done. Report and table are
+written after every part. Without `--model` the parts that need a policy are left out.
 """
 
 from __future__ import annotations
@@ -18,28 +21,40 @@ from pathlib import Path
 
 from graph.command_line import CommandLine
 from graph.errors import ConfigError
-from training.gpu_check.parts import Machine, parts_of, run_parts
+from training.gpu_check.parts import Machine, parts_of
+from training.gpu_check.running import run_parts
 from training.gpu_check.table import table
 from training.run.command import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 1 when a part failed."""
-    failed: list[str] = []
-    code = run(lambda: failed.extend(_work(_line().parse_args(argv))))
-    return code or int(bool(failed))
+    """The command line; returns the exit code: 1 when something could not be done."""
+    undone: list[str] = []
+    code = run(lambda: undone.extend(_work(_line().parse_args(argv))))
+    return code or int(bool(undone))
 
 
 def _work(options: argparse.Namespace) -> list[str]:
-    """Runs all parts; returns the names of those that failed."""
+    """Runs the parts; returns the names of those that could not be done."""
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("There is no CUDA device here; use --device cpu --model tiny for a dry run.")
-    machine = Machine(options.device, options.model, options.out)
-    report = run_parts(parts_of(machine), machine, 60.0 * options.minutes, say=_say)
+    if options.model not in (None, "tiny") and not Path(options.model).expanduser().exists():
+        raise ConfigError(f"There is no policy at {options.model}; --model names a folder or a GGUF file, or is tiny.")
+    machine = Machine(
+        options.device, options.model, options.out.absolute(), options.vllm_command, options.vllm_options,
+        options.dtype,
+    )  # fmt: skip
+    parts = parts_of(machine)
+    if options.only:
+        parts = [part for part in parts if any(word in part.name for word in options.only)]
+        if not parts:
+            names = ", ".join(part.name for part in parts_of(machine))
+            raise ConfigError(f"No part is named {' or '.join(options.only)}; the parts are {names}.")
+    report = run_parts(parts, machine, 60.0 * options.minutes, say=_say)
     sys.stdout.write(table(report))
-    return [name for name, part in report["parts"].items() if part["state"] != "done"]
+    return list(report["not_done"])
 
 
 def _say(text: str) -> None:
@@ -52,6 +67,10 @@ def _line() -> CommandLine:
     line.add_argument("--model", metavar="PATH", help="policy of the training parts: a folder, a GGUF file, or tiny")
     line.add_argument("--minutes", type=float, default=8.0, help="time for all parts together")
     line.add_argument("--out", type=Path, default=Path("gpu-check"), help="folder of the report and the logs")
+    line.add_argument("--only", action="append", metavar="WORD", help="run parts with this word in their names; repeat")
+    line.add_argument("--vllm-command", default="vllm", help="vLLM's program, if it is in another environment")
+    line.add_argument("--vllm-options", default="", help="extra options of `vllm serve`")
+    line.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the policy")
     return line
 
 

@@ -1,4 +1,10 @@
-"""The time of one packed gradient by kind of kernel: python -m training.gpu_check.kernels --model 7b"""
+"""One packed update on a GPU: seconds, utilisation, memory, and its time by kind of kernel, in several ways.
+
+    python -m training.gpu_check.kernels --model 7b
+
+The ways are gradient checkpointing and none, and both attention kernels. One that fails, for instance for want of
+memory, is reported with its reason. A JSON line follows each way and holds all figures so far.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +13,23 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+from typing import Any, Literal
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 
-from training.speed.variants import make_model, packed
+from graph.errors import AgentFlowError
+from training.engines.decoding import causal_model
+from training.models.device import peak_memory
+from training.models.flops import accelerator, shape_of
+from training.speed.benchmark import dtype_of, operations_of
+from training.speed.clock import clocked
+from training.speed.variants import LORA_RANK, Work, make_model, packed
 from training.speed.workload import Options, rows_of, step_of
+from training.update import attention
+from training.update.packing import pack
 
 KINDS = (
     ("attention", r"flash|flex|attention|fmha"),
@@ -22,6 +39,15 @@ KINDS = (
     ("element-wise", r"elementwise|vectorized|mul|add|silu|liger|triton"),
 )
 """Kinds of kernels by words in their names; the first that fits counts."""
+
+WAYS: tuple[tuple[str, bool, Literal["flash", "flex"]], ...] = (
+    ("checkpointing", True, "flash"),
+    ("no checkpointing", False, "flash"),
+    ("FlexAttention, checkpointing", True, "flex"),
+)
+"""Names, whether activations are recomputed, and what attends."""
+
+REPEATS = 3
 
 
 def kind_of(kernel: str) -> str:
@@ -41,30 +67,80 @@ def by_kind(kernels: Iterable[tuple[str, float]]) -> dict[str, float]:
     return {kind: round(total, 2) for kind, total in sorted(totals.items(), key=lambda pair: -pair[1])}
 
 
-def main() -> int:
-    """Prints milliseconds by kind as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m training.gpu_check.kernels")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--model", default="7b")
-    words = parser.parse_args()
-    import torch
+def measured(options: Options, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The figures of all ways, by name.
 
-    on_gpu = words.device == "cuda"
-    options = Options(model=words.model, device=words.device)
-    if not on_gpu:
-        options = Options(model=words.model, device=words.device, prompt=40, completion=8)
-    model = make_model(options.model, options.device, torch.bfloat16 if on_gpu else torch.float32)
-    rows = rows_of(step_of(options.workload, int(model.config.vocab_size)))  # type: ignore[union-attr, arg-type]
-    work = max(packed(model, rows, options.budget), key=lambda work: work.tokens)
-    work.gradient()
+    Args:
+        options: model, device and step.
+        tell: called after each way with all figures so far.
+    """
+    model: Any = make_model(options.model, options.device, dtype_of(options.device), checkpointing=False)
+    rows = rows_of(step_of(options.workload, int(model.config.vocab_size)))
+    works = packed(model, rows, options.budget)
+    counted = operations_of(
+        shape_of(model.config), pack(rows, options.budget), lora_rank=LORA_RANK, checkpointing=False
+    )
+    found: dict[str, Any] = {}
+    for name, checkpointing, kernel in WAYS:
+        attention.cuda_kernel = kernel
+        base = causal_model(model)
+        if checkpointing:
+            base.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            base.gradient_checkpointing_disable()
+        try:
+            found[name] = _of_way(model, works, options.device, counted.model)
+        except (RuntimeError, MemoryError, AgentFlowError) as error:
+            found[name] = {"failed": (str(error).splitlines() or [type(error).__name__])[0][:200]}
+        model.zero_grad(set_to_none=True)
+        if options.device == "cuda":
+            torch.cuda.empty_cache()
+        tell(found)
+    return found
+
+
+def _of_way(model: Any, works: Sequence[Work], device: str, model_operations: float) -> dict[str, Any]:
+    on_gpu = device == "cuda"
+
+    def step() -> None:
+        for work in works:
+            work.gradient()
+
+    first = clocked(step)
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    seconds = median(clocked(step) for _ in range(REPEATS))
+    figures: dict[str, Any] = {
+        "seconds": round(seconds, 4), "first_seconds": round(first, 2), "tokens": sum(work.tokens for work in works),
+        "peak_gib": round(peak_memory(device) / 2**30, 2),
+    }  # fmt: skip
+    card = accelerator(torch.cuda.get_device_name()) if on_gpu else None
+    if card is not None:
+        figures["model_flop_utilisation"] = round(model_operations / seconds / card.operations, 4)
+    largest = max(works, key=lambda work: work.tokens)
     activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
     with profile(activities=[activity]) as profiled:
-        work.gradient()
-        if on_gpu:
-            torch.cuda.synchronize()
+        clocked(largest.gradient)
     attribute = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    kernels = [(event.key, getattr(event, attribute)) for event in profiled.key_averages()]
-    sys.stdout.write(json.dumps({"tokens": work.tokens, "milliseconds": by_kind(kernels)}) + "\n")
+    figures["milliseconds"] = by_kind((event.key, getattr(event, attribute)) for event in profiled.key_averages())
+    return figures
+
+
+def main() -> int:
+    """Prints the figures as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m training.gpu_check.kernels")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--model", default="7b")
+    words = parser.parse_args()
+    options = Options(model=words.model, device=words.device)
+    if words.device == "cpu":
+        options = Options(model=words.model, device=words.device, prompt=40, completion=8)
+
+    def tell(figures: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(figures) + "\n")
+        sys.stdout.flush()
+
+    measured(options, tell)
     return 0
 
 

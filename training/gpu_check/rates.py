@@ -1,6 +1,9 @@
-"""Tokens a second of the in-process engine at 16, 64 and 256 runs that share a prompt.
+"""Sampled tokens per second at 16, 64 and 256 runs that share a prompt, with the engine of a training run.
 
-python -m training.gpu_check.rates --model FILE.gguf
+    python -m training.gpu_check.rates --model FILE.gguf [--engine vllm]
+
+The policy has an adapter, as in training; with `--engine vllm` a run's own server is started and given it. A JSON line
+follows each number of runs and holds all figures so far, so that an interrupted measurement is not lost.
 """
 
 from __future__ import annotations
@@ -9,61 +12,107 @@ import argparse
 import asyncio
 import json
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
-from training.engines.base import Sampling
-from training.engines.in_process import TransformersEngine
-from training.models.policy import load_policy
+from training.engines.base import Engine, Sampling
+from training.engines.kinds import ENGINES, IN_PROCESS, VLLM
+from training.flow_grpo.build import end_ids_of, engine_for
+from training.flow_grpo.config import FlowGRPOConfig, load_config
+from training.flow_grpo.micro_batches import room_of, settled
+from training.flow_grpo.own_server import OwnServer, shape_before_loading
+from training.models.device import device_of
+from training.models.policy import load_policy, with_adapter
+from training.rollouts.chat_tokens import ChatTokens
+from training.run.command import run
+from training.update.logprobs import attach_scoring
 
 RUNS = (16, 64, 256)
 PROMPT, REPLY = 700, 64
 
-
-def rates(model: nn.Module, vocabulary: int, prompt: int = PROMPT, reply: int = REPLY) -> dict[str, dict[str, float]]:
-    """By the number of runs: seconds, sampled tokens a second, and milliseconds of a decoding step for all runs."""
-    ids = [(7 * place) % (vocabulary - 10) for place in range(prompt)]
-    report = {}
-    for runs in RUNS:
-        seconds = asyncio.run(_seconds(model, runs, ids, reply))
-        report[str(runs)] = {
-            "seconds": round(seconds, 3),
-            "tokens_per_second": round(runs * reply / seconds, 1),
-            "step_ms": round(1000 * seconds / reply, 2),
-        }
-    return report
+Rates = dict[str, dict[str, float]]
 
 
-async def _seconds(model: nn.Module, runs: int, prompt: list[int], reply: int) -> float:
-    """What so many completions take, after one that sets up whatever is set up on first use."""
-    engine = TransformersEngine(model, frozenset(), max_batch=runs)
-    await engine.generate(prompt, Sampling(1.0, reply), seed=0, run="first")
-    began = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number in range(runs):
-            group.create_task(engine.generate(prompt, Sampling(1.0, reply), seed=number, run=str(number)))
-    seconds = time.perf_counter() - began
-    await engine.aclose()
-    return seconds
+async def rates(engine: Engine, vocabulary: int, prompt: int, reply: int, tell: Callable[[Rates], None]) -> Rates:
+    """By the number of runs: seconds, sampled tokens per second, and milliseconds of a decoding step for all runs.
+
+    Args:
+        engine: closed afterwards.
+        vocabulary: number of tokens.
+        prompt, reply: lengths in tokens; a reply may end earlier.
+        tell: called after each number of runs with all figures so far.
+    """
+    found: Rates = {}
+    try:
+        await engine.sync(0)
+        for runs in RUNS:
+            # A prompt of its own for each number, so that its first pass is part of the time.
+            ids = [(7 * place + runs) % (vocabulary - 10) for place in range(prompt)]
+            await engine.generate(ids[::-1], Sampling(1.0, 2), seed=0, run="warm-up")
+            began = time.perf_counter()
+            replies = await asyncio.gather(
+                *(engine.generate(ids, Sampling(1.0, reply), seed=number, run=str(number)) for number in range(runs))
+            )
+            seconds = time.perf_counter() - began
+            tokens = sum(len(each.token_ids) for each in replies)
+            found[str(runs)] = {
+                "seconds": round(seconds, 3),
+                "tokens_per_second": round(tokens / seconds, 1),
+                "step_ms": round(1000 * seconds / max(len(each.token_ids) for each in replies), 2),
+            }
+            tell(found)
+    finally:
+        await engine.aclose()
+    return found
 
 
 def main() -> int:
-    """Prints the rates as JSON."""
+    """Prints the rates as JSON; returns the exit code."""
+    return run(_work)
+
+
+def _work() -> None:
+    from training.gpu_check.parts import RECIPE
+
     parser = argparse.ArgumentParser(prog="python -m training.gpu_check.rates")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--model", required=True, help="a folder or a GGUF file")
+    parser.add_argument("--engine", choices=(IN_PROCESS, VLLM), default=IN_PROCESS)
+    parser.add_argument("--vllm-command", default="vllm")
+    parser.add_argument("--vllm-options", default="")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     options = parser.parse_args()
-    model: Any
-    model, _ = load_policy(options.model)
-    model.to(options.device).eval()
-    with torch.no_grad():
+    with tempfile.TemporaryDirectory(prefix="rates-") as folder:
+        unused = {"tasks": "unused", "validation": None, "validation_every": 0, "validation_limit": None}
+        settings = {"model": options.model, "out": folder, "engine": options.engine, "device": options.device, **unused}
+        settings |= {"dtype": options.dtype, "max_batch": max(RUNS), "vllm_command": options.vllm_command}
+        config = load_config(RECIPE, settings | {"vllm_options": options.vllm_options})
+        if options.device == "cuda" and config.starts_server:
+            config = settled(config, shape_before_loading(config), room_of(config))
         shorter = 1 if options.device == "cuda" else 10  # a dry run shows that it runs, not how fast
-        report = rates(model, int(model.config.vocab_size), PROMPT // shorter, REPLY // shorter)
-        sys.stdout.write(json.dumps(report) + "\n")
-    return 0
+        with OwnServer(config) as server, torch.no_grad():
+            engine, vocabulary = _engine(config, server)
+            asyncio.run(rates(engine, vocabulary, PROMPT // shorter, REPLY // shorter, _tell))
+
+
+def _engine(config: FlowGRPOConfig, server: Any) -> tuple[Engine, int]:
+    base, tokenizer = load_policy(config.model, config.dtype)
+    model = with_adapter(
+        base, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets, seed=config.seed
+    )
+    model.to(device_of(config.device)).eval()
+    attach_scoring(model)
+    chat = ChatTokens(tokenizer, end_ids_of(base))
+    return engine_for(ENGINES[config.engine], config, model, chat, server), int(base.config.vocab_size)
+
+
+def _tell(figures: Rates) -> None:
+    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -232,14 +232,26 @@ class _Benchmark:
     def _memory(self) -> dict[str, Any]:
         measured = {}
         for name in ("packed", "trl"):
-            self.say(f"{name}: memory, in a process of its own")
-            measured[name] = in_fresh_process(["--peak-of", name, *self.options.as_arguments()])
+            if self.options.device == "cuda":  # whose peaks can be told apart within one process
+                self.say(f"{name}: memory")
+                measured[name] = self._peak_of(name)
+            else:
+                self.say(f"{name}: memory, in a process of its own")
+                measured[name] = in_fresh_process(["--peak-of", name, *self.options.as_arguments()])
         return {
             "peak_memory_bytes": {name: figures["peak"] for name, figures in measured.items()},
             "memory_before_bytes": {name: figures["before"] for name, figures in measured.items()},
             "peak_memory_tokens": {name: figures["tokens"] for name, figures in measured.items()},
             "peak_memory_ratio_packed_over_trl": measured["packed"]["peak"] / measured["trl"]["peak"],
         }
+
+    def _peak_of(self, name: str) -> dict[str, float]:
+        for model in (self.model, self.stock.model):
+            model.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        model = self.model if name == "packed" else self.stock.model
+        return _measured_peak(self.options, name, model, lambda: self.stock)
 
 
 def _model_of(options: Options) -> nn.Module:
@@ -250,14 +262,18 @@ def _model_of(options: Options) -> nn.Module:
 
 def peak_of(options: Options, variant: str) -> dict[str, float]:
     """Peak memory of this process over one micro-batch of a variant, at the token budget."""
-    model: Any = _model_of(options)
+    model = _model_of(options)
+    return _measured_peak(options, variant, model, lambda: Stock(model))
+
+
+def _measured_peak(options: Options, variant: str, model: Any, stock: Callable[[], Stock]) -> dict[str, float]:
     groups = step_of(options.workload, model.config.vocab_size)
     if variant == "packed":
         work = max(packed(model, rows_of(groups), options.budget), key=lambda work: work.tokens)
     else:
         samples = turn_samples(groups)
         longest = max(sum(sample.shape) for sample in samples)
-        work = Stock(model).works(samples, max(1, options.budget // longest))[0]
+        work = stock().works(samples, max(1, options.budget // longest))[0]
     before = peak_memory(options.device)
     with head_on_completions():
         work.gradient()

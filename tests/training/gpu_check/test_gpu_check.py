@@ -9,7 +9,8 @@ import pytest
 
 from training.gpu_check.__main__ import main
 from training.gpu_check.kernels import by_kind
-from training.gpu_check.parts import Machine, Part, parts_of, run_parts
+from training.gpu_check.parts import Machine, Part, _last_json, parts_of
+from training.gpu_check.running import run_parts
 from training.gpu_check.table import table
 
 
@@ -31,20 +32,37 @@ def test_every_part_runs_dry(
 
 
 def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "hangs.py").write_text("import time; time.sleep(60)")
+    rates = json.dumps({"16": {"tokens_per_second": 5, "step_ms": 3}})
+    (tmp_path / "hangs.py").write_text(f"import time; print({rates!r}); print('torn', end=''); time.sleep(60)")
     (tmp_path / "fails.py").write_text("raise SystemExit('no kernel image is available')")
-    (tmp_path / "works.py").write_text('print(\'{"milliseconds": {"attention": 2.5}}\')')
+    figures = {"seconds": 1, "first_seconds": 2, "peak_gib": 3, "milliseconds": {"attention": 2.5}}
+    (tmp_path / "works.py").write_text(f"print({json.dumps({'flash': figures, 'flex': {'failed': 'no room'}})!r})")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    parts = [Part("fails", ("fails",), 1.0), Part("hangs", ("hangs",), 0.1), Part("works", ("works",), 1.0)]
-    parts.append(Part("trains", ("works",), 1.0, needs_model=True))
+    parts = [
+        Part("fails", ("fails",), 1.0),
+        Part("falls back", ("works",), 1.0, instead_of="fails"),
+        Part("hangs", ("hangs",), 0.2, read=_last_json),
+        Part("works", ("works",), 1.0),
+        Part("is spare", ("fails",), 1.0, instead_of="works"),
+        Part("trains", ("works",), 1.0, needs_model=True),
+    ]
     told: list[str] = []
     report = run_parts(parts, Machine("cpu", None, tmp_path / "out"), 30.0, say=told.append)
     states = {name: part["state"] for name, part in report["parts"].items()}
-    assert states == {"fails": "failed", "hangs": "out of time", "works": "done", "trains": "left out"}
+    assert states == {
+        "fails": "failed", "falls back": "done", "hangs": "out of time", "works": "done", "is spare": "not needed",
+        "trains": "left out",
+    }  # fmt: skip
+    assert report["not_done"].keys() == {"fails", "hangs", "trains"}
+    assert "5 tokens/s" in table(report), "what a part has measured is not lost"
     assert "no kernel image is available" in report["parts"]["fails"]["reason"]
     assert "attention 2.5 ms" in table(report)
     assert "--model" in table(report)
-    assert len(told) == 4
+    assert "flex: failed (no room)" in table(report)
+    assert (tmp_path / "out" / "table.md").read_text() == table(report)
+    assert len(told) == 6
+    again = run_parts(parts[3:4], Machine("cpu", None, tmp_path / "out"), 30.0, say=told.append)
+    assert again["parts"].keys() == report["parts"].keys(), "some parts can be run again"
     assert json.loads((tmp_path / "out" / "report.json").read_text())["parts"].keys() == states.keys()
 
 

@@ -1,0 +1,189 @@
+"""Runs the parts of the check one after the other, each within its limit, and keeps the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypedDict
+
+from training.gpu_check.parts import Machine, Part
+from training.gpu_check.table import table
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "vllm", "liger-kernel")
+
+REPORT, TABLE = "report.json", "table.md"
+"""Files in the check's folder."""
+
+_SETTLING = 10.0
+"""Seconds after a part on a GPU was killed, until the memory of its processes is free."""
+
+
+class PartReport(TypedDict):
+    """What became of a part."""
+
+    state: str
+    """`done`, `failed`, `out of time`, `left out`, or `not needed`."""
+    seconds: float
+    command: str
+    figures: Any
+    """Of a part that failed or ran out of time: those that it had by then."""
+    reason: str
+
+
+class Report(TypedDict):
+    """The whole check."""
+
+    device: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    parts: dict[str, PartReport]
+    not_done: dict[str, str]
+    """What the check could not do, and why."""
+
+
+def run_parts(parts: Sequence[Part], machine: Machine, seconds: float, *, say: Callable[[str], None]) -> Report:
+    """Runs the parts one after the other, and writes report and table after each.
+
+    Parts of an earlier check in the same folder that are not run now stay in the report.
+
+    Args:
+        parts: in order.
+        machine: where they run.
+        seconds: for all of them. Each may take its share of what is left.
+        say: told of every part.
+    """
+    machine.out.mkdir(parents=True, exist_ok=True)
+    if machine.model == "tiny":
+        from training.gpu_check.tiny import save_tiny_policy
+
+        save_tiny_policy(machine.out / "policy")
+    report = Report(
+        device=machine.device, machine=described(machine), versions=_versions(), parts=_earlier(machine.out),
+        not_done={},
+    )  # fmt: skip
+    ends = time.monotonic() + seconds
+    for place, part in enumerate(parts):
+        share = part.share / sum(later.share for later in parts[place:])
+        # A part that is slow at first may take twice its share: the quick ones behind it leave time.
+        limit = min(2 * share, 1.0) * max(0.0, ends - time.monotonic())
+        result = _run(part, machine, limit, report)
+        report["parts"].pop(part.name, None)
+        report["parts"][part.name] = result
+        report["not_done"] = {
+            name: f"{each['state']}: {each['reason']}"
+            for name, each in report["parts"].items()
+            if each["state"] not in ("done", "not needed")
+        }
+        say(f"{part.name}: {result['state']} after {result['seconds']:.0f} s {result['reason']}".rstrip())
+        _write(machine.out / REPORT, json.dumps(report, indent=1) + "\n")
+        _write(machine.out / TABLE, table(report))
+    return report
+
+
+def _run(part: Part, machine: Machine, limit: float, report: Report) -> PartReport:
+    command = f"python -m {' '.join(part.command)}"
+    result = PartReport(state="left out", seconds=0.0, command=command, figures=None, reason="")
+    if part.needs_model and machine.model is None:
+        return {**result, "reason": "name a policy with --model"}
+    first = report["parts"].get(part.instead_of) if part.instead_of else None
+    if first and first["figures"]:
+        return {**result, "state": "not needed"}
+    if limit < 1:
+        return {**result, "state": "out of time", "reason": "nothing is left of --minutes"}
+    if part.makes:
+        shutil.rmtree(part.makes, ignore_errors=True)
+    log = machine.out / f"{part.name.replace(' ', '-').replace(',', '')}.log"
+    began = time.monotonic()
+    output, code = _within(limit, part.command, log)
+    result["seconds"] = time.monotonic() - began
+    try:
+        result["figures"] = part.read(output)
+        unread = ""
+    except (ValueError, OSError, IndexError, KeyError) as error:
+        unread = f"its output cannot be read: {error}"
+    if code is None:
+        if machine.device == "cuda":
+            time.sleep(_SETTLING)
+        return {**result, "state": "out of time", "reason": f"it had {limit:.0f} s; see {log}"}
+    if code != 0:
+        return {**result, "state": "failed", "reason": f"{_reason(log, output)} (see {log})"}
+    return {**result, "state": "failed" if unread else "done", "reason": unread}
+
+
+def _within(limit: float, words: Sequence[str], log: Path) -> tuple[str, int | None]:
+    """The output of a command and its exit code; None if it was killed at the limit."""
+    with log.open("w") as errors:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            output, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            return output, None
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return output, process.returncode
+
+
+def _reason(log: Path, output: str) -> str:
+    """The last words of a command that failed."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("error: ")]
+    return (told or lines or [output[-200:]])[-1][:300]
+
+
+def described(machine: Machine) -> dict[str, Any]:
+    """The machine: cores, Python, GPU, and the engine that samples."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "cores": os.cpu_count(), "python": platform.python_version(),
+        "engine": "vllm" if machine.vllm else "transformers",
+    }  # fmt: skip
+    if machine.device == "cuda":
+        card = torch.cuda.get_device_properties(0)
+        facts |= {"gpu": card.name, "memory_gib": round(card.total_memory / 2**30, 1), "cuda": torch.version.cuda}
+    return facts
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _earlier(out: Path) -> dict[str, PartReport]:
+    try:
+        parts: dict[str, PartReport] = json.loads((out / REPORT).read_text(encoding="utf-8"))["parts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return parts
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
