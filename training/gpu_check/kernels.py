@@ -87,7 +87,7 @@ def measured(options: Options, tell: Callable[[dict[str, Any]], None]) -> dict[s
         if checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
         else:
-            base.gradient_checkpointing_disable()
+            base.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
         try:
             found[name] = _of_way(model, works, options.device, counted.model)
         except (RuntimeError, MemoryError, AgentFlowError) as error:
