@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,13 @@ def test_a_plan_says_that_the_server_sleeps(capsys: pytest.CaptureFixture[str]) 
     words += ["--gradient_checkpointing", "true"]
     assert main(words) == 0
     assert "asleep while the trainer updates" in capsys.readouterr().out
-    assert main([*words, "--overlap", "true"]) == 1
+    assert main([*words, "--overlap", "true"]) == 1, "with overlap it could never sleep"
+    capsys.readouterr()
+    assert main([*words[:-4], "--overlap", "true"]) == 0, "smaller micro-batches leave room for both"
+    shown = capsys.readouterr().out
+    assert "asleep" not in shown
+    least, most = (float(text) for text in re.findall(r"([\d.]+) s? ?(?:a step if|if they)", shown))
+    assert least < most
 
 
 @pytest.mark.parametrize(

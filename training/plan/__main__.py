@@ -58,6 +58,12 @@ def text(report: dict[str, Any]) -> str:
     lines += [f"  {name.replace('_', ' '):22}{value:12,.0f}" for name, value in report["tokens"].items() if value]
     lines.append("seconds of a step")
     lines += [f"  {name:22}{value:9.2f}" for name, value in report["seconds"].items() if value]
+    overlap = report.get("overlap_seconds")
+    if overlap:
+        lines.append(
+            f"overlap on one GPU: {overlap['least']:.2f} s a step if sampling and updating do not slow each other "
+            f"down, {overlap['most']:.2f} if they do entirely; not measured"
+        )
     compared = report.get("compared_with_run")
     if compared:
         lines.append(f"compared with {compared['steps']} measured steps")

@@ -119,6 +119,9 @@ def plan(
             _, served = shared_memory(shape, config, memory, device.memory, transcript)
         report["server_memory_bytes"] = asdict(served)
         report["fits"] = report["fits"] and served.fits
+    if config.overlap and not config.vllm_url:
+        in_turns = seconds.rollout + seconds.reference + seconds.update + seconds.sync
+        report["overlap_seconds"] = {"least": seconds.total, "most": in_turns}
     if half:
         report["compared_with_run"] = _compared(seconds, at(_like(half[1], config)), half[1])
     return report
