@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from graph.errors import ConfigError, DataError
 from training.engines.vllm.card import Needs, share_card
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.lengths import Lengths, tokens_of
 from training.flow_grpo.memory import trainer_memory
-from training.models.flops import ACCELERATORS, operations, shape_of
+from training.models.flops import ACCELERATORS, Shape, operations, shape_of
+from training.models.policy import with_adapter
 from training.models.shapes import config_of
 from training.plan.__main__ import main
 from training.plan.estimate import Request, plan
 from training.plan.seconds import UTILISATION, assumed, seconds_of
 from training.run.metrics import MetricsFile
+from training.speed.variants import packed
 from training.speed.workload import Workload, rows_of, step_of
 from training.update.packing import pack
 
@@ -63,6 +68,37 @@ def test_memory_is_that_of_the_weights_and_of_what_is_trained() -> None:
     assert trainer_memory(SEVEN, config(lora_rank=0, overlap=True)).sampler_copy == 2 * SEVEN.weights
     assert lora.kv_cache > 0
     assert trainer_memory(SEVEN, config(engine="vllm", vllm_url="http://x/v1")).kv_cache == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_planned_activations_are_those_that_autograd_keeps(dtype: str) -> None:
+    """Of one layer more, so that embeddings and head do not count."""
+    work = Workload(groups=1, group_size=2, turns=1, prompt=200, completion=100, observation=1)
+    rows = rows_of(step_of(work, 1000))
+
+    def kept(layers: int) -> tuple[float, int, Shape]:
+        sizes = config_of("135m")
+        sizes.num_hidden_layers, sizes.vocab_size = layers, 1024
+        base = AutoModelForCausalLM.from_config(sizes, dtype=getattr(torch, dtype))
+        model = with_adapter(base, rank=1, alpha=1, targets="all-linear", seed=0).train()
+        [micro_batch] = packed(model, rows, 1000)
+        weights = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+        found: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                found[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            micro_batch.gradient()
+        return sum(found.values()), micro_batch.tokens, shape_of(sizes)
+
+    (one, _, _), (two, tokens, shape) = kept(1), kept(2)
+    settings = config(dtype=dtype, lora_rank=1, gradient_checkpointing=False, token_budget=tokens)
+    planned = [trainer_memory(replace(shape, layers=layers), settings).activations for layers in (1, 2)]
+    assert 0.95 < (planned[1] - planned[0]) / (two - one) < 1.2
 
 
 STEP = tokens_of(Lengths(3, 1000, 100, 100), tasks=8, group_size=8, budget=8192)

@@ -26,6 +26,8 @@ from training.models import device
 from training.models.flops import ACCELERATORS, Shape, known_shape
 from training.models.shapes import config_of
 from training.run.metrics import read_metrics
+from training.speed.variants import make_model, packed
+from training.speed.workload import Options, rows_of, step_of
 from training.update import gradient
 
 torch.set_num_threads(1)
@@ -239,6 +241,22 @@ def test_given_values_are_not_lowered(tmp_path: Path, policy_folder: Path, faili
     ):
         train(toy_config(tmp_path, policy_folder, token_budget=4000, gradient_checkpointing=False))
     assert not (tmp_path / "run" / micro_batches.FILE).exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("recomputes", [True, False])
+def test_an_update_on_a_gpu_takes_the_memory_that_is_planned(recomputes: bool) -> None:
+    options = Options(model="0.5b", device="cuda", prompt=1000, completion=100, token_budget=5000)
+    model = make_model("0.5b", "cuda", torch.bfloat16, checkpointing=recomputes)
+    work = max(packed(model, rows_of(step_of(options.workload, 1000)), options.budget), key=lambda work: work.tokens)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    work.gradient()
+    settings = config(vllm_url="http://x/v1", lora_rank=16, token_budget=work.tokens, gradient_checkpointing=recomputes)
+    planned = trainer_memory(shape("0.5b"), settings)
+    measured = torch.cuda.max_memory_allocated()
+    assert 0.6 * planned.total < measured + planned.optimizer < 1.05 * planned.total
 
 
 def test_a_container_has_the_memory_of_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -136,6 +137,26 @@ def test_other_kinds_of_adapters_compute_as_ever() -> None:
     copy = sampling_copy(model)
     assert not any("forward" in vars(module) for module in copy.modules())
     assert relative(logits(copy), logits(model)) < 1e-6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+async def test_on_a_gpu_many_rows_carry_the_log_probabilities_they_were_drawn_with() -> None:
+    model = policy(torch.bfloat16).cuda()
+    attach_scoring(model)
+    engine = TransformersEngine(model, frozenset({2}))
+    prompts = [list(range(10, 40 + row % 3)) for row in range(64)]
+    replies = await asyncio.gather(
+        *(engine.generate(ids, Sampling(0.8, 16), seed=row, run=str(row)) for row, ids in enumerate(prompts))
+    )
+    gaps = [
+        abs(drawn - scored)
+        for ids, reply in zip(prompts, replies, strict=True)
+        for drawn, scored in zip(reply.logprobs, completion_logprobs(model, ids, reply.token_ids, 0.8), strict=True)
+    ]
+    assert sum(gaps) / len(gaps) < 0.05
+    assert len({reply.token_ids for reply in replies}) > 32
+    await engine.aclose()
 
 
 @pytest.fixture
