@@ -51,7 +51,7 @@ class ServiceRun:
         self.output = data.decode(errors="replace")
         if response.status in (429, 502, 503, 504):
             raise ModelUnavailable(f"The agent's service at {self._url} answered {response.status}.")
-        if response.status < 300:
+        if 200 <= response.status < 300:
             return 0
         self.last_error, self.output = self.output.strip()[:300], ""
         return response.status
