@@ -129,4 +129,5 @@ def _drawn(turn: dict[str, Any], tokens: TokenTexts) -> dict[str, Any]:
         "policy_version": turn.get("policy_version"),
         "temperature": number(turn.get("temperature")),
         "finish_reason": text(turn.get("finish_reason")),
+        "role": text(turn.get("role")),
     }

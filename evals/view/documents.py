@@ -27,11 +27,12 @@ CLIPPED = 200
 
 FIELDS = (
     "key", "task", "sample", "step", "benchmark", "question", "answer", "outcome", "value", "reward", "turns", "tools",
-    "rejected", "errors", "ended_by", "seconds", "usage", "leaks", "exact",
+    "rejected", "errors", "ended_by", "seconds", "usage", "leaks", "exact", "roles",
 )  # fmt: skip
 """The columns of a row. `outcome` is right (by the lenient rules, if any), wrong, failed, running or empty;
 `exact` says whether it is right under the exact rules, null if there is only one verdict; `tools` has one name per
-turn; `errors` are kinds of error; `usage` has calls, tokens in, tokens out and seconds by role."""
+turn; `errors` are kinds of error; `usage` has calls, tokens in, tokens out and seconds by role; `roles` are those that
+the policy played, in training runs."""
 
 
 class Unreadable(ValueError):
@@ -167,6 +168,7 @@ def row_of(run: dict[str, Any]) -> list[Any]:
         {role: _figures(cost) for role, cost in run["usage"].items()},
         len(run.get("leaks", ())),
         run.get("exact"),
+        sorted({_clipped(text(turn.get("role"))) for turn in run.get("drawn", ())}),
     ]
 
 
@@ -209,12 +211,13 @@ def searchable(run: dict[str, Any]) -> str:
 
 
 _DRAWN = re.compile(rb', "turns": \[')
+_ROLE = re.compile(rb'"role": ("(?:[^"\\]|\\.)*")')
 _TRACE = re.compile(rb', "trace": \{')
 _AFTER_TRACE = {"run": b']}, "', "evaluation": b']}, "usage": ', "training": b']}, "seconds": '}
 
 
 def without_bulk(line: bytes, kind: Kind) -> bytes:
-    """A line without token ids and trace, which are most of it and are not needed for rows.
+    """A line without token ids and trace, which are most of it; of the calls of the policy only their roles stay.
 
     Quotes inside JSON strings are escaped, so the markers can only be real keys. If they are keys of a nested object,
     the result is not valid JSON, and the caller must parse the whole line instead.
@@ -222,7 +225,8 @@ def without_bulk(line: bytes, kind: Kind) -> bytes:
     if kind == "training" and (found := _DRAWN.search(line)):
         end = line.find(b'], "reward": ', found.start())
         if end >= 0:
-            line = line[: found.end()] + line[end:]
+            roles = dict.fromkeys(_ROLE.findall(line, found.end(), end))
+            line = line[: found.end()] + b", ".join(b'{"role": %b}' % role for role in roles) + line[end:]
     if found := _TRACE.search(line):
         end = line.find(_AFTER_TRACE[kind], found.start())
         if end >= 0:

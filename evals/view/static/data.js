@@ -163,9 +163,11 @@ const Data = (() => {
 
   const groupOf = (row) => groups(row.set).get(`${row.step}/${row.task}`) || [];
 
-  // (R - mean R) / std R over the rollouts of a group that have a reward, and the other estimators of training/credit.py.
-  function advantage(row, estimator = "grpo") {
-    const rewards = groupOf(row).map((other) => other.reward).filter((reward) => reward !== null);
+  // (R - mean R) / std R over the rollouts of a group that have a reward, and the other estimators of
+  // training/algo/credit.py; of a role's turns over the rollouts in which it acted.
+  function advantage(row, estimator = "grpo", role = null) {
+    const compared = (other) => role === null || !other.roles.length || other.roles.includes(role);
+    const rewards = groupOf(row).filter(compared).map((other) => other.reward).filter((reward) => reward !== null);
     if (row.reward === null || rewards.length < 2) return null;
     const centre = Format.mean(rewards);
     const spread = rewards.some((reward) => reward !== rewards[0]);

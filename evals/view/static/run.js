@@ -30,16 +30,22 @@ const Run = (() => {
     return [line("executor", Dom.long(made.given, { class: "code" }), { took: written }), line("", result, { took: Format.seconds(made.seconds) })];
   }
 
+  // A call of the policy with its role's advantage.
+  const drawn = (run, tokens) => Tokens.draw(tokens, run.row ? Data.advantage(run.row, run.estimator, tokens.role) : null, run.captured);
+
+  // The calls that made the turns: where the policy plays several roles, the planner's.
+  const several = (run) => new Set(run.drawn.map((tokens) => tokens.role)).size > 1;
+  const ofPlanner = (run) => (several(run) ? run.drawn.filter((tokens) => tokens.role === "planner") : run.drawn);
+
   function planned(run, turn, number) {
-    const tokens = run.drawn[number - 1];
-    const advantage = run.row ? Data.advantage(run.row, run.estimator) : null;
+    const tokens = ofPlanner(run)[number - 1];
     return [
       line("planner", [
         h("p", { class: turn.plan_failed ? "bad" : "goal" }, h("bdi", {}, clipped(turn.planned))),
         small("justification", turn.justification), small("context", turn.context),
         turn.sub_goal && turn.input ? small("input", turn.input) : null,
       ], { took: took(run, number, "planner") }),
-      tokens ? line("", Tokens.draw(tokens, advantage, run.captured)) : null,
+      tokens ? line("", drawn(run, tokens)) : null,
       turn.reply && line("", Dom.disclosure("reply", () => Dom.long(turn.reply))),
     ];
   }
@@ -98,10 +104,11 @@ const Run = (() => {
   };
 
   function advantage(run) {
-    const value = Data.advantage(run.row, run.estimator);
+    const roles = several(run) ? run.row.roles : [null];
+    const values = roles.map((role) => ({ role, value: Data.advantage(run.row, run.estimator, role) }));
     const size = Data.groupOf(run.row).length;
-    if (value === null) return "–";
-    return [h("span", { class: "advantage" }, value.toFixed(2)), h("span", { class: "quiet" }, ` among ${size} rollouts of this task in step ${run.step} (${run.estimator}) `),
+    if (values.some(({ value }) => value === null)) return "–";
+    return [values.map(({ role, value }) => [role && `${role} `, h("span", { class: "advantage" }, value.toFixed(2)), " "]), h("span", { class: "quiet" }, ` among ${size} rollouts of this task in step ${run.step} (${run.estimator}) `),
       h("a", { href: Route.link("group", { set: run.row.set, task: run.task, i: run.step, j: run.step }) }, "show the group")];
   }
 
@@ -136,12 +143,13 @@ const Run = (() => {
       target.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth", block: "start" });
       target.focus({ preventScroll: true });
     };
-    const spare = run.drawn.slice(run.turns.length);
+    const made = ofPlanner(run).slice(0, run.turns.length);
+    const spare = run.drawn.filter((tokens) => !made.includes(tokens));
     return Dom.add(box, [
       head(run),
       Timeline.draw(run, goTo),
       h("div", { class: "turns" }, run.turns.map((turn, place) => card(run, turn, place + 1))),
-      spare.length > 0 && h("section", {}, h("h3", {}, "further calls of the trained model"), spare.map((drawn) => Tokens.draw(drawn, run.row ? Data.advantage(run.row, run.estimator) : null, run.captured))),
+      spare.length > 0 && h("section", {}, h("h3", {}, "further calls of the trained model"), spare.map((tokens) => drawn(run, tokens))),
       Prompts.draw(run, (step) => step.role !== "generator" && step.turn > run.turns.length, "asked, but no turn came of it"),
       run.outcome === "running" ? h("p", { class: "notice" }, "The run goes on; this page follows it.") : answer(run),
       h("footer", {}, usage(run), h("p", { class: "quiet" }, run.ended)),

@@ -27,7 +27,7 @@ const Tokens = (() => {
     });
     const box = h("div", {
       class: `tokens ${(advantage || 0) < 0 ? "below" : "above"}`, "data-mode": mode, tabindex: "0", role: "group",
-      "aria-label": `${drawn.ids.length} planner tokens; the arrow keys go through them`,
+      "aria-label": `${drawn.ids.length} tokens of the policy; the arrow keys go through them`,
     }, tokens);
     let at = -1;
     box.addEventListener("keydown", (event) => {
@@ -55,7 +55,7 @@ const Tokens = (() => {
   function draw(drawn, advantage, captured) {
     const mean = Format.mean(drawn.logprobs.filter((value) => value !== null));
     const facts = [
-      Format.many(drawn.ids.length, "token"), `mean log-prob ${Format.figure(mean)}`,
+      drawn.role, Format.many(drawn.ids.length, "token"), `mean log-prob ${Format.figure(mean)}`,
       advantage === null ? "no advantage (no group)" : `advantage ${advantage.toFixed(2)}`,
       `policy version ${drawn.policy_version}`, `temperature ${Format.figure(drawn.temperature)}`,
       drawn.finish_reason === "length" ? "cut off" : null,

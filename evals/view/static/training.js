@@ -4,16 +4,17 @@
 const Training = (() => {
   const { h } = Dom;
 
-  // Each chart: its title, and its lines by name of the figure in `metrics.jsonl`.
+  // Each chart: its title, and its lines by name of the figure in `metrics.jsonl`, or all figures with a prefix. Where
+  // several roles are trained, a line for each follows (`byRole`, the figure of which they are a part).
   const CHARTS = [
     { title: "reward", about: "Mean over the rollouts that finished.", lines: { reward: "reward", "eval/reward": "validation" } },
     { title: "pass rate", about: "Share of rollouts whose answer is right.", lines: { pass_rate: "training", "eval/pass_rate": "validation", solved_once: "solved once in a group" } },
-    { title: "turns", about: "Steps of a rollout before its answer.", lines: { turns: "turns a run" } },
-    { title: "tokens a reply", about: "Length of what the policy writes in a turn.", lines: { completion_tokens: "tokens a reply" } },
-    { title: "entropy, nats a token", about: "How undecided the policy is; near 0 it always writes the same.", lines: { entropy: "entropy" } },
-    { title: "KL to the reference", about: "How far the policy has moved from where it began.", lines: { kl: "kl" } },
+    { title: "turns", about: "Steps of a rollout before its answer.", lines: { turns: "turns a run" }, byRole: "turns" },
+    { title: "tokens a reply", about: "Length of what the policy writes in a turn.", lines: { completion_tokens: "tokens a reply" }, byRole: "completion_tokens" },
+    { title: "entropy, nats a token", about: "How undecided the policy is; near 0 it always writes the same.", lines: { entropy: "entropy" }, byRole: "entropy" },
+    { title: "KL to the reference", about: "How far the policy has moved from where it began.", lines: { kl: "kl" }, byRole: "kl" },
     { title: "clip fraction", about: "Share of tokens whose probability ratio left the clip range.", lines: { clipped_low: "low", clipped_high: "high", importance_truncated: "importance truncated" } },
-    { title: "log-prob gap of sampler and trainer", about: "How far the two disagree about the same tokens; it should stay near 0.", lines: { logprob_gap: "mean", largest_logprob_gap: "largest" } },
+    { title: "log-prob gap of sampler and trainer", about: "How far the two disagree about the same tokens; it should stay near 0.", lines: { logprob_gap: "mean", largest_logprob_gap: "largest" }, byRole: "logprob_gap" },
     { title: "groups without variance", about: "Groups whose rollouts all got one reward, and so teach nothing.", lines: { zero_variance: "share" } },
     { title: "rejected turns", about: "Share of turns that the verifier rejected, that could not be read, or that repeat an earlier one.", lines: { rejected_turns: "rejected", unreadable_plans: "unreadable plans", repeated_plans: "repeated plans" } },
     { title: "seconds by phase", about: "Where the time of a step goes.", prefix: "seconds/" },
@@ -22,7 +23,13 @@ const Training = (() => {
     { title: "stretch of the rollouts", about: "A step's rollouts over the models and tools of its longest run: 1 means that nothing had to wait.", lines: { stretch: "stretch" } },
     { title: "failures by kind", about: "Rollouts that failed with their surroundings; they are left out of the update.", prefix: "failed/" },
     { title: "ended by", about: "Who or what ended the rollouts: the verifier's stop, or a limit.", prefix: "ended_by/" },
-    { title: "gradient norm", about: "Before it is clipped.", lines: { grad_norm: "norm" } },
+    { title: "gradient norm", about: "Before it is clipped.", lines: { grad_norm: "norm" }, byRole: "grad_norm" },
+    { title: "roles asked", about: "Share of the rollouts in which each trained role acted.", prefix: "acted/" },
+    { title: "loss by role", about: "The roles' losses; they add up to the loss.", prefix: "loss/" },
+    { title: "spread of advantages by role", about: "Standard deviation over a role's turns; at 0 its update learns nothing.", prefix: "advantage_std/" },
+    { title: "replies cut off, by role", about: "Share of a role's replies that reached max_tokens.", prefix: "cut_off/" },
+    { title: "unreadable calls by role", about: "Tool calls a reply that could not be read and stayed text.", prefix: "unreadable_calls/" },
+    { title: "trained tokens by role", about: "Sampled tokens of a step that carry loss.", prefix: "trained_tokens/" },
     { title: "tokens per second", about: "How fast replies are sampled.", lines: { tokens_per_second: "sampled" } },
   ];
 
@@ -70,8 +77,10 @@ const Training = (() => {
   const column = (lines, name) => lines.map((line) => (typeof line[name] === "number" && Number.isFinite(line[name]) ? line[name] : null));
 
   function chart(lines, xs, spec, open) {
-    const names = spec.prefix ? named(lines, spec.prefix).names : Object.keys(spec.lines);
-    const series = names.map((name) => ({ name: spec.prefix ? name.slice(spec.prefix.length) : spec.lines[name], values: column(lines, name) }))
+    const prefix = spec.prefix || (spec.byRole && `${spec.byRole}/`);
+    const names = [...Object.keys(spec.lines || {}), ...(prefix ? named(lines, prefix).names : [])];
+    const shown = (name) => (spec.lines && spec.lines[name]) || name.slice(prefix.length);
+    const series = names.map((name) => ({ name: shown(name), values: column(lines, name) }))
       .filter((each) => each.values.some((value) => value !== null));
     return series.length ? Plots.lines(spec.title, xs, series, { open, about: spec.about }) : null;
   }

@@ -126,7 +126,7 @@ def rollout(step: int, task: Task, index: int, chance: random.Random) -> Rollout
     drawn = tuple(
         PlannerTurn(run=identity, prompt_ids=tuple(range(40 + 10 * n)), completion_ids=tuple(ids),
                     logprobs=tuple(-chance.random() * 4 for _ in ids), policy_version=step, temperature=1.0,
-                    finish_reason="stop")
+                    finish_reason="stop", role="solver" if step == 5 and n else "planner")
         for n in range(len(memory))
     )  # fmt: skip
     return Rollout(
@@ -157,7 +157,8 @@ def training(folder: Path, steps: int = 8, tasks: int = 4, group: int = 4) -> Pa
         figures = step_metrics(every, version=step) | {
             "loss": 0.1, "entropy": 1.2 - 0.1 * step, "kl": 0.002 * step, "clipped_low": 0.01, "clipped_high": 0.02,
             "logprob_gap": 0.001, "largest_logprob_gap": 0.02, "seconds/rollout": 4.0, "seconds/update": 7.0,
-            "seconds/sync": 0.2, "grad_norm": 0.5, "zero_variance": 0.25,
+            "seconds/sync": 0.2, "grad_norm": 0.5, "zero_variance": 0.25, "entropy/planner": 0.5,
+            "entropy/solver": 0.25, "acted/planner": 1.0, "acted/solver": 0.75,
         }  # fmt: skip
         metrics.append({"update": step + 1, "time": 1.7e9 + step, **figures})
     MetricsFile(folder / "alarms.jsonl").append(

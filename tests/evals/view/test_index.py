@@ -75,6 +75,15 @@ def test_the_bulk_that_is_cut_out_changes_no_row(tmp_path: Path) -> None:
             assert cut == whole
 
 
+def test_rows_know_the_roles_that_the_policy_played(tmp_path: Path) -> None:
+    folder = training(tmp_path / "run")
+    [source] = Library([folder]).sources
+    roles = {row[PLACE["key"]]: row[PLACE["roles"]] for row in source.index.rows}
+    rollouts = list(read_rollouts(folder / "rollouts"))
+    assert roles == {r.id: sorted({turn.role for turn in r.turns}) for r in rollouts}
+    assert ["planner", "solver"] in roles.values()
+
+
 def test_marks_inside_texts_and_inner_objects_are_no_marks(tmp_path: Path) -> None:
     [rollout, *_] = read_rollouts(training(tmp_path / "run", 1, 1, 2) / "rollouts")
     value = rollout.as_dict()

@@ -14,7 +14,7 @@ from evals.results import read_run
 from evals.view.export import export
 from evals.view.library import Library
 from evals.view.server import Server
-from training.algo.credit import advantages
+from training.algo.credit import advantages, turn_advantages
 from training.rollouts.records import groups_of
 from training.rollouts.store import read_rollouts
 
@@ -333,6 +333,12 @@ def test_a_training_run_is_drawn_over_its_updates(page: Page, home: str) -> None
         "return document.querySelector('figure[aria-label^=\"seconds by phase\"]').getAttribute('aria-label')"
     )
     assert phases == "seconds by phase; last: rollout 4, sync 0.2, update 7"
+    labels = page.js(
+        "return [...document.querySelectorAll('.training figure')].map((e) => e.getAttribute('aria-label'))"
+    )
+    assert "roles asked; last: planner 1, solver 0.75" in labels
+    assert "entropy, nats a token; last: entropy 0.5, planner 0.5, solver 0.25" in labels
+    assert "loss by role" not in titles  # a run of one role has no figures by role
 
 
 def test_a_group_at_one_step_stands_beside_the_same_at_another(page: Page, home: str, folder: Path) -> None:
@@ -357,6 +363,26 @@ def test_a_group_at_one_step_stands_beside_the_same_at_another(page: Page, home:
     page.choose("[data-choice='step j']", "4")
     page.until("return [...document.querySelectorAll('.side h3')].some((e) => e.textContent === 'step 4')")
     assert "j=4" in page.js("return location.hash")
+
+
+def test_roles_are_shown_apart_each_with_its_own_advantage(page: Page, home: str, folder: Path) -> None:
+    page.open(home + "#/group?set=2&task=t0&i=5&j=5")
+    page.until("return document.querySelectorAll('.story').length >= 4")
+    groups = groups_of([r for r in read_rollouts(folder / "training" / "rollouts") if r.step == 5])
+    both = ""
+    for group in groups:
+        roles = [[turn.role for turn in rollout.turns] for rollout in group.rollouts]
+        values = turn_advantages(group.rewards, roles)
+        for rollout, own, worth in zip(group.rollouts, roles, values, strict=True):
+            for role, value in zip(own, worth, strict=True):
+                row = "Data.sets[2].rows.find((row) => row.key === arguments[0])"
+                shown = page.js(f"return Data.advantage({row}, 'grpo', arguments[1])", rollout.id, role)
+                assert (shown or 0.0) == pytest.approx(value)
+            both = rollout.id if len(set(own)) > 1 else both
+    page.open(home + f"#/run?set=2&run={both}")
+    assert "solver · 12 tokens" in page.text()
+    calls = page.js("return [...document.querySelectorAll('.drawn .line span:last-child')].map((e) => e.textContent)")
+    assert [call.split(" ")[0] for call in calls] == ["planner", "solver"]
 
 
 def test_planner_tokens_are_coloured_and_told_on_hover(page: Page, home: str, folder: Path) -> None:
