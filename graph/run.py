@@ -95,6 +95,13 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
     usage: dict[str, Usage] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # The caller's own chat models for single roles, so that runs with other models can share one graph.
+        callers: Mapping[str, object] = self.config.get("configurable", {}).get("models") or {}
+        own = {role: model for role, model in callers.items() if isinstance(model, BaseChatModel)}
+        if own:
+            self.models = {**self.models, **own}
+
     @property
     def seconds(self) -> float:
         """Seconds since this node was entered."""

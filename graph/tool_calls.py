@@ -14,10 +14,10 @@ import inspect
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.messages import BaseMessage, ToolMessage, convert_to_messages
@@ -100,6 +100,26 @@ async def call_tool(tool: BaseTool, arguments: Mapping[str, Any], *, state: Stat
     return FinishedCall(call=call, usage={role: meter.usage(seconds)} if role else {})
 
 
+def _tell_signature(watched: Callable[..., Any]) -> None:
+    """Spare LangChain, which reads a function's signature and type hints at every call, finding them out anew."""
+    function = getattr(watched.__wrapped__, "__func__", None)  # type: ignore[attr-defined]
+    if function is not None:
+        watched.__signature__, watched.__annotations__ = _signature_of(function)  # type: ignore[attr-defined]
+
+
+@functools.lru_cache(maxsize=256)
+def _signature_of(method: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+    """Of a method, without its object."""
+    signature = inspect.signature(method)
+    try:
+        hints = get_type_hints(method, include_extras=True)
+    except Exception:  # noqa: BLE001 - names that exist for type checkers only; LangChain takes them as unknown, too
+        hints = dict(method.__annotations__)
+    _, *parameters = signature.parameters.values()
+    known = [each.replace(annotation=hints.get(each.name, each.annotation)) for each in parameters]
+    return signature.replace(parameters=known), hints
+
+
 class _Ended(Exception):
     """Wraps a tool's exception that would otherwise stop the event loop."""
 
@@ -154,6 +174,8 @@ class _Work:
             self.returned = True
             return self.value
 
+        for watched in (watched_run, watched_arun):
+            _tell_signature(watched)
         copy = self.tool.model_copy()
         object.__setattr__(copy, "_run", watched_run)  # bypasses pydantic, which has no such field
         object.__setattr__(copy, "_arun", watched_arun)

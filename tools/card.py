@@ -65,6 +65,20 @@ def card_of(tool: BaseTool) -> ToolCard:
     card = (tool.metadata or {}).get("card")
     if isinstance(card, ToolCard):
         return card
+    known = _made.get(id(tool))
+    if known is None or known[0] is not tool:
+        while len(_made) >= _MOST_MADE:
+            _made.pop(next(iter(_made)), None)
+        known = _made[id(tool)] = (tool, _made_card(tool))
+    return known[1]
+
+
+_MOST_MADE = 256
+_made: dict[int, tuple[BaseTool, ToolCard]] = {}
+"""Cards that were made, by the tool's id; every prompt asks for them. The tools are held, so that ids stay theirs."""
+
+
+def _made_card(tool: BaseTool) -> ToolCard:
     from tools.arguments import arguments_of
 
     schema = arguments_of(tool).schema

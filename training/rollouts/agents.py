@@ -7,6 +7,7 @@ LangGraph application, fits behind the same protocol; credit, loss, packing and 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
@@ -17,6 +18,7 @@ from langchain_core.tools import BaseTool
 
 from evals.task import Task
 from graph.build import build_graph
+from graph.compiled import AgentGraph
 from graph.context import Context
 from graph.direct import analyse
 from graph.errors import ConfigError
@@ -133,16 +135,27 @@ class GraphAgent:
             analysis = await analyse(task.prompt, self.context, self.models, {"configurable": {"seed": seed}})
         return {"question": task.prompt, "analysis": analysis, "trace": trace.as_dict()}
 
+    @functools.cached_property
+    def _graph(self) -> AgentGraph:
+        """For all runs: it holds the tools, and compiling it takes longer than all else that we do in a run."""
+        return build_graph(tools=self.tools, models=self.models)
+
+    @functools.cached_property
+    def _run_context(self) -> Context:
+        return replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
+
     async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
         """One run of the graph."""
         played = {role: policy.as_role(role, plain=True) for role in self.roles}
-        graph = build_graph(tools=self.tools, models={**self.models, **played})
-        context = replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
-        seconds_left = policy.seconds_left
-        config = RunnableConfig(configurable={"seed": seed, "seconds_left": seconds_left}, run_name=policy.run)
+        if "generalist" in self.roles:  # a tool, which is made for its model
+            graph, played = build_graph(tools=self.tools, models={**self.models, **played}), {}
+        else:
+            graph = self._graph
+        callers = {"seed": seed, "seconds_left": policy.seconds_left, "models": played}
+        config = RunnableConfig(configurable=callers, run_name=policy.run)
         given = cast("AgentInput", {name: value for name, value in start.items() if name != "trace"})
         with traced(start.get("trace")) as trace:
-            state = await graph.ainvoke(given, context=context, config=config)
+            state = await graph.ainvoke(given, context=self._run_context, config=config)
         return {**state, "trace": trace.as_dict()}
 
     def turns(self, state: State, policy: PolicyChat) -> Sequence[PlannerTurn]:

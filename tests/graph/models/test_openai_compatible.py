@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import AsyncCallbackManager, UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from pydantic import BaseModel, SecretStr
 
@@ -403,3 +404,15 @@ async def test_traces_name_provider_and_model(scripted: Scripted) -> None:
         0.3,
     )
     assert KEY not in repr(chat(scripted(completion()), api_key=SecretStr(KEY)))
+
+
+async def test_a_call_that_nobody_hears_is_answered_as_any_other(scripted: Scripted) -> None:
+    server = scripted(completion("Good day."))
+    model = chat(server)
+    unheard = await model.ainvoke([HumanMessage("Hello")], {"callbacks": AsyncCallbackManager([])}, seed=3)
+    meter = UsageMetadataCallbackHandler()
+    heard = await model.ainvoke([HumanMessage("Hello")], {"callbacks": [meter]}, seed=3)
+    assert unheard.model_copy(update={"id": None}) == heard.model_copy(update={"id": None})
+    assert unheard.id
+    assert meter.usage_metadata
+    assert server.bodies[0] == server.bodies[1]

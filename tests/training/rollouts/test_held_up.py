@@ -123,3 +123,25 @@ def test_a_formula_that_takes_long_holds_no_other_up(monkeypatch: pytest.MonkeyP
     over.set()
     long.join()
     workers.close()
+
+
+_made: list[str] = []
+
+
+def made_by_name() -> StructuredTool:
+    """A tool that is named by its import path."""
+    _made.append("double")
+
+    def double(number: str) -> str:
+        """Double a number."""
+        return str(2 * int(number))
+
+    return StructuredTool.from_function(double, name="double")
+
+
+async def test_all_runs_share_one_graph_and_its_tools() -> None:
+    agent = GraphAgent(DIRECT, tools=[f"{__name__}:made_by_name"])
+    made = await collector(ScriptedEngine(direct_plan), agent).collect(0, [task(1), task(2)])
+    assert len(_made) == 1
+    assert all(rollout.turns[0].run == rollout.id for rollout in made)  # each with its own policy all the same
+    assert {rollout.reward for rollout in made} <= {0.0, 1.0}
