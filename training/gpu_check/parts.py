@@ -96,15 +96,13 @@ def _engine_rates(machine: Machine) -> list[Part]:
         machine.dtype,
     )
     own = Part("engine rates, in-process", (*words, "--engine", IN_PROCESS), 0.8, True, read=_last_json)
+    folder = machine.out / "rates"
     served = (
-        *words,
-        "--engine",
-        VLLM,
-        "--vllm-command",
-        machine.vllm_command,
-        f"--vllm-options={machine.vllm_options}",
-    )
-    return [Part("engine rates, vLLM", served, 1.8, True, read=_last_json), own] if machine.vllm else [own]
+        *words, "--engine", VLLM, "--vllm-command", machine.vllm_command, f"--vllm-options={machine.vllm_options}",
+        "--out", str(folder),
+    )  # fmt: skip
+    vllm = Part("engine rates, vLLM", served, 1.8, True, read=_last_json, makes=folder)
+    return [vllm, own] if machine.vllm else [own]
 
 
 def _training(machine: Machine) -> list[Part]:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -85,8 +86,9 @@ def _work() -> None:
     parser.add_argument("--vllm-command", default="vllm")
     parser.add_argument("--vllm-options", default="")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--out", help="folder for the server's log; default: none is kept")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="rates-") as folder:
+    with nullcontext(options.out) if options.out else tempfile.TemporaryDirectory(prefix="rates-") as folder:
         unused = {"tasks": "unused", "validation": None, "validation_every": 0, "validation_limit": None}
         settings = {"model": options.model, "out": folder, "engine": options.engine, "device": options.device, **unused}
         settings |= {"dtype": options.dtype, "max_batch": max(RUNS), "vllm_command": options.vllm_command}
