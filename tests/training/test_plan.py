@@ -191,6 +191,7 @@ def test_rates_come_from_a_benchmark_or_a_run(tmp_path: Path) -> None:
 
 RECIPES = {
     "cpu": ["--gpus", "1", "--gpu", "L4", "--shape", "0.5b", "--model", "m"],
+    "cpu_roles": ["--gpus", "1", "--gpu", "L4", "--shape", "0.5b", "--model", "m"],
     "one_gpu": ["--gpus", "1", "--gpu", "RTX 4090"],
     "one_gpu_7b": ["--gpus", "1", "--gpu", "A100-80GB"],
     "eight_gpus": ["--gpus", "8", "--gpu", "A100-80GB"],

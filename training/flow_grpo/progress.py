@@ -162,11 +162,10 @@ class ConsoleProgress:
 
 def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
     """What is about to be trained, on what and where: six lines, one more for the user's own agent."""
-    share = (
-        f"a LoRA adapter of rank {config.lora_rank}, {_count(facts.trained)} weights"
-        if config.lora_rank
-        else "all weights"
-    )
+    adapter = f"a LoRA adapter of rank {config.lora_rank}"
+    if config.adapters:
+        adapter += f" each for {' and '.join(config.adapters)}"
+    share = f"{adapter}, {_count(facts.trained)} weights" if config.lora_rank else "all weights"
     held_out = f", {facts.held_out} held out" if facts.held_out else ""
     processes = f", {facts.processes} processes" if facts.processes > 1 else ""
     engine = f"{config.engine} at {config.vllm_url}" if config.vllm_url else config.engine
@@ -193,10 +192,11 @@ def _agent(config: FlowGRPOConfig) -> dict[str, str]:
 def next_steps(config: FlowGRPOConfig) -> str:
     """Commands to measure, export and look at the trained policy, one per line."""
     held_out = "" if config.validation else " --validation FILE"
+    role = f" --role {config.adapters[0]}" if config.adapters else ""
     commands = {
         "measure": f"python -m training.validate --config {config.out}/config.yaml --checkpoint {config.out}{held_out} "
         f"--out {config.out}-measured",
-        "export": f"python -m training.export {config.out} --out {config.out}-exported",
+        "export": f"python -m training.export {config.out}{role} --out {config.out}-exported",
         "look": f"python -m evals view {config.out}",
     }
     return "\n".join(f"{name:<8}{command}" for name, command in commands.items())

@@ -14,6 +14,7 @@ import yaml
 from graph.errors import ConfigError
 from tests.training.support.runs import figures, same, weights
 from tests.training.support.toy import toy_tasks
+from tests.training.support.toy_modules import deciding_policy, modules_config
 from tests.training.support.toy_roles import roles_config
 from tests.training.support.vllm_standin import StandIn
 from training.export.__main__ import main as export
@@ -197,3 +198,16 @@ def test_settings_of_roles() -> None:
     ]:
         with pytest.raises(ConfigError, match=words):
             settings(**values)
+
+
+def test_planner_and_executor_of_our_graph_learn_together(tmp_path: Path) -> None:
+    model = deciding_policy(tmp_path / "model")
+    train(modules_config(tmp_path, model, steps=6, save_every=6))
+    lines = steps(tmp_path / "run")
+    rewards = [line["reward"] for line in lines]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:2]) / 2 + 0.15
+    assert {turn.role for rollout in read_rollouts(tmp_path / "run" / "rollouts") for turn in rollout.turns} == {
+        "planner",
+        "executor",
+    }
+    assert all(f"entropy/{role}" in lines[-1] for role in ("planner", "executor"))

@@ -40,8 +40,8 @@ def toy_agent(config: FlowGRPOConfig | None = None) -> GraphAgent:
     return GraphAgent(context, tools=toy_tools())
 
 
-def toy_tasks(path: Path, count: int = 16) -> Path:
-    lines = [{"id": f"t{n}", "question": f"Number {n}", "answers": ["shout"]} for n in range(count)]
+def toy_tasks(path: Path, count: int = 16, answer: str = "shout") -> Path:
+    lines = [{"id": f"t{n}", "question": f"Number {n}", "answers": [answer]} for n in range(count)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
 
