@@ -166,7 +166,7 @@ class FlowGRPOConfig:
     )
     temperature: AboveZero = option("Sampling temperature of the policy.", 1.0)
     max_tokens: Positive = option("Longest reply of the policy, in tokens.", 512, matters=True)
-    refill: Count = option("Extra rounds of tasks to replace groups without variance (DAPO).", 0)
+    refill: Count = option("Times that a group without variance is replaced by another task's (DAPO).", 0)
     attempts: Positive = option("Attempts at a run when a server or service fails.", 3, resumable=True)
     tail_fraction: Share | None = option(
         "Fraction of a step's runs after which stragglers are hurried (training.rollouts.tail); null: never.", None

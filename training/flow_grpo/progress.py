@@ -109,6 +109,9 @@ class ConsoleProgress:
             self._turns.append(len(rollout.memory))
         if self._task is not None:
             self._progress.update(self._task, advance=1, description=f"{self._title}{self._so_far()}")
+            [bar] = [task for task in self._progress.tasks if task.id == self._task]
+            if bar.total is not None and bar.completed > bar.total:  # groups were replaced
+                self._progress.update(self._task, total=bar.completed)
 
     def updating(self, batches: int) -> None:
         """An update starts."""

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -203,23 +204,26 @@ class Steps:
 
     def _roll_out(self, number: int) -> tuple[list[Rollout], list[Group]]:
         """The rollouts of a step, and its training groups."""
-        rollouts = self._collect(self.parts.source, number, self.parts.schedule.of_step(number))
+        tasks, spares = self._tasks(number)
+        rollouts = self._collect(self.parts.source, number, tasks, spares)
         groups = list(groups_of(rollouts))
-        count = len(groups)
-        for round_ in range(1, self.config.refill + 1):
-            if sum(_varies(group) for group in groups) >= count:
-                break
-            more = self._collect(self.parts.source, number, self.parts.schedule.of_step(number, round_))
-            rollouts += more
-            groups += groups_of(more)
+        first = {task.id for task in tasks}
+        wanted = sum(group.task.id in first for group in groups)
         if self.config.refill:
             # Groups without variance fill the rest, so that a fully solved step continues.
-            groups = sorted(groups, key=lambda group: not _varies(group))[:count]
+            groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
         return rollouts, groups
 
-    def _collect(self, source: RolloutSource, number: int, tasks: Sequence[Task]) -> list[Rollout]:
+    def _tasks(self, number: int) -> tuple[list[Task], list[list[Task]]]:
+        """A step's tasks, and those that replace groups without variance, a list for each round."""
+        tasks, *spares = [self.parts.schedule.of_step(number, round_) for round_ in range(1 + self.config.refill)]
+        return tasks, spares
+
+    def _collect(
+        self, source: RolloutSource, number: int, tasks: Sequence[Task], spares: Sequence[Sequence[Task]] = ()
+    ) -> list[Rollout]:
         """The rollouts of all processes, in order of the tasks; each process makes its share."""
-        underway, self._ahead = self._ahead or self._begin(source, number, tasks), None
+        underway, self._ahead = self._ahead or self._begin(source, number, tasks, spares), None
         if progress := self.parts.progress:
             announce = progress.validating if source is self.parts.validator else progress.rolling_out
             announce(number, underway.total)
@@ -229,18 +233,21 @@ class Steps:
         if self._processes == 1:
             return own
         every = [rollout_from_dict(plain) for plain in gather_object([rollout.as_dict() for rollout in own])]
-        place = {task.id: place for place, task in enumerate(tasks)}
+        place = {task.id: place for place, task in enumerate(chain(tasks, *spares))}
         return sorted(every, key=lambda rollout: (place[rollout.task.id], rollout.index))
 
-    def _begin(self, source: RolloutSource, number: int, tasks: Sequence[Task]) -> Underway:
+    def _begin(
+        self, source: RolloutSource, number: int, tasks: Sequence[Task], spares: Sequence[Sequence[Task]]
+    ) -> Underway:
         """Starts this process's share of some rollouts."""
-        return Underway(self._loop, source, number, list(tasks)[self._process :: self._processes])
+        share, *further = [list(round_)[self._process :: self._processes] for round_ in (tasks, *spares)]
+        return Underway(self._loop, source, number, share, further)
 
     def _roll_out_ahead(self, number: int, version: int) -> None:
         """Starts the rollouts of the next step with the current policy, one step older than the one they will train."""
         if number < self.config.steps:
             self._sync(version)
-            self._ahead = self._begin(self.parts.source, number, self.parts.schedule.of_step(number))
+            self._ahead = self._begin(self.parts.source, number, *self._tasks(number))
 
     def _sync(self, version: int) -> None:
         """Makes the engine sample from the current weights."""

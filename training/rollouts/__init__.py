@@ -11,6 +11,7 @@ Running the agent
     run_record.py           what its callbacks tell: tool calls, costs, the run's memory
     door/                   somebody else's program or service as one, over HTTP
     collector.py            G runs of each task, with tries and typed failures
+    runs.py                 a step's runs and groups while they are under way
     tail.py                 what is done with a step's stragglers
     time_spent.py           where the time of rollouts went
     pool.py                 several processes for rollouts, where one event loop would be the limit

@@ -64,7 +64,12 @@ class RolloutArchive:
         return list({rollout.task.id: rollout.task for rollout in self._steps[self._order[step]]}.values())
 
     async def collect(
-        self, step: int, tasks: Sequence[Task], *, on_rollout: Callable[[Rollout], None] | None = None
+        self,
+        step: int,
+        tasks: Sequence[Task],
+        *,
+        on_rollout: Callable[[Rollout], None] | None = None,
+        spares: Sequence[Sequence[Task]] = (),
     ) -> list[Rollout]:
         """The rollouts of these tasks, renumbered to the step that trains on them."""
         wanted = {task.id for task in tasks}

@@ -32,7 +32,12 @@ class RolloutSource(Protocol):
         """G: rollouts of each task."""
 
     async def collect(
-        self, step: int, tasks: Sequence[Task], *, on_rollout: Callable[[Rollout], None] | None = None
+        self,
+        step: int,
+        tasks: Sequence[Task],
+        *,
+        on_rollout: Callable[[Rollout], None] | None = None,
+        spares: Sequence[Sequence[Task]] = (),
     ) -> list[Rollout]:
         """G rollouts of each task, in order of the tasks.
 
@@ -40,6 +45,7 @@ class RolloutSource(Protocol):
             step: which step they belong to.
             tasks: its tasks, without repetition.
             on_rollout: called on the event loop after each rollout that has ended.
+            spares: by round and place, tasks that replace those whose group has rewards without variance.
 
         Raises:
             AgentFlowError: something that every run would meet.
@@ -54,18 +60,26 @@ class Underway:
         source: where they come from.
         step: which step they belong to.
         tasks: its tasks.
+        spares: see `RolloutSource.collect`.
     """
 
-    def __init__(self, loop: LoopThread, source: RolloutSource, step: int, tasks: Sequence[Task]) -> None:
+    def __init__(
+        self,
+        loop: LoopThread,
+        source: RolloutSource,
+        step: int,
+        tasks: Sequence[Task],
+        spares: Sequence[Sequence[Task]] = (),
+    ) -> None:
         self.total = len(tasks) * source.group_size
-        """Their number."""
+        """Their number, without those of spares."""
         self._ended: list[Rollout] = []
         self._on_rollout: Callable[[Rollout], None] | None = None
         self._lock = threading.Lock()
 
         async def work() -> tuple[list[Rollout], float]:
             began = time.perf_counter()
-            found = await source.collect(step, tasks, on_rollout=self._one_ended)
+            found = await source.collect(step, tasks, on_rollout=self._one_ended, spares=spares)
             return found, time.perf_counter() - began
 
         self.work = loop.start(work())

@@ -46,6 +46,7 @@ class Collect:
     collector: str
     step: int
     tasks: Sequence[Task]
+    spares: Sequence[Sequence[Task]]
     lent: Lent
 
 
@@ -69,6 +70,14 @@ class Ready:
     """The process has started, or could not."""
 
     error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class More:
+    """A job has more rollouts than it was told."""
+
+    job: int
+    number: int
 
 
 @dataclass(frozen=True)

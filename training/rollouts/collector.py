@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 from evals.runs.failures import TRANSIENT, classify, unavailable_tool
 from evals.task import Task
 from graph.secrecy import without_credentials
-from tools.spans import Span, note_span, recorded
+from tools.spans import note_span, recorded
 from training.engines.base import Engine
 from training.rollouts.agents import FINAL, Agent, State
 from training.rollouts.policy_chat import PolicyChat
-from training.rollouts.records import Rollout, rollout_id, seed_from
+from training.rollouts.records import Rollout, seed_from
 from training.rollouts.rewards import RewardFunction
+from training.rollouts.runs import Outcome, Run, RunningGroup, RunningStep, Unfinished
 from training.rollouts.store import RolloutStore
 from training.rollouts.tail import Late, Tail
 from training.rollouts.time_spent import time_spent
@@ -52,52 +53,6 @@ class CollectorSettings:
     """Share of a step's rollouts after which the rest is hurried (`training.rollouts.tail`); None: never."""
     tail_seconds: float = 60.0
     """Seconds that the rest then has."""
-
-
-@dataclass
-class _Unfinished(Exception):
-    """An attempt that ended with an infrastructure failure."""
-
-    kind: str
-    message: str
-
-
-@dataclass(frozen=True)
-class _Outcome(Generic[T]):
-    """The outcome of all attempts: a value, or an infrastructure failure."""
-
-    value: T | None
-    attempts: int
-    failure: Mapping[str, str] | None = None
-    spans: Sequence[Span] = ()
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A run to be made."""
-
-    step: int
-    task: Task
-    index: int
-    seed: int
-
-    @property
-    def id(self) -> str:
-        return rollout_id(self.step, self.task, self.index)
-
-    def rollout(self, **values: Any) -> Rollout:
-        """The run's record."""
-        return Rollout(id=self.id, task=self.task, step=self.step, index=self.index, seed=self.seed, **values)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """State shared by the runs of a step."""
-
-    limit: asyncio.Semaphore
-    tail: Tail
-    began: float
-    on_rollout: Callable[[Rollout], None] | None
 
 
 class Collector:
@@ -144,6 +99,7 @@ class Collector:
         tasks: Sequence[Task],
         *,
         on_rollout: Callable[[Rollout], None] | None = None,
+        spares: Sequence[Sequence[Task]] = (),
         tail: Tail | None = None,
     ) -> list[Rollout]:
         """G runs of each task, all at once.
@@ -152,50 +108,69 @@ class Collector:
             step: which step they belong to.
             tasks: its tasks, without repetition.
             on_rollout: called on the event loop after each rollout that has ended and is stored.
+            spares: further tasks, place by place, a list for each round. As soon as a group has ended whose rewards
+                have no variance, the task of the next round in its place begins; no group waits for others.
+            tail: what is done with stragglers, if not what the settings say.
 
         Returns:
-            All rollouts in order of tasks and places in their groups, failed ones included.
+            All rollouts in order of tasks and places in their groups, failed ones included; then those of the spares.
 
         Raises:
             AgentFlowError: a failure that every run would meet.
             OSError: a rollout could not be stored.
         """
         total = len(tasks) * self.settings.group_size
-        limit = asyncio.Semaphore(self.settings.concurrency or total or 1)
+        limit = asyncio.Semaphore(self.settings.concurrency or 2**31)
         tail = tail or Tail(total, self.settings.tail_fraction, self.settings.tail_seconds)
-        shared = _Step(limit, tail, time.perf_counter(), on_rollout)
-        rollouts: list[asyncio.Task[Rollout]] = []
+        running: RunningStep | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                for task in tasks:
-                    start = group.create_task(self._start(step, task))
-                    for index in range(self.settings.group_size):
-                        run = _Run(step, task, index, seed_from(self.seed, step, task.id, index))
-                        rollouts.append(group.create_task(self._rollout(shared, run, start)))
+                running = RunningStep(step, spares, limit, tail, group, time.perf_counter(), on_rollout)
+                for place, task in enumerate(tasks):
+                    await self._begin(running, task, place)
         except BaseExceptionGroup as error:
             raise _first(error) from error
-        return [rollout.result() for rollout in rollouts]
+        finally:
+            for admission in running.admissions if running else ():
+                await admission.aclose()  # of runs that were cancelled before they began
+        return running.rollouts()
 
-    async def _start(self, step: int, task: Task) -> _Outcome[State]:
+    async def _begin(self, step: RunningStep, task: Task, place: int, round_: int = 0) -> None:
+        """Begins a group. Its runs are admitted at once, or a deterministic wave would start without them."""
+        start = step.tasks.create_task(self._start(step.number, task))
+        group = RunningGroup(task, place, round_, time.perf_counter(), start)
+        step.groups.append(group)
+        for index in range(self.settings.group_size):
+            admission = AsyncExitStack()
+            if self.settings.concurrency is None:
+                await admission.enter_async_context(self.engine.admit())
+            step.admissions.append(admission)
+            run = Run(step.number, task, index, seed_from(self.seed, step.number, task.id, index))
+            group.runs.append(step.tasks.create_task(self._rollout(step, group, run, admission)))
+
+    async def _start(self, step: int, task: Task) -> Outcome[State]:
         """What the runs of a group start from."""
         seed = seed_from(self.seed, "prepare", step, task.id)
         with recorded() as spans:
             outcome = await self._tried(lambda: self.agent.prepare(task, seed))
         return replace(outcome, spans=spans)
 
-    async def _rollout(self, step: _Step, run: _Run, start: asyncio.Task[_Outcome[State]]) -> Rollout:
+    async def _rollout(self, step: RunningStep, group: RunningGroup, run: Run, admission: AsyncExitStack) -> Rollout:
         """One run from its group's start, stored when it has ended."""
-        # A run is admitted before any run can ask, or a deterministic wave would start without it.
         with recorded() as spans:
-            async with self.engine.admit() if self.settings.concurrency is None else nullcontext():
-                prepared = await start
+            if group.round:
+                note_span("wait", "refill", step.began, group.began)
+            async with admission:
+                prepared = await group.start
                 asked = time.perf_counter()
                 async with step.limit:
                     note_span("wait", "place", asked)
                     if prepared.value is not None:
-                        rollout = await self._timed(step, run, prepared.value)
+                        rollout = await self._timed(step.tail, run, prepared.value)
                     else:
                         rollout = run.rollout(failure=prepared.failure, attempts=prepared.attempts)
+                group.rewards.append(rollout.reward)
+                await self._replace(step, group)
         spent = time_spent([*prepared.spans, *spans], step.began, time.perf_counter())
         rollout = replace(rollout, spent={name: round(seconds, 4) for name, seconds in spent.items()})
         step.tail.ended()
@@ -205,26 +180,34 @@ class Collector:
             step.on_rollout(rollout)
         return rollout
 
-    async def _timed(self, step: _Step, run: _Run, start: State) -> Rollout:
+    async def _replace(self, step: RunningStep, group: RunningGroup) -> None:
+        """Begins the next group in this one's place, if this was the last of its runs and it teaches nothing."""
+        if len(group.rewards) < self.settings.group_size or group.has_variance() or step.tail.hurries:
+            return
+        if (task := step.spare(group)) is not None:
+            step.tail.expect(self.settings.group_size)
+            await self._begin(step, task, group.place, group.round + 1)
+
+    async def _timed(self, tail: Tail, run: Run, start: State) -> Rollout:
         """A run with its tries, until the step's stragglers are cancelled."""
         began = time.perf_counter()
         try:
-            async with step.tail.limit():
-                outcome = await self._tried(lambda: self._attempt(run, start, step.tail))
+            async with tail.limit():
+                outcome = await self._tried(lambda: self._attempt(run, start, tail))
         except Late:
             message = f"Cut off {2 * self.settings.tail_seconds:g} seconds after most rollouts of the step had ended."
-            outcome = _Outcome(None, 1, {"kind": "late", "message": message})
+            outcome = Outcome(None, 1, {"kind": "late", "message": message})
         seconds = time.perf_counter() - began
         if outcome.value is None:
             return run.rollout(failure=outcome.failure, attempts=outcome.attempts, seconds=seconds)
         self._any_success = True
         return replace(outcome.value, attempts=outcome.attempts, seconds=seconds)
 
-    async def _attempt(self, run: _Run, start: State, tail: Tail) -> Rollout:
+    async def _attempt(self, run: Run, start: State, tail: Tail) -> Rollout:
         """One run, scored.
 
         Raises:
-            _Unfinished: a tool's service was down, and the run earned nothing.
+            Unfinished: a tool's service was down, and the run earned nothing.
             AgentFlowError: see `graph.errors`.
         """
         policy = self.make_policy(run.id, run.seed)
@@ -236,7 +219,7 @@ class Collector:
         note_span("reward", "reward", ended)
         down = unavailable_tool(state)
         if down is not None and reward.terms.get("outcome", reward.total) <= 0:
-            raise _Unfinished(down["kind"], down["message"])
+            raise Unfinished(down["kind"], down["message"])
         return run.rollout(
             turns=turns,
             reward=reward.total,
@@ -250,12 +233,12 @@ class Collector:
             trace=dict(state.get("trace") or {}),
         )
 
-    async def _tried(self, attempt: Callable[[], Awaitable[T]]) -> _Outcome[T]:
+    async def _tried(self, attempt: Callable[[], Awaitable[T]]) -> Outcome[T]:
         """The outcome of up to so many attempts as the settings allow."""
         for number in range(1, self.settings.attempts + 1):
             try:
-                return _Outcome(await attempt(), number)
-            except _Unfinished as error:
+                return Outcome(await attempt(), number)
+            except Unfinished as error:
                 failure = {"kind": error.kind, "message": error.message}
             except Exception as error:
                 classified = classify(error, any_success=self._any_success)
@@ -265,13 +248,13 @@ class Collector:
                     logger.warning("A run failed with %s.", type(error).__name__, exc_info=True)
                 failure = {"kind": classified["kind"], "message": without_credentials(classified["message"])}
                 if failure["kind"] != TRANSIENT:
-                    return _Outcome(None, number, failure)
+                    return Outcome(None, number, failure)
             if number < self.settings.attempts:
                 failed = time.perf_counter()
                 await asyncio.sleep(self.settings.backoff * 2 ** (number - 1))
                 await self.engine.recover()
                 note_span("wait", "try", failed)
-        return _Outcome(None, self.settings.attempts, failure)
+        return Outcome(None, self.settings.attempts, failure)
 
 
 def _first(error: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -19,6 +19,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 from evals.task import Task
@@ -33,6 +34,7 @@ from training.rollouts.channel import (
     Ended,
     Hurry,
     MakeCollectors,
+    More,
     Question,
     Ready,
     Said,
@@ -108,6 +110,7 @@ class Pool:
         collector: str,
         step: int,
         tasks: Sequence[Task],
+        spares: Sequence[Sequence[Task]],
         tail: Tail,
         on_rollout: Callable[[Rollout], None] | None,
     ) -> list[Rollout]:
@@ -116,10 +119,10 @@ class Pool:
             await self._started(lent)
             async with self.job(tail, on_rollout) as (number, job):
                 for process in self._processes:
-                    share = list(tasks)[process.number :: self.number]
-                    process.send(Collect(number, collector, step, share, lent))
+                    share, *further = [list(round_)[process.number :: self.number] for round_ in (tasks, *spares)]
+                    process.send(Collect(number, collector, step, share, further, lent))
                 await job.done
-        place = {task.id: place for place, task in enumerate(tasks)}
+        place = {task.id: place for place, task in enumerate(chain(tasks, *spares))}
         return sorted(job.rollouts, key=lambda rollout: (place[rollout.task.id], rollout.index))
 
     async def aclose(self) -> None:
@@ -150,6 +153,8 @@ class Pool:
                 task = asyncio.ensure_future(self._answer(process, message))
                 self._background.add(task)
                 task.add_done_callback(self._background.discard)
+            case More() if (job := self._jobs.get(message.job)) is not None:
+                job.tail.expect(message.number)
             case Ended() if (job := self._jobs.get(message.job)) is not None:
                 job.rollouts.append(message.rollout)
                 job.tail.ended()
@@ -280,9 +285,14 @@ class PooledRollouts:
         return self.settings.group_size
 
     async def collect(
-        self, step: int, tasks: Sequence[Task], *, on_rollout: Callable[[Rollout], None] | None = None
+        self,
+        step: int,
+        tasks: Sequence[Task],
+        *,
+        on_rollout: Callable[[Rollout], None] | None = None,
+        spares: Sequence[Sequence[Task]] = (),
     ) -> list[Rollout]:
         """G runs of each task; see `Collector.collect`."""
         total = len(tasks) * self.group_size
         tail = Tail(total, self.settings.tail_fraction, self.settings.tail_seconds)
-        return await self.pool.collect(self._collector, step, tasks, tail, on_rollout)
+        return await self.pool.collect(self._collector, step, tasks, spares, tail, on_rollout)

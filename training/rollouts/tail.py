@@ -32,20 +32,37 @@ class Tail:
     """
 
     def __init__(self, rollouts: int, fraction: float | None, seconds: float) -> None:
-        self._left = math.inf if fraction is None else math.ceil(fraction * rollouts)
+        self._rollouts = rollouts
+        self._fraction = fraction
+        self._ended = 0
         self._seconds = seconds
         self._ends: float | None = None
         self._limits: set[asyncio.Timeout] = set()
         self.on_hurry: Callable[[float], None] | None = None
         """Told when the others are hurried: the moment when their time ends."""
+        self.on_more: Callable[[int], None] | None = None
+        """Told of rollouts that were not expected."""
 
     def ended(self) -> None:
         """A rollout has ended."""
-        self._left -= 1
-        if self._left <= 0 and self._ends is None:
+        self._ended += 1
+        if self._fraction is None or self._ends is not None:
+            return
+        if self._ended >= math.ceil(self._fraction * self._rollouts):
             self.hurry(time.monotonic() + self._seconds)
             if self.on_hurry is not None and self._ends is not None:
                 self.on_hurry(self._ends)
+
+    @property
+    def hurries(self) -> bool:
+        """Whether the others are hurried."""
+        return self._ends is not None
+
+    def expect(self, more: int) -> None:
+        """The step has more rollouts than was known."""
+        self._rollouts += more
+        if self.on_more is not None:
+            self.on_more(more)
 
     def hurry(self, ends: float) -> None:
         """What still runs has until then, on the clock of `time.monotonic`, which is that of event loops too."""

@@ -30,6 +30,7 @@ from training.rollouts.channel import (
     Ended,
     Hurry,
     MakeCollectors,
+    More,
     Question,
     Ready,
     Said,
@@ -54,7 +55,8 @@ class Worker:
             case Start():
                 self._channel.send(self._started(message))
             case Collect():
-                tail = Tail(0, None, self._collectors[message.collector].settings.tail_seconds)
+                tail, job = Tail(0, None, self._collectors[message.collector].settings.tail_seconds), message.job
+                tail.on_more = lambda number: self._channel.send(More(job, number))
                 self._jobs[message.job] = (asyncio.ensure_future(self._work(message, tail)), tail)
             case Hurry() if message.job in self._jobs:
                 self._jobs[message.job][1].hurry(message.ends)
@@ -81,7 +83,11 @@ class Worker:
         self._engine.renew(job.lent)
         try:
             await self._collectors[job.collector].collect(
-                job.step, job.tasks, tail=tail, on_rollout=lambda rollout: self._channel.send(Ended(job.job, rollout))
+                job.step,
+                job.tasks,
+                on_rollout=lambda rollout: self._channel.send(Ended(job.job, rollout)),
+                spares=job.spares,
+                tail=tail,
             )
         except Exception as problem:  # noqa: BLE001 - the trainer's to handle
             error = sendable(problem)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.language_models import BaseChatModel
@@ -15,11 +18,14 @@ from langgraph.pregel import Pregel
 from typing_extensions import TypedDict
 
 from evals.scorers.formulas.process import Comparison, FormulaWorker, FormulaWorkers
+from evals.task import Task
+from tests.training.rollouts.test_background import Patience
 from tests.training.rollouts.test_collector import DIRECT, collector, direct_plan, task
 from tests.training.support.scripted_engine import ScriptedEngine
 from training.rollouts.agents import Agent, GraphAgent
 from training.rollouts.background import LoopThread
 from training.rollouts.factory import FactoryAgent
+from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout
 from training.rollouts.store import RolloutStore, read_rollouts
 
@@ -145,3 +151,88 @@ async def test_all_runs_share_one_graph_and_its_tools() -> None:
     assert len(_made) == 1
     assert all(rollout.turns[0].run == rollout.id for rollout in made)  # each with its own policy all the same
     assert {rollout.reward for rollout in made} <= {0.0, 1.0}
+
+
+# A step as a whole, on a clock that computing does not move
+
+
+class Uneven:
+    """Runs of one to four turns, each a model call and a tool call; one of 16 meets a tool that hangs."""
+
+    LIMIT = 20.0
+
+    def __init__(self) -> None:
+        self.own: dict[str, float] = {}
+        """Seconds of models and tools of each run."""
+
+    async def prepare(self, task: Task, seed: int) -> Mapping[str, Any]:
+        await asyncio.sleep(0.5)
+        return {}
+
+    async def run(self, task: Task, start: Mapping[str, Any], policy: PolicyChat, seed: int) -> Mapping[str, Any]:
+        chance = random.Random(seed)
+        self.own[policy.run] = 0.5
+        for _ in range(chance.randint(1, 4)):
+            model, tool = chance.uniform(0.2, 1.5), chance.choice([0.1, 0.3, 1.0])
+            await asyncio.sleep(model)
+            await asyncio.sleep(tool)
+            self.own[policy.run] += model + tool
+        if chance.random() < 1 / 16:
+            await asyncio.sleep(self.LIMIT)
+            self.own[policy.run] += self.LIMIT
+        return {"answer": "x" if task.id.startswith("hard") else str(seed % 2)}
+
+    def turns(self, state: Mapping[str, Any], policy: PolicyChat) -> Sequence[Any]:
+        return ()
+
+
+async def parity(task: Task, state: Mapping[str, Any]) -> float:
+    return float(state["answer"] == "1")
+
+
+def step_of(tasks: list[Task], spares: list[list[Task]]) -> tuple[float, list[Rollout], Uneven]:
+    """Seconds of a step, its rollouts, and its agent."""
+    agent = Uneven()
+
+    async def step() -> tuple[float, list[Rollout]]:
+        source = collector(ScriptedEngine(direct_plan), agent, reward=f"{__name__}:parity", group_size=8)  # type: ignore[arg-type]
+        rollouts = await source.collect(0, tasks, spares=spares)
+        return asyncio.get_running_loop().time(), rollouts
+
+    with asyncio.Runner(loop_factory=Patience) as runner:
+        return *runner.run(step()), agent  # type: ignore[return-value]
+
+
+def named(name: str, count: int) -> list[Task]:
+    return [Task(id=f"{name}{number}", question=f"{name} {number}", answers=("1",)) for number in range(count)]
+
+
+def test_a_step_takes_as_long_as_its_slowest_run() -> None:
+    seconds, rollouts, agent = step_of(named("easy", 8), [])
+    assert len(rollouts) == 64
+    assert max(agent.own.values()) > Uneven.LIMIT  # one has met the tool that hangs
+    assert seconds == pytest.approx(max(agent.own.values()))
+
+
+def test_a_group_without_variance_is_replaced_when_it_has_ended_and_not_when_all_have() -> None:
+    tasks = [*named("hard", 4), *named("easy", 4)]
+    spares = [[*named("hard-again", 2), *named("second", 6)], named("third", 8)]
+    seconds, rollouts, agent = step_of(tasks, spares)
+    by_task = {rollout.task.id for rollout in rollouts}
+    # The first two places fail twice; each of the others has as many rounds as it needs, and waits for nobody.
+    assert by_task == {task.id for task in tasks} | {
+        "hard-again0",
+        "hard-again1",
+        "second0",
+        "second1",
+        "third0",
+        "third1",
+    }
+    assert [rollout.task.id for rollout in rollouts[::8]][:8] == [task.id for task in tasks]
+
+    def slowest(name: str) -> float:
+        return max(own for run, own in agent.own.items() if run.startswith(f"0/{name}/"))
+
+    chains = [["hard0", "hard-again0", "third0"], ["hard1", "hard-again1", "third1"], ["hard2", "second0"]]
+    chains += [["hard3", "second1"], *([task.id] for task in tasks[4:])]
+    assert seconds == pytest.approx(max(sum(slowest(name) for name in chain) for chain in chains))
