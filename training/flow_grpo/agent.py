@@ -45,6 +45,8 @@ def load_agent(config: FlowGRPOConfig, *, asks: bool) -> Agent:
 
 def _http_agent(config: FlowGRPOConfig) -> HttpAgent:
     _refuse_settings_of_our_graph(config, "agent: http")
+    if config.agent_models:
+        raise ConfigError("The setting `agent_models` applies to functions that make a graph; agent: http has its own.")
     options = DoorOptions(
         command=config.agent_command or "",
         url=config.agent_url or "",
@@ -63,7 +65,10 @@ def _refuse_settings_of_our_graph(config: FlowGRPOConfig, agent: str) -> None:
             raise ConfigError(f"The setting `{name}` applies to our graph only; {agent} has its own.")
     for name in FROZEN:
         if name != "agent_model" and getattr(config, name):
-            raise ConfigError(f"The setting `{name}` is of our graph; models of {agent} stand in `agent_models`.")
+            raise ConfigError(
+                f"The setting `{name}` applies to our graph only; models of the roles of a function stand in "
+                "`agent_models`, and agent: http has its own."
+            )
 
 
 def _own(config: FlowGRPOConfig, spec: str) -> Agent:

@@ -107,7 +107,14 @@ class GraphAgent:
         toolbox = Toolbox(self.tools)
         any_model = model_for("generalist", self.context, self.models)
         tools = await asyncio.to_thread(toolbox.select, self.context, any_model)
-        frozen = [role for role in self._asked(tools) if role not in self.roles]
+        asked = self._asked(tools)
+        for role in self.roles:
+            if role not in asked:
+                raise ConfigError(
+                    f"The role {role} is to be trained, but with these tools and settings no model is asked in it; "
+                    "look at direct_arguments and tools."
+                )
+        frozen = [role for role in asked if role not in self.roles]
         models = [model_for(role, self.context, self.models) for role in frozen]
         self.embeds_models = any(isinstance(model, EmbeddedChat) for model in models)
         for model in {id(model): model for model in models}.values():

@@ -22,8 +22,9 @@ class Alarms:
         Args:
             metrics: the step's figures as `training.rollouts.figures.step_metrics` names them.
         """
+        entropies = [name for name in metrics if name == "entropy" or name.startswith("entropy/")]
         signs = {
-            "entropy": self._entropy(metrics),
+            **{name: self._entropy(metrics, name) for name in entropies},
             "length": self._length(metrics),
             "repeats": self._repeats(metrics),
             "variance": self._variance(metrics),
@@ -40,12 +41,13 @@ class Alarms:
         values = sorted(past[name] for past in self._past if name in past)
         return values[len(values) // 2] if len(values) >= 5 else None
 
-    def _entropy(self, metrics: Mapping[str, float]) -> str | None:
-        now, usual = metrics.get("entropy"), self._usual("entropy")
-        if now is None or usual is None or now > 0.2 * usual:
+    def _entropy(self, metrics: Mapping[str, float], name: str) -> str | None:
+        now, usual = metrics[name], self._usual(name)
+        if usual is None or now > 0.2 * usual:
             return None
+        whose = "policy's entropy" if name == "entropy" else f"entropy of the role {name.partition('/')[2]}"
         return (
-            f"The policy's entropy fell to {now:.3g} nats a token (recently {usual:.3g}): it repeats itself and stops "
+            f"The {whose} fell to {now:.3g} nats a token (recently {usual:.3g}): it repeats itself and stops "
             "learning; lower learning_rate, or raise beta, clip_high or temperature."
         )
 

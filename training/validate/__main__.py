@@ -24,7 +24,7 @@ from training.rollouts.breakdown import PARTS
 from training.run.command import add_settings, run
 from training.run.folder import read_settings
 from training.validate.compare import comparison, label
-from training.validate.measure import stored_rollouts, summary, validate
+from training.validate.measure import several_roles, stored_rollouts, summary, validate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +64,8 @@ def _line() -> CommandLine:
 
 def described(folder: Path) -> str:
     """A measurement as text."""
-    figures = summary(list(stored_rollouts(folder).values()))
+    rollouts = list(stored_rollouts(folder).values())
+    figures = summary(rollouts)
     settings = read_settings(folder)
     low, high = figures["solved_interval"]
     lines = [f"{settings['checkpoint'] or settings['model']}: {figures['tasks']} tasks, {figures['runs']} runs"]
@@ -73,6 +74,13 @@ def described(folder: Path) -> str:
         lines.append(f"{label(name):<14} {figures[name]:6.1%}{interval}")
     for family, part in sorted(figures["families"].items()):
         lines.append(f"  {family:<12} {part['solved']:6.1%}  of {part['runs']}")
+    measured = figures["figures"]
+    for role in several_roles(rollouts):
+        words = f"asked in {measured[f'acted/{role}']:.0%} of the runs"
+        if f"turns/{role}" in measured:
+            turns, tokens, cut = (measured[f"{name}/{role}"] for name in ("turns", "completion_tokens", "cut_off"))
+            words += f", {turns:.1f} turns a run, {tokens:.0f} tokens a reply, {cut:.0%} cut off"
+        lines.append(f"{role:<14} {words}")
     if failed := figures["figures"]["failed"]:
         lines.append(
             f"{failed} runs failed because of a server or service and count as wrong; the same command retries them"

@@ -86,8 +86,14 @@ def summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         **parts,
         "solved_interval": wilson(parts["solved"], tasks),
         "families": {family: {"solved": fmean(solved), "runs": len(solved)} for family, solved in by_family.items()},
-        "figures": step_metrics(rollouts, version=0),
+        "figures": step_metrics(rollouts, version=0, roles=several_roles(rollouts)),
     }
+
+
+def several_roles(rollouts: Sequence[Rollout]) -> list[str]:
+    """The roles that the policy played, if there are several."""
+    roles = sorted({turn.role for rollout in rollouts for turn in rollout.turns})
+    return roles if len(roles) > 1 else []
 
 
 def stored_rollouts(folder: Path) -> dict[str, Rollout]:

@@ -18,10 +18,12 @@ from tests.training.support.toy_modules import deciding_policy, modules_config
 from tests.training.support.toy_roles import roles_config
 from tests.training.support.vllm_standin import StandIn
 from training.export.__main__ import main as export
+from training.flow_grpo.agent import load_agent
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.launch import train
 from training.models.policy import load_policy, load_trained
 from training.replay.__main__ import main as replay
+from training.rollouts.factory import FactoryAgent
 from training.rollouts.records import PlannerTurn, Rollout
 from training.rollouts.store import read_rollouts
 from training.update.logprobs import completion_logprobs
@@ -147,6 +149,9 @@ def test_the_other_commands_know_the_roles(
     train(roles_config(tmp_path, speaking_folder, steps=2, **settings))
     words = ["--config", str(run / "config.yaml"), "--checkpoint", str(run), "--out", str(after)]
     assert validate(words) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "planner        asked in 100% of the runs, 1.0 turns a run, 3 tokens a reply, 0% cut off" in shown
+    assert "solver         asked in " in shown
     at_the_end = {r.task.id: r.turns for r in read_rollouts(run / "validations") if r.step == 2}
     for rollout in read_rollouts(after / "rollouts"):
         model, _ = load_trained(str(speaking_folder), run / "checkpoint-2", "float32")
@@ -198,6 +203,35 @@ def test_settings_of_roles() -> None:
     ]:
         with pytest.raises(ConfigError, match=words):
             settings(**values)
+
+
+def one(planner: Any, solver: Any) -> Any:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"role": "planner,executor", "direct_arguments": True, "tools": ["python"]}, "no model is asked in it"),
+        ({"agent": f"{__name__}:one", "role": "planner", "agent_models": {"boss": "embedded"}}, "none of its roles"),
+        ({"agent": f"{__name__}:one", "role": "planner", "agent_models": {"planner": "embedded"}}, "is trained"),
+        ({"agent": f"{__name__}:one", "role": "planner", "executor": "embedded"}, "stand in `agent_models`"),
+        ({"agent": "http", "agent_command": "true", "agent_models": {"a": "embedded"}}, "agent: http has its own"),
+    ],
+)
+def test_roles_that_cannot_be_trained_are_told(values: dict[str, Any], words: str) -> None:
+    context = {"verify": "rules", "answer": "last_result", "analyse": False} if "agent" not in values else {}
+    with pytest.raises(ConfigError, match=words):
+        load_agent(settings(**context, **values), asks=True)
+
+
+def test_a_frozen_role_gets_a_model_of_its_own() -> None:
+    config = settings(agent=f"{__name__}:one", role="planner", agent_models={"solver": "vllm:m@http://127.0.0.1:1/v1"})
+    agent = load_agent(config, asks=False)
+    assert isinstance(agent, FactoryAgent)
+    assert agent._frozen["solver"].model == "m"  # type: ignore[attr-defined]
+    base = settings(agent=f"{__name__}:one", role="planner", agent_models={"solver": "base"}, vllm_url="http://a/v1")
+    assert "base" in base.frozen_models
 
 
 def test_planner_and_executor_of_our_graph_learn_together(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from training.run.alarms import Alarms
 
 USUAL = {
-    "entropy": 1.0, "completion_tokens": 60.0, "turns": 3.0, "repeated_plans": 0.05, "zero_variance": 0.3,
-    "reward": 0.4, "logprob_gap": 0.01,
+    "entropy": 1.0, "entropy/solver": 1.0, "completion_tokens": 60.0, "turns": 3.0, "repeated_plans": 0.05,
+    "zero_variance": 0.3, "reward": 0.4, "logprob_gap": 0.01,
 }  # fmt: skip
 
 
@@ -18,6 +18,7 @@ USUAL = {
     ("sign", "words"),
     [
         ({"entropy": 0.1}, r"entropy fell to 0\.1 .*recently 1.*lower learning_rate"),
+        ({"entropy/solver": 0.1}, r"entropy of the role solver fell to 0\.1 .*recently 1"),
         ({"completion_tokens": 400.0}, r"Replies now take 400 tokens \(recently 60\).*training\.replay"),
         ({"completion_tokens": 9.0}, "Replies now take 9 tokens"),
         ({"repeated_plans": 0.8}, "80% of the later plans.*repeat an earlier one"),
