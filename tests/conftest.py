@@ -59,6 +59,8 @@ SLOW = (
     "tests/training/flow_grpo",
     "tests/training/gpu_check/test_gpu_check.py::test_a_part_that_fails_or_hangs_stops_no_other",
     "tests/training/gpu_check/test_gpu_check.py::test_every_part_runs_dry",
+    "tests/training/rollouts/door/test_agent.py",
+    "tests/training/rollouts/door/test_command.py",
     "tests/training/rollouts/test_background.py",
     "tests/training/rollouts/test_collector.py::test_a_dead_policy_server_is_a_failure_and_no_reward",
     "tests/training/rollouts/test_collector.py::test_with_30_percent_of_all_calls_failing_nothing_is_lost_or_mixed_up",

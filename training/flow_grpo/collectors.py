@@ -126,6 +126,8 @@ def _obstacle(config: FlowGRPOConfig, agent: Agent, handed: bool) -> str:
         return "the policy samples in the trainer's process"
     if getattr(agent, "embeds_models", False):
         return "a frozen model is embedded, and every process would load it"
+    if getattr(agent, "fixed_port", 0):
+        return "agent_listen names a port, which only one process can hold"
     return ""
 
 

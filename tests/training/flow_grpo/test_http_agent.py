@@ -17,6 +17,7 @@ import yaml
 from tests.training.rollouts.door.test_agent import ASK
 from tests.training.rollouts.door.test_command import running
 from tests.training.support.answering import answering_policy
+from tests.training.support.runs import same, weights
 from tests.training.support.toy import toy_tasks
 from tests.training.support.vllm_standin import wait_until
 from training.flow_grpo.__main__ import main as train
@@ -100,6 +101,35 @@ def test_a_program_is_trained_resumed_and_measured(
     assert measured.answer
     assert train([*options, "--steps", "3", "--agent_answer", "said"]) == 2
     assert "agent_answer" in capsys.readouterr().err, "another answer is another run"
+
+
+def test_a_deterministic_run_is_the_same_again(
+    tmp_path: Path, words: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = 'print(ask(ask(os.environ["AGENTFLOW_QUESTION"])))'
+    runs = [tmp_path / "one", tmp_path / "other"]
+    for run in runs:
+        assert train(words(program, out=run, steps=1)) == 0, capsys.readouterr().err
+    one, other = ({rollout.id: rollout.turns for rollout in read_rollouts(run / "rollouts")} for run in runs)
+    assert len(one) == 12
+    assert one == other
+    same(*(weights(run / "final") for run in runs))
+
+
+def test_roles_of_a_program_can_have_an_adapter_each(
+    tmp_path: Path, words: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = (
+        'question = os.environ["AGENTFLOW_QUESTION"]\nask(question, model="planner")\n'
+        'print(ask(question, model="solver"))'
+    )
+    assert train(words(program, role="planner,solver", policies="per_role", lora_rank=4, steps=1)) == 0, (
+        capsys.readouterr().err
+    )
+    rollouts = list(read_rollouts(tmp_path / "run/rollouts"))
+    assert {tuple(turn.role for turn in rollout.turns) for rollout in rollouts} == {("planner", "solver")}
+    [checkpoint] = (tmp_path / "run").glob("checkpoint-*")
+    assert {path.parent.name for path in checkpoint.rglob("adapter_model.safetensors")} >= {"planner", "solver"}
 
 
 def test_a_plan_needs_no_agent(

@@ -1,11 +1,11 @@
-"""A door for agents in any framework or language: an OpenAI-compatible server in the trainer.
+"""Agents in any framework or language, through an OpenAI-compatible server in the trainer.
 
-agent.py        a program or a service as an `Agent`
-server.py       the server: addresses, keys, what is served and what is refused
+agent.py        a command or a service as an `Agent`
+server.py       the server: URLs, keys, endpoints
 session.py      one rollout behind it
-requests.py     requests, read
-responses.py    completions, streams and errors, written
-command.py      a run's program: its environment, its time, its end
+requests.py     parsing of requests
+responses.py    completions, streams and errors
+command.py      a run of a command: environment, time limit, end
 service.py      a run at a service
-answer.py       what a program or service has answered
+answer.py       parsing of an agent's output
 """

@@ -1,10 +1,10 @@
-"""An agent in any framework or language: a program that is started for each run, or a service that takes tasks.
+"""An agent in any framework or language: a command that is started for each run, or a service that takes tasks.
 
-It asks the policy at the door (`server`), with the base URL, the key and the model's name that it finds in its
-environment, or in the task that it is sent. What it does wrong by itself (an exit code, an answer in no form, endless
-calls, no answer in time) is its own failure and earns what its answer earns. What fails around it (a program that
-cannot be started, a service or an engine that is gone) is no reward. A run that fails before the policy has said
-anything cannot have failed by what it said, so that is a failure around it, too.
+The agent calls the policy at the door (`server`). Base URL, key and model name are in the command's environment, or in
+the task that is sent to the service. What the agent does wrong (an exit code other than 0, endless calls, no answer in
+time) is its own failure, and its answer is scored. What fails around it (a command that cannot be started, a service or
+an engine that is unreachable) has no reward. A run that fails before the first reply cannot have failed because of the
+policy, so that is a failure around it, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from training.rollouts.agents import FINAL, State
 from training.rollouts.door.answer import read_answer
 from training.rollouts.door.command import CommandRun, environment_of
 from training.rollouts.door.server import Address, Door
-from training.rollouts.door.service import ServiceRun, ask_for_service
+from training.rollouts.door.service import ServiceRun, check_service
 from training.rollouts.door.session import CONTEXT_LENGTH, TOO_MANY_CALLS, Session
 from training.rollouts.graph_run import ended_in_time
 from training.rollouts.policy_chat import PolicyChat
@@ -39,56 +39,59 @@ from training.rollouts.records import PlannerTurn
 logger = logging.getLogger(__name__)
 
 _LONGEST_VARIABLE = 100_000
-"""Bytes of a question that still fit into a variable; standard input holds any."""
+"""Size limit in bytes of a question in an environment variable; standard input has no limit."""
+
+_LONGEST_ANSWER = 2**20
+"""Size limit in bytes of the answer file."""
 
 _OWN_ENDS = {CONTEXT_LENGTH: "context", TOO_MANY_CALLS: "calls"}
-"""How a run ended that failed after such a refusal."""
+"""Values of `ended_by` for runs that fail after such a refusal."""
 
 
 @dataclass(frozen=True)
 class DoorOptions:
-    """How a program or service is run and read: one of `command` and `url` is given."""
+    """Settings of the agent; either `command` or `url` is set."""
 
     command: str = ""
-    """Words of a shell, without a shell's magic."""
+    """Split like a shell does, but run without a shell."""
     url: str = ""
-    """Of a service that takes tasks by POST."""
+    """Address of a service that takes tasks by POST."""
     answer: str | None = None
-    """Path of the answer in the JSON object that it gives; None: `answer`."""
+    """Path of the answer in the agent's JSON object; None: `answer`."""
     listen: str = "127.0.0.1"
-    """Where the door listens."""
+    """Address of the door."""
     passed: tuple[str, ...] = ()
-    """Variables that the program gets though they look like keys."""
+    """Names of environment variables that the command gets although they look like keys."""
     most_calls: int = 100
-    """Calls of the policy in a run."""
+    """Limit of calls in a run."""
     max_seconds: float = math.inf
-    """Seconds of a run, waiting for the policy left out."""
+    """Time limit of a run, without waiting for the policy."""
 
 
 class OneRun(Protocol):
-    """A run of the program, or a task at the service."""
+    """A run of the command, or a task at the service."""
 
     @property
     def output(self) -> str:
-        """What it has said so far."""
+        """The output so far."""
 
     @property
     def last_error(self) -> str:
-        """What it says went wrong."""
+        """The last line of the error output."""
 
     async def to_its_end(self) -> int:
-        """0 for success, else an exit code or a status."""
+        """Runs; returns 0 for success, else an exit code or a status."""
 
 
 class HttpAgent:
-    """A program or service that asks the policy over HTTP.
+    """A command or service that calls the policy over HTTP.
 
     Args:
-        options: see there.
-        roles: whom the policy plays, each a model's name; empty: `policy`.
+        options: settings.
+        roles: roles of the policy, which are model names for the agent; empty: `policy`.
 
     Raises:
-        ConfigError: the address to listen at is none.
+        ConfigError: `listen` is not an address.
     """
 
     def __init__(self, options: DoorOptions, roles: Sequence[str] = ()) -> None:
@@ -101,18 +104,23 @@ class HttpAgent:
         self._told: set[str] = set()
 
     @property
+    def fixed_port(self) -> int:
+        """The port of the door if the settings name one; else 0."""
+        return self._address.port
+
+    @property
     def _name(self) -> str:
         return f"The agent's service {self._options.url}" if self._options.url else "The agent's command"
 
     async def preflight(self) -> None:
-        """Fail now, in one sentence, rather than in every run.
+        """Checks what every run needs.
 
         Raises:
-            ConfigError: there is no such program, nobody listens at the service's address, or the door cannot listen.
+            ConfigError: the program does not exist, the service is unreachable, or the door cannot listen.
         """
         self._address.bound().close()
         if self._options.url:
-            await ask_for_service(self._options.url)
+            await check_service(self._options.url)
         elif not self._words or shutil.which(self._words[0]) is None:
             raise ConfigError(
                 f"agent_command is {self._options.command!r}, and there is no program "
@@ -121,7 +129,7 @@ class HttpAgent:
             )
 
     async def prepare(self, task: Task, seed: int) -> State:
-        """Nothing: it begins with the question."""
+        """The question; runs of a group share nothing else."""
         return {"question": task.prompt}
 
     def turns(self, state: State, policy: PolicyChat) -> Sequence[PlannerTurn]:
@@ -129,22 +137,20 @@ class HttpAgent:
         return policy.turns
 
     async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
-        """One run.
+        """One run of the command, or one task at the service.
 
         Raises:
-            AgentFlowError: what failed around it.
+            AgentFlowError: something around the agent failed.
         """
         session = Session(policy, self.roles, self._options.most_calls)
-        with tempfile.TemporaryDirectory(prefix="agent-") as folder:
+        with tempfile.TemporaryDirectory(prefix="agent-", ignore_cleanup_errors=True) as folder:
             async with self._door.opened(session) as base_url:
                 given = self._given(task, session, base_url, seed)
                 answered = Path(folder) / "answer"
                 one = self._one_run(given, answered)
                 code = await self._code(one, session)
-            text = one.output
-            with suppress(OSError):
-                text = answered.read_text(errors="replace").strip() or text
-        ended_by = await self._ended_by(code, one, session)
+            text = _answer_file(answered) or one.output
+        ended_by = self._ended_by(code, one, session)
         answer, state = read_answer(text, self._options.answer)
         record = {
             "answer": answer,
@@ -156,7 +162,7 @@ class HttpAgent:
         return {**record, FINAL: {**record, **state, "answer": answer}}
 
     def _given(self, task: Task, session: Session, base_url: str, seed: int) -> dict[str, Any]:
-        """What the agent is told. The reference answers and metadata of a task are for rewards alone."""
+        """The task for the agent. Reference answers and metadata are for rewards only."""
         return {
             "id": task.id,
             "question": task.prompt,
@@ -186,10 +192,10 @@ class HttpAgent:
         return CommandRun(self._words, environment, json.dumps(given).encode() + b"\n")
 
     async def _code(self, one: OneRun, session: Session) -> int | None:
-        """The run's exit code or status; None where its time was up.
+        """The exit code or status of a run; None after the time limit.
 
         Raises:
-            AgentFlowError: what failed around it.
+            AgentFlowError: something around the agent failed.
         """
         running = asyncio.ensure_future(one.to_its_end())
         both: set[asyncio.Future[Any]] = {running, session.failure}
@@ -206,11 +212,11 @@ class HttpAgent:
             with suppress(asyncio.CancelledError, AgentFlowError):
                 await running
 
-    async def _ended_by(self, code: int | None, one: OneRun, session: Session) -> str:
-        """How the run ended: `agent` by itself, `time`, `context`, `calls` or `exit CODE`.
+    def _ended_by(self, code: int | None, one: OneRun, session: Session) -> str:
+        """How the run ended: `agent` (by itself), `time`, `context`, `calls` or `exit CODE`.
 
         Raises:
-            ConfigError, ModelUnavailable: it failed, and not by what the policy said.
+            ConfigError, ModelUnavailable: the run failed before the first reply.
         """
         asked = bool(session.policy.turns)
         self._any_asked |= asked
@@ -223,17 +229,28 @@ class HttpAgent:
             if not asked:
                 self._tell("silent", f"{self._name} has not asked the model at OPENAI_BASE_URL; nothing is trained.")
             return "agent"
+        if refusal is not None and refusal.code in _OWN_ENDS:
+            return _OWN_ENDS[refusal.code]
         how = f"status {code}" if self._options.url else f"exit code {code}"
         because = f": {one.last_error}" if one.last_error else ""
         if not asked:
             refused = f" A request of it was refused: {refusal}" if refusal else ""
             kind = ModelUnavailable if self._any_asked else ConfigError
             raise kind(without_credentials(f"{self._name} ended with {how} without a reply{because}.{refused}"))
-        self._tell(how, f"{self._name} ended a run with {how}, which earns what its answer earns{because}")
-        return (refusal and _OWN_ENDS.get(refusal.code)) or f"exit {code}"
+        self._tell(how, f"{self._name} ended a run with {how}, and its answer is scored{because}")
+        return f"exit {code}"
 
     def _tell(self, kind: str, text: str) -> None:
-        """Logs each kind of mishap once."""
+        """Logs each kind of problem once."""
         if kind not in self._told:
             self._told.add(kind)
             logger.warning("%s", without_credentials(text.rstrip(".")) + ".")
+
+
+def _answer_file(path: Path) -> str:
+    """The text of an answer file, without surrounding space; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_LONGEST_ANSWER).decode(errors="replace").strip()
+    except OSError:
+        return ""

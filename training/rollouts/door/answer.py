@@ -1,7 +1,7 @@
-"""What an agent's program or service said: an answer, and the state that rewards see.
+"""Parsing of an agent's output: the answer, and the state for rewards.
 
-It may be plain text, which is the answer, or JSON. A program may print more than that: a JSON object in the last line
-that holds the answer is what counts.
+The output is plain text, which is the answer, or JSON. A command may print more: a JSON object with an answer in the
+last line counts alone.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from training.rollouts.factory import value_at
 
 
 def read_answer(text: str, path: str | None = None) -> tuple[str, dict[str, Any]]:
-    """The answer, and the JSON object that held it, if one did.
+    """The answer, and the JSON object it was in, if any.
 
     Args:
-        text: what was printed, written or sent.
-        path: of the answer in the object; None: `answer`.
+        text: the output.
+        path: path of the answer in the object; None: `answer`.
     """
     whole = text.strip()
     for candidate in dict.fromkeys((whole, whole.rpartition("\n")[2])):

@@ -1,8 +1,8 @@
-"""A run's own program: started with its task, ended with all that it has started, heard to its end.
+"""A run of a command: its input, environment and output.
 
-The task stands on its standard input and in its environment, which holds none of our keys. Between it and us is a
-keeper (`training.run.keeper`): when the time is up, after Ctrl-C and when the trainer dies, however that dies, the
-program and its children end.
+The task is on standard input and in the environment, which has none of our keys. The command runs under a keeper
+(`training.run.keeper`), so that it ends with all of its children after the time limit, after Ctrl-C, and when the
+trainer dies in any way.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from training.run import keeper
 from training.run.ranks import LAUNCH_VARIABLES
 
 GRACE = 2.0
-"""Seconds that a program has to end by itself when it is told to."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 _LONGEST_OUTPUT = 2**20
 _LONGEST_ERRORS = 2**14
-"""Bytes that are kept of either stream: the last ones."""
+"""Numbers of bytes kept at the end of each stream."""
 
 
 class CommandRun:
-    """One start of a program.
+    """One run of a command.
 
     Args:
         words: the program and its arguments.
-        environment: all of its variables.
-        given: what it can read on standard input.
+        environment: all environment variables.
+        given: standard input.
     """
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], given: bytes) -> None:
@@ -43,17 +43,17 @@ class CommandRun:
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """The standard output so far."""
         return self._output.decode(errors="replace")
 
     @property
     def last_error(self) -> str:
-        """The last line on its standard error."""
+        """The last line of standard error."""
         lines = self._errors.decode(errors="replace").strip().splitlines()
         return lines[-1].strip()[:300] if lines else ""
 
     async def to_its_end(self) -> int:
-        """Runs it; its exit code, 128 and more for a signal. Cancelled, it ends the program first."""
+        """Runs the command; returns its exit code, or 128 + N for signal N. If cancelled, it ends the command first."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", keeper.__file__, str(os.getpid()), str(GRACE), "--", *self._words),
             env=dict(self._environment),
@@ -86,7 +86,7 @@ class CommandRun:
 
 
 async def _written(stream: asyncio.StreamWriter, data: bytes) -> None:
-    with suppress(BrokenPipeError, ConnectionResetError):  # it need not read its task
+    with suppress(BrokenPipeError, ConnectionResetError):  # a command need not read its input
         stream.write(data)
         await stream.drain()
         stream.close()
@@ -99,12 +99,12 @@ async def _kept(stream: asyncio.StreamReader, kept: bytearray, most: int) -> Non
 
 
 def environment_of(variables: Mapping[str, str], passed: Collection[str], host: str) -> dict[str, str]:
-    """Our variables, less keys, less our place in a launch of several processes, plus those of the run.
+    """The environment of a command: ours without keys and without the variables of a launcher, plus those of the run.
 
     Args:
-        variables: of the run.
-        passed: names that are passed on though they look like keys: the agent's own.
-        host: of the door, which no proxy leads to.
+        variables: the variables of the run.
+        passed: names of variables that are kept although they look like keys.
+        host: host of the door, which is excluded from proxies.
     """
     ours = {
         name: value

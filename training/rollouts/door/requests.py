@@ -1,8 +1,8 @@
-"""Requests for chat completions, read: what the policy can do with one, or why it cannot.
+"""Parsing of requests for chat completions: what the policy can do, or the reason why it cannot.
 
-What an agent asks for is carried out or refused, and never dropped where it would change what the reply means. Two
-kinds of parameters have no effect: how tokens are drawn is the run's setting and no caller's, as with `PolicyChat`, and
-what only a provider's bookkeeping needs is nothing to us.
+A parameter takes effect or is refused; nothing that would change the meaning of the reply is ignored. Two kinds of
+parameters have no effect: those of sampling, which the settings of the run decide as with `PolicyChat`, and those for
+a provider's bookkeeping.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _NEUTRAL: Mapping[str, Sequence[object]] = {
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
 }
-"""Values that ask for nothing, beside null, false, 0 and what is empty."""
+"""Values without effect, beside null, false, 0 and empty ones."""
 
 
 class Refused(Exception):
-    """A request that is not carried out: status, reason, and the words of OpenAI's error."""
+    """A refused request: reason, HTTP status, and the fields of OpenAI's error."""
 
     def __init__(self, message: str, *, status: int = 400, code: str = "unsupported", param: str | None = None) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class _AssistantCall(BaseModel):
 
 
 class _Message(BaseModel):
-    """A message; what only a provider writes into its replies (annotations, refusals) is left behind."""
+    """A message; fields that providers add to replies (annotations, refusals) are ignored."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[dict[str, Any]] | None = None
@@ -105,23 +105,23 @@ class _Body(BaseModel):
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A request that can be carried out."""
+    """A valid request."""
 
     model: str
     messages: list[BaseMessage]
     tools: Sequence[Mapping[str, Any]]
-    """As the agent wrote them."""
+    """The schemas as sent."""
     settings: Mapping[str, Any]
-    """What is bound to the policy: stop texts, tool choice, length."""
+    """Arguments of `PolicyChat`: stop texts, tool choice, length."""
     streamed: bool
     usage_in_stream: bool
 
 
 def read_request(data: bytes) -> ChatRequest:
-    """The request in a body.
+    """Parses the body of a request.
 
     Raises:
-        Refused: it is no request, or asks for something that the policy does not do.
+        Refused: the request is invalid, or the policy cannot do what it asks for.
     """
     try:
         plain = well_formed_value(json.loads(data))
@@ -173,7 +173,7 @@ def _messages(messages: Sequence[_Message]) -> list[BaseMessage]:
 
 
 def _invalid(error: ValidationError) -> Refused:
-    """The first thing that is wrong with a request."""
+    """The first error of a request."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(map(str, problem["loc"]))
     return Refused(f"{place or 'The body'}: {problem['msg']}.", code="invalid_request", param=place)

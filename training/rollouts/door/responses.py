@@ -1,4 +1,4 @@
-"""What the door answers: chat completions, whole or as a stream made from the whole reply, models, and errors."""
+"""Responses of the door: chat completions, whole or as a stream made from the whole reply, models, and errors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STREAM_END = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class Answer:
-    """A reply of the policy in OpenAI's words."""
+    """A reply of the policy in OpenAI's format."""
 
     message: AIMessage
     id: str
     model: str
-    """As the agent asked for it."""
+    """The model name of the request."""
 
     def completion(self) -> dict[str, Any]:
         """The chat completion."""
@@ -30,10 +30,10 @@ class Answer:
         return {**self._head("chat.completion"), "choices": [choice], "usage": self._usage()}
 
     def stream(self, *, usage: bool) -> Iterator[bytes]:
-        """The same as server-sent events.
+        """The chat completion as server-sent events.
 
         Args:
-            usage: whether the last one tells the cost.
+            usage: whether an event with the usage is sent.
         """
         said = self._said()
         first = {name: said[name] for name in ("role", "content", "reasoning_content") if said.get(name) is not None}
@@ -72,17 +72,17 @@ class Answer:
 
 
 def models(names: Sequence[str]) -> dict[str, Any]:
-    """The list of models: one a role."""
+    """The list of models, one per role."""
     return {"object": "list", "data": [model(name) for name in names]}
 
 
 def model(name: str) -> dict[str, Any]:
-    """One of them."""
+    """A model of the list."""
     return {"id": name, "object": "model", "created": 0, "owned_by": "agentflow"}
 
 
 def error_body(refused: Refused) -> dict[str, Any]:
-    """OpenAI's form of an error."""
+    """An error in OpenAI's format."""
     kind = "invalid_request_error" if refused.status < 500 else "server_error"
     return {"error": {"message": str(refused), "type": kind, "param": refused.param, "code": refused.code}}
 

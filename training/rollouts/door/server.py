@@ -3,9 +3,9 @@
     POST  /ROLLOUT/v1/chat/completions    GET  /ROLLOUT/v1/models
     POST  /ROLLOUT/ROLE/v1/...            the same, for clients that cannot choose the model's name
 
-Each rollout has a base URL of its own, since every client lets its base URL be set and few let headers be, and a key
-that opens it alone, until its run ends. The door owns the tokens: what it answers was sampled by `PolicyChat`, which
-records it. It serves on the event loop that runs the rollouts, from the first that needs it until the loop ends.
+Each rollout has its own base URL, since every client has a setting for the base URL and few have one for headers, and
+its own key, which is valid until the run ends. Tokens never leave the trainer: replies are sampled and recorded by
+`PolicyChat`. The server runs on the event loop of the rollouts, from the first rollout to the end of the loop.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from training.rollouts.door.responses import Answer, error_body, model, models
 from training.rollouts.door.session import Session, ended
 
 LONGEST_REQUEST = 2**25
-"""Bytes of a request."""
+"""Size limit of a request in bytes."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the door listens."""
+    """The address of the door."""
 
     host: str
     port: int
-    """0: any that is free."""
+    """0: any free port."""
 
     @classmethod
     def of(cls, text: str) -> Address:
-        """From `HOST`, `HOST:PORT` or `[HOST]:PORT`.
+        """Parses `HOST`, `HOST:PORT` or `[HOST]:PORT`.
 
         Raises:
-            ConfigError: it is none of these.
+            ConfigError: another form.
         """
         try:
             parts = urlsplit(f"//{text}")
@@ -54,10 +54,10 @@ class Address:
         return cls(host, port)
 
     def bound(self) -> socket.socket:
-        """A socket that listens there.
+        """A listening socket.
 
         Raises:
-            ConfigError: it cannot be had.
+            ConfigError: the address cannot be used.
         """
         try:
             [(family, *_, place), *_] = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
@@ -68,17 +68,17 @@ class Address:
                 "another address with agent_listen."
             ) from error
 
-    def seen_from_outside(self, port: int) -> str:
-        """The address that agents are given; that of a listener on all interfaces has this machine's name."""
+    def url(self, port: int) -> str:
+        """The URL for agents; a listener on all interfaces is reached by the name of this machine."""
         host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class Door:
-    """Lets the rollouts of one process ask their policies over HTTP.
+    """Serves the policies of the rollouts of one process.
 
     Args:
-        address: where it listens.
+        address: where to listen.
     """
 
     def __init__(self, address: Address) -> None:
@@ -89,7 +89,7 @@ class Door:
 
     @asynccontextmanager
     async def opened(self, session: Session) -> AsyncIterator[str]:
-        """Lets a rollout in; gives its address. On the way out its key is closed.
+        """Serves a rollout and yields its base URL; on exit the rollout is closed.
 
         Raises:
             ConfigError: the door cannot listen.
@@ -113,33 +113,33 @@ class Door:
             raise
 
     async def _lifetime(self) -> AsyncGenerator[str, None]:
-        """The server; whatever shuts its loop down properly closes this generator (`loop.shutdown_asyncgens`)."""
+        """Runs the server and yields its URL; closed at the end of the loop (`loop.shutdown_asyncgens`)."""
         listener = self._address.bound()
         app = web.Application(client_max_size=LONGEST_REQUEST)
         app.router.add_route("*", "/{path:.*}", self._answered)
-        # A client that hangs up before its reply has come does not want it: nothing is sampled for it, nothing trained.
+        # If a client disconnects, its call is cancelled: a reply that nobody has read is not trained.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         try:
             await runner.setup()
             await web.SockSite(runner, listener).start()
-            yield self._address.seen_from_outside(listener.getsockname()[1])
+            yield self._address.url(listener.getsockname()[1])
         finally:
             await runner.cleanup()
             listener.close()
 
     async def _answered(self, request: web.Request) -> web.StreamResponse:
         try:
-            session, role, rest = self._opened_by(request)
+            session, role, rest = self._authorised(request)
             try:
-                return await self._carried_out(request, session, role, rest)
+                return await self._served(request, session, role, rest)
             except Refused as refusal:
                 session.refusals.append(refusal)
                 raise
         except Refused as refusal:
             return web.json_response(error_body(refusal), status=refusal.status)
 
-    def _opened_by(self, request: web.Request) -> tuple[Session, str | None, str]:
-        """The rollout that asks, the role in the path, and what is asked for."""
+    def _authorised(self, request: web.Request) -> tuple[Session, str | None, str]:
+        """The rollout, the role in the path if there is one, and the rest of the path."""
         name, _, rest = request.rel_url.raw_path.lstrip("/").partition("/")
         session = self._sessions.get(name)
         if session is None or session.closed:
@@ -150,9 +150,7 @@ class Door:
         role, _, later = rest.partition("/")
         return (session, None, rest) if role == "v1" else (session, unquote(role), later)
 
-    async def _carried_out(
-        self, request: web.Request, session: Session, role: str | None, rest: str
-    ) -> web.StreamResponse:
+    async def _served(self, request: web.Request, session: Session, role: str | None, rest: str) -> web.StreamResponse:
         if role is not None and role not in session.roles:
             raise Refused(
                 f"There is no role {role!r}; the roles are {', '.join(session.roles)}.",

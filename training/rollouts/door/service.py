@@ -13,14 +13,14 @@ from graph.errors import ConfigError, ModelUnavailable
 
 _LONGEST_ANSWER = 2**24
 _PATIENCE = 5.0
-"""Seconds within which the service must take a connection."""
+"""Time limit for a connection in seconds."""
 
 
 class ServiceRun:
-    """One task, posted.
+    """One task at the service.
 
     Args:
-        url: of the service.
+        url: address of the service.
         given: the task.
     """
 
@@ -28,14 +28,14 @@ class ServiceRun:
         self._url = url
         self._given = given
         self.output = ""
-        """What it has answered."""
+        """The body of a successful response."""
         self.last_error = ""
 
     async def to_its_end(self) -> int:
-        """Posts the task and waits; 0 for an answer of success, else its status.
+        """Posts the task; returns 0 for a response of success, else its status.
 
         Raises:
-            ModelUnavailable: the service cannot be reached, or is overloaded.
+            ModelUnavailable: the service is unreachable or overloaded.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_PATIENCE)
         try:
@@ -46,7 +46,7 @@ class ServiceRun:
                 data = await _whole(response)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ModelUnavailable(
-                f"The agent's service at {self._url} broke off: {error or type(error).__name__}."
+                f"The agent's service at {self._url} failed: {error or type(error).__name__}."
             ) from error
         self.output = data.decode(errors="replace")
         if response.status in (429, 502, 503, 504):
@@ -66,11 +66,11 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
     return bytes(data)
 
 
-async def ask_for_service(url: str) -> None:
-    """Fail now, in one sentence, rather than in every run.
+async def check_service(url: str) -> None:
+    """Checks that the service listens.
 
     Raises:
-        ConfigError: the address is none, or nothing listens there.
+        ConfigError: the address is invalid, or nothing listens there.
     """
     try:
         parts = urlsplit(url)

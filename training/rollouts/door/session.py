@@ -1,4 +1,4 @@
-"""One rollout behind the door: its key, its policy, and the calls that are under way."""
+"""One rollout behind the door: its key, its policy and its open calls."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.run_record import RunRecord, in_role
 
 TOO_MANY_CALLS, CONTEXT_LENGTH = "too_many_calls", "context_length_exceeded"
-"""Codes of refusals that tell how a run ended."""
+"""Codes of refusals that explain how a run ended."""
 
 
 class Session:
-    """A rollout that may ask. Once it is closed, nothing opens it again.
+    """A rollout that can call its policy until it is closed.
 
     Args:
-        policy: the policy in its run.
-        roles: whom the policy may play; each is a model's name.
-        most_calls: calls that are answered.
+        policy: the policy of the run.
+        roles: roles of the policy, which are model names for the agent.
+        most_calls: limit of calls.
     """
 
     def __init__(self, policy: PolicyChat, roles: Sequence[str], most_calls: int) -> None:
         self.name = f"{re.sub(r'[^A-Za-z0-9_]+', '-', policy.run)[-60:]}-{secrets.token_hex(4)}"
-        """Its part of the address. Each try of a run has another."""
+        """Its part of the URL; each attempt at a run has another."""
         self.key = secrets.token_urlsafe(24)
         self.roles = tuple(roles)
         self.policy = policy
         self.record = RunRecord(policy.policy)
         self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        """What failed around the run; no reply can come any more."""
+        """A failure around the run, after which no call can succeed."""
         self.refusals: list[Refused] = []
-        """Requests that were not carried out."""
+        """Refused requests."""
         self._most_calls = most_calls
         self._calls = 0
-        self._context = contextvars.copy_context()  # of the run; that of a request knows nothing of it
+        self._context = contextvars.copy_context()  # a request has another context than the run
         self._idle_since = time.perf_counter()
         self._tools: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._under_way: set[asyncio.Task[AIMessage]] = set()
         self._closed = False
 
     def opened_by(self, key: str) -> bool:
-        """Whether this is its key."""
+        """Whether the key is right."""
         return hmac.compare_digest(key.encode("utf-8", "surrogateescape"), self.key.encode())
 
     def role_of(self, model: str) -> str:
-        """The role that a model's name stands for; with one role any name does.
+        """The role of a model name; a single role has all names.
 
         Raises:
-            Refused: there are several, and none has the name.
+            Refused: none of several roles has the name.
         """
         if model in self.roles or len(self.roles) == 1:
             return model if model in self.roles else self.roles[0]
@@ -73,7 +73,7 @@ class Session:
         """The policy's reply.
 
         Raises:
-            Refused: the policy cannot answer, the run has asked too often, or has ended meanwhile.
+            Refused: the policy cannot answer, the limit of calls is reached, or the run has ended.
         """
         if self._calls >= self._most_calls:
             raise Refused(f"The run has made all of its {self._most_calls} calls (agent_calls).", code=TOO_MANY_CALLS)
@@ -103,12 +103,12 @@ class Session:
     async def _asked(self, role: str, request: ChatRequest) -> AIMessage:
         chat = in_role(self.policy.as_role(role), role)
         bound = dict(request.settings)
-        if request.tools:  # the same object for the same tools: describing them to the model is cached by identity
+        if request.tools:  # same tools, same object: schemas are cached by identity
             bound["tools"] = self._tools.setdefault(json.dumps(request.tools), request.tools)
         return await chat.ainvoke(request.messages, {"callbacks": [self.record]}, **bound)
 
     def _busy(self) -> None:
-        """What has passed since no call was under way was the agent's own time."""
+        """Notes the time since the last call as the agent's own."""
         if not self._under_way:
             self._context.run(note_span, "tools", "agent", self._idle_since)
 
@@ -118,7 +118,7 @@ class Session:
         return self._closed
 
     def close(self) -> None:
-        """Its key opens nothing any more, and calls that are under way end."""
+        """Invalidates the key and cancels open calls."""
         self._busy()
         self._closed = True
         for asked in self._under_way:
@@ -126,11 +126,11 @@ class Session:
 
 
 def ended() -> Refused:
-    """What is said to a rollout that has ended, and to one that never was."""
-    return Refused("This rollout has ended, or never was.", status=410, code="rollout_ended")
+    """The refusal of a rollout that has ended or does not exist."""
+    return Refused("This rollout has ended or does not exist.", status=410, code="rollout_ended")
 
 
 def _hung_up() -> bool:
-    """Whether whoever asked is gone: then the request itself is cancelled."""
+    """Whether the client has disconnected, which cancels the request."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -86,6 +86,7 @@ async def test_the_file_wins_over_what_was_printed(agent_of: Any) -> None:
         ('while True: ask("?")', {"most_calls": 3}, "", "calls"),
         ('ask("?"); ask("x" * 60000)', {}, "", "context"),
         ('ask("?")\ntry: ask("x" * 60000)\nexcept urllib.error.HTTPError as e: print(e.code)', {}, "400", "agent"),
+        ('ask("x" * 60000)', {}, "", "context"),
         ('print(json.dumps({"report": {"title": ask("?")}}))', {"answer": "report.title"}, "7", "agent"),
     ],
 )  # fmt: skip
@@ -95,7 +96,6 @@ async def test_what_a_run_does_wrong_is_its_own_and_earns_what_it_has(
     policy = policy_of()
     state = await run(agent_of(program, **options), policy)
     assert (state["answer"], state["ended_by"]) == (answer, ended_by)
-    assert policy.turns
 
 
 async def test_a_run_whose_time_is_up_has_what_it_has_said() -> None:
@@ -235,6 +235,11 @@ async def test_a_services_failures(service: Any) -> None:
 
 
 # At the start
+
+
+def test_a_port_of_ones_own_is_for_one_process() -> None:
+    assert HttpAgent(DoorOptions(command="x", listen="127.0.0.1:8900")).fixed_port == 8900
+    assert HttpAgent(DoorOptions(command="x")).fixed_port == 0
 
 
 @pytest.mark.parametrize(
