@@ -94,6 +94,8 @@ class Run:
     """Number of the turn in progress, from 1."""
     started: float = field(default_factory=time.perf_counter)
     usage: dict[str, Usage] = field(default_factory=dict)
+    _model_of: dict[Role, BaseChatModel] = field(default_factory=dict, repr=False)
+    _tools: list[BaseTool] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         # The caller's own chat models for single roles, so that runs with other models can share one graph.
@@ -120,14 +122,19 @@ class Run:
         Raises:
             ConfigError: a tool's name is unknown or it lacks what it needs.
         """
-        model = self.model("generalist")
-        if self.toolbox.has_all(self.context, model):
-            return self.toolbox.select(self.context, model)
-        return await asyncio.to_thread(self.toolbox.select, self.context, model)  # a corpus may have to be indexed
+        if self._tools is None:
+            model = self.model("generalist")
+            if self.toolbox.has_all(self.context, model):
+                self._tools = self.toolbox.select(self.context, model)
+            else:  # a corpus may have to be indexed
+                self._tools = await asyncio.to_thread(self.toolbox.select, self.context, model)
+        return self._tools
 
     def model(self, role: Role) -> BaseChatModel:
         """The model of a role."""
-        return model_for(role, self.context, self.models)
+        if role not in self._model_of:
+            self._model_of[role] = model_for(role, self.context, self.models)
+        return self._model_of[role]
 
     def held_to(self, checks: Sequence[T], role: Role) -> Sequence[T]:
         """The checks to apply to a role's replies: all of `checks`, or none (`Context.checks`).

@@ -176,6 +176,9 @@ class _Work:
 
         for watched in (watched_run, watched_arun):
             _tell_signature(watched)
+        getattr(
+            self.tool, "_injected_args_keys", None
+        )  # LangChain keeps it with the tool: each copy would find it anew
         copy = self.tool.model_copy()
         object.__setattr__(copy, "_run", watched_run)  # bypasses pydantic, which has no such field
         object.__setattr__(copy, "_arun", watched_arun)

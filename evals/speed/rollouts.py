@@ -20,6 +20,7 @@ from pathlib import Path
 from langchain_core.tools import BaseTool, StructuredTool
 
 from evals.garbage import collect_less_often
+from evals.speed.memory import peak_resident_bytes
 from evals.speed.planning_ahead import AheadReport, compare_ahead
 from graph import Context
 
@@ -40,6 +41,8 @@ class SpeedReport:
     """User and system seconds of the processes that ran the graph."""
     cpu_ms_per_call: float
     cpu_seconds_per_rollout: float
+    memory_mb: float
+    """Peak resident memory of the processes that ran the graph, all together."""
     server_cpu_seconds: float
     """CPU seconds of the fake server on the same cores, including its start."""
 
@@ -75,8 +78,8 @@ def _cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
     return used.ru_utime + used.ru_stime
 
 
-def roll_out(rollouts: int, turns: int, url: str) -> tuple[int, float]:
-    """Run the graph on one event loop; returns the number of model calls and the CPU seconds of this process."""
+def roll_out(rollouts: int, turns: int, url: str) -> tuple[int, float, int]:
+    """Run the graph on one event loop; returns model calls, CPU seconds and peak resident bytes of this process."""
     from graph import build_graph
 
     context = Context(model=f"fake@{url}", max_turns=turns)
@@ -93,7 +96,7 @@ def roll_out(rollouts: int, turns: int, url: str) -> tuple[int, float]:
 
     collect_less_often()
     before = _cpu_seconds()
-    return asyncio.run(everything()), _cpu_seconds() - before
+    return asyncio.run(everything()), _cpu_seconds() - before, peak_resident_bytes()
 
 
 def _warm_up(turns: int, url: str, everyone: Barrier) -> None:
@@ -102,7 +105,7 @@ def _warm_up(turns: int, url: str, everyone: Barrier) -> None:
     everyone.wait()
 
 
-def _in_processes(shares: list[int], turns: int, url: str) -> tuple[list[tuple[int, float]], float]:
+def _in_processes(shares: list[int], turns: int, url: str) -> tuple[list[tuple[int, float, int]], float]:
     """Run each share of the rollouts in its own process; returns the results of `roll_out`, and the wall seconds."""
     count = len(shares)
     context = get_context("spawn")
@@ -129,8 +132,8 @@ def measure(rollouts: int, turns: int, latency_ms: float, processes: int = 1) ->
             shares = [rollouts // processes + (rank < rollouts % processes) for rank in range(processes)]
             results, seconds = _in_processes(shares, turns, url)
         before = _cpu_seconds(resource.RUSAGE_CHILDREN)
-    calls = sum(count for count, _ in results)
-    cpu = sum(spent for _, spent in results)
+    calls = sum(count for count, _, _ in results)
+    cpu = sum(spent for _, spent, _ in results)
     return SpeedReport(
         rollouts=rollouts,
         turns=turns,
@@ -142,6 +145,7 @@ def measure(rollouts: int, turns: int, latency_ms: float, processes: int = 1) ->
         cpu_seconds=round(cpu, 3),
         cpu_ms_per_call=round(1000 * cpu / calls, 3),
         cpu_seconds_per_rollout=round(cpu / rollouts, 4),
+        memory_mb=round(sum(memory for _, _, memory in results) / 2**20),
         server_cpu_seconds=round(_cpu_seconds(resource.RUSAGE_CHILDREN) - before, 3),
     )
 

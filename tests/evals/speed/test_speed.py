@@ -27,6 +27,7 @@ def test_two_processes_share_the_rollouts() -> None:
     report = measure(rollouts=5, turns=2, latency_ms=5, processes=2)
     assert report.model_calls_per_rollout == 8
     assert report.processes == 2
+    assert report.memory_mb > 20
 
 
 def test_the_command_prints_json_alone() -> None:
