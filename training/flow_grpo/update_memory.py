@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -21,7 +22,12 @@ from training.run import ranks
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 GIB = 2**30
+
+_TOLERATED = 1.1
+"""Of the planned memory, before a warning."""
 
 
 class UpdateMemory:
@@ -45,6 +51,7 @@ class UpdateMemory:
         self._planned = trainer_memory(shape, self.config, sharded_over=sharded_over).total if shape else 0.0
         self._chosen = self.config
         self._kept = not room.settings
+        self._warned = False
 
     def within(self, work: Callable[[], T], make_smaller: Callable[[FlowGRPOConfig], None]) -> T:
         """The result of work that can be repeated. If memory runs out, it is repeated once, with smaller micro-batches.
@@ -85,9 +92,20 @@ class UpdateMemory:
             torch.cuda.reset_peak_memory_stats()
 
     def figures(self) -> dict[str, float]:
-        """GiB at the peak of the update (on a CPU: of the process up to now), and as planned."""
-        peak = {"memory/peak_gib": peak_memory(self._device.type) / GIB}
-        return peak | ({"memory/planned_gib": self._planned / GIB} if self._planned else {})
+        """GiB at the peak of the update (on a CPU: of the process up to now), and as planned.
+
+        The first time that a GPU's is far above the plan, a warning says so.
+        """
+        peak = peak_memory(self._device.type)
+        if not self._planned:
+            return {"memory/peak_gib": peak / GIB}
+        if self._device.type == "cuda" and peak > _TOLERATED * self._planned and not self._warned:
+            self._warned = True
+            logger.warning(
+                "An update took %.1f GiB, where the plan expected %.1f; if memory runs out, lower token_budget.",
+                peak / GIB, self._planned / GIB,
+            )  # fmt: skip
+        return {"memory/peak_gib": peak / GIB, "memory/planned_gib": self._planned / GIB}
 
     def in_words(self) -> str:
         """What was chosen, and how much memory the plan expects."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import PartialState  # type: ignore[import-untyped]
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from graph.errors import ConfigError
 from tests.training.support.runs import figures, same, weights
+from tests.training.support.tiny_model import tiny_model
 from tests.training.support.toy import toy_config
 from training.engines.vllm.card import USABLE
 from training.flow_grpo import micro_batches
@@ -22,6 +24,7 @@ from training.flow_grpo.launch import train
 from training.flow_grpo.lengths import usual_lengths
 from training.flow_grpo.memory import shared_memory, trainer_memory
 from training.flow_grpo.micro_batches import BUDGETS, Room, chosen, lowered, settled
+from training.flow_grpo.update_memory import UpdateMemory
 from training.models import device
 from training.models.flops import ACCELERATORS, Shape, known_shape
 from training.models.shapes import config_of
@@ -241,6 +244,20 @@ def test_given_values_are_not_lowered(tmp_path: Path, policy_folder: Path, faili
     ):
         train(toy_config(tmp_path, policy_folder, token_budget=4000, gradient_checkpointing=False))
     assert not (tmp_path / "run" / micro_batches.FILE).exists()
+
+
+def test_a_plan_that_was_far_too_low_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    PartialState(cpu=True)
+    memory = UpdateMemory(config(engine="transformers"), tiny_model(0), Room("G", GIB, True), torch.device("cuda"))
+    monkeypatch.setattr("training.flow_grpo.update_memory.peak_memory", lambda device: 0)
+    planned = memory.figures()["memory/planned_gib"]
+    assert caplog.text == ""
+    monkeypatch.setattr("training.flow_grpo.update_memory.peak_memory", lambda device: int(1.2 * planned * GIB))
+    for _ in range(2):
+        assert memory.figures()["memory/peak_gib"] == pytest.approx(1.2 * planned)
+    assert caplog.text.count("where the plan expected") == 1
 
 
 @pytest.mark.gpu
