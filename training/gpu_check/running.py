@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from training.gpu_check.parts import Machine, Part
-from training.gpu_check.table import table
+from training.gpu_check.table import PartReport, Report, table
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "vllm", "liger-kernel")
 
@@ -25,29 +25,6 @@ REPORT, TABLE = "report.json", "table.md"
 
 _SETTLING = 10.0
 """Seconds after a part on a GPU was killed, until the memory of its processes is free."""
-
-
-class PartReport(TypedDict):
-    """What became of a part."""
-
-    state: str
-    """`done`, `failed`, `out of time`, `left out`, or `not needed`."""
-    seconds: float
-    command: str
-    figures: Any
-    """Of a part that failed or ran out of time: those that it had by then."""
-    reason: str
-
-
-class Report(TypedDict):
-    """The whole check."""
-
-    device: str
-    machine: dict[str, Any]
-    versions: dict[str, str]
-    parts: dict[str, PartReport]
-    not_done: dict[str, str]
-    """What the check could not do, and why."""
 
 
 def run_parts(parts: Sequence[Part], machine: Machine, seconds: float, *, say: Callable[[str], None]) -> Report:

@@ -1,11 +1,8 @@
-"""The report of a check as Markdown, for docs/measured.md."""
+"""The report of a check, and as Markdown, for docs/measured.md."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from training.gpu_check.running import PartReport, Report
+from typing import Any, TypedDict
 
 _UPDATE = {
     "model_flop_utilisation": "model FLOP utilisation",
@@ -21,6 +18,29 @@ _STEP = (
     "reward", "logprob_gap", "seconds/rollout", "seconds/update", "seconds/sync", "seconds/checkpoint", "stretch",
     "tokens_per_second", "memory/peak_gib", "memory/planned_gib",
 )  # fmt: skip
+
+
+class PartReport(TypedDict):
+    """What became of a part."""
+
+    state: str
+    """`done`, `failed`, `out of time`, `left out`, or `not needed`."""
+    seconds: float
+    command: str
+    figures: Any
+    """Of a part that failed or ran out of time: those that it had by then."""
+    reason: str
+
+
+class Report(TypedDict):
+    """The whole check."""
+
+    device: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    parts: dict[str, PartReport]
+    not_done: dict[str, str]
+    """What the check could not do, and why."""
 
 
 def table(report: Report) -> str:
