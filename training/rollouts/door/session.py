@@ -12,12 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from graph.errors import ConfigError, ContextLengthExceeded
 from tools.spans import note_span
 from training.rollouts.door.requests import ChatRequest, Refused
-from training.rollouts.policy_chat import PolicyChat
+from training.rollouts.policy_chat import CAPTURED, PolicyChat
 from training.rollouts.run_record import RunRecord, in_role
 
 TOO_MANY_CALLS, CONTEXT_LENGTH = "too_many_calls", "context_length_exceeded"
@@ -48,6 +48,7 @@ class Session:
         self._calls = 0
         self._context = contextvars.copy_context()  # a request has another context than the run
         self._idle_since = time.perf_counter()
+        self._replies: dict[str, Mapping[str, Any]] = {}
         self._tools: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._under_way: set[asyncio.Task[AIMessage]] = set()
         self._closed = False
@@ -105,7 +106,17 @@ class Session:
         bound = dict(request.settings)
         if request.tools:  # same tools, same object: schemas are cached by identity
             bound["tools"] = self._tools.setdefault(json.dumps(request.tools), request.tools)
-        return await chat.ainvoke(request.messages, {"callbacks": [self.record]}, **bound)
+        messages = [self._recalled(message) for message in request.messages]
+        reply = await chat.ainvoke(messages, {"callbacks": [self.record]}, **bound)
+        self._replies |= dict.fromkeys(_marks(reply), reply.additional_kwargs[CAPTURED])
+        return reply
+
+    def _recalled(self, message: BaseMessage) -> BaseMessage:
+        """A reply that comes back, with the record that HTTP cannot carry: an edited one counts as rewritten."""
+        if not isinstance(message, AIMessage):
+            return message
+        record = next((self._replies[mark] for mark in _marks(message) if mark in self._replies), None)
+        return message if record is None else message.model_copy(update={"additional_kwargs": {CAPTURED: record}})
 
     def _busy(self) -> None:
         """Notes the time since the last call as the agent's own."""
@@ -123,6 +134,12 @@ class Session:
         self._closed = True
         for asked in self._under_way:
             asked.cancel()
+
+
+def _marks(reply: AIMessage) -> list[str]:
+    """By what a reply is found again: the ids of its calls, and its words."""
+    words = str(reply.text).split()
+    return [str(call["id"]) for call in reply.tool_calls] + ([" ".join(words)] if words else [])
 
 
 def ended() -> Refused:

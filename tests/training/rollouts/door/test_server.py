@@ -58,6 +58,30 @@ async def test_the_openai_client_calls_a_tool_and_goes_on() -> None:
     assert (usage.prompt_tokens, usage.completion_tokens) == (len(sent[1]), len(turns[1].completion_ids))
 
 
+@pytest.mark.parametrize(
+    ("edit", "rewritten"),
+    [
+        (lambda said: said, False),
+        (lambda said: {**said, "content": None}, True),
+        (lambda said: {**said, "content": f" {said['content']}\n"}, True),
+        (lambda said: {"role": "assistant", "content": said["content"]}, True),
+        (lambda said: {"role": "assistant", "content": "Something else."}, False),
+    ],
+)
+async def test_a_reply_that_comes_back_edited_counts_as_rewritten(edit: Any, rewritten: bool) -> None:
+    async with opened(adds) as door:
+        body: dict[str, Any] = {"messages": user("What is 3 + 4?"), "tools": [ADD]}
+        said = (await door.post(body)).json()["choices"][0]["message"]
+        more = [edit(said), {"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "7"}]
+        await door.post({**body, "messages": [*body["messages"], *more]})
+        first, second = door.policy.turns
+    assert second.rewritten == rewritten
+    extends = second.prompt_ids[: len(first.prompt_ids) + len(first.completion_ids)] == (
+        first.prompt_ids + first.completion_ids
+    )
+    assert extends == (edit(said) is said)
+
+
 async def test_a_stream_is_the_whole_reply_in_pieces() -> None:
     openai = pytest.importorskip("openai", reason="needs the OpenAI client")
     async with opened(adds) as door:
