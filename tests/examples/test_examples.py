@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout
 from training.rollouts.tasks import load_tasks
 from training.run.imports import imported
+from training.town import held_out_tasks
 
 ROOT = Path(__file__).parents[2]
 CODE = "```python\nprint(6 * 7)\n```"
@@ -99,6 +101,30 @@ async def test_own_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (state["answer"], len(policy.turns)) == (price, 3)
     right = Rollout("r", question, 0, 0, 0, turns=tuple(policy.turns), reward=1.0, memory=state["memory"])
     assert all(parts_of(right).values())
+
+
+async def test_town_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    line = next(line for line in held_out_tasks() if line["family"] == "chain")
+    entry, answer = line["metadata"]["steps"][0]["input"], line["answers"][0]
+    times = int(re.findall(r"\d+", line["question"])[0])
+
+    def reply(text: str, seed: int) -> str:
+        told = text.count("<tool_response>\n") - 4  # the others stand in the examples
+        look_up = json.dumps({"name": "ship_register", "arguments": {"entry": entry}})
+        compute = json.dumps({"name": "python", "arguments": {"code": f"{times} * {int(answer) // times}"}})
+        return [json.dumps({"name": "ship_register", "arguments": {"entry": "?"}}), look_up, compute, answer][told]
+
+    engine = ScriptedEngine(reply, "qwen2_5")
+    policy = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run="r", seed=0)
+    agent = FactoryAgent(imported("town_agent:make", "The agent"), name="town_agent:make")
+    await agent.preflight()
+    task = Task(id="1", question=line["question"], answers=(answer,), metadata=line["metadata"])
+    state = await agent.run(task, {}, policy, 0)
+    assert (state["answer"], len(policy.turns)) == (answer, 4)
+    assert "Give a name and an attribute" in str(state["memory"][0]), "what a tool refuses is told"
+    right = Rollout("r", task, 0, 0, 0, turns=tuple(policy.turns), reward=1.0, memory=state["memory"])
+    assert {name for name, is_right in parts_of(right).items() if is_right} >= {"right_tool", "right_input", "solved"}
 
 
 async def test_http_agent(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""LangChain's `create_agent` over the tools of `training.town`: the agent of the figures in docs/measured.md.
+
+    python -m training.town --out town --chains 0.7
+    cd examples && python -m training.flow_grpo --config town_agent.yaml --model PATH.gguf --out ../runs/town-agent
+
+A small model keeps the form of a tool call when it is shown some. So a middleware puts two example conversations
+before each run's own; the agent is LangChain's own otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRequest, ModelResponse, wrap_model_call
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+
+from tools import load_tool
+from training.town import parish_register, ship_register
+
+PROMPT = """\
+Each reply is one tool call, until a tool has returned the answer to the whole question; then reply with that number \
+alone. Never guess a number."""
+
+TOOLS = [load_tool("python"), ship_register(), parish_register()]
+for tool in TOOLS:
+    tool.handle_tool_error = True  # what a tool refuses is told to the model and does not end the run
+
+
+def _conversation(question: str, *steps: tuple[str, dict[str, str], str]) -> list[AnyMessage]:
+    """An example: the question, calls with their results, and the last result as the answer."""
+    messages: list[AnyMessage] = [HumanMessage(question)]
+    for name, arguments, result in steps:
+        messages.append(AIMessage(json.dumps({"name": name, "arguments": arguments})))
+        messages.append(HumanMessage(f"<tool_response>\n{result}\n</tool_response>"))
+    return [*messages, AIMessage(steps[-1][2])]
+
+
+EXAMPLES = [
+    *_conversation(
+        "What is double the cargo of the ship Selgor?",
+        ("ship_register", {"entry": "Selgor / cargo"}, "640"),
+        ("python", {"code": "2 * 640"}, "1280"),
+    ),
+    *_conversation(
+        "How many are 6 times the voyages of Odeka?",
+        ("parish_register", {"entry": "Odeka / voyages"}, "14"),
+        ("python", {"code": "6 * 14"}, "84"),
+    ),
+]
+
+
+@wrap_model_call
+async def with_examples(
+    request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
+) -> ModelResponse:
+    """Shows the examples before the conversation; they stay out of the agent's state."""
+    return await handler(request.override(messages=[*EXAMPLES, *request.messages]))
+
+
+def make(model: BaseChatModel) -> Any:
+    """The agent around a chat model."""
+    return create_agent(model, TOOLS, system_prompt=PROMPT, middleware=[with_examples])
