@@ -32,9 +32,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from tools import sandbox_limits
 from tools.places import Places, off_the_clock
 from tools.sandbox_bwrap import MIN_VERSION, Channels, command, find_bwraps, version_of
-from tools.sandbox_limits import BRIEF, MIB, Limits, cores
+from tools.sandbox_limits import BRIEF, MIB, Limits
 from tools.sandbox_process import Bounds, Confined, Ended
 from tools.sandbox_proof import Isolation, SandboxUnavailable
 from tools.sandbox_seccomp import AUDIT_ARCH, seccomp_filter
@@ -204,7 +205,7 @@ class Sandbox:
         with off_the_clock("sandbox"):
             place = await self._places.take()
             try:
-                core = await cores.take()
+                core = await sandbox_limits.cores.take()
             except BaseException:
                 place.leave()
                 raise

@@ -17,8 +17,19 @@ MOST_PARALLEL = 128
 BRIEF = 0.5
 """Seconds for which a program has a core's place; starting, and most programs whole, take a tenth."""
 
-cores = Places(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+cores = Places(_CORES)
 """As many programs start at once as there are cores: more would only slow each other, and the event loop, down."""
+
+_FILES, _OTHER_FILES = 12, 640
+"""Descriptors that a running program takes here, and those that are left to others (connections to model servers)."""
+
+
+def share_cores(processes: int) -> None:
+    """In each of several processes that run programs beside each other, before the first one."""
+    global cores
+    cores = Places(max(1, _CORES // processes))
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,12 @@ class Limits:
         }
 
     def most_parallel(self) -> int:
-        """How many runs at once this machine has memory for, though few use all of theirs."""
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if sys.platform == "linux" else 2**34
-        return max(4, min(MOST_PARALLEL, memory // (self.memory_mb * MIB)))
+        """How many runs at once this machine has memory for, though few use all of theirs, and this process files."""
+        if sys.platform != "linux":
+            return MOST_PARALLEL
+        import resource
+
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        by_files = MOST_PARALLEL if files == resource.RLIM_INFINITY else (files - _OTHER_FILES) // _FILES
+        return max(4, min(MOST_PARALLEL, memory // (self.memory_mb * MIB), by_files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 
 import pytest
 
@@ -70,6 +71,10 @@ async def test_programs_that_run_on_leave_the_cores_to_the_others() -> None:
     assert all(isinstance(each, asyncio.CancelledError) for each in ended)
 
 
-def test_as_many_programs_as_there_is_memory_for() -> None:
+def test_as_many_programs_as_there_are_memory_and_files_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = 4096
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (files, files))
     assert Limits(memory_mb=64).most_parallel() == 128
     assert Limits(memory_mb=10**9).most_parallel() == 4
+    files = 1024  # the usual limit, half of which is for connections
+    assert Limits(memory_mb=64).most_parallel() == 32

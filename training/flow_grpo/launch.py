@@ -9,6 +9,7 @@ from graph.errors import ConfigError
 from training.flow_grpo.config import RESUMABLE, FlowGRPOConfig
 from training.flow_grpo.progress import ConsoleProgress, Progress
 from training.run.folder import claim, held
+from training.run.limits import open_more_files
 
 
 def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
@@ -28,6 +29,7 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
     from training.run import ranks
 
     quiet()
+    open_more_files()
     folder = Path(config.out)
     # Most schedules depend on the number of steps.
     fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}

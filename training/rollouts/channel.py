@@ -32,6 +32,8 @@ class Start:
     """Pickled: from an engine to the collectors by name (`MakeCollectors`)."""
     number: int
     """Of the process."""
+    processes: int
+    """How many there are."""
     lent: Lent
 
 

@@ -137,7 +137,9 @@ class Pool:
         async with self._starting:
             if self._processes:
                 return
-            self._processes = [_Process(place, Start(self._make, place, lent), self) for place in range(self.number)]
+            self._processes = [
+                _Process(place, Start(self._make, place, self.number, lent), self) for place in range(self.number)
+            ]
             await asyncio.gather(*(process.ready for process in self._processes))
 
     def _send_all(self, message: object) -> None:

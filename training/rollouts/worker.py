@@ -8,6 +8,7 @@ then closes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -15,10 +16,11 @@ import pickle
 import signal
 import socket
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
 
 from evals.garbage import collect_less_often
+from tools.sandbox_limits import share_cores
 from training.engines.vllm.sampler import LentEngine
 from training.rollouts.background import MOST_THREADS
 from training.rollouts.channel import (
@@ -38,13 +40,20 @@ from training.rollouts.channel import (
     sendable,
 )
 from training.rollouts.tail import Tail
+from training.run.limits import open_more_files
+
+_FAREWELL = 3.0
+"""Seconds that runs have to end when the trainer is gone; sandboxed programs die with this process."""
 
 
 class Worker:
     """Does the jobs that come over a connection."""
 
     def __init__(self, end: socket.socket) -> None:
-        self._channel = Channel(end, self._heard, _leave, asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._channel = Channel(end, self._heard, self._leave, self._loop)
+        self.gone = asyncio.Event()
+        """Set when the trainer is gone."""
         logging.getLogger().addHandler(_Forward(self._channel))
         self._jobs: dict[int, tuple[asyncio.Task[None], Tail]] = {}
         self._questions: dict[int, asyncio.Future[object]] = {}
@@ -69,6 +78,7 @@ class Worker:
                     waiting.set_exception(message.error)
 
     def _started(self, start: Start) -> Ready:
+        share_cores(start.processes)
         try:
             make: MakeCollectors = pickle.loads(start.make)  # noqa: S301 - from the trainer
             self._engine = LentEngine(start.lent, self._ask, start.number)
@@ -95,6 +105,13 @@ class Worker:
             del self._jobs[job.job]
             self._channel.send(Done(job.job, await self._engine.figures(), error))
 
+    def _leave(self) -> None:
+        """The trainer is gone, and so is the reason for all that runs here; what does not end soon is ended."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self.gone.set)
+        time.sleep(_FAREWELL)
+        os._exit(0)
+
     async def _ask(self, method: str, arguments: tuple[object, ...]) -> object:
         number = next(self._numbers)
         waiting = self._questions[number] = asyncio.get_running_loop().create_future()
@@ -114,21 +131,16 @@ class _Forward(logging.Handler):
         self._channel.send(Said(record.name, record.levelno, self.format(record)))
 
 
-def _leave() -> NoReturn:
-    """The trainer is gone: so is the reason for all that runs here. Sandboxed programs die with this process."""
-    os._exit(0)
-
-
 async def _serve(end: socket.socket) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="rollout"))
     worker = Worker(end)
-    await asyncio.Event().wait()
-    del worker
+    await worker.gone.wait()  # what runs is then cancelled
 
 
 def main() -> None:
     """Serves until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which then hangs up
+    open_more_files()
     asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
 
 

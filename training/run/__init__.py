@@ -10,5 +10,6 @@ imports.py       the user's own objects, by import path
 metrics.py       `metrics.jsonl`
 alarms.py        signs of collapse
 ranks.py         the processes of a run
+limits.py        what the system allows this process
 keeper.py        ends what a run has started when the run is gone
 """

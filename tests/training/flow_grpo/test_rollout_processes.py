@@ -148,7 +148,7 @@ def test_nothing_is_left_behind(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-m", "tests.training.support.pooled", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.PIPE) as parent:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while len(pids := [int(path.name.rpartition("-")[2]) for path in tmp_path.glob("process-*")]) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -161,6 +161,10 @@ def test_nothing_is_left_behind(tmp_path: Path, how: signal.Signals) -> None:
     while any(Path(f"/proc/{pid}").exists() and _state(pid) != "Z" for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    began = {path.name.removeprefix("began-") for path in tmp_path.glob("began-*")}
+    ended = {path.name.removeprefix("ended-") for path in tmp_path.glob("ended-*")}
+    assert began
+    assert began == ended  # each run could clean up
 
 
 def _state(pid: int) -> str:
