@@ -1,4 +1,4 @@
-"""LangChain's `create_agent` over the tools of `training.town`: the agent of the figures in docs/measured.md.
+"""LangChain's `create_agent` over the tools of `training.town`, for experiments in learning several steps.
 
     python -m training.town --out town --chains 0.7
     cd examples && python -m training.flow_grpo --config town_agent.yaml --model PATH.gguf --out ../runs/town-agent
