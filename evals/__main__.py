@@ -214,7 +214,7 @@ def list_command(_: argparse.Namespace) -> int:
     from evals.benchmarks.registry import BENCHMARKS
 
     for entry in BENCHMARKS.values():
-        home = "a file named with --data" if entry.hub is None else entry.hub.repo
+        home = "questions that come along, or --data" if entry.hub is None else entry.hub.repo
         gated = " (gated)" if entry.hub is not None and entry.hub.gated else ""
         print(f"{entry.name:<10} {entry.title:<18} scorer {entry.scorer:<9} {home}{gated}")
         print(f"{'':<10} tools {', '.join(entry.tools)}")

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graph.state import FINISH
+from graph.memory import accepted_turns
+from graph.state import FINISH, State
 
 
 def planned_words(plan: Mapping[str, Any]) -> str:
@@ -48,6 +49,16 @@ def ended_words(turns: int, seconds: float, ended_by: str) -> str:
     """The end of a run in one line."""
     summary = f"{turns} turn{'s' if turns != 1 else ''}, {seconds:.1f} s"
     return summary + (f", ended by {ended_by}" if ended_by else "")
+
+
+_MORE = {"time": " `--max-seconds S` gives a run more time.", "turns": " `--max-turns N` allows more turns."}
+
+
+def unsupported_words(state: State) -> str:
+    """A warning about an answer of the agent that rests on no accepted result; empty where one was accepted."""
+    if not state.get("ended_by") or accepted_turns(state):
+        return ""
+    return "No accepted result supports this answer; take it as a guess." + _MORE.get(state["ended_by"], "")
 
 
 USAGE_COLUMNS = ("role", "calls", "tokens in", "tokens out", "seconds")

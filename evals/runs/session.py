@@ -84,7 +84,7 @@ class Session:
     @property
     def summary(self) -> str:
         """What is about to be done, in a line."""
-        asked = f"{self.benchmark.title}: {len(self.tasks)} questions"
+        asked = f"{self.benchmark.title}: {len(self.tasks)} question{'s' * (len(self.tasks) != 1)}"
         if self.options.samples > 1:
             asked += f", {self.options.samples} answers to each"
         if self.options.mode == "direct":

@@ -45,8 +45,8 @@ def _add_model_options(top: CommandLine) -> None:
     for role in ROLES_WITH_SETTING:
         top.add_argument(f"--{role}-model", metavar="SPEC", help=f"model of the {role}, if another")
     top.add_argument("--max-tokens", type=int, metavar="N", help="longest reply of a model")
-    top.add_argument("--temperature", type=float, metavar="T")
-    top.add_argument("--planner-temperature", type=float, metavar="T")
+    top.add_argument("--temperature", type=float, metavar="T", help="sampling of every role (default: 0)")
+    top.add_argument("--planner-temperature", type=float, metavar="T", help="sampling of the planner, if another")
 
 
 def _add_run_options(top: CommandLine) -> None:
@@ -54,12 +54,16 @@ def _add_run_options(top: CommandLine) -> None:
     top.add_argument("--corpus", metavar="PATH", help="JSONL file or folder of text that local_search searches")
     top.add_argument("--mcp", metavar="FILE", help="JSON file that names MCP servers, whose tools are added")
     top.add_argument("--ask-before", metavar="A,B", help="tools before whose calls you are asked")
-    top.add_argument("--max-turns", type=int, metavar="N")
-    top.add_argument("--max-seconds", type=float, metavar="S")
+    top.add_argument(
+        "--max-turns", type=int, metavar="N", help="turns after which a run ends with an answer (default: 10)"
+    )
+    top.add_argument("--max-seconds", type=float, metavar="S", help="time after which a run ends with an answer "
+                     "(default: 300)")  # fmt: skip
     top.add_argument("--no-analysis", action="store_true", help="skip the analysis of the question")
     top.add_argument("--direct-arguments", action="store_true", help="let the planner write the input of simple tools")
-    top.add_argument("--verify", choices=("model", "rules"))
-    top.add_argument("--answer", choices=("model", "last_result"))
+    top.add_argument("--verify", choices=("model", "rules"), help="who judges a step (default: model)")
+    top.add_argument("--answer", choices=("model", "last_result"), help="a model writes the answer, or it is "
+                     "the last accepted result (default: model)")  # fmt: skip
     top.add_argument("--checks", choices=("auto", "on", "off"), help="hold replies to the checks for small models "
                      "(auto: those of embedded models)")  # fmt: skip
     top.add_argument("--brief-verdicts", action="store_true", help="tell the planner of an accepted step no more "

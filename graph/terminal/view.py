@@ -167,7 +167,8 @@ class PlainView(View):
         if costs:
             plain = Console(file=sys.stderr, force_terminal=False, color_system=None)
             plain.print(usage_table(state.get("usage", {})))
-        self._write("", _ended(state))
+        for line in _ended(state):
+            self._write("", line)
         super().finish(state)
 
     def _write(self, label: str, text: str) -> None:
@@ -245,7 +246,8 @@ class TerminalView(View):
         if self._steps:
             if costs:
                 self._console.print(usage_table(state.get("usage", {})))
-            self._console.print(Text(_ended(state), style="dim"))
+            for line in _ended(state):
+                self._console.print(Text(line, style="dim"))
         super().finish(state)
 
 
@@ -259,10 +261,11 @@ def _row(line: Line) -> Table:
     return grid
 
 
-def _ended(state: State) -> str:
-    from graph.words import ended_words
+def _ended(state: State) -> list[str]:
+    from graph.words import ended_words, unsupported_words
 
-    return ended_words(len(state.get("memory", [])), state.get("seconds", 0.0), state.get("ended_by", ""))
+    ended = ended_words(len(state.get("memory", [])), state.get("seconds", 0.0), state.get("ended_by", ""))
+    return list(filter(None, (ended, unsupported_words(state))))
 
 
 def usage_table(usage: Mapping[str, Usage]) -> Table:

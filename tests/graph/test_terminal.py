@@ -23,7 +23,9 @@ from langchain_core.messages import AIMessageChunk
 
 from evals.speed.fake_server import ChatReply, FakeModelServer
 from graph.__main__ import main
+from graph.state import State
 from graph.terminal.view import PlainView, View
+from graph.words import unsupported_words
 from tests.graph.conftest import plan_text, verdict_text
 
 Serve = Callable[..., FakeModelServer]
@@ -292,3 +294,19 @@ def test_a_mistake_is_one_line(serve: Serve, run: Run, arguments: list[str], wor
     assert words in err
     assert err.count("\n") == 1
     assert not server.requests
+
+
+@pytest.mark.parametrize(("ended", "cure"), [("time", "--max-seconds"), ("turns", "--max-turns"), ("stuck", "")])
+def test_an_answer_without_an_accepted_result_is_called_a_guess(ended: str, cure: str) -> None:
+    guess = unsupported_words(State(answer="1830", memory=[], ended_by=ended))
+    assert "take it as a guess" in guess
+    assert re.findall(r"--[a-z-]+", guess) == ([cure] if cure else [])
+
+
+def test_the_user_is_told_of_a_guess(serve: Serve, run: Run) -> None:
+    refused = serve(verifier=verdict_text("reject", "continue"))
+    code, out, err = run(refused, "q", "--max-turns", "1")
+    assert (code, out) == (0, "42\n")
+    assert err.splitlines()[-1].strip().startswith("No accepted result supports this answer")
+    assert "No accepted result" not in run(serve(), "q")[2]
+    assert "No accepted result" not in run(serve(), "q", "--mode", "direct")[2]
