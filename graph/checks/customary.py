@@ -78,6 +78,6 @@ def _shortens(value: Decimal, constant: Decimal) -> bool:
     shift = digits - 1 - constant.adjusted()
     scaled = constant.scaleb(shift)
     return value.scaleb(shift) in (
-        scaled.quantize(Decimal(1), ROUND_HALF_UP),
-        scaled.quantize(Decimal(1), ROUND_DOWN),
+        scaled.to_integral_value(ROUND_HALF_UP),
+        scaled.to_integral_value(ROUND_DOWN),
     )

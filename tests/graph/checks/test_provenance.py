@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from graph.checks.amounts import amounts_in
@@ -147,6 +147,8 @@ def test_a_date_of_the_question_is_never_refused(day: date, in_question: str, wr
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
+@example("10000000000000000000000000001", "")
+@example("1e99999999999999999999", "2 * 10^999999999999999999 and 1e-99999999999999999999")
 def test_no_text_breaks_it(code: str, source: str) -> None:
     assert isinstance(made_up(code, source), list)
     assert all(amount >= 0 for amount in amounts_in(source))
