@@ -163,7 +163,7 @@ async def gone(*arguments: object, **more: object) -> Any:
         ("training.update.gradient.policy_loss", not_a_number, "The loss is nan"),
         ("training.update.gradient.policy_loss", no_memory_on_the_gpu, "not enough memory"),
         ("training.update.gradient.policy_loss", no_memory, "not enough memory"),
-        ("training.rollouts.store.RolloutStore.append", full, "disk is full"),
+        ("training.rollouts.store.RolloutStore._write", full, "disk is full"),
         ("training.run.metrics.MetricsFile.append", full, "disk is full"),
         ("training.run.checkpoints.publish", full, "disk is full"),
         ("training.engines.in_process.TransformersEngine.generate", gone, "unavailable (16). The first: The policy's"),
