@@ -207,11 +207,7 @@ class _Process:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         ours, theirs = socket.socketpair()
-        environment = os.environ | {
-            "CUDA_VISIBLE_DEVICES": "",
-            "OMP_NUM_THREADS": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
+        environment = os.environ | _ENVIRONMENT
         with theirs:
             self._popen = subprocess.Popen(  # noqa: S603 - a fixed command
                 [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), *sys.path],
