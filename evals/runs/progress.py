@@ -66,10 +66,8 @@ class RunProgress:
         self.words = words
 
     def progress(self, done: float, total: float, unit: str) -> None:
-        """See `graph.models.progress.Listener`. Prompts are read by the dozen: that one is read ends the wait."""
-        if unit == "tokens":
-            self.words = ""
-        else:
+        """See `graph.models.progress.Listener`. Prompts are read by the dozen, so nothing is said of them."""
+        if unit != "tokens":
             self.words = f"{self.words.partition(':')[0]}: {done:,.0f} of {total:,.0f} {unit}"
 
     def say(self, words: str) -> None:

@@ -264,6 +264,7 @@ def _start(model: str, settings: ServerSettings) -> _Served:
             f"llama.cpp cannot load {path} ({error}); it may be no GGUF model or need more memory "
             "(AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
         ) from error
+    note_stage("")
     root = str(server.listening_address)
     if files is None:
         return _Served(server, None)

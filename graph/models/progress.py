@@ -18,7 +18,7 @@ class Listener(Protocol):
     """Receives progress reports, possibly from another thread."""
 
     def stage(self, words: str) -> None:
-        """Something starts, e.g. "loading the model"."""
+        """Something starts, e.g. "loading the model"; an empty text says that the model is ready."""
 
     def progress(self, done: float, total: float, unit: str) -> None:
         """How much is done; the unit is tokens or MB."""

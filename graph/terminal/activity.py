@@ -38,7 +38,7 @@ class Activity:
 
     def stage(self, words: str) -> None:
         """Something else begins."""
-        self.words, self.done, self.total, self.unit = words, 0.0, 0.0, ""
+        self.words, self.done, self.total, self.unit = words or WAITING, 0.0, 0.0, ""
 
     def progress(self, done: float, total: float, unit: str) -> None:
         """So much of it is done. Tokens are those of a prompt that is being read."""
