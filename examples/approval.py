@@ -19,7 +19,7 @@ from agentflow import Context, build_graph
 def decide(request: dict[str, Any]) -> bool | str:
     """True allows the calls, a text refuses them and tells the planner why."""
     for arguments in request["calls"]:
-        print(f"{request['tool']}:\n{arguments}")
+        print(request["tool"], *(f"{name}:\n{value}" for name, value in arguments.items()), sep="\n")
     reply = input("Run it? [y/N] ")
     return True if reply.strip().lower() in ("y", "yes") else "The user does not want this to be run."
 
