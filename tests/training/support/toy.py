@@ -7,13 +7,12 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool
 
 from graph import Context
 from graph.prompts import planner_messages, planner_system
-from tests.training.support.tiny_model import tiny_model, tiny_tokenizer
+from tests.training.support.taught import Pairs, taught
 from training.flow_grpo.config import FlowGRPOConfig
 from training.rollouts.agents import GraphAgent
 from training.rollouts.chat_tokens import ChatTokens
@@ -48,24 +47,15 @@ def toy_tasks(path: Path, count: int = 16, answer: str = "shout") -> Path:
 
 def toy_policy(path: Path, steps: int = 60, names: Sequence[str] = NAMES) -> Path:
     """A tiny model that has learned the form of a reply and chooses between the tools at random."""
-    torch.manual_seed(0)
-    model, tokenizer = tiny_model(seed=4, spread=0.05).train(), tiny_tokenizer()
-    chat = ChatTokens(tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    chance = random.Random(0)
-    for _ in range(steps):
-        loss = torch.zeros(())
-        for _ in range(4):
+
+    def pairs(chance: random.Random, chat: ChatTokens) -> Pairs:
+        def pair() -> tuple[list[int], list[int]]:
             prompt = opening(chat, f"Number {chance.randrange(100)}")
-            reply = [*tokenizer.encode(f"Tool: {chance.choice(names)}\nInput: x"), chat.end_of_turn]
-            labels = torch.tensor([[-100] * len(prompt) + reply])
-            loss = loss + model(input_ids=torch.tensor([prompt + reply]), labels=labels).loss / 4
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+            return prompt, chat.encoded(f"Tool: {chance.choice(names)}\nInput: x")
+
+        return [pair() for _ in range(4)]
+
+    return taught(path, steps, pairs)
 
 
 def opening(chat: ChatTokens, question: str) -> list[int]:

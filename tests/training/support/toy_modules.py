@@ -17,7 +17,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -28,7 +27,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from evals.task import Task
 from graph import Context
 from tests.training.support.scripted_engine import ScriptedEngine
-from tests.training.support.tiny_model import tiny_model, tiny_tokenizer
+from tests.training.support.taught import Pairs, taught
 from tests.training.support.toy import toy_tasks
 from training.engines.base import Sampling
 from training.flow_grpo.config import FlowGRPOConfig
@@ -99,25 +98,16 @@ def asked(question: str, plan: str) -> list[list[int]]:
 
 def deciding_policy(path: Path, steps: int = 150) -> Path:
     """A tiny model that knows the form of both roles' replies and chooses at random."""
-    torch.manual_seed(0)
-    model, tokenizer = tiny_model(seed=4, spread=0.05).train(), tiny_tokenizer()
-    chat = ChatTokens(tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    chance = random.Random(0)
     known = [[asked(f"Number {number}", plan) for plan in PLANS] for number in range(0, 100, 9)]
-    for _ in range(steps):
-        loss = torch.zeros(())
-        for plan, (planner, executor) in zip(PLANS, chance.choice(known), strict=True):
-            for prompt, reply in ((planner, plan), (executor, CALLS[0]), (executor, CALLS[1])):
-                ids = [*tokenizer.encode(reply), chat.end_of_turn]
-                labels = torch.tensor([[-100] * len(prompt) + ids])
-                loss = loss + model(input_ids=torch.tensor([prompt + ids]), labels=labels).loss / 6
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+
+    def pairs(chance: random.Random, chat: ChatTokens) -> Pairs:
+        return [
+            (prompt, chat.encoded(reply))
+            for plan, (planner, executor) in zip(PLANS, chance.choice(known), strict=True)
+            for prompt, reply in ((planner, plan), (executor, CALLS[0]), (executor, CALLS[1]))
+        ]
+
+    return taught(path, steps, pairs)
 
 
 def modules_config(folder: Path, model: Path, **settings: object) -> FlowGRPOConfig:

@@ -9,12 +9,11 @@ import random
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-import torch
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.graph import END, START, StateGraph
 
 from evals.task import Task
-from tests.training.support.tiny_model import tiny_model, tiny_tokenizer
+from tests.training.support.taught import Pairs, taught
 from tests.training.support.toy import toy_tasks
 from training.flow_grpo.config import FlowGRPOConfig
 from training.rollouts.chat_tokens import ChatTokens
@@ -57,25 +56,15 @@ def reward(task: Task, state: Any) -> float:
 
 def speaking_policy(path: Path, steps: int = 60) -> Path:
     """A tiny model that has learned to say one of the words, at random, whoever it plays."""
-    torch.manual_seed(0)
-    model, tokenizer = tiny_model(seed=4, spread=0.05).train(), tiny_tokenizer()
-    chat = ChatTokens(tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    chance = random.Random(0)
-    for _ in range(steps):
-        loss = torch.zeros(())
-        for system in PROMPTS.values():
-            for word in WORDS:
-                prompt = chat.opening([("system", system), ("user", f"Number {chance.randrange(100)}")])
-                said = [*tokenizer.encode(word), chat.end_of_turn]
-                labels = torch.tensor([[-100] * len(prompt) + said])
-                loss = loss + model(input_ids=torch.tensor([prompt + said]), labels=labels).loss / 4
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+
+    def pairs(chance: random.Random, chat: ChatTokens) -> Pairs:
+        return [
+            (chat.opening([("system", system), ("user", f"Number {chance.randrange(100)}")]), chat.encoded(word))
+            for system in PROMPTS.values()
+            for word in WORDS
+        ]
+
+    return taught(path, steps, pairs)
 
 
 def roles_config(folder: Path, model: Path, **settings: object) -> FlowGRPOConfig:
