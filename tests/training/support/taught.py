@@ -15,10 +15,20 @@ Pairs = Sequence[tuple[Sequence[int], Sequence[int]]]
 """Ids of prompts, and of the replies to them without their end."""
 
 
-def taught(path: Path, steps: int, pairs: Callable[[random.Random, ChatTokens], Pairs]) -> Path:
-    """A tiny model in a folder, after so many steps on the pairs that are drawn for each."""
+def taught(
+    path: Path, steps: int, pairs: Callable[[random.Random, ChatTokens], Pairs], template: str | None = None
+) -> Path:
+    """A tiny model in a folder, after so many steps on the pairs that are drawn for each.
+
+    Args:
+        path: the folder.
+        steps: updates.
+        pairs: draws the pairs of a step; each weighs the same.
+        template: a chat template in place of the tiny model's own.
+    """
     torch.manual_seed(0)
     model, tokenizer = tiny_model(seed=4, spread=0.05).train(), tiny_tokenizer()
+    tokenizer.chat_template = template or tokenizer.chat_template
     chat = ChatTokens(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     chance = random.Random(0)

@@ -6,10 +6,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-import torch
 from langchain.agents import create_agent
 
-from tests.training.support.tiny_model import tiny_model, tiny_tokenizer
+from tests.training.support.taught import Pairs, taught
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.conversation import Message, ToolCall, ToolSet
 
@@ -47,28 +46,14 @@ def calling_policy(path: Path, steps: int = 100) -> Path:
     """A tiny model that has learned to call one of the tools, at random, and to say what the tool says."""
     from langchain_core.utils.function_calling import convert_to_openai_tool
 
-    torch.manual_seed(0)
-    model, tokenizer = tiny_model(seed=4, spread=0.05).train(), tiny_tokenizer()
-    tokenizer.chat_template = TEMPLATE
-    chat, tools = ChatTokens(tokenizer), ToolSet((convert_to_openai_tool(double), convert_to_openai_tool(shout)))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    chance = random.Random(0)
-    for _ in range(steps):
-        loss = torch.zeros(())
-        for _ in range(2):
-            name = chance.choice(NAMES)
-            messages = [Message("system", PROMPT), Message("user", f"Number {chance.randrange(100)}")]
-            called = Message("assistant", calls=(ToolCall(name, {"text": "x"}, "c0"),))
-            result = Message("tool", name, name=name, call_id="c0")
-            for reply, more in ((call_text(name), [called, result]), (name, [])):
-                prompt, _ = chat.prompt(messages, tools)
-                said = [*chat.encoded(reply), chat.end_of_turn]
-                labels = torch.tensor([[-100] * len(prompt) + said])
-                loss = loss + model(input_ids=torch.tensor([prompt + said]), labels=labels).loss / 4
-                messages += more
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    tools = ToolSet((convert_to_openai_tool(double), convert_to_openai_tool(shout)))
+
+    def run(chance: random.Random, chat: ChatTokens) -> Pairs:
+        name = chance.choice(NAMES)
+        asked = [Message("system", PROMPT), Message("user", f"Number {chance.randrange(100)}")]
+        called = Message("assistant", calls=(ToolCall(name, {"text": "x"}, "c0"),))
+        told = [*asked, called, Message("tool", name, name=name, call_id="c0")]
+        replies = ((asked, call_text(name)), (told, name))
+        return [(chat.prompt(messages, tools)[0], chat.encoded(reply)) for messages, reply in replies]
+
+    return taught(path, steps, lambda chance, chat: [*run(chance, chat), *run(chance, chat)], TEMPLATE)
