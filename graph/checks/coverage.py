@@ -15,6 +15,7 @@ from graph.checks.grounding import content_words
 
 _OPTIONS = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
 _FIGURES = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*")
+_AFTERNOON = re.compile(r"(?i)(?::\d\d)?\s*p\.?m\b")
 
 
 def unused_number(answer: str, evidence: Evidence) -> str | None:
@@ -24,16 +25,17 @@ def unused_number(answer: str, evidence: Evidence) -> str | None:
         return None
     inputs = [text.replace("_", "") for text in evidence.inputs]
     used = set().union(*map(amounts_in, (*inputs, *evidence.results)), numbers_in(answer))
-    for figures in _FIGURES.findall(question):
-        number = Decimal(figures.replace(",", ""))
-        if number > 1 and not used.intersection(_forms(number)):
-            return f"the question's {figures} was not used, neither in a call nor in a result"
+    for figures in _FIGURES.finditer(question):
+        number = Decimal(figures[0].replace(",", ""))
+        forms = _forms(number) | ({number + 12} if _AFTERNOON.match(question, figures.end()) else set())
+        if number > 1 and not used.intersection(forms):
+            return f"the question's {figures[0]} was not used, neither in a call nor in a result"
     return None
 
 
 def _forms(number: Decimal) -> set[Decimal]:
     scaled = {number.scaleb(power) for power in range(-3, 10)}
-    return scaled | {number + 1, abs(number - 1), number + 12} | {abs(1 + sign * number / 100) for sign in (1, -1)}
+    return scaled | {number + 1, abs(number - 1)} | {abs(1 + sign * number / 100) for sign in (1, -1)}
 
 
 _KINDS = frozenset(

@@ -24,6 +24,8 @@ def computed(question: str, *inputs: str, results: tuple[str, ...] = ()) -> str 
     [
         ("What is 487 * 263 - 1999?", "print(487 * 263)", "1999"),
         ("What is 487 * 263 - 1999?", "print(487 * 263 - 1999)", None),
+        ("What is 17 * 23 - 5?", "17 * 23", "5"),
+        ("How many hours are there from 9 am to 5 p.m.?", "17 - 9", None),
         ("How much is 2,500 at 3.5 percent after 6 years?", "print(2500 * 1.035)", "6"),
         ("How much is 2,500 at 3.5 percent after 6 years?", "print(2_500 * 1.035 ** 6)", None),
         ("How many of the 1.2 million are left after -4 %?", "print(1200000 * 0.96)", None),
