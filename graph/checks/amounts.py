@@ -55,9 +55,13 @@ def amounts_in(text: str) -> set[Decimal]:
     plain = {*numbers_in(text), *_in_words(lower)}
     scaled = {n.scaleb(power) for word, power in _POWERS.items() if word in lower for n in plain}
     growth = {abs(1 + sign * n) for n in scaled if n < 1 for sign in (1, -1)}
-    hours = {Decimal(int(hour) + 12) for hour in _AFTERNOON.findall(text) if int(hour) < 12}
     years = {Decimal(year) for century in _CENTURY.findall(lower) for year in _years_of(century)}
-    return plain | scaled | growth | hours | years
+    return plain | scaled | growth | afternoon_hours(text) | years
+
+
+def afternoon_hours(text: str) -> set[Decimal]:
+    """The hours of the afternoon that a text names, as a clock of 24 hours shows them."""
+    return {Decimal(int(hour) + 12) for hour in _AFTERNOON.findall(text) if int(hour) < 12}
 
 
 def _years_of(century: str) -> tuple[int, ...]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from graph.checks.amounts import amounts_in, numbers_in
+from graph.checks.amounts import afternoon_hours, amounts_in, numbers_in
 from graph.checks.evidence import Evidence
 from graph.checks.grounding import content_words
 
 _OPTIONS = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
 _FIGURES = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*")
-_AFTERNOON = re.compile(r"(?i)(?::\d\d)?\s*p\.?m\b")
 
 
 def unused_number(answer: str, evidence: Evidence) -> str | None:
@@ -25,11 +24,11 @@ def unused_number(answer: str, evidence: Evidence) -> str | None:
         return None
     inputs = [text.replace("_", "") for text in evidence.inputs]
     used = set().union(*map(amounts_in, (*inputs, *evidence.results)), numbers_in(answer))
-    for figures in _FIGURES.finditer(question):
-        number = Decimal(figures[0].replace(",", ""))
-        forms = _forms(number) | ({number + 12} if _AFTERNOON.match(question, figures.end()) else set())
-        if number > 1 and not used.intersection(forms):
-            return f"the question's {figures[0]} was not used, neither in a call nor in a result"
+    later = afternoon_hours(question)
+    for figures in _FIGURES.findall(question):
+        number = Decimal(figures.replace(",", ""))
+        if number > 1 and not used.intersection(_forms(number) | ({number + 12} & later)):
+            return f"the question's {figures} was not used, neither in a call nor in a result"
     return None
 
 
