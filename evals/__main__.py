@@ -1,4 +1,5 @@
-"""Measures an agent: `python -m evals run gameof24`, then `report`, `compare`, `view`; `list` lists the benchmarks."""
+"""Measures an agent: `python -m evals run gameof24`, then `report`, `compare`, `view`; `sweep` runs it with several
+turn limits, `list` lists the benchmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from graph.errors import ConfigError
 from graph.roles import ROLES_WITH_SETTING
 
 if TYPE_CHECKING:
-    from evals.runs.session import Options
+    from evals.results import Recorded
+    from evals.runs.session import Options, Session
 
 INTERRUPTED = 130
 
@@ -30,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_version()
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="ask the questions of a benchmark, or go on where a run stopped"))
+    sweep = commands.add_parser("sweep", help="a benchmark with several turn limits: one figure and one table")
+    _add_run(sweep, several_limits=True)
+    sweep.add_argument("--against", type=Path, metavar="DIR", help="another sweep, drawn beside this one and compared "
+                       "with it question by question: the untrained planner, say")  # fmt: skip
     report = commands.add_parser("report", help="the numbers of one or more runs, as tables and as an HTML page")
     report.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     report.add_argument("--html", type=Path, metavar="FILE", help="where the report goes (default: DIR/report.html); "
@@ -45,12 +51,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_run(run: argparse.ArgumentParser) -> None:
+def _add_run(run: argparse.ArgumentParser, *, several_limits: bool = False) -> None:
     run.add_argument("benchmark", metavar="BENCHMARK", help="a name that `python -m evals list` shows")
     run.add_argument(
         "--data", metavar="PATH", help="a file of questions, or a folder of such files, instead of the Hub"
     )
-    run.add_argument("--out", type=Path, metavar="DIR", help="default: runs/evals/BENCHMARK-MODE")
+    default = "sweep" if several_limits else "MODE"
+    run.add_argument("--out", type=Path, metavar="DIR", help=f"default: runs/evals/BENCHMARK-{default}")
     run.add_argument("--mode", choices=("agent", "direct"), default="agent", help="direct: the bare model, no tools")
     run.add_argument("--model", metavar="SPEC", help="model of every role (default: embedded)")
     for role in ROLES_WITH_SETTING:
@@ -63,7 +70,10 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--limit", type=int, metavar="N", help="ask N questions, drawn by --seed")
     run.add_argument("--seed", type=int, default=0, metavar="S")
     run.add_argument("--concurrency", type=int, default=16, metavar="C", help="questions at once")
-    run.add_argument("--max-turns", type=int, metavar="N", help="turns that the agent may take (default: 10)")
+    if several_limits:
+        run.add_argument("--max-turns", "--max_turns", required=True, metavar="N,N", help="turn limits, as 1,2,3,5,8")
+    else:
+        run.add_argument("--max-turns", type=int, metavar="N", help="turns that the agent may take (default: 10)")
     run.add_argument("--max-seconds", type=float, metavar="S", help="seconds of work on one question")
     run.add_argument("--max-tokens", type=int, metavar="N", help="longest reply of a model")
     run.add_argument("--temperature", type=float, metavar="T")
@@ -138,35 +148,61 @@ def options_from(given: argparse.Namespace) -> Options:
 
 def run_command(given: argparse.Namespace) -> int:
     """`run`: exit code 0 when everything is answered, 130 when interrupted."""
-    from evals.garbage import collect_less_often
     from evals.reports.metrics import summarise
     from evals.reports.terminal import print_report
-    from evals.runs.progress import run_progress
-    from evals.runs.session import carry_out, prepare
+    from evals.runs.session import prepare
 
     session = prepare(options_from(given))
+    recorded = _recorded(session, shown=not given.no_progress)
+    if recorded is None:
+        return INTERRUPTED
+    print_report([summarise(recorded)])
+    print(
+        f"Results: {session.folder}; look at every run with `python -m evals view {session.folder}`.", file=sys.stderr
+    )
+    return 0
+
+
+def _recorded(session: Session, *, shown: bool) -> Recorded | None:
+    """Carries a session out; None if it was interrupted."""
+    from evals.garbage import collect_less_often
+    from evals.runs.progress import run_progress
+    from evals.runs.session import carry_out
+
     collect_less_often()
     # A run is stopped the same way by Ctrl-C and by `kill`: the questions in flight are given up, the rest is on disk.
     # Shells have SIGINT ignored in background jobs; there SIGTERM keeps its own meaning, or nothing would stop the run.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    if not given.no_progress:
+    if shown:
         print(session.summary, file=sys.stderr)
-    progress = run_progress(session.benchmark.title, session.total, shown=not given.no_progress)
+    progress = run_progress(session.benchmark.title, session.total, shown=shown)
     try:
         with progress:
-            recorded = asyncio.run(carry_out(session, progress))
+            return asyncio.run(carry_out(session, progress))
     except KeyboardInterrupt:
         print(
             f"Stopped with {progress.done} of {session.total} answers in {session.folder}; "
             "the same command goes on from there.",
             file=sys.stderr,
         )
-        return INTERRUPTED
-    print_report([summarise(recorded)])
-    print(
-        f"Results: {session.folder}; look at every run with `python -m evals view {session.folder}`.", file=sys.stderr
-    )
+        return None
+
+
+def sweep_command(given: argparse.Namespace) -> int:
+    """`sweep`: a run for each turn limit; figure and tables are written anew after each."""
+    from evals.reports.terminal import print_sweep
+    from evals.runs.sweep import recorded_curve, sessions_of, write
+
+    limits, given.max_turns = given.max_turns, None
+    against = recorded_curve(given.against) if given.against else None
+    folder, sessions = sessions_of(options_from(given), limits)
+    for session in sessions:
+        if _recorded(session, shown=not given.no_progress) is None:
+            return INTERRUPTED
+        curves = write(folder, against)
+    print_sweep(curves)
+    print(f"Figure and tables: {folder}; every run: `python -m evals view {folder}`.", file=sys.stderr)
     return 0
 
 
@@ -223,6 +259,7 @@ def list_command(_: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run_command,
+    "sweep": sweep_command,
     "report": report_command,
     "compare": compare_command,
     "view": view,

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from evals.reports.cells import Cells, percent, table
 from evals.reports.intervals import RESAMPLES, bootstrap
-from evals.reports.markdown import Cells, percent, table
 from evals.reports.metrics import by_question, mean_of_questions, tool_mix
 from evals.results import Recorded, Result
 from graph.errors import DataError

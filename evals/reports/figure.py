@@ -6,15 +6,23 @@ limit are one inline SVG.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
-from evals.reports.markdown import percent
+from evals.reports.cells import percent
 from evals.reports.metrics import Summary
+from evals.reports.turn_limits import Curve
 
 WIDTH, HEIGHT = 380, 260
-LEFT, RIGHT, TOP, BOTTOM = 48, 16, 30, 40
+LEFT, RIGHT, TOP, BOTTOM, MARGIN = 48, 16, 30, 40, 10
 COLOURS = ("#2f6fde", "#c2571a", "#2c8a4b", "#8b4bb8", "#a8327d", "#6b7280")
+
+_STYLE = (
+    "<style>.limits { color: #222; font: 12px system-ui, sans-serif; fill: currentColor } "
+    ".limits .grid { stroke: #8884 } @media (prefers-color-scheme: dark) { .limits { color: #ddd } }</style>"
+)
+"""In the figure itself, so that it can also stand alone."""
 
 
 def accuracy_bars(summaries: Sequence[Summary]) -> str:
@@ -31,56 +39,76 @@ def accuracy_bars(summaries: Sequence[Summary]) -> str:
     return f'<section class="bars" aria-label="accuracy">{"".join(rows)}{caption}</section>'
 
 
-def turn_limit_figure(groups: Mapping[str, Sequence[Summary]]) -> str:
-    """Two panels side by side, with a line for each group of runs; empty without groups."""
-    if not groups:
-        return ""
-    accuracy = {
-        name: [(int(run.settings["max_turns"]), 100 * run.accuracy) for run in runs] for name, runs in groups.items()
-    }
-    turns = {name: [(int(run.settings["max_turns"]), run.turns) for run in runs] for name, runs in groups.items()}
-    legend_height = 20 * len(groups)
+def turn_limit_figure(curves: Sequence[Curve]) -> str:
+    """The figure as part of a page; empty without curves."""
+    return f'<div class="scroll">{turn_limit_svg(curves)}</div>' if curves else ""
+
+
+def turn_limit_svg(curves: Sequence[Curve]) -> str:
+    """Two panels side by side, with a line for each curve and a bar for each 95 % interval."""
+    accuracy = [
+        [_Mark(point.limit, 100 * point.accuracy, [100 * end for end in point.interval]) for point in curve.points]
+        for curve in curves
+    ]
+    turns = [[_Mark(point.limit, point.turns, point.turns_interval) for point in curve.points] for curve in curves]
     legend = "".join(
         f'<g transform="translate({LEFT},{HEIGHT + 20 * index + 6})"><rect width="14" height="4" y="4" '
-        f'fill="{_colour(index)}"/><text x="20" y="10">{escape(name)}</text></g>'
-        for index, name in enumerate(groups)
+        f'fill="{_colour(index)}"/><text x="20" y="10">{escape(curve.name)}</text></g>'
+        for index, curve in enumerate(curves)
     )
     return (
-        f'<div class="scroll"><svg viewBox="0 0 {2 * WIDTH} {HEIGHT + legend_height + 10}" role="img" '
-        'aria-label="Accuracy and mean turns by turn limit">'
-        f"{_panel('accuracy in %', accuracy, 0)}{_panel('mean turns', turns, WIDTH)}{legend}</svg></div>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="limits" viewBox="0 0 {2 * WIDTH} '
+        f'{HEIGHT + 20 * len(curves) + 10}" role="img" aria-label="Accuracy and mean turns by turn limit">'
+        f"{_STYLE}{_panel('accuracy in %', accuracy, 0)}{_panel('mean turns', turns, WIDTH)}{legend}</svg>"
     )
+
+
+class _Mark(NamedTuple):
+    """A value at a turn limit, with its 95 % interval."""
+
+    limit: int
+    value: float
+    interval: Sequence[float]
 
 
 def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def _panel(title: str, lines: Mapping[str, Sequence[tuple[int, float]]], offset: int) -> str:
-    limits = sorted({limit for points in lines.values() for limit, _ in points})
-    top = max((value for points in lines.values() for _, value in points), default=0.0) * 1.1 or 1.0
+def _panel(title: str, lines: Sequence[Sequence[_Mark]], offset: int) -> str:
+    limits = sorted({mark.limit for marks in lines for mark in marks})
+    top = max((mark.interval[1] for marks in lines for mark in marks), default=0.0) * 1.05 or 1.0
+    wide = max(1, limits[-1] - limits[0])
 
-    def x(limit: int) -> float:
-        return LEFT + (limit - limits[0]) / (limits[-1] - limits[0]) * (WIDTH - LEFT - RIGHT)
+    def x(limit: int, line: float) -> float:
+        """Lines stand a little apart, or their intervals would cover each other."""
+        place = (limit - limits[0]) / wide if len(limits) > 1 else 0.5
+        return LEFT + MARGIN + place * (WIDTH - LEFT - RIGHT - 2 * MARGIN) + 5 * (line - (len(lines) - 1) / 2)
 
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM)
 
+    middle = (len(lines) - 1) / 2
     parts = [f'<text x="{LEFT}" y="16">{escape(title)}</text>']
     for step in range(5):
         value = top * step / 4
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.1f}</text>')
     parts += [
-        f'<text x="{x(limit):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{limit}</text>' for limit in limits
+        f'<text x="{x(limit, middle):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{limit}</text>'
+        for limit in limits
     ]
     parts.append(f'<text x="{(WIDTH + LEFT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">turn limit</text>')
-    for index, points in enumerate(lines.values()):
-        path = " ".join(f"{x(limit):.1f},{y(value):.1f}" for limit, value in points)
-        parts.append(f'<polyline fill="none" stroke="{_colour(index)}" stroke-width="2" points="{path}"/>')
-        parts += [
-            f'<circle cx="{x(limit):.1f}" cy="{y(value):.1f}" r="3.5" fill="{_colour(index)}">'
-            f"<title>{limit} turns: {value:.2f}</title></circle>"
-            for limit, value in points
-        ]
+    for index, marks in enumerate(lines):
+        path = " ".join(f"{x(mark.limit, index):.1f},{y(mark.value):.1f}" for mark in marks)
+        parts.append(f'<g stroke="{_colour(index)}" stroke-width="2"><polyline fill="none" points="{path}"/>')
+        for mark in marks:
+            place, (low, high) = f"{x(mark.limit, index):.1f}", mark.interval
+            words = f"limit {mark.limit}: {mark.value:.2f} ({low:.2f} to {high:.2f})"
+            parts.append(f'<line x1="{place}" x2="{place}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>')
+            parts.append(
+                f'<circle cx="{place}" cy="{y(mark.value):.1f}" r="3.5" fill="{_colour(index)}">'
+                f"<title>{words}</title></circle>"
+            )
+        parts.append("</g>")
     return f'<g transform="translate({offset},0)">{"".join(parts)}</g>'

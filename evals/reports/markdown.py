@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from evals.reports.cells import Cells, percent, table
 from evals.reports.metrics import Summary
-
-Cells = list[list[str]]
-
-
-def percent(rate: float) -> str:
-    """A rate in [0, 1] as a percentage with one decimal."""
-    return f"{100 * rate:.1f} %"
+from evals.reports.turn_limits import curves_of, limits
 
 
 def shares(counts: Counter[str]) -> str:
@@ -149,39 +144,6 @@ def judges(summaries: Sequence[Summary]) -> Cells:
     return [head, *rows]
 
 
-def turn_limits(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
-    """Groups of runs that differ only in their turn limit, sorted by it; at least two limits each."""
-    groups: dict[str, list[Summary]] = {}
-    for summary in summaries:
-        settings = summary.settings
-        if settings.get("mode") != "direct" and "max_turns" in settings:
-            shared = {name: value for name, value in settings.items() if name != "max_turns"}
-            groups.setdefault(repr(sorted(shared.items(), key=lambda item: item[0])), []).append(summary)
-    series = [
-        sorted(group, key=lambda summary: int(summary.settings["max_turns"]))
-        for group in groups.values()
-        if len({summary.settings["max_turns"] for summary in group}) > 1
-    ]
-    return {_shared_name(group[0]): group for group in series}
-
-
-def _shared_name(summary: Summary) -> str:
-    settings = summary.settings
-    models = [str(settings[name]) for name in ("model", "planner_model") if settings.get(name)]
-    return " · ".join([str(settings.get("benchmark", summary.name)), *models])
-
-
-def limits(summaries: Sequence[Summary]) -> Cells:
-    """Accuracy and mean turns by turn limit (the paper's figure on test-time scaling)."""
-    head = ["runs", "turn limit", "accuracy", "mean turns"]
-    rows = [
-        [name, str(summary.settings["max_turns"]), percent(summary.accuracy), f"{summary.turns:.2f}"]
-        for name, group in turn_limits(summaries).items()
-        for summary in group
-    ]
-    return [head, *rows]
-
-
 def tables(summaries: Sequence[Summary]) -> list[tuple[str, Cells]]:
     """All tables that have rows, with their titles."""
     every = [
@@ -189,7 +151,7 @@ def tables(summaries: Sequence[Summary]) -> list[tuple[str, Cells]]:
         ("Accuracy by family of questions", families(summaries)),
         ("What happened", details(summaries)),
         ("Average cost by role per run", roles(summaries)),
-        ("Accuracy and turns by turn limit", limits(summaries)),
+        ("Accuracy and turns by turn limit", limits(curves_of(summaries))),
         ("Judge compared with the exact scorer", judges(summaries)),
     ]
     return [(title, cells) for title, cells in every if len(cells) > 1]
@@ -199,10 +161,3 @@ def markdown(summaries: Sequence[Summary]) -> str:
     """The report as Markdown tables."""
     parts = [f"## {title}\n\n{table(cells)}" for title, cells in tables(summaries)]
     return "\n\n".join(parts) + "\n"
-
-
-def table(cells: Cells) -> str:
-    """Cells as a Markdown table, the first row as its head."""
-    lines = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in cells]
-    lines.insert(1, "|" + " --- |" * len(cells[0]))
-    return "\n".join(lines)

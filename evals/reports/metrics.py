@@ -67,6 +67,8 @@ class Summary:
     name: str
     settings: dict[str, Any]
     questions: int
+    by_question: dict[str, tuple[float, float]]
+    """Accuracy under the exact rules and turns, means over the samples of each question."""
     results: int
     expected: int
     """Questions times samples; more than `results` if the run is unfinished."""
@@ -115,6 +117,10 @@ def summarise(run: Recorded) -> Summary:
         name=run.name,
         settings=run.settings,
         questions=len(questions),
+        by_question={
+            task: (fmean(result.exact for result in samples), fmean(len(result.turns) for result in samples))
+            for task, samples in questions.items()
+        },
         results=len(results),
         expected=int(run.settings.get("question_count", len(questions))) * int(run.settings.get("samples", 1)),
         accuracy=accuracy,

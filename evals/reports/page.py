@@ -14,9 +14,11 @@ from string import Template
 from typing import Any
 from urllib.parse import urlencode
 
+from evals.reports.cells import Cells
 from evals.reports.figure import accuracy_bars, turn_limit_figure
-from evals.reports.markdown import Cells, tables, turn_limits
+from evals.reports.markdown import tables
 from evals.reports.metrics import by_question, summarise
+from evals.reports.turn_limits import curves_of
 from evals.results import Recorded, Result
 
 MAX_TEXT = 3_000
@@ -39,7 +41,7 @@ def page(runs: Sequence[Recorded], view: str = "") -> str:
         page=_whole_page(runs, view),
         bars=accuracy_bars(summaries),
         tables="\n".join(f"<h2>{escape(title)}</h2>\n{_table(cells)}" for title, cells in tables(summaries)),
-        figure=turn_limit_figure(turn_limits(summaries)),
+        figure=turn_limit_figure(curves_of(summaries)),
         questions="\n".join(_run(run, number, view) for number, run in enumerate(runs)),
     )
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from evals.reports.cells import Cells
 from evals.reports.compare import Comparison
 from evals.reports.compare import as_markdown as compared
 from evals.reports.compare import cells as compared_cells
 from evals.reports.compare import head as compared_head
 from evals.reports.compare import verdict as compared_verdict
-from evals.reports.markdown import Cells, markdown, tables
+from evals.reports.markdown import markdown, tables
 from evals.reports.metrics import Summary
+from evals.reports.sweep import sweep_tables, sweep_text
+from evals.reports.turn_limits import Curve
 
 _GAP = 2
 """Columns between two cells."""
@@ -33,6 +36,15 @@ def print_comparison(comparison: Comparison) -> None:
         return
     _print(compared_head(comparison), compared_cells(comparison))
     sys.stdout.write("\n".join(compared_verdict(comparison)) + "\n")
+
+
+def print_sweep(curves: Sequence[Curve]) -> None:
+    """Print the tables of a sweep as what standard output is fit for."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(sweep_text(curves))
+        return
+    for title, cells in sweep_tables(curves):
+        _print(title, cells)
 
 
 def _print(title: str, cells: Cells) -> None:

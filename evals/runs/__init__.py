@@ -6,4 +6,5 @@ runner     asks all questions concurrently
 failures   classification of runs that raise
 judge      a second opinion by a language model
 leakage    detects benchmarks found by search
+sweep      a benchmark at several turn limits
 """

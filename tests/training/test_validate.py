@@ -123,10 +123,41 @@ def test_an_interrupted_measurement_goes_on(tmp_path: Path, policy_folder: Path,
     assert turns == {rollout.id: [turn.completion_ids for turn in rollout.turns] for rollout in again}
 
 
+def test_a_sweep_over_turn_limits_and_another_beside_it(
+    tmp_path: Path, policy_folder: Path, held_out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the graph without models. The policy's replies are no plans there, so every run takes all its turns."""
+    town = {"agent": None, "tools": ["training.town:ship_register"], "direct_arguments": True, "verify": "rules",
+            "answer": "last_result", "analyse": False, "validation": held_out, "validation_limit": 3}  # fmt: skip
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps(toy_config(tmp_path, policy_folder).as_dict() | town))
+    before, after = tmp_path / "before", tmp_path / "after"
+    common = ["--config", str(settings), "--max_turns", "2,1"]
+    assert main([*common, "--out", str(before)]) == 0
+    trained = toy_policy(tmp_path / "trained", steps=2)
+    again = [*common, "--checkpoint", str(trained), "--out", str(after), "--against", str(before)]
+    assert main(again) == 0
+    table = capsys.readouterr().out.partition("against")
+    for folder in (before, after):
+        for limit in (1, 2):
+            assert f"| {folder} | {limit} | 0.0 % | 0.0 % to 56.1 % | {limit}.00 | {limit}.00 to" in table[0]
+    assert "| 2 | +0.0 | +0.0 to +0.0 | +0.00 | +0.00 to +0.00 | 3 |" in table[2]
+    assert (after / "sweep.svg").read_text().count("<circle") == 8
+
+    whole = (after / "sweep.md").read_text()
+    [file] = (after / "turns-2" / "rollouts").iterdir()
+    file.write_bytes(file.read_bytes().splitlines(keepends=True)[0])
+    assert main(again) == 0
+    assert (after / "sweep.md").read_text() == whole
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ([], "--out is missing"),
+        (["--out", "NEW", "--against", "NEW"], "this is none"),
+        (["--out", "NEW", "--max_turns", "1,x"], "give whole numbers from 1"),
+        (["--out", "NEW", "--max_turns", "1,2"], "limits of its own"),
         (["--out", "RUN"], "another command"),
         (["--out", "NEW", "--validation", "null"], "`validation` is missing"),
         (["--out", "NEW", "--samples", "0"], "at least 1"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -173,6 +173,14 @@ def groups_of(rollouts: Sequence[Rollout]) -> Iterator[Group]:
             by_task.setdefault((rollout.step, rollout.task.id), []).append(rollout)
     for members in by_task.values():
         yield Group(members[0].task, tuple(sorted(members, key=lambda rollout: rollout.index)))
+
+
+def by_task(rollouts: Iterable[Rollout]) -> dict[str, list[Rollout]]:
+    """Rollouts by the id of their task, in order of first appearance."""
+    tasks: dict[str, list[Rollout]] = {}
+    for rollout in rollouts:
+        tasks.setdefault(rollout.task.id, []).append(rollout)
+    return tasks
 
 
 def failures_by_kind(rollouts: Sequence[Rollout]) -> dict[str, int]:

@@ -2,4 +2,5 @@
 
 measure.py   runs the tasks, and sums up
 compare.py   two measurements, task by task
+sweep.py     measurements at several turn limits
 """

@@ -3,11 +3,12 @@
     python -m training.validate --config FILE --out before        # the untrained model
     python -m training.validate --config FILE --checkpoint runs/mine --out after
     python -m training.validate --compare before after
+    python -m training.validate --config FILE --max_turns 1,2,3,5,8 --out limits [--against OTHER]
 
 `--checkpoint` is a run's folder (its newest checkpoint), one checkpoint, or an adapter. Settings are those of
 training.flow_grpo (`validation`, `validation_temperature`, ...) and can follow as --setting value. The policy samples
-in this process, in the same agent and with the same prompts as in training. An interrupted command continues where it
-stopped.
+in this process, in the same agent and with the same prompts as in training. Several turn limits make a sweep: a
+measurement for each, one figure and one table. An interrupted command continues where it stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from evals.reports.sweep import sweep_text
 from graph.command_line import CommandLine
 from graph.errors import ConfigError
 from training.flow_grpo.config import FlowGRPOConfig, load_config
@@ -25,6 +27,7 @@ from training.run.command import add_settings, run
 from training.run.folder import read_settings
 from training.validate.compare import comparison, label
 from training.validate.measure import several_roles, stored_rollouts, summary, validate
+from training.validate.sweep import sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +41,16 @@ def _work(options: argparse.Namespace) -> None:
         return
     if "out" not in options.settings:
         raise ConfigError("The option --out is missing: a folder for the rollouts and the summary.")
+    if "," in str(options.settings.get("max_turns", "")):
+        curves = sweep(
+            options.config, options.settings, options.checkpoint, samples=options.samples, against=options.against
+        )
+        sys.stdout.write(sweep_text(curves))
+        return
+    if options.against:
+        raise ConfigError(
+            "--against names another sweep, and this is none; give several limits, --max_turns 1,2,3,5,8."
+        )
     config = load_config(options.config, options.settings)
     validate(config, options.checkpoint, samples=options.samples)
     sys.stdout.write(described(Path(config.out)))
@@ -57,6 +70,7 @@ def _line() -> CommandLine:
         help="a run, a checkpoint or an adapter; default: the untrained model",
     )
     line.add_argument("--samples", type=int, default=1, metavar="N", help="runs of each task")
+    line.add_argument("--against", type=Path, metavar="FOLDER", help="another sweep, drawn beside this one")
     line.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="compare two measurements, B with A")
     add_settings(line, FlowGRPOConfig)
     return line

@@ -12,7 +12,7 @@ from evals.reports.intervals import RESAMPLES, bootstrap
 from graph.errors import DataError
 from training.flow_grpo.config import MATTERS
 from training.rollouts.breakdown import PARTS, is_solved, parts_of
-from training.rollouts.records import Rollout
+from training.rollouts.records import Rollout, by_task
 from training.run.folder import read_settings
 from training.validate.measure import stored_rollouts
 
@@ -23,7 +23,7 @@ def comparison(a: Path, b: Path, seed: int = 0) -> str:
     Raises:
         DataError: a folder holds no measurement, or the two have no task in common.
     """
-    before, after = (_by_task(folder) for folder in (a, b))
+    before, after = (by_task(stored_rollouts(folder).values()) for folder in (a, b))
     shared = [task for task in before if task in after]
     if not shared or any(before[task][0].task.prompt != after[task][0].task.prompt for task in shared):
         raise DataError(f"{a} and {b} measure different tasks; use the same `validation`.")
@@ -63,13 +63,6 @@ def _compared(
     low, high = bootstrap(of_b - of_a, seed)
     change = f"{100 * (of_b - of_a).mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
     return f"| {words} | {of_a.mean():.1%} | {of_b.mean():.1%} | {change} |", (low, high)
-
-
-def _by_task(folder: Path) -> dict[str, list[Rollout]]:
-    by_task: dict[str, list[Rollout]] = {}
-    for rollout in stored_rollouts(folder).values():
-        by_task.setdefault(rollout.task.id, []).append(rollout)
-    return by_task
 
 
 def _left_out(before: _ByTask, after: _ByTask) -> int:
