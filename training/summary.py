@@ -41,7 +41,12 @@ def summary(folder: Path) -> str:
     steps = [line for line in lines if "loss" in line]
     if not steps:
         raise DataError(f"{folder} holds no step yet.")
-    outcome = [f"{len(steps)} updates", _reward(steps), *_validated(folder / "validations")]
+    trained = sum(step.get("tokens/trained", 0) for step in steps)
+    outcome = [
+        f"{len(steps)} updates, {trained:,.0f} tokens with loss",
+        _reward(steps),
+        *_validated(folder / "validations"),
+    ]
     outcome += [_speed(steps), _time(steps, [line for line in lines if "eval/seconds" in line])]
     return "\n".join(line for line in outcome if line)
 
@@ -49,6 +54,8 @@ def summary(folder: Path) -> str:
 def _reward(steps: Sequence[Mapping[str, float]]) -> str:
     count = min(_WINDOW, max(1, len(steps) // 2))
     rewards = [step["reward"] for step in steps if "reward" in step]
+    if not rewards:  # a supervised run
+        return ""
     first, last = fmean(rewards[:count]), fmean(rewards[-count:])
     return f"reward {first:.3f} in the first {count} updates, {last:.3f} in the last {count}"
 

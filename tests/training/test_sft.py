@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graph.errors import DataError
 from tests.training.support.sample_rollouts import rollout, task
+from tests.training.support.sample_rows import forests
 from tests.training.support.tiny_model import tiny_tokenizer
 from tests.training.support.toy import opening
+from training import summary
 from training.export.write import export
 from training.models.policy import load_trained
 from training.rollouts.chat_tokens import ChatTokens
@@ -21,7 +30,11 @@ from training.run import checkpoints
 from training.run.metrics import read_metrics
 from training.sft.__main__ import main
 from training.sft.config import SFTSettings
-from training.sft.examples import Examples, examples
+from training.sft.examples import Examples, examples, updates
+from training.update.gradient import accumulate_likelihood
+from training.update.logprobs import attach_scoring
+from training.update.packing import pack, pad
+from training.update.rows import Row
 
 torch.set_num_threads(1)
 
@@ -38,10 +51,11 @@ def made(rollouts: list[Rollout], chosen: SFTSettings) -> Examples:
 def test_only_the_planners_own_tokens_carry_loss(tmp_path: Path) -> None:
     two_turns = rollout([([1, 2], [3, 4]), ([1, 2, 3, 4, 5], [6])])
     [row] = made([two_turns], settings(tmp_path)).rows
-    assert row == {"input_ids": [1, 2, 3, 4, 5, 6], "labels": [-100, -100, 3, 4, -100, 6]}
+    assert row.input_ids.tolist() == [1, 2, 3, 4, 5, 6]
+    assert row.input_ids[row.terms.positions].tolist() == [3, 4, 6]
     verdicts = [{"verdict": {"accepted": False}}, {"verdict": {"accepted": True}}]
     [row] = made([replace(two_turns, memory=verdicts)], settings(tmp_path, accepted_only=True)).rows
-    assert row["labels"] == [-100, -100, -100, -100, -100, 6]
+    assert row.input_ids[row.terms.positions].tolist() == [6]
 
 
 def test_successes_are_chosen_and_equal_ones_learned_once(tmp_path: Path) -> None:
@@ -53,11 +67,59 @@ def test_successes_are_chosen_and_equal_ones_learned_once(tmp_path: Path) -> Non
     assert len(made(found, settings(tmp_path, dedupe=False)).rows) == 3
     assert len(made(found, settings(tmp_path, min_reward=0.5)).rows) == 3
     one = made(found, settings(tmp_path, min_reward=0.5, per_task=1))
-    assert ([row["input_ids"] for row in one.rows], one.enough) == ([[1, 2, 3], [1, 2, 3]], 1)
+    assert ([row.input_ids.tolist() for row in one.rows], one.enough) == ([[1, 2, 3], [1, 2, 3]], 1)
     with pytest.raises(DataError, match="lower min_reward"):
         made(found, settings(tmp_path, min_reward=2.0))
     with pytest.raises(DataError, match="3 transcripts are longer"):
         made(found, settings(tmp_path, max_length=2))
+
+
+@given(forests(), st.integers(1, 5), st.integers(1, 40), st.sampled_from([0.3, 1.0, 2.5]))
+def test_updates_are_passes_over_all_transcripts_or_end_with_the_tokens_asked_for(
+    rows: list[Row], size: int, most: int, epochs: float
+) -> None:
+    by_passes = updates(rows, SFTSettings(model="m", out="o", rollouts="r", batch_size=size, epochs=epochs))
+    a_pass = -(-len(rows) // size)
+    assert len(by_passes) == math.ceil(epochs * a_pass)
+    for first in range(0, len(by_passes) - a_pass + 1, a_pass):
+        assert sorted(chain(*by_passes[first : first + a_pass])) == list(range(len(rows)))
+    rows = [row for row in rows if len(row.terms)]
+    if rows:
+        chosen = SFTSettings(model="m", out="o", rollouts="r", batch_size=size, max_trained_tokens=most)
+        tokens = [len(rows[place].terms) for members in updates(rows, chosen) for place in members]
+        assert sum(tokens[:-1]) < most <= sum(tokens)
+
+
+def test_the_packed_gradient_is_that_of_each_transcript_by_itself(policy_folder: Path, stored: Path) -> None:
+    """Against transformers' own loss over labels, transcript by transcript."""
+    given = SFTSettings(model=str(policy_folder), out="o", rollouts=str(stored), batch_size=6, token_budget=200)
+    rows = examples(read_rollouts(stored), given).rows[:6]
+    terms = sum(len(row.terms) for row in rows)
+    rows = [replace(row, terms=replace(row.terms, weights=np.full(len(row.terms), 1 / terms))) for row in rows]
+    gradients, losses = [], []
+    for way in (pack, pad, None):
+        model, _ = load_trained(str(policy_folder), None, "float32")
+        if way is None:
+            loss = sum(whole_loss(model, row) for row in rows) / terms
+            loss.backward()
+        else:
+            attach_scoring(model)
+            batches = way(rows, 200)
+            loss = accumulate_likelihood(model, batches, torch.Tensor.backward, sync=lambda _: nullcontext())
+            assert len(batches) > 1
+        losses.append(float(torch.as_tensor(loss).detach()))
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert losses == pytest.approx([losses[2]] * 3, rel=1e-5)
+    for gradient in gradients[:2]:
+        assert (gradient - gradients[2]).norm() <= 1e-5 * gradients[2].norm()
+
+
+def whole_loss(model: Any, row: Row) -> torch.Tensor:
+    """The sum over a transcript's tokens with loss, as transformers computes it from labels."""
+    labels = torch.full((1, len(row)), -100)
+    labels[0, row.terms.positions.tolist()] = torch.tensor(row.input_ids[row.terms.positions].tolist())
+    loss: torch.Tensor = model(input_ids=torch.tensor(row.input_ids.tolist())[None], labels=labels).loss
+    return loss * len(row.terms)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +139,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(stored: Path, policy: Path, out: Path, *words: str) -> list[str]:
     given = {"model": policy, "rollouts": stored, "out": out, "dtype": "float32", "epochs": 4, "batch_size": 32,
-             "micro_batch": 8, "learning_rate": 1e-3, "lora_rank": 8, "save_every": 2}  # fmt: skip
+             "learning_rate": 1e-3, "lora_rank": 8, "save_every": 2}  # fmt: skip
     return [*(f"--{name}={value}" for name, value in given.items()), *words]
 
 
@@ -88,7 +150,10 @@ def test_it_learns_what_succeeded_and_resumes_to_the_same_end(
     assert main(command(stored, policy_folder, out)) == 0
     assert "32 transcripts of 32 successes in 64 rollouts" in capsys.readouterr().err
     assert [path.name for path in checkpoints.checkpoints(out)] == ["checkpoint-2", "checkpoint-4"]
-    losses = [line["loss"] for line in read_metrics(out / "metrics.jsonl")]
+    lines = read_metrics(out / "metrics.jsonl")
+    losses = [line["loss"] for line in lines]
+    for line in lines:  # what all prompts begin with is computed once
+        assert line["tokens/computed"] < line["tokens/rows"] / 4
     assert losses[0] == pytest.approx(negative_log_likelihood(stored, policy_folder, None), rel=1e-3)
     assert losses == sorted(losses, reverse=True)
     learned = negative_log_likelihood(stored, policy_folder, out / "checkpoint-4")
@@ -106,6 +171,21 @@ def test_it_learns_what_succeeded_and_resumes_to_the_same_end(
     card = (tmp_path / "planner" / "README.md").read_text()
     assert "--direct-arguments --tools python" in card
     assert "successful rollouts (supervised), checkpoint 4" in card
+
+
+def test_it_sees_as_many_tokens_as_a_run_of_reinforcement_learning(
+    stored: Path, policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sft"
+    most = ["--max_trained_tokens=700", "--save_every=100", "--packing=off"]
+    assert main(command(stored, policy_folder, out, *most)) == 0
+    lines = read_metrics(out / "metrics.jsonl")
+    trained = sum(line["tokens/trained"] for line in lines)
+    longest = max(len(turn.completion_ids) for kept in read_rollouts(stored) for turn in kept.turns)
+    assert 700 <= trained < 700 + longest
+    assert all(line["tokens/computed"] >= line["tokens/rows"] for line in lines)
+    assert summary.main([str(out)]) == 0
+    assert f"{trained:,.0f} tokens with loss" in capsys.readouterr().out
 
 
 def negative_log_likelihood(stored: Path, policy: Path, weights: Path | None) -> float:
@@ -128,7 +208,7 @@ def negative_log_likelihood(stored: Path, policy: Path, weights: Path | None) ->
         (["--min_reward", "3"], "lower min_reward"),
         (["--epoch", "3"], "Did you mean --epochs?"),
         (["--epochs", "0"], "`epochs`"),
-        (["--batch_size", "12"], "multiple of micro_batch"),
+        (["--max_trained_tokens", "0"], "`max_trained_tokens`"),
         (["--model", "nowhere.gguf"], "no GGUF file"),
         (["--lora_targets", "nothing"], "does not fit"),
     ],

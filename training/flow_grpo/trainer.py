@@ -13,14 +13,14 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType, gather_object  # type: ignore[import-untyped]
+from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
@@ -39,7 +39,7 @@ from training.models.policy import without_adapter
 from training.run import checkpoints
 from training.run.alarms import Alarms
 from training.run.metrics import MetricsFile, read_metrics
-from training.run.trainer import WholeCheckpoints
+from training.run.trainer import WholeCheckpoints, update_numbers
 from training.update.gradient import Update, UpdateSums, together
 from training.update.logprobs import attach_scoring, forward_terms
 from training.update.packing import MicroBatch
@@ -105,7 +105,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
 
     def get_train_dataloader(self) -> DataLoader[dict[str, int]]:
         """The numbers of all updates, the same in every process."""
-        return DataLoader(range(self.config.steps * self.config.updates_per_step), collate_fn=_only)  # type: ignore[arg-type]
+        return update_numbers(self.config.steps * self.config.updates_per_step)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: object = None) -> Tensor:
         """Makes rollouts if a step starts, and accumulates the gradient of one update."""
@@ -153,12 +153,8 @@ class FlowGRPOTrainer(WholeCheckpoints):
                 self._backward,
                 old=step.old_logprobs if repeat else None,
                 ranks=self.accelerator.num_processes,
-                sync=self._sync_context(update.model),
+                sync=self.sync_context(update.model),
             )
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Not estimated: the logged token counts are more useful."""
-        return 0
 
     def _smaller(self, smaller: FlowGRPOConfig, model: nn.Module) -> None:
         """Goes on with smaller micro-batches after an update that ran out of memory."""
@@ -193,18 +189,6 @@ class FlowGRPOTrainer(WholeCheckpoints):
 
     def _backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
-
-    def _sync_context(self, model: nn.Module) -> Callable[[bool], AbstractContextManager[object]]:
-        deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
-
-        def context(last: bool) -> AbstractContextManager[object]:
-            if deepspeed:  # its engine steps in the backward pass that is marked as the last
-                self.accelerator.gradient_state._set_sync_gradients(last)
-                return nullcontext()
-            chosen: AbstractContextManager[object] = nullcontext() if last else self.accelerator.no_sync(model)
-            return chosen
-
-        return context
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         """Each adapter's by itself: what one role does wrong does not slow down the others."""
@@ -368,7 +352,3 @@ def arguments(config: FlowGRPOConfig) -> TrainingArguments:
         dataloader_num_workers=0,
         ddp_find_unused_parameters=bool(config.adapters),  # a backward pass is through one of them
     )
-
-
-def _only(items: Sequence[int]) -> dict[str, int]:
-    return {"update": items[0]}

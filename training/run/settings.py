@@ -54,6 +54,11 @@ def check_types(settings: Any, lists: Sequence[str] = (), mappings: Sequence[str
                 object.__setattr__(settings, name, yaml.safe_load(value))
             except yaml.YAMLError:
                 raise ConfigError(f"The setting `{name}` is {value!r}; write it as {{key: value, ...}}.") from None
+    for name, choices in _choices_of(settings.__class__).items():
+        value = getattr(settings, name)
+        if isinstance(value, bool):  # YAML 1.1 reads `on` and `off` as booleans
+            word = "on" if value else "off"
+            object.__setattr__(settings, name, word if word in choices else value)
     for name, adapter in _adapters(settings.__class__).items():
         try:
             object.__setattr__(settings, name, adapter.validate_python(getattr(settings, name)))
@@ -65,6 +70,12 @@ def check_types(settings: Any, lists: Sequence[str] = (), mappings: Sequence[str
 @functools.cache
 def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
     return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+
+
+@functools.cache
+def _choices_of(kind: type) -> dict[str, tuple[Any, ...]]:
+    """The values of settings that are a choice of words."""
+    return {name: get_args(hint) for name, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
 
 
 def marked(kind: type, mark: str) -> frozenset[str]:

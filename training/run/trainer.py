@@ -1,20 +1,25 @@
-"""Atomic checkpoints and `metrics.jsonl` for any trainer that descends from transformers' `Trainer`.
+"""Atomic checkpoints, `metrics.jsonl` and whole updates for any trainer that descends from transformers' `Trainer`.
 
 transformers writes a checkpoint file by file into the run's folder. Here it writes into a staging folder, which becomes
 the checkpoint once all of it is on the disk (`training.run.checkpoints`). An interrupted or failed save leaves the
 earlier checkpoints unchanged.
+
+An item of the data loader is the number of an update (`update_numbers`): the trainer makes the update's micro-batches
+itself, all of which end in one step of the optimizer (`sync_context`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
+from accelerate.utils import DistributedType, broadcast_object_list  # type: ignore[import-untyped]
 from safetensors import SafetensorError
+from torch import nn
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer
 
 from graph.errors import DataError
@@ -58,6 +63,26 @@ class WholeCheckpoints(Trainer):
             self.discard_after(checkpoints.update_of(newest) if newest else -1)
         self.accelerator.wait_for_everyone()
         self.train(resume_from_checkpoint=str(newest) if newest else None)
+
+    def sync_context(self, model: nn.Module) -> Callable[[bool], AbstractContextManager[object]]:
+        """Makes a context for the passes of each micro-batch, told whether it is the last of its update.
+
+        Processes exchange gradients after the last one only.
+        """
+        deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+
+        def context(last: bool) -> AbstractContextManager[object]:
+            if deepspeed:  # its engine steps in the backward pass that is marked as the last
+                self.accelerator.gradient_state._set_sync_gradients(last)
+                return nullcontext()
+            chosen: AbstractContextManager[object] = nullcontext() if last else self.accelerator.no_sync(model)
+            return chosen
+
+        return context
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not estimated: the logged token counts are more useful."""
+        return 0
 
     def discard_after(self, update: int) -> None:
         """Drops everything written after the checkpoint of an update, since it will be written again; -1 drops all."""
@@ -115,3 +140,12 @@ class WholeCheckpoints(Trainer):
             self._staged = None
             if self.is_world_process_zero():
                 checkpoints.drop_staging(self.run_folder)
+
+
+def update_numbers(count: int) -> DataLoader[dict[str, int]]:
+    """A data loader over the numbers of `count` updates, each as `{"update": number}`; the same in every process."""
+    return DataLoader(range(count), collate_fn=_only)  # type: ignore[arg-type]
+
+
+def _only(items: Sequence[int]) -> dict[str, int]:
+    return {"update": items[0]}

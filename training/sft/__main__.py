@@ -3,8 +3,8 @@
     python -m training.sft --rollouts runs/mine --model PATH.gguf --out runs/sft
     python -m training.sft --config FILE [--setting value ...]
 
-TRL's `SFTTrainer` on the sampled token ids; only the planner's own tokens carry loss. The result is a run's folder like
-any other, for `python -m training.export runs/sft` and `training.validate --checkpoint runs/sft`. The same command
+The sampled token ids are learned as they are; only the planner's own carry loss. The result is a run's folder like any
+other, for `python -m training.export runs/sft` and `training.validate --checkpoint runs/sft`. The same command
 continues an interrupted run.
 """
 

@@ -5,16 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from graph.errors import ConfigError
 from graph.options import option
-from training.run.settings import (
-    AboveZero,
-    Count,
-    NotNegative,
-    Positive,
-    check_types,
-    marked,
-)
+from training.run.settings import AboveZero, Count, NotNegative, Positive, check_types, marked
 
 COMMAND = "training.sft"
 
@@ -35,6 +27,10 @@ class SFTSettings:
     per_task: Count = option("Transcripts per task, the earliest successes first; 0: all.", 0)
     accepted_only: bool = option("Whether only accepted turns carry loss.", False)
     max_length: Positive = option("Longest transcript in tokens; longer ones are left out.", 8192)
+    epochs: AboveZero = option("Passes over the transcripts.", 1.0)
+    max_trained_tokens: Positive | None = option(
+        "Tokens with loss to see, instead of epochs; transcripts are repeated as often as that takes.", None
+    )
     dtype: Literal["float32", "bfloat16"] = option("Data type of the frozen weights.", "bfloat16")
     lora_rank: Count = option("Rank of the LoRA adapter; 0 trains all weights.", 16)
     lora_alpha: Positive = option("The adapter is scaled by lora_alpha / lora_rank.", 32)
@@ -45,9 +41,9 @@ class SFTSettings:
     gradient_checkpointing: bool = option(
         "Whether activations are recomputed in the backward pass, to save memory.", False
     )
-    epochs: AboveZero = option("Passes over the transcripts.", 1.0)
     batch_size: Positive = option("Transcripts per update.", 16)
-    micro_batch: Positive = option("Transcripts per forward pass.", 4, resumable=True)
+    packing: Literal["auto", "off"] = option("`auto` packs transcripts by prefix tree if the model allows it.", "auto")
+    token_budget: Positive = option("Tokens per micro-batch.", 8192, resumable=True)
     learning_rate: AboveZero = option("Peak learning rate.", 1e-5)
     lr_scheduler: str = option("Learning rate schedule, as in transformers' TrainingArguments.", "cosine")
     warmup_steps: Count = option("Warm-up of the learning rate, in updates.", 0)
@@ -60,11 +56,6 @@ class SFTSettings:
 
     def __post_init__(self) -> None:
         check_types(self, lists=("report_to",))
-        if self.batch_size % self.micro_batch:
-            raise ConfigError(
-                f"The settings do not go together: batch_size ({self.batch_size}) must be a multiple of micro_batch "
-                f"({self.micro_batch})."
-            )
 
 
 GROUPS = {"model": "What is trained", "min_reward": "Data", "dtype": "Optimisation"}

@@ -1,25 +1,30 @@
-"""Training transcripts: successful rollouts, token for token as they were sampled."""
+"""Training transcripts: successful rollouts, token for token as they were sampled, and which of them an update sees."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import ceil
 from pathlib import Path
+
+import numpy as np
 
 from graph.errors import DataError
 from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
 from training.sft.config import SFTSettings
 from training.update.assemble import rows_of
+from training.update.rows import Row
 
 
 @dataclass(frozen=True)
 class Examples:
     """Training transcripts."""
 
-    rows: list[dict[str, list[int]]]
-    """`input_ids`, and `labels` with -100 at tokens without loss."""
+    rows: list[Row]
+    """Their terms are the tokens with loss."""
     successes: int
     """Rollouts with enough reward."""
     rollouts: int
@@ -35,7 +40,7 @@ def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
     Raises:
         DataError: no rollout has enough reward.
     """
-    rows: list[dict[str, list[int]]] = []
+    rows: list[Row] = []
     seen: set[tuple[str, tuple[int, ...]]] = set()
     of_task: Counter[str] = Counter()
     total = successes = duplicates = too_long = enough = 0
@@ -46,21 +51,18 @@ def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
         successes += 1
         kept = _with_loss(rollout, settings)
         for row in rows_of(rollout, kept, kept):
-            ids = row.input_ids.tolist()
-            chosen = row.terms.positions[row.terms.weights > 0].tolist()
-            key = (rollout.task.id, tuple(ids))
-            if len(ids) > settings.max_length:
+            learned = row.terms.take(np.flatnonzero(row.terms.weights))
+            key = (rollout.task.id, tuple(row.input_ids.tolist()))
+            if len(row) > settings.max_length:
                 too_long += 1
             elif settings.dedupe and key in seen:
                 duplicates += 1
             elif settings.per_task and of_task[rollout.task.id] >= settings.per_task:
                 enough += 1
-            elif chosen:
+            elif len(learned):
                 seen.add(key)
                 of_task[rollout.task.id] += 1
-                learned = set(chosen)
-                labels = [token if place in learned else -100 for place, token in enumerate(ids)]
-                rows.append({"input_ids": ids, "labels": labels})
+                rows.append(replace(row, terms=learned))
     if not rows:
         raise DataError(
             f"None of the {total} rollouts of {settings.rollouts} can be used: {successes} earned "
@@ -74,6 +76,29 @@ def _with_loss(rollout: Rollout, settings: SFTSettings) -> list[float]:
     if not settings.accepted_only or len(rollout.memory) != len(rollout.turns):
         return [1.0] * len(rollout.turns)
     return [float(turn["verdict"]["accepted"]) for turn in rollout.memory]
+
+
+def updates(rows: Sequence[Row], settings: SFTSettings) -> list[list[int]]:
+    """The transcripts of each update, by their places in `rows`; every pass has an order of its own.
+
+    With `max_trained_tokens` the last update ends with the transcript that reaches them.
+    """
+    size, most = settings.batch_size, settings.max_trained_tokens
+    a_pass = -(-len(rows) // size)
+    count = ceil(settings.epochs * a_pass)
+    chance = np.random.default_rng(settings.seed)
+    chosen: list[list[int]] = []
+    seen = 0
+    while seen < most if most else len(chosen) < count:
+        order = chance.permutation(len(rows)).tolist()
+        for first in range(0, len(rows), size):
+            members = order[first : first + size]
+            if most:
+                before = accumulate((len(rows[member].terms) for member in members), initial=seen)
+                members = [member for member, tokens in zip(members, before, strict=False) if tokens < most]
+            seen += sum(len(rows[member].terms) for member in members)
+            chosen += [members] if members else []
+    return chosen if most else chosen[:count]
 
 
 def rollouts_of(spec: str) -> Iterator[Rollout]:

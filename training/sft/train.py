@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from graph.errors import ConfigError, DataError
 from training.run.folder import claim, held
-from training.run.settings import (
-    plain_values,
-)
+from training.run.settings import plain_values
 from training.sft.config import COMMAND, RESUMABLE, SFTSettings
 from training.sft.examples import Examples, examples, rollouts_of
 
@@ -45,27 +43,25 @@ def train(settings: SFTSettings) -> None:
             trainer.train_from_last_checkpoint()
         except torch.OutOfMemoryError as error:
             raise ConfigError(
-                f"There is not enough memory for {settings.micro_batch} transcripts; lower micro_batch, or turn on "
+                f"There is not enough memory for {settings.token_budget} tokens; lower token_budget, or turn on "
                 "gradient_checkpointing. The same command continues from the last checkpoint."
             ) from error
     ranks.leave()
 
 
 def make_trainer(settings: SFTSettings, transcripts: Examples) -> PlannerSFTTrainer:
-    """TRL's trainer, with our checkpoints and metrics.
+    """The trainer of a run.
 
     Raises:
         ConfigError: the model cannot be loaded, or has no such modules.
         DataError: the transcripts are of another model.
     """
-    from datasets import Dataset
-
     from training.models.policy import load_policy, with_adapter
     from training.sft.trainer import PlannerSFTTrainer
 
     base, tokenizer = load_policy(settings.model, settings.dtype)
     vocabulary = int(base.config.vocab_size)
-    if max(max(row["input_ids"]) for row in transcripts.rows) >= vocabulary:
+    if max(row.input_ids.max() for row in transcripts.rows) >= vocabulary:
         raise DataError(
             f"The rollouts of {settings.rollouts} hold tokens that {settings.model} does not have; train the model "
             "that sampled them."
@@ -75,4 +71,4 @@ def make_trainer(settings: SFTSettings, transcripts: Examples) -> PlannerSFTTrai
         model = with_adapter(
             base, rank=settings.lora_rank, alpha=settings.lora_alpha, targets=settings.lora_targets, seed=settings.seed
         )
-    return PlannerSFTTrainer(model, settings, Dataset.from_list(transcripts.rows), tokenizer)
+    return PlannerSFTTrainer(model, settings, transcripts.rows, tokenizer)

@@ -128,6 +128,35 @@ class Update:
         )
 
 
+def accumulate_likelihood(
+    model: nn.Module,
+    batches: Sequence[MicroBatch],
+    backward: Callable[[Tensor], None],
+    *,
+    sync: Callable[[bool], AbstractContextManager[object]],
+) -> float:
+    """Adds the gradient of the terms' weighted negative log-likelihood (supervised fine-tuning) to the parameters.
+
+    Args:
+        model: the policy, as wrapped by the trainer.
+        batches: this rank's share of the update.
+        backward, sync: see `Update.accumulate`.
+
+    Returns:
+        The loss, this rank's sum.
+    """
+    total = 0.0
+    with in_model_precision(model):
+        for number, batch in enumerate(batches):
+            with sync(number == len(batches) - 1):
+                logprobs = forward_terms(model, batch, entropies=False).logprobs
+                weights = torch.tensor(batch.terms.weights, dtype=torch.float32, device=logprobs.device)
+                loss = -(weights * logprobs).sum()
+                backward(loss)
+            total += float(loss.detach())
+    return total
+
+
 def turn_numbers(batch: MicroBatch) -> IntArray:
     """The planner turn of each term, 0..S-1 within the micro-batch, shape (M,)."""
     keys = np.stack([batch.term_row, batch.terms.turns])

@@ -66,6 +66,8 @@ def test_a_defect_is_not_hidden() -> None:
         (["--clip_low", "null"], {"clip_low": None}),
         (["--reward", "judge:"], {"reward": "judge:"}),
         (["--analyse", "false"], {"analyse": False}),
+        (["--analyse", "off", "--packing", "off"], {"analyse": False, "packing": "off"}),
+        (["--checks", "on"], {"checks": "on"}),
     ],
 )
 def test_settings_are_options(words: list[str], values: dict[str, object]) -> None:
