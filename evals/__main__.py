@@ -69,7 +69,8 @@ def _add_run(run: argparse.ArgumentParser, *, several_limits: bool = False) -> N
                      "(default); look at the answers of `look` only while changing the agent")  # fmt: skip
     run.add_argument("--limit", type=int, metavar="N", help="ask N questions, drawn by --seed")
     run.add_argument("--seed", type=int, default=0, metavar="S")
-    run.add_argument("--concurrency", type=int, default=16, metavar="C", help="questions at once")
+    run.add_argument("--concurrency", type=int, metavar="C", help="questions at once (default: what the models can "
+                     "do, one for a model on this CPU, 16 for servers)")  # fmt: skip
     if several_limits:
         run.add_argument("--max-turns", "--max_turns", required=True, metavar="N,N", help="turn limits, as 1,2,3,5,8")
     else:

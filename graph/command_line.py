@@ -83,6 +83,8 @@ class CommandLine(argparse.ArgumentParser):
         if unknown != message:
             self._refuse_unknown(unknown.split())
             raise ConfigError(f"There is too much on the command line: {unknown}; a text with spaces needs quotes.")
+        if (commands := self._commands()) and message.startswith("the following arguments are required"):
+            raise ConfigError(f"Name a command: {', '.join(commands)} (`{self.prog} --help` explains them).")
         where, _, what = message.removeprefix("argument ").rpartition(": invalid ")
         what = f"invalid {what}"
         if value := _VALUE.fullmatch(what):
@@ -93,6 +95,11 @@ class CommandLine(argparse.ArgumentParser):
             named = f"{where} is {choice[1]}" if where.startswith("-") else f"There is no {where.lower()} {choice[1]}"
             raise ConfigError(f"{named}; choose from {', '.join(offered)}.{hint}")
         raise ConfigError(f"{message.removeprefix('argument ')} (`{self.prog} --help` explains the options).")
+
+    def _commands(self) -> list[str]:
+        """The names of the commands that follow, if any do."""
+        choices = (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
+        return [name for names in choices for name in names]
 
     def _refuse_unknown(self, given: Sequence[str]) -> None:
         for word in given:

@@ -22,7 +22,7 @@ from graph.errors import ContextLengthExceeded
 from graph.memory import accepted_turns, failed_call
 from graph.parsing import Arguments, calls_in, code_in
 from graph.prompts import Facts, executor_messages
-from graph.rendering import results_text
+from graph.rendering import conversation_text, results_text
 from graph.run import Run
 from graph.state import FINISH, Failure, Plan, State, ToolCall, Usage
 from graph.tool_calls import call_tool
@@ -107,7 +107,12 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
             f"{most}), its arguments by this schema:\n{shape}"
         )
         read = _reads_calls(tool, most)
-    facts = Facts(state["question"], results_text(accepted_turns(state)), failed_call(tool, state))
+    conversation = conversation_text(state.get("messages", []), state["question"])
+    facts = Facts(
+        f"{conversation}Question (for reference): {state['question']}",
+        results_text(accepted_turns(state)),
+        failed_call(tool, state),
+    )
     doubts = doubts_about(plan, tool, state, run.held_to(PLAN_CHECKS, "planner"))
     messages = executor_messages(tool, plan, facts, doubts, form, run.wording)
     checks = run.held_to(ARGUMENT_CHECKS, "executor")

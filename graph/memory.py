@@ -21,8 +21,12 @@ def last_result(state: State) -> str:
 
 def source_texts(state: State) -> list[str]:
     """The texts that facts may come from: the chat, the question, and the accepted results."""
-    chat = [text for message in state.get("messages", []) for text in texts_of(message)]
-    return [*chat, state["question"], *(calls_text(turn["calls"]) for turn in accepted_turns(state))]
+    return [*chat_texts(state), state["question"], *(calls_text(turn["calls"]) for turn in accepted_turns(state))]
+
+
+def chat_texts(state: State) -> list[str]:
+    """What was said in the chat, the answers included."""
+    return [text for message in state.get("messages", []) for text in texts_of(message)]
 
 
 def failed_call(tool: BaseTool, state: State) -> ToolCall | None:

@@ -51,14 +51,18 @@ def ended_words(turns: int, seconds: float, ended_by: str) -> str:
     return summary + (f", ended by {ended_by}" if ended_by else "")
 
 
-_MORE = {"time": " `--max-seconds S` gives a run more time.", "turns": " `--max-turns N` allows more turns."}
+_MORE = {"time": "`--max-seconds S` gives a run more time.", "turns": "`--max-turns N` allows more turns."}
 
 
 def unsupported_words(state: State) -> str:
-    """A warning about an answer of the agent that rests on no accepted result; empty where one was accepted."""
+    """A warning about an answer of the agent that rests on no accepted result; empty where one was accepted.
+
+    Where there is no answer either, only what would help is said.
+    """
     if not state.get("ended_by") or accepted_turns(state):
         return ""
-    return "No accepted result supports this answer; take it as a guess." + _MORE.get(state["ended_by"], "")
+    warning = "No accepted result supports this answer; take it as a guess." if state.get("answer") else ""
+    return f"{warning} {_MORE.get(state['ended_by'], '')}".strip()
 
 
 USAGE_COLUMNS = ("role", "calls", "tokens in", "tokens out", "seconds")

@@ -17,6 +17,7 @@ from graph.command_line import CommandLine
 from graph.errors import DataError
 from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
+from training.run.alarms import out_of_time
 from training.run.command import run
 from training.run.metrics import read_metrics
 
@@ -65,18 +66,21 @@ def _validated(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     by_update: dict[int, dict[str, float]] = {}
+    out_of_time_by: dict[int, list[bool]] = {}
     for rollout in read_rollouts(folder):
         by_update.setdefault(rollout.step, {})[rollout.task.id] = _right(rollout)
+        out_of_time_by.setdefault(rollout.step, []).append(rollout.ended_by == "time")
     first, last = min(by_update), max(by_update)
+    why = list(filter(None, [out_of_time(fmean(out_of_time_by[last]))]))
     before, after = by_update[first], by_update[last]
     shared = sorted(set(before) & set(after))
     first_line = f"held-out tasks: {fmean(before.values()):.1%} of {len(before)} right after update {first}"
     if first == last or not shared:
-        return [first_line]
+        return [first_line, *why]
     differences = np.array([after[task] - before[task] for task in shared])
     low, high = bootstrap(differences, 0)
     interval = f"{differences.mean():+.1%} (paired, 95 % interval {low:+.1%} to {high:+.1%})"
-    return [f"{first_line}, {fmean(after.values()):.1%} after update {last}: {interval}"]
+    return [f"{first_line}, {fmean(after.values()):.1%} after update {last}: {interval}", *why]
 
 
 def _right(rollout: Rollout) -> float:

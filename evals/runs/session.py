@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -25,12 +26,17 @@ from evals.task import Task
 from graph.context import DEFAULT_TOOLS
 from graph.errors import ConfigError
 from graph.models.progress import progress_told_to
+from graph.models.spec import preflight
 from graph.roles import ROLES, ROLES_WITH_SETTING
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
     from graph import Context
 
 DEFAULT_MODEL = "embedded"
+AT_ONCE = 16
+"""Questions that are asked at once of models that do not say how many suit them."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class Options:
     seed: int = 0
     judge: str | None = None
     block_leaks: bool = False
-    concurrency: int = 16
+    concurrency: int | None = None
+    """Questions at once; None: as many as the models answer at once, at most `AT_ONCE`."""
     out: Path | None = None
     retry_failures: bool = False
 
@@ -101,8 +108,9 @@ def prepare(options: Options) -> Session:
         ConfigError, DataError: an option or a file is invalid.
     """
     for name in ("samples", "concurrency"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"--{name} is {getattr(options, name)}; give at least 1.")
+        value: int | None = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} is {value}; give at least 1.")
     entry = benchmark(options.benchmark)
     tasks = in_split(load_tasks(options.benchmark, options.data), options.split)
     tasks = sample(tasks, options.limit, options.seed)
@@ -141,15 +149,19 @@ async def carry_out(session: Session, progress: RunProgress) -> Recorded:
         for result in file.results:
             progress.advance(result)
         if len(file.results) < session.total:
+            models = _models(session.context)
             with progress_told_to(progress):
-                await _preflight(session.context)
+                for model in models:
+                    await preflight(model)
                 answerer = _answerer(session)
+            judge = _judge(options)
+            at_once = options.concurrency or _at_once([*models, *([judge.model] if judge else [])])
             results = await run(
                 session.tasks,
                 answerer,
                 file,
-                Plan(options.samples, options.seed, options.concurrency, pages=session.benchmark.pages),
-                judge=_judge(options),
+                Plan(options.samples, options.seed, at_once, pages=session.benchmark.pages),
+                judge=judge,
                 on_result=progress.advance,
             )
         else:  # complete, but perhaps killed before the file was sorted
@@ -229,14 +241,16 @@ def _answerer(session: Session) -> Answerer:
     return agent(build_graph(tools=tools, max_turns=context.max_turns), replace(context, tools=None))
 
 
-async def _preflight(context: Context) -> None:
-    """Check that every model is available before the first question is asked."""
+def _models(context: Context) -> list[BaseChatModel]:
+    """The models of all roles, each once."""
     from graph.models.roles import model_for
-    from graph.models.spec import preflight
 
-    models = {id(model): model for model in (model_for(role, context, {}) for role in ROLES)}
-    for model in models.values():
-        await preflight(model)
+    return list({id(model): model for model in (model_for(role, context, {}) for role in ROLES)}.values())
+
+
+def _at_once(models: Sequence[BaseChatModel]) -> int:
+    """How many questions suit the models: waiting for a busy one would count in the seconds of a question."""
+    return min(getattr(model, "calls_at_once", AT_ONCE) for model in models)
 
 
 def _judge(options: Options) -> Judge | None:

@@ -90,12 +90,12 @@ def lost_sign(answer: str, evidence: Evidence) -> str | None:
 def not_in_sources(answer: str, evidence: Evidence) -> str | None:
     """The answer was not read from the passages.
 
-    Most of the words it adds to the question must occur in them. Numbers are skipped: `unsupported_numbers` compares
-    them by value.
+    Most of the words it adds to the question and the chat must occur in them. Numbers are skipped:
+    `unsupported_numbers` compares them by value.
     """
     if not evidence.passages or (_WANTS_YES.match(evidence.question.strip()) and _YES.match(answer.strip())):
         return None
-    added = _words(answer) - content_words(evidence.question)
+    added = _words(answer).difference(*map(content_words, (evidence.question, *evidence.said)))
     strange = sorted(added.difference(*(content_words(result) for result in evidence.results)))
     return f"no result says {strange[0]!r}" if len(strange) * 2 >= len(added) > 0 else None
 

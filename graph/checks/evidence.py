@@ -1,10 +1,10 @@
-"""What verdicts and answers are compared with: the question and the results."""
+"""What verdicts and answers are compared with: the question, the chat and the results."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graph.memory import accepted_turns
+from graph.memory import accepted_turns, chat_texts
 from graph.rendering import arguments_text
 from graph.state import State
 
@@ -22,6 +22,8 @@ class Evidence:
     """Whether the step's results are passages from a search (`ToolCard.quotes_sources`)."""
     inputs: tuple[str, ...] = ()
     """The arguments of the calls that gave the results."""
+    said: tuple[str, ...] = ()
+    """The texts of the chat, the question among them."""
 
     @classmethod
     def of(cls, state: State, *, passages: bool) -> Evidence:
@@ -34,6 +36,7 @@ class Evidence:
             new=tuple(call["result"] for call in calls if call["error"] is None),
             old=tuple(call["result"] for call in earlier if call["error"] is None),
             passages=passages,
+            said=tuple(chat_texts(state)),
             inputs=tuple(arguments_text(call) for call in made),
         )
 
@@ -44,5 +47,5 @@ class Evidence:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The question and all results."""
-        return (self.question, *self.results)
+        """The question, the chat and all results."""
+        return (self.question, *self.said, *self.results)

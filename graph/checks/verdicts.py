@@ -46,7 +46,7 @@ def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:
     """A rejection becomes an acceptance if its reason quotes a number that is only in the rejected results."""
     if verdict["accepted"]:
         return verdict
-    fresh = unsupported_numbers(verdict["reason"], [evidence.question, *evidence.old])
+    fresh = unsupported_numbers(verdict["reason"], [evidence.question, *evidence.said, *evidence.old])
     quoted = len(unsupported_numbers(" ".join(fresh), evidence.new)) < len(fresh)
     return {**verdict, "accepted": quoted}
 

@@ -153,6 +153,11 @@ class EmbeddedChat(OpenAICompatibleChat):
             if_too_long=f"set AGENTFLOW_EMBEDDED_CONTEXT to more than {self.settings.context} tokens",
         )
 
+    @property
+    def calls_at_once(self) -> int:
+        """How many calls suit it: one on a CPU, which answers in turn, and as many as there are slots on a GPU."""
+        return self.settings.slots if self.settings.gpu_layers and not self.settings.exact and _has_gpu() else 1
+
     async def check(self) -> None:
         """Download the file and start the server now instead of at the first call."""
         await self._endpoint()
@@ -185,6 +190,15 @@ class EmbeddedChat(OpenAICompatibleChat):
         server = await _served(self.model, self.settings)
         if server.prefixes is not None:
             await server.prefixes.ensure(messages)
+
+
+def _has_gpu() -> bool:
+    """Whether llama.cpp is built for a GPU of this machine."""
+    try:
+        devices = importlib.import_module("xllamacpp").get_device_info()
+    except ImportError:
+        return False
+    return any(device["type"].name.endswith("GPU") for device in devices)
 
 
 @dataclass(frozen=True)

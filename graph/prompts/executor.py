@@ -19,6 +19,7 @@ class Facts:
     """Facts for writing a tool's input."""
 
     question: str
+    """The question, after the conversation that it continues."""
     results: str
     """The accepted results, numbered."""
     failed: ToolCall | None
@@ -35,7 +36,7 @@ def executor_messages(
     example = ""
     if fence and card.program:
         example = f"\n\nExample:\n\nSub-goal: {card.program.sub_goal}\n```{fence}\n{card.program.input}\n```"
-    goal = "" if doubts.leave_out_question else f"Question (for reference): {facts.question}\n\n"
+    goal = "" if doubts.leave_out_question else f"{facts.question}\n\n"
     goal += f"Sub-goal: {plan['sub_goal']}"
     if plan["context"] and not doubts.leave_out_context:
         goal += f"\nContext: {plan['context']}"

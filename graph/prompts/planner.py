@@ -39,12 +39,17 @@ Question: What is the smallest number above 500 that 8 and 12 both divide?
 A whole number is asked. One computation is needed: going up from 501 to the first that both divide."""
 
 
+_IN_FULL = """Reply with this next question, rewritten so that it can be understood without the conversation: say what \
+that, it, he or there stands for."""
+
+
 def analyst_messages(question: str, conversation: str, wording: Wording = STANDARD) -> list[BaseMessage]:
-    """Ask for the analysis of a question.
+    """Ask for the analysis of a question, or, if it continues a conversation, for the whole question in its place.
 
     The prompt does not list the tools: a small analyst would discuss them, and the planner would take that as a choice.
     """
-    return [wording.system("analyst", standard=(_ANALYST,)), HumanMessage(f"{conversation}Question: {question}")]
+    asked = f"Next question: {question}\n\n{_IN_FULL}" if conversation else f"Question: {question}"
+    return [wording.system("analyst", standard=(_ANALYST,)), HumanMessage(f"{conversation}{asked}")]
 
 
 _STEP_FORMAT = """Reply with exactly these four lines and nothing else, each short and without formulas:

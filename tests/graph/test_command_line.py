@@ -60,6 +60,9 @@ def test_a_command_knows_its_own_options() -> None:
         top.parse_args(["run", "--limt", "3"])
     with pytest.raises(ConfigError, match=r"no command 'rum'; choose from run\. Did you mean run\?"):
         top.parse_args(["rum"])
+    commands.add_parser("report")
+    with pytest.raises(ConfigError, match=r"Name a command: run, report \(`try --help` explains them\)\."):
+        top.parse_args([])
 
 
 def test_no_suggestion_is_better_than_a_far_one() -> None:

@@ -17,7 +17,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from evals.speed.fake_server import ChatReply, ChatRequest
 from graph import Context, answer_directly, build_graph
 from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
-from tests.graph.conftest import Serve, calls_text, plan_text, prompts, verdict_text
+from tests.graph.conftest import Serve, calls_text, judged, plan_text, prompts, verdict_text
 from tools.card import Example, ToolCard
 
 
@@ -172,6 +172,26 @@ async def test_memory_does_not_leak_from_one_question_to_the_next(serve: Serve, 
     opening = prompts(server, "planner")[1][1][1]
     assert opening.startswith("Conversation so far:\nUser: What is 2 x 21?\nAssistant: 42\n\nQuestion: And what is")
     assert len(server.asked("analyst")) == 2
+
+
+async def test_the_answer_of_a_chat_is_a_source_of_its_next_question(serve: Serve) -> None:
+    server = serve(
+        planner=[plan_text("python", "Compute 17 * 46"), plan_text("python", "Compute 782 * 2", "782")],
+        executor=["```python\nprint(17 * 46)\n```", "```python\nprint(782 * 2)\n```"],
+        verifier=[judged("782"), judged("1564")],
+        generator=["Answer: 782", "Answer: 1564"],
+    )
+    graph = build_graph(tools=["python"], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "chat"}}
+    context = Context(model=server.spec, checks="on", max_turns=1)
+    for question in ("What is 17 * 46?", "And that times 2?"):
+        state = await graph.ainvoke({"messages": [HumanMessage(question)]}, config, context=context)
+    assert (state["answer"], state["ended_by"]) == ("1564", "verifier")
+    first, second = (prompt[-1][1] for prompt in prompts(server, "analyst"))
+    assert first == "Question: What is 17 * 46?"
+    said = "Conversation so far:\nUser: What is 17 * 46?\nAssistant: 782\n\n"
+    assert second.startswith(f"{said}Next question: And that times 2?\n\nReply with this next question, rewritten")
+    assert prompts(server, "executor")[1][-1][1].startswith(f"{said}Question (for reference): And that times 2?")
 
 
 async def test_captured_turns_do_not_leak_from_one_question_to_the_next(serve: Serve, tools: list[BaseTool]) -> None:

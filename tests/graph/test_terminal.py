@@ -301,6 +301,9 @@ def test_an_answer_without_an_accepted_result_is_called_a_guess(ended: str, cure
     guess = unsupported_words(State(answer="1830", memory=[], ended_by=ended))
     assert "take it as a guess" in guess
     assert re.findall(r"--[a-z-]+", guess) == ([cure] if cure else [])
+    silent = unsupported_words(State(answer="", memory=[], ended_by=ended))
+    assert "guess" not in silent
+    assert re.findall(r"--[a-z-]+", silent) == ([cure] if cure else [])
 
 
 def test_the_user_is_told_of_a_guess(serve: Serve, run: Run) -> None:

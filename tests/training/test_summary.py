@@ -42,6 +42,17 @@ def test_what_has_changed_is_told_with_its_interval(tmp_path: Path) -> None:
     assert "seconds: rollout 24.0, validation 15.0, update 12.0, sync 2.0" in told
 
 
+def test_a_pass_rate_of_runs_without_time_is_explained(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, set(), set())
+    assert "time was over" not in summary(folder)
+    store = RolloutStore(folder / "validations")
+    for n in range(40):
+        task = Task(id=f"v{n}", question="Q?", answers=("x",))
+        store.append(Rollout(f"5/v{n}/0", task, 5, 0, 0, reward=0.0, ended_by="time"))
+    assert "0.0% after update 5" in summary(folder)
+    assert "100% of the runs ended because their time was over" in summary(folder)
+
+
 def test_a_folder_without_figures_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert "cannot be read" in capsys.readouterr().err

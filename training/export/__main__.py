@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from graph.command_line import CommandLine
-from training.export.card import graph_options, roles_in
+from training.export.card import agent_options, serve_command
 from training.export.write import export, run_settings
 from training.run.command import run
 
@@ -41,10 +42,25 @@ def _work(options: argparse.Namespace) -> None:
     )
     sys.stdout.write(f"exported to {out}\n")
     settings = run_settings(options.run)
-    if gguf and not settings.get("agent"):
-        roles = (options.role,) if options.role else roles_in(settings)
-        models = " ".join(f"--{role}-model {_spec(out)}" for role in roles)
-        sys.stdout.write(f'use it: python -m graph "QUESTION" {models} {" ".join(graph_options(settings))}\n')
+    if options.role:
+        settings["role"] = options.role
+    sys.stdout.write(next_steps(settings, _spec(out), in_process=gguf is not None))
+
+
+def next_steps(settings: Mapping[str, Any], folder: str, *, in_process: bool) -> str:
+    """Commands to use and to measure what was exported, one per line.
+
+    Args:
+        settings: of the run.
+        folder: as a model's spec.
+        in_process: whether the agent loads it itself; otherwise it is served.
+    """
+    ours = not settings.get("agent")
+    commands = {} if in_process and ours else {"serve": serve_command(settings, folder)}
+    if ours:
+        told = agent_options(settings, folder if in_process else "")
+        commands |= {"use": f'python -m graph "QUESTION" {told}', "measure": f"python -m evals run own {told}"}
+    return "".join(f"{name:<8}{command}\n" for name, command in commands.items())
 
 
 def _spec(folder: Path) -> str:

@@ -145,18 +145,13 @@ def _measured(metrics: Sequence[Mapping[str, Any]]) -> str:
 
 def _use(settings: Mapping[str, Any], files: Sequence[str]) -> str:
     own = settings.get("agent")
-    options = "".join(f" {word}" for word in graph_options(settings))
-    roles = roles_in(settings)
-    name = "-".join(roles) or "policy"
     parts = ["## Use", "PATH is this folder."]
     if not own and any(file.endswith(".gguf") for file in files):
-        models = " ".join(f"--{role}-model PATH" for role in roles)
-        command = f'python -m graph "QUESTION" {models}{options}'
+        command = f'python -m graph "QUESTION" {agent_options(settings, "PATH")}'
         parts.append(f"In the agent, with llama.cpp in the same process:\n\n```bash\n{command}\n```")
-    served = f"vllm serve PATH --served-model-name {name} --generation-config vllm"
+    served = serve_command(settings, "PATH")
     if not own:
-        models = " ".join(f"--{role}-model vllm:{name}@http://localhost:8000/v1" for role in roles)
-        served += f'\npython -m graph "QUESTION" {models}{options}'
+        served += f'\npython -m graph "QUESTION" {agent_options(settings)}'
     parts.append(f"Served by vLLM:\n\n```bash\n{served}\n```")
     parts.append(
         "With transformers:\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
@@ -173,9 +168,24 @@ def _use(settings: Mapping[str, Any], files: Sequence[str]) -> str:
     return "\n\n".join(parts)
 
 
-def graph_options(settings: Mapping[str, Any]) -> list[str]:
-    """Options of `python -m graph` that reproduce the conditions of the training."""
-    options = []
+def serve_command(settings: Mapping[str, Any], folder: str) -> str:
+    """Serves an exported folder by vLLM, under the name that `agent_options` asks for."""
+    return f"vllm serve {folder} --served-model-name {_served_name(settings)} --generation-config vllm"
+
+
+def _served_name(settings: Mapping[str, Any]) -> str:
+    return "-".join(roles_in(settings)) or "policy"
+
+
+def agent_options(settings: Mapping[str, Any], spec: str = "") -> str:
+    """Options of `python -m graph` and `python -m evals run` that ask the trained model as it was trained.
+
+    Args:
+        settings: of the run.
+        spec: of the model; empty: as `serve_command` serves it.
+    """
+    spec = spec or f"vllm:{_served_name(settings)}@http://localhost:8000/v1"
+    options = [f"--{role}-model {spec}" for role in roles_in(settings)]
     if settings.get("direct_arguments"):
         options.append("--direct-arguments")
     if settings.get("analyse") is False:
@@ -189,4 +199,4 @@ def graph_options(settings: Mapping[str, Any]) -> list[str]:
         options += ["--tools", ",".join(settings["tools"])]
     if settings.get("max_turns"):
         options += ["--max-turns", str(settings["max_turns"])]
-    return options
+    return " ".join(options)

@@ -35,18 +35,17 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
     fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
     claim(folder, config.as_dict(), resumable=RESUMABLE - fixed)
     console = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
-    with held(folder):
+    with held(folder), nullcontext() if progress else console:
         trainer = make_trainer(config, progress=progress or console)
-        with nullcontext() if progress else console:
-            try:
-                trainer.train_from_last_checkpoint()
-                trainer.save_final()
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise ConfigError(_memory_advice(trainer.config)) from error
-            finally:
-                trainer.close()
+        try:
+            trainer.train_from_last_checkpoint()
+            trainer.save_final()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ConfigError(_memory_advice(trainer.config)) from error
+        finally:
+            trainer.close()
     ranks.leave()
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from graph.secrecy import without_credentials
 from training.flow_grpo.config import HTTP, FlowGRPOConfig
 from training.rollouts.records import Rollout
 from training.rollouts.time_spent import time_in_words
+from training.run.alarms import out_of_time
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+LOG_FIRST: Final = 5.0
+"""Seconds of silence after which a log is told what is going on."""
+LOG_EVERY: Final = 60.0
+"""Seconds after which it is told that this is still going on."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,10 @@ class Progress(Protocol):
 
 
 class ConsoleProgress:
-    """Prints a banner, a progress bar of rollouts, and a line per update to standard error."""
+    """Prints a banner, a progress bar of rollouts, and a line per update to standard error.
+
+    Where there is no terminal, indented lines now and then take the place of the bar.
+    """
 
     def __init__(self, config: FlowGRPOConfig, *, quiet: bool = False) -> None:
         from rich.console import Console
@@ -81,18 +91,43 @@ class ConsoleProgress:
         self._began = time.monotonic()
         self._first_update = 0
         self._memory_shown = False
+        self._done = self._total = 0
+        self._shown_at = self._title_at = time.monotonic()
+        self._told = ""
+        self._ended = threading.Event()
 
     def __enter__(self) -> ConsoleProgress:
         self._progress.start()
+        self._show("loading the model, the tools and the tasks", None)
+        if not (self._console.quiet or self._console.is_terminal):
+            threading.Thread(target=self._repeat, name="log", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._progress.stop()
+
+    def _repeat(self) -> None:
+        while not self._ended.wait(1.0):
+            self.tell_again()
+
+    def tell_again(self) -> None:
+        """Write a line if the log has been silent for too long."""
+        now = time.monotonic()
+        if now - self._shown_at < (LOG_EVERY if self._told == self._title else LOG_FIRST):
+            return
+        self._told = self._title
+        counted = f" {self._done} of {self._total}" if self._total else ""
+        self._print(f"  {self._title}{counted}{self._so_far()}, {in_words(now - self._title_at)}")
+
+    def _print(self, text: str) -> None:
+        self._shown_at = time.monotonic()
+        self._console.print(text)
 
     def started(self, facts: RunFacts) -> None:
         """Prints the banner."""
         self._began, self._first_update = time.monotonic(), facts.updates
-        self._console.print(banner(self._config, facts))
+        self._print(banner(self._config, facts))
 
     def rolling_out(self, step: int, total: int) -> None:
         """The rollouts of a step start."""
@@ -104,6 +139,7 @@ class ConsoleProgress:
 
     def rolled_out(self, rollout: Rollout) -> None:
         """A rollout has ended."""
+        self._done += 1
         if rollout.reward is not None:
             self._rewards.append(rollout.reward)
             self._turns.append(len(rollout.memory))
@@ -125,12 +161,14 @@ class ConsoleProgress:
                 peak, planned = figures["memory/peak_gib"], figures["memory/planned_gib"]
                 shown += f", memory {peak:.1f} GiB at its peak ({planned:.1f} planned)"
                 self._memory_shown = True
-            self._console.print(f"{self._place(update)}: {shown}")
+            self._print(f"{self._place(update)}: {shown}")
             if where := time_in_words(figures):
-                self._console.print(f"  {where}")
+                self._print(f"  {where}")
         elif "eval/pass_rate" in figures:
             rate, tasks = figures["eval/pass_rate"], figures["eval/rollouts"]
-            self._console.print(f"validation after update {update}: {rate:.1%} of {tasks:.0f} right")
+            self._print(f"validation after update {update}: {rate:.1%} of {tasks:.0f} right")
+            if why := out_of_time(figures.get("eval/ended_by/time", 0.0)):
+                self._print(f"  {why}")
 
     def warned(self, text: str) -> None:
         """An alarm."""
@@ -157,7 +195,8 @@ class ConsoleProgress:
         self._show(title, total)
 
     def _show(self, title: str, total: int | None) -> None:
-        self._title = title
+        self._title, self._title_at = title, time.monotonic()
+        self._done, self._total = 0, total or 0
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(title, total=total)

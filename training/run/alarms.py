@@ -8,6 +8,9 @@ from collections.abc import Mapping
 _WINDOW = 20
 """Number of recent steps that a step is compared with."""
 
+_MANY = 0.5
+"""Share of runs out of time from which it is said, since their rewards then tell little of the policy."""
+
 
 class Alarms:
     """Compares each step with the steps before it. An alarm is raised once, and again only after its sign has gone."""
@@ -31,6 +34,7 @@ class Alarms:
             "gap": self._gap(metrics),
             "late": self._late(metrics),
             "calls": self._calls(metrics),
+            "time": out_of_time(metrics.get("ended_by/time", 0.0)),
         }
         self._past.append(metrics)
         new = [text for name, text in signs.items() if text and name not in self._raised]
@@ -99,3 +103,17 @@ class Alarms:
             f"{share:.0%} of the rollouts were cancelled as stragglers and left out, which biases the reward towards "
             "quick runs; raise tail_seconds or tail_fraction, or lower max_turns."
         )
+
+
+def out_of_time(share: float) -> str:
+    """A sentence about runs that ended because their time was over; empty if these are few.
+
+    Args:
+        share: of the finished runs, `ended_by/time` of `step_metrics`.
+    """
+    if share < _MANY:
+        return ""
+    return (
+        f"{share:.0%} of the runs ended because their time was over, so their rewards tell little of the policy: raise "
+        "max_seconds, or let fewer run at once (concurrency)."
+    )

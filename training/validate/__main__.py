@@ -23,6 +23,7 @@ from graph.command_line import CommandLine
 from graph.errors import ConfigError
 from training.flow_grpo.config import FlowGRPOConfig, load_config
 from training.rollouts.breakdown import PARTS
+from training.run.alarms import out_of_time
 from training.run.command import add_settings, run
 from training.run.folder import read_settings
 from training.validate.compare import comparison, label
@@ -95,6 +96,8 @@ def described(folder: Path) -> str:
             turns, tokens, cut = (measured[f"{name}/{role}"] for name in ("turns", "completion_tokens", "cut_off"))
             words += f", {turns:.1f} turns a run, {tokens:.0f} tokens a reply, {cut:.0%} cut off"
         lines.append(f"{role:<14} {words}")
+    if why := out_of_time(measured.get("ended_by/time", 0.0)):
+        lines.append(why)
     if failed := figures["figures"]["failed"]:
         lines.append(
             f"{failed} runs failed because of a server or service and count as wrong; the same command retries them"

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from evals.__main__ import main
 from evals.results import read_run
 from evals.runs.runner import Plan
 from evals.speed.fake_server import ChatReply, ChatRequest, FakeModelServer
+from graph.models.openai_compatible import OpenAICompatibleChat
 
 
 def question(number: int) -> str:
@@ -222,6 +224,15 @@ def test_a_torn_last_line_is_cut_off(questions: Path, server: FakeModelServer, t
     path.write_bytes(data[: data.rstrip(b"\n").rfind(b"\n") + 40])
     assert main(command(questions, server, out)) == 0
     assert stable(out) == whole
+
+
+def test_a_model_that_answers_in_turn_is_asked_one_question_at_a_time(
+    questions: Path, server: FakeModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenAICompatibleChat, "calls_at_once", 1, raising=False)
+    assert main(command(questions, server, tmp_path / "out", "--max-turns", "1")) == 0
+    asked = [numbers_in(request)[0] for request in server.requests]
+    assert len([number for number, _ in groupby(asked)]) == len(set(asked)) == 8
 
 
 def test_a_folder_of_another_run_is_refused_and_left_alone(

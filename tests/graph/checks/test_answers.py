@@ -1,5 +1,7 @@
 """An answer must have the form that its question asks for, and its words must come from what was read."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,12 @@ def test_a_word_that_no_passage_holds_is_named() -> None:
         not_in_sources("pilot", read_from("What was the profession of Amy Johnson?", *PASSAGES))
         == "no result says 'pilot'"
     )
+
+
+def test_what_the_chat_said_is_known() -> None:
+    evidence = read_from("Which of her professions came first?", *PASSAGES)
+    assert not_in_sources("pilot", evidence) is not None
+    assert not_in_sources("pilot", replace(evidence, said=("Was she a pilot or a nurse?",))) is None
 
 
 def test_yes_and_no_need_no_source() -> None:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from langchain_core.messages import AIMessage
@@ -54,6 +56,16 @@ def test_settings_come_from_the_environment_and_are_checked(monkeypatch: pytest.
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "yes")
     with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_EXACT is 'yes'; it must be 1 or 0"):
         ServerSettings.from_environment()
+
+
+@pytest.mark.parametrize(("kinds", "calls"), [(("CPU", "ACCEL"), 1), (("CPU", "GPU"), 6), (("IGPU",), 6)])
+def test_it_takes_several_calls_at_once_where_it_has_a_gpu(
+    kinds: tuple[str, ...], calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = Enum("types", {f"GGML_BACKEND_DEVICE_TYPE_{kind}": kind for kind in kinds})
+    monkeypatch.setitem(sys.modules, "xllamacpp", SimpleNamespace(get_device_info=lambda: [{"type": t} for t in types]))
+    assert EmbeddedChat(settings=ServerSettings(slots=6)).calls_at_once == calls
+    assert EmbeddedChat(settings=ServerSettings(slots=6, gpu_layers=0)).calls_at_once == 1
 
 
 def test_threads_never_exceed_the_cpus() -> None:

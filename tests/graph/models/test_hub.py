@@ -153,6 +153,8 @@ def test_a_path_that_exists_is_no_name_of_the_hub(tmp_path: Path, monkeypatch: p
 def test_the_cache_is_listed_and_emptied(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "no model" in capsys.readouterr().out
+    assert main(["get", "9b"]) == 2
+    assert "`embedded:9b` names no model; write `embedded:1.5b`, `embedded:0.5b`" in capsys.readouterr().err
     assert main(["get", f"{REPO}:F16"]) == 0
     assert main(["get", REPO]) == 0
     capsys.readouterr()

@@ -14,6 +14,7 @@ import yaml
 from gguf import GGUFReader
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from evals.__main__ import parser
 from graph.errors import ConfigError, DataError
 from graph.models.embedded import EmbeddedChat, ServerSettings
 from graph.models.server import post_json
@@ -21,8 +22,8 @@ from graph.models.spec import make_model
 from tests.training.support.tiny_gguf import tiny_gguf, tiny_llama
 from tests.training.support.tiny_model import tiny_model, tiny_tokenizer
 from tests.training.support.toy import toy_config
-from training.export.__main__ import main
-from training.export.card import graph_options, model_card
+from training.export.__main__ import main, next_steps
+from training.export.card import agent_options, model_card
 from training.export.gguf import KINDS, interleaved, write_gguf
 from training.export.write import export, merge
 from training.flow_grpo.launch import train
@@ -134,7 +135,9 @@ def test_a_run_becomes_a_folder_that_others_read(
     base = tiny_gguf(tiny_model(), "qwen2", tmp_path / "base.gguf")
     out = tmp_path / "planner"
     assert main([str(run), "--out", str(out), "--gguf", "--base", str(base)]) == 0
-    assert capsys.readouterr().out == f"exported to {out}\n"  # an agent of one's own is not run by our graph's command
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"exported to {out}\nserve   vllm serve {out} --served-model-name ")
+    assert "python -m graph" not in shown  # an agent of one's own is not run by our graph's command
     assert (out / "planner-F16.gguf").is_file()
     ids = tiny_tokenizer().encode(PROMPT)
     trained, _ = load_trained(str(policy_folder), run / "checkpoint-2", "float32")
@@ -182,7 +185,7 @@ def test_the_card_tells_what_is_there_and_no_more() -> None:
     assert "town/train.jsonl" in card
     assert yaml.safe_load(card.split("---")[1])["base_model"] == "Qwen/Qwen2.5-0.5B-Instruct"
     assert "add it here" in card
-    assert " ".join(graph_options(settings)) in card
+    assert agent_options(settings) in card
     assert "# p\n\nThe planner of an AgentFlow agent: Qwen/" in card
     two = model_card("p", {**settings, "role": ["planner", "executor"]}, [], update=None, files=["p.gguf"])
     assert "--planner-model PATH --executor-model PATH" in two
@@ -241,4 +244,18 @@ async def test_a_folder_is_a_model_if_it_holds_one_gguf_file(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("checks", "options"), [("on", ["--checks", "on"]), ("auto", []), (None, [])])
 def test_a_planner_is_served_with_the_checks_that_it_was_trained_with(checks: str | None, options: list[str]) -> None:
-    assert graph_options({"checks": checks} if checks else {}) == options
+    assert agent_options({"checks": checks} if checks else {}, "x").split() == ["--planner-model", "x", *options]
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_the_commands_that_follow_an_export_are_told_with_their_options(in_process: bool) -> None:
+    settings = {"direct_arguments": True, "verify": "rules", "max_turns": 4}
+    lines = next_steps(settings, "./planner", in_process=in_process).splitlines()
+    told = dict(line.split(maxsplit=1) for line in lines)
+    spec = "./planner" if in_process else "vllm:planner@http://localhost:8000/v1"
+    options = f"--planner-model {spec} --direct-arguments --verify rules --max-turns 4"
+    assert told["use"] == f'python -m graph "QUESTION" {options}'
+    assert told["measure"] == f"python -m evals run own {options}"
+    assert ("serve" in told) is not in_process
+    given = parser().parse_args(told["measure"].split()[3:])
+    assert (given.planner_model, given.verify, given.max_turns) == (spec, "rules", 4)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from evals.task import Task
 from tests.training.support.toy import toy_config
 from training.flow_grpo import progress
 from training.flow_grpo.__main__ import main
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.progress import ConsoleProgress, RunFacts, banner, in_words, next_steps
+from training.rollouts.records import Rollout
 
 FACTS = RunFacts(
     weights=1_543_000_000,
@@ -59,6 +62,36 @@ def test_a_line_says_which_step_of_how_many_and_how_long_the_others_take(
         "step 10 of 10, update 2 of 2: ",
         "validation after update 20: 25.0% of 64 right",
     ]
+
+
+def test_a_log_is_told_what_goes_on_before_the_first_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress.threading, "Thread", Mock())  # its clock does not wait for this one
+
+    def lines_at(seconds: float) -> list[str]:
+        clock[0] = seconds
+        console.tell_again()
+        return capsys.readouterr().err.splitlines()
+
+    with ConsoleProgress(config()) as console:
+        assert lines_at(1.0) == []
+        assert lines_at(30.0) == ["  loading the model, the tools and the tasks, 30 s"]
+        assert lines_at(60.0) == []
+        console.rolling_out(0, 32)
+        console.rolled_out(Rollout("0/t/0", Task(id="t", question="?", answers=()), 0, 0, 0, reward=0.5))
+        assert lines_at(70.0) == ["  step 1 of 10: rollouts 1 of 32, reward 0.50, 0.0 turns, 10 s"]
+        assert lines_at(120.0) == []
+        assert len(lines_at(131.0)) == 1
+
+
+def test_a_validation_of_runs_without_time_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    ConsoleProgress(config()).logged(0, {"eval/pass_rate": 0.0, "eval/rollouts": 8.0, "eval/ended_by/time": 1.0})
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "validation after update 0: 0.0% of 8 right"
+    assert "raise max_seconds" in second
 
 
 def test_texts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
