@@ -46,6 +46,10 @@ def parser() -> argparse.ArgumentParser:
     comparison.add_argument("b", type=Path, metavar="B")
     comparison.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     comparison.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    combinations = commands.add_parser("combinations", help="tools that runs use together, and no earlier run did")
+    combinations.add_argument("after", nargs="+", type=Path, metavar="DIR", help="evaluations, trainings, measurements")
+    combinations.add_argument("--before", nargs="+", type=Path, required=True, metavar="DIR", help="the earlier runs")
+    combinations.add_argument("--ordered", action="store_true", help="the same tools in another order are new, too")
     add_view_options(commands.add_parser("view", help="look at runs, evaluations and training in a browser"))
     commands.add_parser("list", help="the benchmarks, their scorers and tools")
     return top
@@ -246,6 +250,24 @@ def compare_command(given: argparse.Namespace) -> int:
     return 0
 
 
+def combinations_command(given: argparse.Namespace) -> int:
+    """`combinations`: a table."""
+    from evals.reports.cells import table
+    from evals.reports.tools import unseen_cells
+    from evals.view.comparison import combinations
+    from evals.view.library import Library
+
+    before, after = (
+        [row for source in Library(paths).sources for row in source.index.rows] for paths in (given.before, given.after)
+    )
+    found = combinations(before, after, ordered=given.ordered)
+    runs = sum(each.runs for each in found)
+    print(f"{runs} of {len(after)} runs use tools together that none of the {len(before)} earlier runs did.")
+    if found:
+        print(f"\n{table(unseen_cells(found, ordered=given.ordered))}")
+    return 0
+
+
 def list_command(_: argparse.Namespace) -> int:
     """`list`: one line for each benchmark."""
     from evals.benchmarks.registry import BENCHMARKS
@@ -263,6 +285,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "sweep": sweep_command,
     "report": report_command,
     "compare": compare_command,
+    "combinations": combinations_command,
     "view": view,
     "list": list_command,
 }

@@ -21,6 +21,9 @@ def planned_words(plan: Mapping[str, Any]) -> str:
     return f"{plan.get('tool_name', '')}: {plan.get('sub_goal') or plan.get('input', '')}"
 
 
+NONE, UNKNOWN = "none", "unknown"
+
+
 def tool_label(turn: Mapping[str, Any]) -> str:
     """The tool of a turn, for tables and charts.
 
@@ -29,11 +32,11 @@ def tool_label(turn: Mapping[str, Any]) -> str:
     """
     plan, error = turn.get("plan"), turn.get("error")
     if not isinstance(plan, Mapping):
-        return "none"
+        return NONE
     error = error or plan.get("error")
     if isinstance(error, Mapping) and error.get("kind") == "unknown_tool":
-        return "unknown"
-    return str(plan.get("tool_name") or "none")
+        return UNKNOWN
+    return str(plan.get("tool_name") or NONE)
 
 
 def judged_words(verdict: Mapping[str, Any], error: Mapping[str, Any] | None) -> str:

@@ -6,7 +6,7 @@ questions (samples of a question stay together), with a fixed seed.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -15,7 +15,17 @@ import numpy as np
 
 from evals.reports.cells import Cells, percent, table
 from evals.reports.intervals import RESAMPLES, bootstrap
-from evals.reports.metrics import by_question, mean_of_questions, tool_mix
+from evals.reports.metrics import by_question, mean_of_questions
+from evals.reports.tools import (
+    Change,
+    Combination,
+    PathOfRun,
+    change_cells,
+    changes,
+    combinations_in_words,
+    tool_use,
+    unseen,
+)
 from evals.results import Recorded, Result
 from graph.errors import DataError
 
@@ -44,11 +54,16 @@ class Comparison:
     won: list[str]
     """Questions on which B is better."""
     lost: list[str]
-    tools_a: dict[str, float]
-    """Share of turns by tool."""
-    tools_b: dict[str, float]
+    tools: list[Change]
+    """Shares of turns by tool."""
+    errors: list[Change]
+    """Shares of turns by kind of error."""
+    combinations: list[Combination]
+    """Tools that runs of B use together, and none of A."""
     turns_a: float
     turns_b: float
+    turns_interval: tuple[float, float]
+    """95 % bootstrap interval of the difference in turns."""
     seconds_a: float
     seconds_b: float
 
@@ -77,6 +92,10 @@ def compare(a: Recorded, b: Recorded, seed: int = 0) -> Comparison:
     results_a = [result for task in shared for result in samples_a[task]]
     results_b = [result for task in shared for result in samples_b[task]]
     differences = scores_b - scores_a
+    use_a, use_b = (
+        {task: [tool_use(result.turns) for result in runs[task]] for task in shared} for runs in (samples_a, samples_b)
+    )
+    tools, errors = changes(use_a, use_b, seed)
     return Comparison(
         a=a.name,
         b=b.name,
@@ -91,20 +110,29 @@ def compare(a: Recorded, b: Recorded, seed: int = 0) -> Comparison:
         interval=bootstrap(differences, seed),
         won=[task for task, change in zip(shared, differences, strict=True) if change > 0],
         lost=[task for task, change in zip(shared, differences, strict=True) if change < 0],
-        tools_a=_shares(tool_mix(results_a)),
-        tools_b=_shares(tool_mix(results_b)),
+        tools=tools,
+        errors=errors,
+        combinations=unseen(
+            [tool_use(result.turns).path for result in results_a],
+            [
+                PathOfRun(f"{result.task}/{result.sample}", tool_use(result.turns).path, result.exact)
+                for result in results_b
+            ],
+        ),
         turns_a=_mean_turns(results_a),
         turns_b=_mean_turns(results_b),
+        turns_interval=bootstrap(_turns(samples_b, shared) - _turns(samples_a, shared), seed),
         seconds_a=fmean(result.seconds for result in results_a),
         seconds_b=fmean(result.seconds for result in results_b),
     )
 
 
-def _shares(counts: Counter[str]) -> dict[str, float]:
-    return {tool: n / counts.total() for tool, n in sorted(counts.items())}
+def _turns(samples: Mapping[str, Sequence[Result]], tasks: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Of each question, the mean over its samples."""
+    return np.array([_mean_turns(samples[task]) for task in tasks])
 
 
-def _mean_turns(results: list[Result]) -> float:
+def _mean_turns(results: Sequence[Result]) -> float:
     return fmean(len(result.turns) for result in results)
 
 
@@ -118,7 +146,7 @@ def head(comparison: Comparison) -> str:
 def cells(comparison: Comparison) -> Cells:
     """The figures of both runs and their differences."""
     c = comparison
-    low, high = c.interval
+    (low, high), (fewer, more) = c.interval, c.turns_interval
     rows = [
         ["", c.a, c.b, "difference"],
         [
@@ -128,13 +156,15 @@ def cells(comparison: Comparison) -> Cells:
             f"{_points(c.difference)} ({_points(low)} to {_points(high)})",
         ],
         ["lenient", percent(c.lenient_a), percent(c.lenient_b), _points(c.lenient_b - c.lenient_a)],
-        ["turns", f"{c.turns_a:.2f}", f"{c.turns_b:.2f}", f"{c.turns_b - c.turns_a:+.2f}"],
+        [
+            "turns",
+            f"{c.turns_a:.2f}",
+            f"{c.turns_b:.2f}",
+            f"{c.turns_b - c.turns_a:+.2f} ({fewer:+.2f} to {more:+.2f})",
+        ],
         ["seconds", f"{c.seconds_a:.1f}", f"{c.seconds_b:.1f}", f"{c.seconds_b - c.seconds_a:+.1f}"],
     ]
-    for tool in sorted({*c.tools_a, *c.tools_b}):
-        before, after = c.tools_a.get(tool, 0.0), c.tools_b.get(tool, 0.0)
-        rows.append([f"turns with {tool}", percent(before), percent(after), _points(after - before)])
-    return rows
+    return rows + change_cells(c.tools, c.errors, c.a, c.b)[1:]
 
 
 def verdict(comparison: Comparison) -> list[str]:
@@ -146,6 +176,7 @@ def verdict(comparison: Comparison) -> list[str]:
     return [
         f"Won {len(comparison.won)}: {', '.join(comparison.won) or 'none'}.",
         f"Lost {len(comparison.lost)}: {', '.join(comparison.lost) or 'none'}.",
+        f"Combinations of tools that only {comparison.b} uses: {combinations_in_words(comparison.combinations)}.",
         "",
         f"{words} (95 % bootstrap interval over questions, {RESAMPLES:,} resamples).",
     ]

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from evals.reports.intervals import pass_at_k, wilson
+from evals.reports.tools import error_kinds
 from evals.results import Recorded, Result
 from graph.words import tool_label
 
@@ -180,12 +181,6 @@ def _accuracy(questions: Mapping[str, Sequence[Result]]) -> Accuracy:
 def tool_mix(results: Sequence[Result]) -> Counter[str]:
     """Turns by the tool they chose."""
     return Counter(tool_label(turn) for result in results for turn in result.turns)
-
-
-def error_kinds(turn: dict[str, Any]) -> set[str]:
-    """The distinct kinds of error of a turn and its calls."""
-    errors = [turn.get("error"), *(call.get("error") for call in turn.get("calls") or ())]
-    return {str(error["kind"]) for error in errors if error}
 
 
 def _powers_of_two(limit: int) -> list[int]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from evals.reports.intervals import bootstrap
+from evals.reports.tools import Combination, PathOfRun, ToolUse, changes, unseen
 from evals.view.documents import FIELDS
 
 _PLACE = {name: place for place, name in enumerate(FIELDS)}
@@ -18,7 +20,13 @@ SEED = 0
 """Of the bootstrap, as `python -m evals compare` has it by default."""
 
 
-def comparison(a: Iterable[Sequence[Any]], b: Iterable[Sequence[Any]]) -> dict[str, Any]:
+Row = Sequence[Any]
+"""Of the index, see `documents.FIELDS`."""
+
+_ByTask = Mapping[str, Sequence[Row]]
+
+
+def comparison(a: Iterable[Row], b: Iterable[Row]) -> dict[str, Any]:
     """Compare the rows of two sets on the questions that they share.
 
     Args:
@@ -27,32 +35,57 @@ def comparison(a: Iterable[Sequence[Any]], b: Iterable[Sequence[Any]]) -> dict[s
 
     Returns:
         `questions`, how many they share, and where they share any: `exact` and `lenient`, each the two means over
-        questions, and the `interval` of the difference under the exact rules. All shares are in [0, 1].
+        questions, and the `interval` of the difference under the exact rules; `tools`, the share of turns of each tool
+        and of tool errors, each with its two values and the interval of their difference; `unseen`, the combinations of
+        tools that only A uses, and those that only B uses. All shares are in [0, 1].
     """
     tasks_a, tasks_b = _by_task(a), _by_task(b)
     shared = [task for task in tasks_a if task in tasks_b]
     if not shared:
         return {"questions": 0}
-    comparison: dict[str, Any] = {"questions": len(shared)}
+    both = [{task: tasks[task] for task in shared} for tasks in (tasks_a, tasks_b)]
+    comparison: dict[str, Any] = {"questions": len(shared), "tools": _tools(*both), "unseen": _unseen(*both)}
     for name, score in (("exact", _exact), ("lenient", _lenient)):
-        means = [[fmean(map(score, tasks[task])) for task in shared] for tasks in (tasks_a, tasks_b)]
+        means = [[fmean(map(score, runs)) for runs in tasks.values()] for tasks in both]
         comparison[name] = [fmean(values) for values in means]
         if name == "exact":
             comparison["interval"] = bootstrap(np.array(means[1]) - np.array(means[0]), SEED)
     return comparison
 
 
-def _by_task(rows: Iterable[Sequence[Any]]) -> dict[str, list[Sequence[Any]]]:
-    tasks: dict[str, list[Sequence[Any]]] = defaultdict(list)
+def combinations(before: Iterable[Row], after: Iterable[Row], *, ordered: bool = False) -> list[Combination]:
+    """The combinations of tools in some rows that no earlier row has, see `evals.reports.tools.unseen`."""
+    later = [PathOfRun(row[_PLACE["key"]], row[_PLACE["path"]], _exact(row) == 1.0) for row in after]
+    return unseen([row[_PLACE["path"]] for row in before], later, ordered=ordered)
+
+
+def _tools(before: _ByTask, after: _ByTask) -> list[list[Any]]:
+    used = [{task: [_use(row) for row in rows] for task, rows in tasks.items()} for tasks in (before, after)]
+    tools, errors = changes(used[0], used[1], SEED)
+    return [[change.name, change.before, change.after, *change.interval] for change in (*tools, *errors)]
+
+
+def _use(row: Row) -> ToolUse:
+    tools = Counter[str](row[_PLACE["tools"]])
+    return ToolUse(row[_PLACE["turns"]], tools, Counter(), row[_PLACE["failed_turns"]], tuple(row[_PLACE["path"]]))
+
+
+def _unseen(before: _ByTask, after: _ByTask) -> list[list[dict[str, Any]]]:
+    a, b = ([row for rows in tasks.values() for row in rows] for tasks in (before, after))
+    return [[asdict(each) for each in combinations(one, other)] for one, other in ((b, a), (a, b))]
+
+
+def _by_task(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    tasks: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         tasks[row[_PLACE["task"]] or row[_PLACE["question"]]].append(row)
     return dict(tasks)
 
 
-def _exact(row: Sequence[Any]) -> float:
+def _exact(row: Row) -> float:
     exact = row[_PLACE["exact"]]
     return _lenient(row) if exact is None else float(exact)
 
 
-def _lenient(row: Sequence[Any]) -> float:
+def _lenient(row: Row) -> float:
     return float(row[_PLACE["outcome"]] == "right")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from string import ascii_uppercase
 from typing import Any, Literal, get_args
 
+from evals.reports.tools import tool_use
 from evals.view.values import listing, mapping, number, read, text
 from graph.state import FINISH
 from graph.words import tool_label
@@ -28,11 +29,13 @@ CLIPPED = 200
 FIELDS = (
     "key", "task", "sample", "step", "benchmark", "question", "answer", "outcome", "value", "reward", "turns", "tools",
     "rejected", "errors", "ended_by", "seconds", "usage", "leaks", "exact", "roles",
+    "path", "failed_turns",
 )  # fmt: skip
 """The columns of a row. `outcome` is right (by the lenient rules, if any), wrong, failed, running or empty;
 `exact` says whether it is right under the exact rules, null if there is only one verdict; `tools` has one name per
 turn; `errors` are kinds of error; `usage` has calls, tokens in, tokens out and seconds by role; `roles` are those that
-the policy played, in training runs."""
+the policy played, in training runs; `path` are the tools in the order in which they were used, and `failed_turns`
+counts the turns whose call failed (`evals.reports.tools`)."""
 
 
 class Unreadable(ValueError):
@@ -147,6 +150,7 @@ def key_of(run: dict[str, Any]) -> str:
 def row_of(run: dict[str, Any]) -> list[Any]:
     """The row of a run, with columns as in `FIELDS`."""
     memory = run["memory"]
+    use = tool_use([turn | {"calls": listing(turn.get("calls"))} for turn in memory])
     verdicts = [mapping(turn.get("verdict")) for turn in memory]
     return [
         key_of(run),
@@ -169,6 +173,8 @@ def row_of(run: dict[str, Any]) -> list[Any]:
         len(run.get("leaks", ())),
         run.get("exact"),
         sorted({_clipped(text(turn.get("role"))) for turn in run.get("drawn", ())}),
+        [_clipped(tool) for tool in use.path],
+        use.failed,
     ]
 
 

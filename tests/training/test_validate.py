@@ -104,6 +104,11 @@ def test_before_and_after_are_measured_and_compared(
         f"| solved | {one['solved']:.1%} | {two['solved']:.1%} | {100 * (two['solved'] - one['solved']):+.1f} (" in told
     )
     assert "different settings" not in told
+    assert "| turns a run | 1.00 | 1.00 | +0.00 (+0.00 to +0.00) |" in told
+    for words, name in (("turns with shout", "tool/shout"), ("tool errors", "tool_errors")):
+        shares = [100 * figures["figures"].get(name, 0.0) for figures in (one, two)]
+        assert f"| {words} | {shares[0]:.1f} % | {shares[1]:.1f} % | {shares[1] - shares[0]:+.1f} (" in told
+    assert f"Combinations of tools that only {after} uses: none." in told
     assert main(["--compare", after, before]) == 0
     assert f"{before} is worse" in capsys.readouterr().out
 

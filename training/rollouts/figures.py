@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from statistics import fmean, pstdev
-from typing import Any
 
-from graph.words import tool_label
+from evals.reports.tools import tool_use
 from training.rollouts.records import PlannerTurn, Rollout, failures_by_kind
 from training.rollouts.time_spent import time_figures
 
@@ -77,8 +77,11 @@ def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
     if kept:
         figures["rejected_turns"] = fmean(not turn["verdict"]["accepted"] for turn in kept)
         figures["unreadable_plans"] = fmean(bool(turn["plan"]["error"]) for turn in kept)
-        for tool, count in Counter(tool for turn in kept for tool in _tools_of(turn)).items():
-            figures[f"tool/{tool}"] = count / len(kept)
+        uses = [tool_use(rollout.memory) for rollout in finished]
+        figures["tool_errors"] = sum(use.failed for use in uses) / len(kept)
+        for prefix, counts in (("tool", [use.tools for use in uses]), ("error", [use.errors for use in uses])):
+            for name, count in Counter(chain(*(each.elements() for each in counts))).items():
+                figures[f"{prefix}/{name}"] = count / len(kept)
     later = [
         turn["reply"] in {earlier["reply"] for earlier in rollout.memory[:place]}
         for rollout in finished
@@ -88,12 +91,3 @@ def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
     if later:
         figures["repeated_plans"] = fmean(later)
     return figures
-
-
-def _tools_of(turn: Mapping[str, Any]) -> frozenset[str]:
-    """The tools that a turn used; of a turn of another agent's, those of its several calls."""
-    calls = [call for call in turn["calls"] if "tool" in call]
-    unknown = {id(call) for call in calls if (call["error"] or {}).get("kind") == "unknown_tool"}
-    return frozenset("unknown" if id(call) in unknown else call["tool"] for call in calls) or frozenset(
-        {tool_label(turn)}
-    )

@@ -8,7 +8,9 @@ from statistics import fmean
 
 import numpy as np
 
+from evals.reports.cells import table
 from evals.reports.intervals import RESAMPLES, bootstrap
+from evals.reports.tools import PathOfRun, change_cells, changes, combinations_in_words, tool_use, unseen
 from graph.errors import DataError
 from training.flow_grpo.config import MATTERS
 from training.rollouts.breakdown import PARTS, is_solved, parts_of
@@ -41,6 +43,7 @@ def comparison(a: Path, b: Path, seed: int = 0) -> str:
         members = [task for task in shared if families[task] == family]
         row, _ = _compared(f"solved: {family} ({len(members)})", before, after, members, seed, is_solved)
         lines.append(row)
+    lines += ["", *_tools(before, after, shared, seed, f"{a}", f"{b}")]
     low, high = solved
     verdict = "better" if low > 0 else "worse" if high < 0 else "not significantly different"
     lines += ["", f"{b} is {verdict} (solved; paired bootstrap over tasks, {RESAMPLES:,} resamples)."]
@@ -63,6 +66,30 @@ def _compared(
     low, high = bootstrap(of_b - of_a, seed)
     change = f"{100 * (of_b - of_a).mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
     return f"| {words} | {of_a.mean():.1%} | {of_b.mean():.1%} | {change} |", (low, high)
+
+
+def _tools(before: _ByTask, after: _ByTask, shared: Sequence[str], seed: int, a: str, b: str) -> list[str]:
+    """Turns a run, the shares of tools and errors in all turns, and combinations of tools that only B uses."""
+    one, other = ({task: [tool_use(run.memory) for run in runs[task]] for task in shared} for runs in (before, after))
+    of_a, of_b = (np.array([fmean(use.turns for use in runs[task]) for task in shared]) for runs in (one, other))
+    low, high = bootstrap(of_b - of_a, seed)
+    change = f"{(of_b - of_a).mean():+.2f} ({low:+.2f} to {high:+.2f})"
+    head, *rows = change_cells(*changes(one, other, seed), a, b)
+    new = unseen(
+        [use.path for task in shared for use in one[task]],
+        [
+            PathOfRun(run.id, use.path, is_solved(run))
+            for task in shared
+            for run, use in zip(after[task], other[task], strict=True)
+        ],
+    )
+    return [
+        "Shares are of all turns.",
+        "",
+        table([head, ["turns a run", f"{of_a.mean():.2f}", f"{of_b.mean():.2f}", change], *rows]),
+        "",
+        f"Combinations of tools that only {b} uses: {combinations_in_words(new)}.",
+    ]
 
 
 def _left_out(before: _ByTask, after: _ByTask) -> int:

@@ -45,6 +45,24 @@ const Compare = (() => {
     return [line(two ? "exact" : "accuracy", known.exact, true), two && line("lenient", known.lenient, false)];
   }
 
+  // Shares of all turns, with the interval of their difference.
+  function toolLines(known) {
+    return (known && known.tools ? known.tools : []).map(([name, one, other, low, high]) => h("tr", {}, h("th", { scope: "row" }, h("bdi", {}, name)),
+      [one, other].map((value) => h("td", { class: "number" }, Format.percent(value))),
+      h("td", { class: "number" }, points(other - one), h("small", { class: "quiet interval" }, ` (${points(low)} to ${points(high)})`))));
+  }
+
+  // Tools that runs of one set use together, and no run of the other.
+  function combinations(known, b) {
+    const found = known && known.unseen ? known.unseen[1] : [];
+    if (!found.length) return null;
+    const line = ({ tools, runs, right, example }) => h("tr", {}, h("th", { scope: "row" }, h("bdi", {}, tools.join(" + "))), [runs, right].map((value) => h("td", { class: "number" }, Format.count(value))),
+      h("td", {}, h("a", { href: Route.link("run", { set: b[0].set, run: example }) }, h("bdi", {}, example))));
+    return h("section", { class: "combinations" }, h("h3", {}, "combinations of tools that only B uses"),
+      h("table", { class: "usage" }, h("thead", {}, h("tr", {}, ["tools", "runs", "right", "for example"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, found.slice(0, 50).map(line))),
+      found.length > 50 && h("p", { class: "quiet" }, `… and ${found.length - 50} more`));
+  }
+
   function verdict(known) {
     if (!known) return h("p", { class: "quiet" }, "The interval of the difference is not in this file: look at the served page.");
     const [low, high] = known.interval;
@@ -67,7 +85,7 @@ const Compare = (() => {
         const [one, other] = [value(a), value(b)];
         return h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "number" }, show(one)), h("td", { class: "number" }, show(other)),
           h("td", { class: "number" }, `${other > one ? "+" : ""}${show(other - one)}`));
-      })));
+      }), toolLines(known)));
   }
 
   function tools(a, b) {
@@ -96,6 +114,7 @@ const Compare = (() => {
       h("p", { class: "quiet" }, `${Format.many(shared.length, "question")} in common${left[0] + left[1] ? `; ${left[0]} only in A and ${left[1]} only in B are left out` : ""}.`),
       verdict(known),
       h("div", { class: "sides" }, h("section", { class: "side" }, table(bothA, bothB, known)), h("section", { class: "side" }, tools(bothA, bothB))),
+      combinations(known, bothB),
       h("div", { class: "sides" },
         questions("won by B", "won", pairs.filter((pair) => pair.difference > 0)), questions("lost by B", "lost", pairs.filter((pair) => pair.difference < 0)),
         questions("both right", "right", pairs.filter((pair) => pair.difference === 0 && score(pair.a) > 0)), questions("neither right", "wrong", pairs.filter((pair) => pair.difference === 0 && score(pair.a) === 0))),

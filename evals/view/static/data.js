@@ -144,7 +144,8 @@ const Data = (() => {
     if (known[`${a}|${b}`] || !turned) return known[`${a}|${b}`] || null;
     if (!turned.questions) return turned;
     const [low, high] = turned.interval;
-    return { questions: turned.questions, exact: [...turned.exact].reverse(), lenient: [...turned.lenient].reverse(), interval: [-high, -low] };
+    const tools = turned.tools.map(([name, one, other, from, to]) => [name, other, one, -to, -from]);
+    return { questions: turned.questions, exact: [...turned.exact].reverse(), lenient: [...turned.lenient].reverse(), interval: [-high, -low], tools, unseen: [...turned.unseen].reverse() };
   }
 
   // The rollouts of each task and step: what advantages are normalised over.

@@ -246,9 +246,15 @@ def test_compare_pairs_questions(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert found["lost"] == ["3"]
     assert found["only_a"] == 1
     assert found["interval"][0] < 1 / 3 < found["interval"][1]
-    assert found["tools_b"] == {"web_search": 1.0}
+    assert [(tool["name"], tool["before"], tool["after"]) for tool in found["tools"]] == [
+        ("python", 1.0, 0.0),
+        ("web_search", 0.0, 1.0),
+    ]
     assert main(["compare", str(a), str(b)]) == 0
-    assert "no significant difference" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "no significant difference" in told
+    assert "| turns with web_search | 0.0 % | 100.0 % | +100.0 (+100.0 to +100.0) |" in told
+    assert "| tool errors | 0.0 % | 0.0 % | +0.0 (+0.0 to +0.0) |" in told
 
 
 def test_the_bootstrap_is_seeded_and_close_to_theory() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from evals.reports.compare import compare
+from evals.reports.tools import PathOfRun, tool_use, unseen
 from evals.results import read_run
 from evals.view.export import export
 from evals.view.library import Library
@@ -61,8 +62,8 @@ def home(request: pytest.FixtureRequest, site: Server, exported: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def quiet(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After every test: no error in the console, and no request to anywhere but the page's own home."""
+def quiet(request: pytest.FixtureRequest, serve: Serve) -> Iterator[None]:
+    """After every test, while its servers still run: no error in the console, and no request but to the page's home."""
     page: Page = request.getfixturevalue("page")
     yield
     assert page.errors() == []
@@ -308,6 +309,34 @@ def test_the_interval_is_that_of_evals_compare(page: Page, home: str, folder: Pa
     page.open(home + "#/compare?a=2@0&b=2@7")
     assert "4 questions in common" in page.text()
     assert "95 % bootstrap interval" in page.text()
+
+
+def test_tool_mix_errors_and_new_combinations_are_compared(page: Page, home: str, folder: Path) -> None:
+    page.open(home + "#/compare?a=0&b=1")
+    lines = dict(
+        page.js(
+            "return [...document.querySelectorAll('.compared tbody tr')].map((e) => [e.children[0].textContent,"
+            " e.children[3].textContent])"
+        )
+    )
+    found = compare(read_run(folder / "before"), read_run(folder / "after"))
+    for change in (*found.tools, found.errors[0]):
+        difference, low, high = (100 * value for value in (change.after - change.before, *change.interval))
+        told = [float(word) for word in lines[change.name].replace("(", "").replace(")", "").replace("to ", "").split()]
+        assert told == pytest.approx([difference, low, high], abs=0.051), change.name
+    page.open(home + "#/compare?a=2&b=1")
+    rollouts = list(read_rollouts(folder / "training" / "rollouts"))
+    results = [r for r in read_run(folder / "after").results if r.task in {rollout.task.id for rollout in rollouts}]
+    runs = [PathOfRun(f"{r.task}/{r.sample}", tool_use(r.turns).path, r.exact) for r in results]
+    new = unseen([tool_use(rollout.memory).path for rollout in rollouts], runs)
+    assert new
+    shown = (
+        "return [...document.querySelectorAll('.combinations tbody tr')].map((e) =>"
+        " [...e.children].map((cell) => cell.textContent))"
+    )
+    assert page.js(shown) == [[" + ".join(each.tools), str(each.runs), str(each.right), each.example] for each in new]
+    page.click(".combinations a")
+    page.until(f"return {QUESTION.removeprefix('return ')}.includes('traveller')")
 
 
 def test_a_training_run_is_drawn_over_its_updates(page: Page, home: str) -> None:
