@@ -34,8 +34,8 @@ FIELDS = (
 """The columns of a row. `outcome` is right (by the lenient rules, if any), wrong, failed, running or empty;
 `exact` says whether it is right under the exact rules, null if there is only one verdict; `tools` has one name per
 turn; `errors` are kinds of error; `usage` has calls, tokens in, tokens out and seconds by role; `roles` are those that
-the policy played, in training runs; `path` are the tools in the order in which they were used, and `failed_turns`
-counts the turns whose call failed (`evals.reports.tools`)."""
+the policy played, in training runs, one name for each call; `path` are the tools in the order in which they were used,
+and `failed_turns` counts the turns whose call failed (`evals.reports.tools`)."""
 
 
 class Unreadable(ValueError):
@@ -172,7 +172,7 @@ def row_of(run: dict[str, Any]) -> list[Any]:
         {role: _figures(cost) for role, cost in run["usage"].items()},
         len(run.get("leaks", ())),
         run.get("exact"),
-        sorted({_clipped(text(turn.get("role"))) for turn in run.get("drawn", ())}),
+        [_clipped(text(turn.get("role"))) for turn in run.get("drawn", ())],
         [_clipped(tool) for tool in use.path],
         use.failed,
     ]
@@ -223,7 +223,7 @@ _AFTER_TRACE = {"run": b']}, "', "evaluation": b']}, "usage": ', "training": b']
 
 
 def without_bulk(line: bytes, kind: Kind) -> bytes:
-    """A line without token ids and trace, which are most of it; of the calls of the policy only their roles stay.
+    """A line without token ids and trace, which are most of it; of the calls of the policy only the roles stay.
 
     Quotes inside JSON strings are escaped, so the markers can only be real keys. If they are keys of a nested object,
     the result is not valid JSON, and the caller must parse the whole line instead.
@@ -231,7 +231,7 @@ def without_bulk(line: bytes, kind: Kind) -> bytes:
     if kind == "training" and (found := _DRAWN.search(line)):
         end = line.find(b'], "reward": ', found.start())
         if end >= 0:
-            roles = dict.fromkeys(_ROLE.findall(line, found.end(), end))
+            roles = _ROLE.findall(line, found.end(), end)
             line = line[: found.end()] + b", ".join(b'{"role": %b}' % role for role in roles) + line[end:]
     if found := _TRACE.search(line):
         end = line.find(_AFTER_TRACE[kind], found.start())

@@ -82,7 +82,7 @@ const App = (() => {
         const other = SetView.neighbour(row, step);
         return other ? h("a", { href: Route.run(other) }, title) : h("span", { class: "quiet" }, title);
       };
-      Dom.fill(box, set.rows.length > 1 && h("nav", { class: "beside", "aria-label": "other runs" }, link(-1, "← previous"), h("a", { href: Route.link("set", { set: number }) }, "all"), link(1, "next →")), Run.draw(detail, row, (facts.settings || {}).estimator));
+      Dom.fill(box, set.rows.length > 1 && h("nav", { class: "beside", "aria-label": "other runs" }, link(-1, "← previous"), h("a", { href: Route.link("set", { set: number }) }, "all"), link(1, "next →")), Run.draw(detail, row, facts.settings));
     }
     return { element: box, ready, update: ready };
   }

@@ -148,7 +148,7 @@ const Compare = (() => {
         const row = number !== undefined && Data.sets[number] ? Data.sets[number].byKey.get(key) : null;
         if (!row) return h("p", { class: "notice" }, "There is no such run.");
         const facts = await Data.facts(row.set);
-        return h("section", { class: "side" }, h("p", { class: "quiet" }, name.toUpperCase(), " · ", h("a", { href: Route.run(row) }, `${Data.sets[row.set].name}: ${row.key}`)), Run.draw(await Data.run(row), row, (facts.settings || {}).estimator));
+        return h("section", { class: "side" }, h("p", { class: "quiet" }, name.toUpperCase(), " · ", h("a", { href: Route.run(row) }, `${Data.sets[row.set].name}: ${row.key}`)), Run.draw(await Data.run(row), row, facts.settings));
       }));
       Dom.fill(box, sides);
     }

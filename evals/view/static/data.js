@@ -164,23 +164,49 @@ const Data = (() => {
 
   const groupOf = (row) => groups(row.set).get(`${row.step}/${row.task}`) || [];
 
-  // (R - mean R) / std R over the rollouts of a group that have a reward, and the other estimators of
-  // training/algo/credit.py; of a role's turns over the rollouts in which it acted.
-  function advantage(row, estimator = "grpo", role = null) {
-    const compared = (other) => role === null || !other.roles.length || other.roles.includes(role);
-    const rewards = groupOf(row).filter(compared).map((other) => other.reward).filter((reward) => reward !== null);
-    if (row.reward === null || rewards.length < 2) return null;
+  // The advantage of a reward among those it is compared with, by the estimators of training/algo/credit.py.
+  const ESTIMATORS = {
+    grpo: (difference, rewards, centre) => difference / Math.sqrt(rewards.reduce((sum, reward) => sum + (reward - centre) ** 2, 0) / (rewards.length - 1)),
+    no_std: (difference) => difference,
+    rloo: (difference, rewards) => difference * rewards.length / (rewards.length - 1),
+  };
+
+  // Which turns are compared, as there: a name for the n-th call of the policy in a run.
+  const GROUPINGS = {
+    rollout: () => "",
+    role: (roles, n) => roles[n],
+    role_and_turn: (roles, n) => `${roles[n]} · turn ${roles.slice(0, n).filter((role) => role === roles[n]).length + 1}`,
+  };
+
+  // The names of a run's turns that are compared with those of other runs, each once; null where the page does not know
+  // how the run was trained. A run without a call is compared with every other.
+  function comparedTurns(row, { grouping = "role" } = {}) {
+    if (!Object.hasOwn(GROUPINGS, grouping)) return null;
+    return row.roles.length ? [...new Set(row.roles.map((_, n) => GROUPINGS[grouping](row.roles, n)))] : [""];
+  }
+
+  const turnName = (row, n, { grouping = "role" } = {}) => (Object.hasOwn(GROUPINGS, grouping) && n < row.roles.length ? GROUPINGS[grouping](row.roles, n) : "");
+
+  // The advantage of those turns over the rollouts of a group that have a reward and such turns, or none at all.
+  function advantage(row, settings, turns) {
+    const { estimator = "grpo" } = settings || {};
+    const group = groupOf(row).filter((other) => other.reward !== null);
+    const known = comparedTurns(row, settings || {});
+    if (row.reward === null || group.length < 2 || known === null || !Object.hasOwn(ESTIMATORS, estimator)) return null;
+    const among = (other) => !row.roles.length || !other.roles.length || comparedTurns(other, settings || {}).includes(turns);
+    const rewards = group.filter(among).map((other) => other.reward);
     const centre = Format.mean(rewards);
-    const spread = rewards.some((reward) => reward !== rewards[0]);
-    if (!spread) return 0;
-    if (estimator === "no_std") return row.reward - centre;
-    if (estimator === "rloo") return (row.reward - centre) * rewards.length / (rewards.length - 1);
-    const variance = rewards.reduce((sum, reward) => sum + (reward - centre) ** 2, 0) / (rewards.length - 1);
-    return (row.reward - centre) / Math.sqrt(variance);
+    return rewards.some((reward) => reward !== rewards[0]) ? ESTIMATORS[estimator](row.reward - centre, rewards, centre) : 0;
+  }
+
+  // All advantages of a run: the turns' name, empty where there is only one, and the value.
+  function advantages(row, settings) {
+    const names = comparedTurns(row, settings || {}) || [];
+    return names.map((name) => ({ name: names.length > 1 ? name : "", value: advantage(row, settings, name) })).filter(({ value }) => value !== null);
   }
 
   return {
-    advantage, compare, embedded, facts, groupOf, groups, load, run, search, sets,
+    advantage, advantages, compare, embedded, facts, groupOf, groups, load, run, search, sets, turnName,
     onChange: (listen) => listeners.add(listen),
     get words() { return words; },
   };

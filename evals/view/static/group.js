@@ -35,20 +35,19 @@ const Group = (() => {
       h("bdi", {}, turn.planned.slice(0, 300)), h("span", { class: turn.accepted ? "small good" : "small bad" }, h("bdi", {}, ` ${turn.judged.slice(0, 200)}`)))));
   }
 
-  function rollout(row, estimator) {
+  function rollout(row, settings) {
     const place = h("div", { class: "quiet" }, "…");
     Data.run(row).then((detail) => place.replaceWith(story(detail)));
-    const advantage = Data.advantage(row, estimator);
     return h("article", { class: `rollout ${row.outcome}` },
       h("header", {}, Run.mark(row.outcome), h("a", { href: Route.run(row) }, `rollout ${row.sample}`),
         h("span", { class: "quiet" }, `reward ${Format.figure(row.reward)}`),
-        advantage !== null && h("span", { class: `advantage ${advantage < 0 ? "bad" : advantage > 0 ? "good" : ""}`, "data-advantage": advantage.toFixed(6), "data-key": row.key }, `advantage ${advantage.toFixed(2)}`)),
+        Data.advantages(row, settings).map(({ name, value }) => h("span", { class: `advantage ${value < 0 ? "bad" : value > 0 ? "good" : ""}`, "data-advantage": value.toFixed(6), "data-key": row.key }, `advantage ${name && `of ${name} `}${value.toFixed(2)}`))),
       place, h("p", { class: "final" }, h("span", { class: "quiet" }, "answer "), h("bdi", {}, row.answer || "(no answer)")));
   }
 
-  function side(title, members, estimator) {
+  function side(title, members, settings) {
     return h("section", { class: "side" }, h("h3", {}, title), summary(members),
-      Bars.draw("tools, by turn", Format.counted(members.flatMap((row) => row.tools)), { about: SetView.TOOLS }), members.map((row) => rollout(row, estimator)));
+      Bars.draw("tools, by turn", Format.counted(members.flatMap((row) => row.tools)), { about: SetView.TOOLS }), members.map((row) => rollout(row, settings)));
   }
 
   function open(number, query) {
@@ -66,7 +65,6 @@ const Group = (() => {
       const at = (name, otherwise) => (steps.includes(Number(query[name])) && query[name] !== undefined ? Number(query[name]) : otherwise);
       const [i, j] = [at("i", steps[0]), at("j", steps[steps.length - 1])];
       const facts = await Data.facts(number);
-      const estimator = (facts.settings || {}).estimator || "grpo";
       const go = (part) => Route.go("group", { set: number, task: chosen.task, i, j, ...part });
       const stepOptions = steps.map((step) => ({ value: step, title: `step ${step}` }));
       const first = chosen.steps.get(i);
@@ -76,7 +74,7 @@ const Group = (() => {
           select("step i", stepOptions, i, (value) => go({ i: value })), select("step j", stepOptions, j, (value) => go({ j: value }))),
         h("h2", {}, Dom.long(first[0].question, { lines: 6, chars: 500 })),
         steps.length < 2 && h("p", { class: "quiet" }, "This task was rolled out in one step only so far."),
-        h("div", { class: i === j ? "sides one" : "sides" }, side(`step ${i}`, first, estimator), i !== j && side(`step ${j}`, chosen.steps.get(j), estimator)));
+        h("div", { class: i === j ? "sides one" : "sides" }, side(`step ${i}`, first, facts.settings), i !== j && side(`step ${j}`, chosen.steps.get(j), facts.settings)));
     }
     return { element: box, ready, update: () => {} };
   }

@@ -30,8 +30,8 @@ const Run = (() => {
     return [line("executor", Dom.long(made.given, { class: "code" }), { took: written }), line("", result, { took: Format.seconds(made.seconds) })];
   }
 
-  // A call of the policy with its role's advantage.
-  const drawn = (run, tokens) => Tokens.draw(tokens, run.row ? Data.advantage(run.row, run.estimator, tokens.role) : null, run.captured);
+  // A call of the policy with its advantage.
+  const drawn = (run, tokens) => Tokens.draw(tokens, run.row ? Data.advantage(run.row, run.settings, Data.turnName(run.row, run.drawn.indexOf(tokens), run.settings)) : null, run.captured);
 
   // The calls that made the turns: where the policy plays several roles, the planner's.
   const several = (run) => new Set(run.drawn.map((tokens) => tokens.role)).size > 1;
@@ -104,11 +104,10 @@ const Run = (() => {
   };
 
   function advantage(run) {
-    const roles = several(run) ? run.row.roles : [null];
-    const values = roles.map((role) => ({ role, value: Data.advantage(run.row, run.estimator, role) }));
+    const values = Data.advantages(run.row, run.settings);
     const size = Data.groupOf(run.row).length;
-    if (values.some(({ value }) => value === null)) return "–";
-    return [values.map(({ role, value }) => [role && `${role} `, h("span", { class: "advantage" }, value.toFixed(2)), " "]), h("span", { class: "quiet" }, ` among ${size} rollouts of this task in step ${run.step} (${run.estimator}) `),
+    if (!values.length) return "–";
+    return [values.map(({ name, value }) => [name && `${name} `, h("span", { class: "advantage" }, value.toFixed(2)), " "]), h("span", { class: "quiet" }, ` among ${size} rollouts of this task in step ${run.step} (${run.settings.estimator || "grpo"}) `),
       h("a", { href: Route.link("group", { set: run.row.set, task: run.task, i: run.step, j: run.step }) }, "show the group")];
   }
 
@@ -131,10 +130,10 @@ const Run = (() => {
       Prompts.draw(run, (step) => step.role === "analyst"));
   }
 
-  // detail: from Data.run; `row` and `estimator` belong to training runs.
-  function draw(detail, row, estimator) {
+  // detail: from Data.run; `row` and `settings` belong to training runs.
+  function draw(detail, row, settings) {
     if (detail === null) return h("p", { class: "notice bad" }, "This run's file has changed since the page read it; the list will be read again.");
-    const run = { ...detail, row: row && row.step !== null ? row : null, estimator: estimator || "grpo" };
+    const run = { ...detail, row: row && row.step !== null ? row : null, settings: settings || {} };
     const box = h("div", { class: "run" });
     const goTo = (step) => {
       const place = step.role === "generator" ? "answer" : step.turn ? `turn-${step.turn}` : null;

@@ -379,7 +379,10 @@ def test_a_group_at_one_step_stands_beside_the_same_at_another(page: Page, home:
     ]
     groups = list(groups_of(list(read_rollouts(folder / "training" / "rollouts"))))
     shown = "[...document.querySelectorAll('[data-advantage]')].map((e) => [e.dataset.key, +e.dataset.advantage])"
-    every = "return Data.sets[2].rows.map((row) => [row.key, Data.advantage(row, arguments[0])])"
+    every = (
+        "return Data.sets[2].rows.map((row) => [row.key,"
+        " (Data.advantages(row, {estimator: arguments[0], grouping: 'rollout'})[0] || {value: null}).value])"
+    )
     for step in (1, 7):
         group = next(g for g in groups if g.task.id == "t0" and g.rollouts[0].step == step)
         for estimator in ("grpo", "no_std", "rloo"):
@@ -394,6 +397,26 @@ def test_a_group_at_one_step_stands_beside_the_same_at_another(page: Page, home:
     assert "j=4" in page.js("return location.hash")
 
 
+@pytest.mark.parametrize("grouping", ["rollout", "role", "role_and_turn"])
+def test_turns_are_compared_as_the_setting_says(page: Page, home: str, folder: Path, grouping: str) -> None:
+    page.open(home + "#/group?set=2&task=t0&i=5&j=5")
+    groups = groups_of([r for r in read_rollouts(folder / "training" / "rollouts") if r.step == 5])
+    every = (
+        "const how = {grouping: arguments[0]}; return Data.sets[2].rows.filter((row) => row.step === 5).map((row) =>"
+        " [row.key, row.roles.map((_, n) => Data.advantage(row, how, Data.turnName(row, n, how)))])"
+    )
+    shown = dict(page.js(every, grouping))
+    assert any(len(set(values)) > 1 for values in shown.values()) == (grouping != "rollout")
+    for group in groups:
+        roles = [[turn.role for turn in rollout.turns] for rollout in group.rollouts]
+        for rollout, worth in zip(group.rollouts, turn_advantages(group.rewards, roles, "grpo", grouping), strict=True):
+            assert shown[rollout.id] == pytest.approx(worth)
+    key = next(iter(shown))
+    row = "Data.sets[2].byKey.get(arguments[0])"
+    assert page.js(f"return Data.advantages({row}, {{grouping: 'of another version'}})", key) == []
+    assert page.js(f"return Data.advantages({row}, {{estimator: 'of another version'}})", key) == []
+
+
 def test_roles_are_shown_apart_each_with_its_own_advantage(page: Page, home: str, folder: Path) -> None:
     page.open(home + "#/group?set=2&task=t0&i=5&j=5")
     page.until("return document.querySelectorAll('.story').length >= 4")
@@ -405,7 +428,7 @@ def test_roles_are_shown_apart_each_with_its_own_advantage(page: Page, home: str
         for rollout, own, worth in zip(group.rollouts, roles, values, strict=True):
             for role, value in zip(own, worth, strict=True):
                 row = "Data.sets[2].rows.find((row) => row.key === arguments[0])"
-                shown = page.js(f"return Data.advantage({row}, 'grpo', arguments[1])", rollout.id, role)
+                shown = page.js(f"return Data.advantage({row}, {{}}, arguments[1])", rollout.id, role)
                 assert (shown or 0.0) == pytest.approx(value)
             both = rollout.id if len(set(own)) > 1 else both
     page.open(home + f"#/run?set=2&run={both}")
