@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AnyMessage
 
-from graph.prompts import planner_messages, planner_system
+from graph.prompts import planner_messages, planner_opening
 from graph.rendering import conversation_text
 from graph.run import Run
 from graph.state import State
@@ -20,9 +20,15 @@ async def transcript_of(state: State, run: Run) -> list[AnyMessage]:
         ConfigError: a tool's name is unknown or it lacks what it needs.
     """
     direct = run.context.direct_arguments
-    system = planner_system(await run.tools(), direct=direct, can_finish=can_finish(run), wording=run.wording)
+    opening = planner_opening(
+        await run.tools(),
+        direct=direct,
+        can_finish=can_finish(run),
+        max_turns=run.context.max_turns,
+        wording=run.wording,
+    )
     conversation = conversation_text(state.get("messages", []), state["question"])
-    return planner_messages(system, state, conversation, run.context.max_turns, direct=direct)
+    return planner_messages(opening, state, conversation, run.context.max_turns, direct=direct)
 
 
 def can_finish(run: Run) -> bool:

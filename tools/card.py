@@ -18,6 +18,18 @@ DEFAULT_TIME_LIMIT = 60.0
 
 
 @dataclass(frozen=True)
+class Step:
+    """A step of an example, with what it found."""
+
+    tool: str
+    reason: str
+    context: str
+    sub_goal: str
+    input: str
+    result: str
+
+
+@dataclass(frozen=True)
 class Example:
     """One good use of a tool, told as the planner sees it: from the question to the step."""
 
@@ -30,6 +42,10 @@ class Example:
     sub_goal: str
     input: str
     """What the tool is called with."""
+    result: str = ""
+    """What it returns, for an example that goes on."""
+    then: tuple[Step, ...] = ()
+    """The steps that follow it, to the answer: small models take a second step once they have seen one."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ CARD = ToolCard(
             context="1 May 1999, 3 June 2001",
             sub_goal="Count the days from 1 May 1999 to 3 June 2001",
             input="from datetime import date; print((date(2001, 6, 3) - date(1999, 5, 1)).days)",
+            result="764",
         ),
         Example(
             question="What is 31 * (47 + 8**3) / 13?",
@@ -64,6 +65,7 @@ CARD = ToolCard(
             context="31 * (47 + 8**3) / 13",
             sub_goal="Compute 31 * (47 + 8**3) / 13",
             input="print(31 * (47 + 8**3) / 13)",
+            result="1333.0",
         ),
         Example(
             question="How many years after the Eiffel Tower was the film Metropolis finished?",

@@ -2,8 +2,8 @@
 
 The answer to every question is the result of the right tool, so the graph needs no other model (`direct_arguments`,
 `verify: rules`, `answer: last_result`). Some questions take one step (a computation or a look-up), some two (a look-up,
-then a computation with its result). Held-out questions have other ships, other people and other wording than the
-training questions.
+then a computation with its result), some three (two look-ups, then a computation with both). Held-out questions have
+other ships, other people and other wording than the training questions.
 
     python -m training.town --out town      # writes train.jsonl and heldout.jsonl
 
@@ -25,7 +25,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from graph.command_line import CommandLine
-from tools.card import Example, ToolCard
+from tools.card import Example, Step, ToolCard
 from training.run.command import run
 
 SHIP_FACTS = {"crew": (12, 96), "masts": (1, 5), "length": (14, 88), "cargo": (40, 900)}
@@ -69,12 +69,14 @@ def _register(facts: dict[str, tuple[int, int]], kind: str) -> Callable[[str], s
     return look_up
 
 
-def _tool(name: str, facts: dict[str, tuple[int, int]], kind: str, example: Example, limitation: str) -> BaseTool:
+def _tool(
+    name: str, facts: dict[str, tuple[int, int]], kind: str, examples: tuple[Example, ...], limitation: str
+) -> BaseTool:
     return StructuredTool.from_function(
         _register(facts, kind),
         name=name,
         description=f"Looks up one attribute ({', '.join(facts)}) of one {kind}.",
-        metadata={"card": ToolCard("NAME / ATTRIBUTE", (example,), limitations=(limitation,)), "time_limit": 5.0},
+        metadata={"card": ToolCard("NAME / ATTRIBUTE", examples, limitations=(limitation,)), "time_limit": 5.0},
     )
 
 
@@ -87,8 +89,34 @@ def ship_register() -> BaseTool:
         sub_goal="Look up the crew of the Tolmen",
         input="Tolmen / crew",
     )
+    of_two = Example(
+        question="By how many metres is the Tolmen longer than the Arvik?",
+        reason="The length of the Tolmen is a fact about a ship.",
+        context="Tolmen, Arvik",
+        sub_goal="Look up the length of the Tolmen",
+        input="Tolmen / length",
+        result="71",
+        then=(
+            Step(
+                tool="ship_register",
+                reason="The length of the Arvik is not known yet.",
+                context="Tolmen 71 m, Arvik",
+                sub_goal="Look up the length of the Arvik",
+                input="Arvik / length",
+                result="48",
+            ),
+            Step(
+                tool="python",
+                reason="Both lengths are known, so the difference can be computed.",
+                context="Tolmen 71 m, Arvik 48 m",
+                sub_goal="Compute 71 - 48",
+                input="print(71 - 48)",
+                result="23",
+            ),
+        ),
+    )
     limitation = "It knows no people: when somebody was born, and so on, is in the parish_register."
-    return _tool("ship_register", SHIP_FACTS, "ship", example, limitation)
+    return _tool("ship_register", SHIP_FACTS, "ship", (example, of_two), limitation)
 
 
 def parish_register() -> BaseTool:
@@ -100,7 +128,25 @@ def parish_register() -> BaseTool:
         sub_goal="Look up the year of Odeka's birth",
         input="Odeka / born",
     )
-    return _tool("parish_register", PERSON_FACTS, "person", example, "It knows no ships.")
+    of_twice = Example(
+        question="How much is the number of Odeka's voyages doubled?",
+        reason="The number of voyages is a fact about a person.",
+        context="Odeka",
+        sub_goal="Look up the voyages of Odeka",
+        input="Odeka / voyages",
+        result="14",
+        then=(
+            Step(
+                tool="python",
+                reason="The number is known, so it can be doubled.",
+                context="Odeka made 14 voyages",
+                sub_goal="Compute 2 * 14",
+                input="print(2 * 14)",
+                result="28",
+            ),
+        ),
+    )
+    return _tool("parish_register", PERSON_FACTS, "person", (example, of_twice), "It knows no ships.")
 
 
 _TRAIN_SHIPS = {
@@ -127,8 +173,23 @@ _HELD_PEOPLE = {
 }
 _TRAIN_SUMS = ("What is {a} * {b} + {c}?", "Compute {a} * {b} - {c}.")
 _HELD_SUMS = ("How much is {a} times {b}, and {c} more?", "Take {c} from the product of {a} and {b}.")
-_TRAIN_CHAINS = ("How many are {k} times the {attribute} of the ship {n}?",)
-_HELD_CHAINS = ("If the vessel {n} had {k} times its {attribute}, how much would that be?",)
+_TRAIN_CHAINS = (
+    ("ship", "How many are {k} times the {attribute} of the ship {n}?"),
+    ("ship", "What is the {attribute} of the ship {n} plus {k}?"),
+    ("person", "How many are {k} times the {attribute} of {n}?"),
+    ("person", "In which year was {n} {k} years old?"),
+    ("ships", "What is the {attribute} of the ship {n} and the ship {m} together?"),
+)
+_HELD_CHAINS = (
+    ("ship", "If the vessel {n} had {k} times its {attribute}, how much would that be?"),
+    ("ship", "Add {k} to the {attribute} of the vessel {n}."),
+    ("person", "Multiply the {attribute} of {n} by {k}."),
+    ("person", "When did {n} turn {k}?"),
+    ("ships", "Add up the {attribute} of the vessels {n} and {m}."),
+)
+"""What is looked up, and the wording; both have the same computations in the same order."""
+
+_COUNTED = {"ship": tuple(SHIP_FACTS), "ships": tuple(SHIP_FACTS), "person": ("voyages", "children")}
 
 
 _TRAIN, _HELD_OUT = 512, 240
@@ -141,7 +202,7 @@ def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> 
         count: number of questions.
         seed: of names, numbers and wording.
         held_out: whether they are held out, with other names and wording than for training.
-        chains: share of questions that take two steps.
+        chains: share of questions that take two or three steps.
 
     Returns:
         Lines with `id`, `question`, `answers`, `family`, and in `metadata` the `steps` (see `rollouts.breakdown`).
@@ -178,16 +239,31 @@ def _question(
         answer = a * b - c if place else a * b + c
         return text, answer, [_computation(answer)]
     if family == "chain":
-        attribute = chance.choice(list(SHIP_FACTS))
-        k = chance.randint(3, 19)
-        text = (_HELD_CHAINS if held_out else _TRAIN_CHAINS)[0].format(k=k, attribute=attribute, n=name)
-        answer = k * value_of(name, attribute)
-        return text, answer, [_look_up("ship", name, attribute), _computation(answer)]
+        return _chain(name, chance, held_out=held_out)
     ships, people = (_HELD_SHIPS, _HELD_PEOPLE) if held_out else (_TRAIN_SHIPS, _TRAIN_PEOPLE)
     words = ships if family == "ship" else people
     attribute = chance.choice(list(words))
     steps = [_look_up(family, name, attribute)]
     return words[attribute].format(n=name), value_of(name, attribute), steps
+
+
+def _chain(name: str, chance: random.Random, *, held_out: bool) -> tuple[str, int, list[dict[str, str]]]:
+    """A question of two or three steps, its answer, and the steps to it."""
+    place = chance.randrange(len(_TRAIN_CHAINS))
+    kind, text = (_HELD_CHAINS if held_out else _TRAIN_CHAINS)[place]
+    attribute = "born" if "year" in _TRAIN_CHAINS[place][1] else chance.choice(_COUNTED[kind])
+    k = chance.randint(3, 19)
+    other = _names(chance, 1, held_out=held_out)[0]
+    register = "person" if kind == "person" else "ship"
+    value = value_of(name, attribute)
+    steps = [_look_up(register, name, attribute)]
+    if kind == "ships":
+        answer = value + value_of(other, attribute)
+        steps.append(_look_up(register, other, attribute))
+    else:
+        answer = k * value if "times" in _TRAIN_CHAINS[place][1] else value + k
+    question = text.format(k=k, attribute=attribute, n=name, m=other)
+    return question, answer, [*steps, _computation(answer)]
 
 
 def _look_up(family: str, name: str, attribute: str) -> dict[str, str]:
@@ -211,7 +287,7 @@ def _line() -> CommandLine:
     )
     line.add_argument("--train", type=int, default=_TRAIN, metavar="N")
     line.add_argument("--held-out", type=int, default=_HELD_OUT, metavar="N")
-    line.add_argument("--chains", type=float, default=0.3, metavar="SHARE", help="share of two-step questions")
+    line.add_argument("--chains", type=float, default=0.3, metavar="SHARE", help="share of questions of several steps")
     line.add_argument("--seed", type=int, default=0)
     return line
 

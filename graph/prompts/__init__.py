@@ -7,7 +7,7 @@ the outcome. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; th
 
 from graph.prompts.executor import Facts, executor_messages
 from graph.prompts.generator import Part, direct_messages, generator_messages
-from graph.prompts.planner import analyst_messages, observation, planner_messages, planner_system, tool_card, turns_left
+from graph.prompts.planner import analyst_messages, observation, planner_messages, planner_opening, tool_card, turns_left
 from graph.prompts.verifier import verifier_messages
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "generator_messages",
     "observation",
     "planner_messages",
-    "planner_system",
+    "planner_opening",
     "tool_card",
     "turns_left",
     "verifier_messages",

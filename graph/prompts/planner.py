@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 from graph.rendering import calls_text, failure_text
 from graph.state import FINISH, Failure, State, ToolCall, Verdict
 from graph.wording import STANDARD, Wording
-from tools.card import card_of
+from tools.card import Example, Step, card_of
 
 
 def tool_card(tool: BaseTool) -> str:
@@ -67,35 +67,66 @@ _EXAMPLES_SHOWN = 3
 """Maximum per tool. From examples small models learn the reply format, and which question calls for which tool."""
 
 
-_FINISHED = f"Question: What is 17 * 3 + 2?\nResult: 53\nTool: {FINISH}\nInput: nothing"
-
-
-def _examples(tools: Sequence[BaseTool], *, direct: bool, can_finish: bool) -> str:
-    """Example replies from the tools' cards, alternating between tools: a tool whose examples come last is overused."""
-    replies = []
-    for place in range(_EXAMPLES_SHOWN):
-        for tool in tools:
-            for example in card_of(tool).examples[place : place + 1]:
-                if direct:
-                    replies.append(f"Question: {example.question}\nTool: {tool.name}\nInput: {example.input}")
-                else:
-                    replies.append(
-                        f"Question: {example.question}\nJustification: {example.reason}\nContext: {example.context}\n"
-                        f"Sub-Goal: {example.sub_goal}\nTool Name: {tool.name}"
-                    )
-    if replies and direct and can_finish:
-        replies.append(_FINISHED)
+def _examples(tools: Sequence[BaseTool]) -> str:
+    """Example replies from the tools' cards."""
+    replies = [
+        f"Question: {example.question}\nJustification: {example.reason}\nContext: {example.context}\n"
+        f"Sub-Goal: {example.sub_goal}\nTool Name: {tool.name}"
+        for tool, example in _in_turn(tools)
+    ]
     return "Examples:\n\n" + "\n\n".join(replies) if replies else ""
+
+
+def _in_turn(tools: Sequence[BaseTool], *, runs: bool = False) -> list[tuple[BaseTool, Example]]:
+    """Examples, alternating between tools: a tool whose examples come last is overused.
+
+    Args:
+        tools: whose cards hold them.
+        runs: whether those that tell their results go first.
+    """
+    shown = {
+        tool.name: sorted(card_of(tool).examples, key=lambda example: not example.result and runs)[:_EXAMPLES_SHOWN]
+        for tool in tools
+    }
+    return [
+        (tool, example) for place in range(_EXAMPLES_SHOWN) for tool in tools for example in shown[tool.name][place : place + 1]
+    ]
+
+
+def _example_runs(tools: Sequence[BaseTool], *, can_finish: bool, max_turns: int) -> list[AnyMessage]:
+    """Examples as whole runs in the form of the transcript, for a planner that writes the tools' input itself.
+
+    From runs a small model learns the form of a reply, to take a second step, and to end (docs/measured.md, "Examples
+    as runs").
+    """
+    messages: list[AnyMessage] = []
+    for tool, example in _in_turn(tools, runs=True):
+        first = Step(tool.name, example.reason, example.context, example.sub_goal, example.input, example.result)
+        steps = (first, *example.then)
+        if len(steps) > max_turns:
+            continue
+        messages.append(HumanMessage(_opening(example.question, max_turns, direct=True)))
+        for left, step in zip(range(max_turns - 1, -1, -1), steps, strict=False):
+            messages.append(AIMessage(f"Tool: {step.tool}\nInput: {step.input}"))
+            if step.result and left:
+                ending = _how_to_go_on(left, direct=True, can_finish=can_finish)
+                messages.append(HumanMessage(f"Result: {step.result}\nAccepted.\n{ending}"))
+        if can_finish and messages[-1].type == "human":
+            messages.append(AIMessage(f"Tool: {FINISH}\nInput: nothing"))
+    return messages
 
 
 _PLANNER = """You are the planner of a team that answers questions with tools. You choose the next step; others carry \
 it out, check it and write the answer."""
 
 
-def planner_system(
-    tools: Sequence[BaseTool], *, direct: bool, can_finish: bool, wording: Wording = STANDARD
-) -> SystemMessage:
-    """The planner's system message; it is the same for all questions, so all runs share it."""
+def planner_opening(
+    tools: Sequence[BaseTool], *, direct: bool, can_finish: bool, max_turns: int, wording: Wording = STANDARD
+) -> list[AnyMessage]:
+    """What the planner's transcript begins with, the same for all questions, so that all runs share it.
+
+    The system message; where the planner itself writes the tools' input, example runs after it.
+    """
     names = ", ".join(tool.name for tool in tools)
     rules = [
         "A step is one use of one tool. Look up one fact at a time; let one program do a whole computation at once.",
@@ -108,33 +139,37 @@ def planner_system(
         names += f", {FINISH}"
         rules.append(f"When the last result answers the question, choose the tool {FINISH}.")
     form = (_DIRECT_FORMAT if direct else _STEP_FORMAT).format(names=names)
-    examples = _examples(tools, direct=direct, can_finish=can_finish)
-    return wording.system(
+    examples = "" if direct else _examples(tools)
+    system = wording.system(
         "planner",
         standard=(_PLANNER, _toolbox(tools), "\n".join(rules), form, examples),
         fixed=(_toolbox(tools), form, examples),
     )
+    return [system, *(_example_runs(tools, can_finish=can_finish, max_turns=max_turns) if direct else ())]
 
 
 def planner_messages(
-    system: SystemMessage, state: State, conversation: str, max_turns: int, *, direct: bool
+    opening: Sequence[AnyMessage], state: State, conversation: str, max_turns: int, *, direct: bool
 ) -> list[AnyMessage]:
-    """The planner's transcript so far.
+    """The planner's transcript so far, after `planner_opening`.
 
     Captured tokens travel with their message (`additional_kwargs["captured"]`), so that the policy can extend the exact
     tokens instead of encoding the text again.
     """
-    analysis = state.get("analysis", "")
-    opening = f"{conversation}Question: {state['question']}"
-    if analysis:
-        opening += f"\n\nAnalysis: {analysis}"
-    messages: list[AnyMessage] = [system, HumanMessage(f"{opening}\n\n{turns_left(max_turns, direct=direct)}")]
+    asked = _opening(state["question"], max_turns, direct=direct, before=conversation, analysis=state.get("analysis", ""))
+    messages: list[AnyMessage] = [*opening, HumanMessage(asked)]
     captured = state.get("planner_turns", [])
     for index, turn in enumerate(state.get("memory", [])):
         tokens = {"captured": captured[index]} if index < len(captured) else {}
         messages.append(AIMessage(turn["reply"], additional_kwargs=tokens))
         messages.append(HumanMessage(turn["observation"]))
     return messages
+
+
+def _opening(question: str, max_turns: int, *, direct: bool, before: str = "", analysis: str = "") -> str:
+    """The message that begins a run."""
+    told = f"\n\nAnalysis: {analysis}" if analysis else ""
+    return f"{before}Question: {question}{told}\n\n{turns_left(max_turns, direct=direct)}"
 
 
 def turns_left(count: int, *, direct: bool) -> str:
@@ -168,13 +203,18 @@ def observation(
     lines.append(
         f"{'Accepted' if accepted else 'Rejected'}: {reason}" if reason else ("Accepted." if accepted else "Rejected.")
     )
-    ending = turns_left(left, direct=direct)
-    if accepted and can_finish:
-        how = f"reply with Tool: {FINISH}" if direct else f"choose the tool {FINISH}."
-        ending += f" If this result is the answer already, {how}"
+    ending = _how_to_go_on(left, direct=direct, can_finish=accepted and can_finish)
     if verdict["missing"]:
         ending = f"Still missing: {verdict['missing']}. {ending}"
     if not accepted and other_tools:
         ending += f" Choose another tool ({', '.join(other_tools)}), or ask this one for something else."
     lines.append(ending)
     return "\n".join(lines)
+
+
+def _how_to_go_on(left: int, *, direct: bool, can_finish: bool) -> str:
+    ending = turns_left(left, direct=direct)
+    if can_finish:
+        how = f"reply with Tool: {FINISH}" if direct else f"choose the tool {FINISH}"
+        ending += f" If this result answers the whole question, {how}; if not, take the next step."
+    return ending

@@ -21,7 +21,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from evals.task import Task
 from graph.context import Context
 from graph.errors import ConfigError, DataError
-from graph.prompts import planner_messages, planner_system
+from graph.prompts import planner_messages, planner_opening
 from graph.secrecy import without_credentials
 from graph.toolbox import Toolbox
 from training.rollouts.chat_tokens import ChatTokens
@@ -147,18 +147,23 @@ def _rendered(mark: str, state: Mapping[str, Any], rendering: Rendering) -> list
     """The planner's turns, tokenised from their texts."""
     context, chat = rendering.context, rendering.chat
     tools = Toolbox(None).select(context, None)  # type: ignore[arg-type]  # the generalist is described, not asked
-    system = planner_system(tools, direct=context.direct_arguments, can_finish=context.verify == "rules")
+    direct, turns_allowed = context.direct_arguments, context.max_turns
+    opening = planner_opening(tools, direct=direct, can_finish=context.verify == "rules", max_turns=turns_allowed)
     bare: Any = {**state, "planner_turns": []}
-    messages = planner_messages(system, bare, "", context.max_turns, direct=context.direct_arguments)
+    messages = planner_messages(opening, bare, "", turns_allowed, direct=direct)
     turns: list[PlannerTurn] = []
-    prompt: list[int] = chat.opening([("system", _text(messages[0])), ("user", _text(messages[1]))])
-    for reply, told in zip(messages[2::2], messages[3::2], strict=True):
+    asked, turns_taken = messages[: len(opening) + 1], messages[len(opening) + 1 :]
+    prompt: list[int] = chat.opening([(_SPEAKERS[message.type], _text(message)) for message in asked])
+    for reply, told in zip(turns_taken[::2], turns_taken[1::2], strict=True):
         assert isinstance(reply, AIMessage)
         completion = [*chat.encoded(_text(reply)), chat.end_of_turn]
         unknown = (0.0,) * len(completion)
         turns.append(PlannerTurn(mark, tuple(prompt), tuple(completion), unknown, 0, 1.0, "stop"))
         prompt = chat.extended(prompt, completion, _text(told))
     return turns
+
+
+_SPEAKERS = {"system": "system", "human": "user", "ai": "assistant"}
 
 
 def _text(message: BaseMessage) -> str:

@@ -13,7 +13,7 @@ from graph.errors import AgentFlowError
 from graph.models.download import MODEL_FILES, fetch
 from graph.models.embedded import EmbeddedChat, ServerSettings
 from graph.models.server import Endpoint, post_json
-from graph.prompts import planner_messages, planner_system
+from graph.prompts import planner_messages, planner_opening
 from tools.python import make_python_tool
 from training.export.gguf import write_gguf
 from training.export.write import merge
@@ -56,11 +56,12 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 def openings(chat: ChatTokens) -> list[tuple[list[dict[str, str]], list[int]]]:
     """A planner's first prompts: as messages, and as the trainer's tokens."""
     tools = [make_python_tool(), ship_register(), parish_register()]
-    system = planner_system(tools, direct=True, can_finish=True)
+    opening = planner_opening(tools, direct=True, can_finish=True, max_turns=3)
     made = []
     for question in QUESTIONS:
-        user = planner_messages(system, {"question": question}, "", 3, direct=True)[1]
-        pairs = [("system", str(system.content)), ("user", str(user.content))]
+        messages = planner_messages(opening, {"question": question}, "", 3, direct=True)
+        speakers = {"system": "system", "human": "user", "ai": "assistant"}
+        pairs = [(speakers[message.type], str(message.content)) for message in messages]
         made.append(([{"role": role, "content": text} for role, text in pairs], chat.opening(pairs)))
     return made
 

@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool
 
 from graph import Context
-from graph.prompts import planner_messages, planner_system
+from graph.prompts import planner_messages, planner_opening
 from tests.training.support.taught import Pairs, taught
 from training.flow_grpo.config import FlowGRPOConfig
 from training.rollouts.agents import GraphAgent
@@ -60,10 +60,9 @@ def toy_policy(path: Path, steps: int = 60, names: Sequence[str] = NAMES) -> Pat
 
 def opening(chat: ChatTokens, question: str) -> list[int]:
     """The planner's first prompt, as the graph makes it."""
-    system = planner_system(toy_tools(), direct=True, can_finish=True)
-    messages = planner_messages(system, {"question": question}, "", 1, direct=True)
-    assert isinstance(messages[1], HumanMessage)
-    return chat.opening([("system", str(system.content)), ("user", str(messages[1].content))])
+    opening = planner_opening(toy_tools(), direct=True, can_finish=True, max_turns=1)
+    system, asked = planner_messages(opening, {"question": question}, "", 1, direct=True)
+    return chat.opening([("system", str(system.content)), ("user", str(asked.content))])
 
 
 def toy_config(folder: Path, model: Path, **settings: object) -> FlowGRPOConfig:
