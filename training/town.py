@@ -88,6 +88,7 @@ def ship_register() -> BaseTool:
         context="Tolmen",
         sub_goal="Look up the crew of the Tolmen",
         input="Tolmen / crew",
+        result="37",
     )
     of_two = Example(
         question="By how many metres is the Tolmen longer than the Arvik?",
@@ -127,6 +128,7 @@ def parish_register() -> BaseTool:
         context="Odeka",
         sub_goal="Look up the year of Odeka's birth",
         input="Odeka / born",
+        result="1702",
     )
     of_twice = Example(
         question="How much is the number of Odeka's voyages doubled?",

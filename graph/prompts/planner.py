@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
@@ -71,25 +71,19 @@ def _examples(tools: Sequence[BaseTool]) -> str:
     """Example replies from the tools' cards."""
     replies = [
         f"Question: {example.question}\nJustification: {example.reason}\nContext: {example.context}\n"
-        f"Sub-Goal: {example.sub_goal}\nTool Name: {tool.name}"
-        for tool, example in _in_turn(tools)
+        f"Sub-Goal: {example.sub_goal}\nTool Name: {name}"
+        for name, example in _in_turn({tool.name: card_of(tool).examples for tool in tools})
     ]
     return "Examples:\n\n" + "\n\n".join(replies) if replies else ""
 
 
-def _in_turn(tools: Sequence[BaseTool], *, runs: bool = False) -> list[tuple[BaseTool, Example]]:
-    """Examples, alternating between tools: a tool whose examples come last is overused.
-
-    Args:
-        tools: whose cards hold them.
-        runs: whether those that tell their results go first.
-    """
-    shown = {
-        tool.name: sorted(card_of(tool).examples, key=lambda example: not example.result and runs)[:_EXAMPLES_SHOWN]
-        for tool in tools
-    }
+def _in_turn(examples: Mapping[str, Sequence[Example]]) -> list[tuple[str, Example]]:
+    """Examples with their tool, alternating between tools: a tool whose examples come last is overused."""
     return [
-        (tool, example) for place in range(_EXAMPLES_SHOWN) for tool in tools for example in shown[tool.name][place : place + 1]
+        (name, example)
+        for place in range(_EXAMPLES_SHOWN)
+        for name, own in examples.items()
+        for example in own[place : place + 1]
     ]
 
 
@@ -99,9 +93,11 @@ def _example_runs(tools: Sequence[BaseTool], *, can_finish: bool, max_turns: int
     From runs a small model learns the form of a reply, to take a second step, and to end (docs/measured.md, "Examples
     as runs").
     """
+    known = {tool.name: card_of(tool).examples for tool in tools}
+    whole = {name: [example for example in own if example.result] or own for name, own in known.items()}
     messages: list[AnyMessage] = []
-    for tool, example in _in_turn(tools, runs=True):
-        first = Step(tool.name, example.reason, example.context, example.sub_goal, example.input, example.result)
+    for name, example in _in_turn(whole):
+        first = Step(name, example.reason, example.context, example.sub_goal, example.input, example.result)
         steps = (first, *example.then)
         if len(steps) > max_turns:
             continue
