@@ -148,7 +148,7 @@ def parish_register() -> BaseTool:
             ),
         ),
     )
-    return _tool("parish_register", PERSON_FACTS, "person", (example, of_twice), "It knows no ships.")
+    return _tool("parish_register", PERSON_FACTS, "person", (of_twice, example), "It knows no ships.")
 
 
 _TRAIN_SHIPS = {

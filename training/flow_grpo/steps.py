@@ -156,7 +156,7 @@ class Steps:
             budget: tokens per micro-batch.
         """
         if not self._packing_checked and step.rows:
-            check = verify_packing(model, step.rows, budget, self.config.temperature)
+            check = verify_packing(model, step.rows, budget)
             self._packing_checked = True
             if check.reason:
                 self._packed = False
