@@ -130,8 +130,8 @@ def parish_register() -> BaseTool:
         input="Odeka / born",
         result="1702",
     )
-    of_twice = Example(
-        question="How much is the number of Odeka's voyages doubled?",
+    of_six = Example(
+        question="How many are 6 times the voyages of Odeka?",
         reason="The number of voyages is a fact about a person.",
         context="Odeka",
         sub_goal="Look up the voyages of Odeka",
@@ -140,15 +140,15 @@ def parish_register() -> BaseTool:
         then=(
             Step(
                 tool="python",
-                reason="The number is known, so it can be doubled.",
+                reason="The number is known, so it can be multiplied.",
                 context="Odeka made 14 voyages",
-                sub_goal="Compute 2 * 14",
-                input="print(2 * 14)",
-                result="28",
+                sub_goal="Compute 6 * 14",
+                input="print(6 * 14)",
+                result="84",
             ),
         ),
     )
-    return _tool("parish_register", PERSON_FACTS, "person", (of_twice, example), "It knows no ships.")
+    return _tool("parish_register", PERSON_FACTS, "person", (of_six, example), "It knows no ships.")
 
 
 _TRAIN_SHIPS = {
@@ -179,14 +179,14 @@ _TRAIN_CHAINS = (
     ("ship", "How many are {k} times the {attribute} of the ship {n}?"),
     ("ship", "What is the {attribute} of the ship {n} plus {k}?"),
     ("person", "How many are {k} times the {attribute} of {n}?"),
-    ("person", "In which year was {n} {k} years old?"),
+    ("person", "What is the {attribute} of {n} plus {k}?"),
     ("ships", "What is the {attribute} of the ship {n} and the ship {m} together?"),
 )
 _HELD_CHAINS = (
     ("ship", "If the vessel {n} had {k} times its {attribute}, how much would that be?"),
     ("ship", "Add {k} to the {attribute} of the vessel {n}."),
     ("person", "Multiply the {attribute} of {n} by {k}."),
-    ("person", "When did {n} turn {k}?"),
+    ("person", "Add {k} to the {attribute} of {n}."),
     ("ships", "Add up the {attribute} of the vessels {n} and {m}."),
 )
 """What is looked up, and the wording; both have the same computations in the same order."""
@@ -253,7 +253,7 @@ def _chain(name: str, chance: random.Random, *, held_out: bool) -> tuple[str, in
     """A question of two or three steps, its answer, and the steps to it."""
     place = chance.randrange(len(_TRAIN_CHAINS))
     kind, text = (_HELD_CHAINS if held_out else _TRAIN_CHAINS)[place]
-    attribute = "born" if "year" in _TRAIN_CHAINS[place][1] else chance.choice(_COUNTED[kind])
+    attribute = chance.choice(_COUNTED[kind])
     k = chance.randint(3, 19)
     other = _names(chance, 1, held_out=held_out)[0]
     register = "person" if kind == "person" else "ship"
