@@ -116,8 +116,26 @@ def ship_register() -> BaseTool:
             ),
         ),
     )
+    plus_nine = Example(
+        question="What is the length of the ship Tolmen plus 9?",
+        reason="The length of the Tolmen is a fact about a ship.",
+        context="Tolmen",
+        sub_goal="Look up the length of the Tolmen",
+        input="Tolmen / length",
+        result="71",
+        then=(
+            Step(
+                tool="python",
+                reason="The length is known, so 9 can be added.",
+                context="Tolmen 71 m",
+                sub_goal="Compute 71 + 9",
+                input="print(71 + 9)",
+                result="80",
+            ),
+        ),
+    )
     limitation = "It knows no people: when somebody was born, and so on, is in the parish_register."
-    return _tool("ship_register", SHIP_FACTS, "ship", (example, of_two), limitation)
+    return _tool("ship_register", SHIP_FACTS, "ship", (example, plus_nine, of_two), limitation)
 
 
 def parish_register() -> BaseTool:

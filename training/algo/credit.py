@@ -2,7 +2,7 @@
 
 The reward of a run is one number, known at its end. Every turn of the run gets it (AgentFlow, arXiv 2510.05592,
 section 3.2), compared with the other runs of the same question; where several roles are trained, with those runs in
-which the turn's role acted. A token's share of the loss then depends on how the objective averages. All are pure
+which the turn's role acted. Finer credit compares what runs did from one and the same state on. A token's share of the loss then depends on how the objective averages. All are pure
 functions of plain numbers, and all are settled before rows are packed.
 """
 
@@ -140,6 +140,51 @@ def turn_advantages(
         for place, value in zip(members, compared.tolist(), strict=True):
             values[place][key] = value
     return [[values[place][key] for key in turns] for place, turns in enumerate(keys)]
+
+
+BROADCAST, ROLLOUT_TREE = "broadcast", "rollout_tree"
+CREDITS = (BROADCAST, ROLLOUT_TREE)
+"""`broadcast`: every turn gets the run's outcome (`turn_advantages`); `rollout_tree`: `tree_advantages`."""
+
+Path = Sequence[tuple[Hashable, Hashable]]
+"""The turns of a rollout: the state that each was taken in, and what it did."""
+
+
+def tree_advantages(
+    rewards: Sequence[float], paths: Sequence[Path], estimator: str = "grpo", prior: float = 1.0
+) -> list[list[float]]:
+    """What each turn of each rollout of one group was worth, by the rollouts that came through the same state.
+
+    RTMC (arXiv 2604.11037): the rollouts of a task are a tree, the value of doing something in a state is the mean
+    reward of those that did it there (first visits), and the state's value that of all that were there, smoothed
+    towards the group's. A turn in the first state gets what broadcasting gives it, averaged over those that did the
+    same; one in a state that no other rollout saw gets a share of its broadcast advantage (half, with the default).
+
+    Args:
+        rewards: of the G rollouts of one task, G at least 2.
+        paths: their turns.
+        estimator: `grpo` divides by the standard deviation of the rewards, `no_std` does not.
+        prior: how many visits with the group's mean reward are added to a state's own.
+
+    Returns:
+        One advantage by rollout and turn.
+
+    Raises:
+        ConfigError: another estimator.
+        DataError: fewer than two rewards, or one that is not finite.
+    """
+    if estimator not in ("grpo", "no_std"):
+        raise ConfigError(f"credit: {ROLLOUT_TREE} has no estimator {estimator!r}; choose grpo or no_std.")
+    relative = advantages(rewards, estimator)  # with mean 0, which is the prior
+    in_state: dict[Hashable, dict[int, None]] = {}
+    acted: dict[tuple[Hashable, Hashable], dict[int, None]] = {}
+    for rollout, path in enumerate(paths):
+        for state, action in path:
+            in_state.setdefault(state, {})[rollout] = None
+            acted.setdefault((state, action), {})[rollout] = None
+    value = {state: relative[list(visits)].sum() / (len(visits) + prior) for state, visits in in_state.items()}
+    worth = {turn: float(relative[list(visits)].mean() - value[turn[0]]) for turn, visits in acted.items()}
+    return [[worth[turn] for turn in path] for path in paths]
 
 
 def mean_over_rollouts(lengths: Lengths, max_tokens: int) -> list[list[float]]:

@@ -22,7 +22,9 @@ from training.rollouts.archive import RolloutArchive
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.collector import Collector
 from training.rollouts.store import RolloutStore
-from training.rollouts.tasks import Schedule, load_tasks
+from training.rollouts.schedule import SCHEDULES
+from training.rollouts.tasks import load_tasks
+from training.run.checkpoints import weights_of
 from training.run.folder import ROLLOUTS
 
 if TYPE_CHECKING:
@@ -79,9 +81,12 @@ def _trainer(
     from training.flow_grpo.steps import Parts
     from training.flow_grpo.trainer import FlowGRPOTrainer
     from training.models.adapters import SHARED
-    from training.models.policy import load_policy, with_adapter
+    from training.models.policy import load_policy, load_trained, start_from, with_adapter
 
+    start = weights_of(Path(config.warm_start)) if config.warm_start else None
     base, tokenizer = load_policy(config.model, config.dtype)
+    if start and not config.lora_rank:
+        base, _ = load_trained(config.model, start, config.dtype)
     chat = ChatTokens(tokenizer, end_ids_of(base))
     model: nn.Module = base
     reference: nn.Module | None = None
@@ -94,13 +99,15 @@ def _trainer(
             seed=config.seed,
             names=config.adapters or (SHARED,),
         )
+        if start:
+            start_from(model, start, config.model)
     elif config.beta:
         reference, _ = load_policy(config.model, config.dtype)
     engine = engine or engine_for(ENGINES[config.engine], config, model, chat, server)
     out = Path(config.out)
     if archive is not None:
         archive.refuse_other_tokens(base.config.get_text_config().vocab_size)  # the tokenizer may have fewer
-    schedule = archive or Schedule(tasks, config.tasks_per_step, config.seed)
+    schedule = archive or SCHEDULES[config.schedule](tasks, config.tasks_per_step, config.seed, config.steps)
     sources, pool = make_sources(config, chat, engine, agent, handed=handed)
     parts = Parts(
         engine=engine,

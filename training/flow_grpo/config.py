@@ -12,11 +12,12 @@ from pydantic import Field
 from graph.context import Context
 from graph.errors import ConfigError
 from graph.options import option
-from training.algo.credit import ESTIMATORS, GROUPINGS, REDUCTIONS
+from training.algo.credit import BROADCAST, CREDITS, ESTIMATORS, GROUPINGS, REDUCTIONS, ROLLOUT_TREE
 from training.algo.settings import ObjectiveSettings
 from training.engines.base import BASE
 from training.engines.kinds import AUTO, ENGINES, VLLM
 from training.models.adapters import SHARED
+from training.rollouts.schedule import MIXED, SCHEDULES
 from training.run.settings import (
     AboveZero,
     Count,
@@ -54,6 +55,11 @@ class FlowGRPOConfig:
     model: str = option("The policy: a folder, a Hub name, or a GGUF file (dequantised for training).")
     out: str = option("Folder of the run: checkpoints, rollouts, metrics.")
     tasks: str = option("Training tasks: a file, `benchmark:NAME`, or `hub:REPO/PATH`.")
+    warm_start: str | None = option(
+        "Trained weights to start from, instead of an untrained policy: a run's folder, a checkpoint or an adapter; "
+        "the KL penalty still refers to `model`.",
+        None,
+    )
     role: str | tuple[str, ...] | None = option(
         "The role to train; separate several by commas. Default: the planner of our graph, or the only role of yours.",
         None,
@@ -156,6 +162,11 @@ class FlowGRPOConfig:
     # Rollouts
     steps: Positive = option("Number of steps; each makes rollouts, then updates the policy.", 100, resumable=True)
     tasks_per_step: Positive = option("Tasks per step.", 8)
+    schedule: str = option(
+        "Order of the tasks: `mixed`, or `by_difficulty`, the easy ones first and all of them from half of the steps "
+        "on (a task's `difficulty`, else its number of `steps`).",
+        MIXED,
+    )
     group_size: Annotated[int, Field(ge=2)] = option("Runs of each task (G).", 8)
     replay: str | None = option("Folder of stored rollouts to train on instead of new ones, step by step.", None)
     concurrency: Positive | None = option("Runs at the same time; default: all of a step.", None, resumable=True)
@@ -188,6 +199,11 @@ class FlowGRPOConfig:
     # Objective
     estimator: str = option(f"Advantage estimator: {', '.join(ESTIMATORS)}.", "grpo")
     grouping: str = option(f"Which turns are compared where several roles are trained: {', '.join(GROUPINGS)}.", "role")
+    credit: str = option(
+        "What a turn is credited with: `broadcast`, its run's outcome, or `rollout_tree`, the outcomes of all runs that "
+        "did the same in the same state (RTMC).",
+        BROADCAST,
+    )
     reduction: str = option(f"How token losses are averaged: {', '.join(REDUCTIONS)}.", "flow")
     objective: str = option("Policy objective: ppo, gspo or cispo.", "ppo")
     clip_low: NotNegative | None = option("Lower clip range; default: the usual value of the objective.", None)
@@ -261,6 +277,8 @@ class FlowGRPOConfig:
         for name, choices in (
             ("estimator", ESTIMATORS),
             ("grouping", GROUPINGS),
+            ("credit", CREDITS),
+            ("schedule", SCHEDULES),
             ("reduction", REDUCTIONS),
             ("engine", (AUTO, *ENGINES)),
         ):
@@ -283,6 +301,15 @@ class FlowGRPOConfig:
             and not self.validation,
             "validation_limit is set without validation": bool(self.validation_limit) and not self.validation,
             "refill needs new rollouts, and replay makes none": bool(self.refill) and bool(self.replay),
+            f"credit: {ROLLOUT_TREE} compares the turns of one state, so grouping has no use": (
+                self.credit == ROLLOUT_TREE and self.grouping != "role"
+            ),
+            f"credit: {ROLLOUT_TREE} needs estimator grpo or no_std": (
+                self.credit == ROLLOUT_TREE and self.estimator not in ("grpo", "no_std")
+            ),
+            "replay has its own order of tasks, so schedule has no use": (
+                bool(self.replay) and self.schedule != MIXED
+            ),
             f"{', '.join(OF_OWN_AGENT)} are of an agent of your own; set agent": (
                 self.agent is None and any(getattr(self, name) for name in OF_OWN_AGENT)
             ),

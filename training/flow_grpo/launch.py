@@ -8,6 +8,7 @@ from pathlib import Path
 from graph.errors import ConfigError
 from training.flow_grpo.config import RESUMABLE, FlowGRPOConfig
 from training.flow_grpo.progress import ConsoleProgress, Progress
+from training.rollouts.schedule import MIXED
 from training.run.folder import claim, held
 from training.run.limits import open_more_files
 
@@ -32,7 +33,8 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
     open_more_files()
     folder = Path(config.out)
     # Most schedules depend on the number of steps.
-    fixed = set() if config.lr_scheduler.startswith("constant") else {"steps"}
+    independent = config.lr_scheduler.startswith("constant") and config.schedule == MIXED
+    fixed = set() if independent else {"steps"}
     claim(folder, config.as_dict(), resumable=RESUMABLE - fixed)
     console = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
     with held(folder), nullcontext() if progress else console:

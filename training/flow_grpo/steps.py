@@ -31,7 +31,7 @@ from training.rollouts.figures import step_metrics
 from training.rollouts.pool import Pool, PooledRollouts
 from training.rollouts.records import Group, Rollout, failures_by_kind, groups_of, rollout_from_dict
 from training.rollouts.store import RolloutStore
-from training.rollouts.tasks import TaskSource
+from training.rollouts.schedule import TaskSource
 from training.run.checkpoints import newest_in_words
 from training.update.assemble import Assembled, assemble
 from training.update.packing import MicroBatch, deal, pack, pad, places_of_terms
@@ -272,6 +272,7 @@ class Steps:
             temperature=self.config.temperature,
             estimator=self.config.estimator,
             grouping=self.config.grouping,
+            credit=self.config.credit,
             reduction=self.config.reduction,
             max_tokens=self.config.max_tokens,
             keep_zero_variance=self.config.beta > 0,

@@ -16,7 +16,7 @@ from torch import nn
 from graph.errors import ConfigError
 from graph.models.download import cache_directory
 from graph.models.hub_access import hub_options, unreachable_hint
-from training.models.adapters import SHARED, saved_adapters, trainability_kept
+from training.models.adapters import SHARED, adapter_parameters, saved_adapters, trainability_kept
 from training.models.allocator import keep_freed_memory
 from training.models.converted import alone, copy_of, keep_copy
 
@@ -197,6 +197,41 @@ def with_adapter(
             adapted.set_requires_grad(name)
     trained: nn.Module = adapted
     return trained
+
+
+def start_from(model: nn.Module, weights: Path, spec: str) -> None:
+    """Gives a model's new adapters the weights that a folder holds.
+
+    Args:
+        model: from `with_adapter`.
+        weights: a folder with an adapter, which all start from, or with one for each role.
+        spec: of the base model, for messages.
+
+    Raises:
+        ConfigError: the folder holds no such adapter, or one of another shape.
+    """
+    from peft import PeftConfig, set_peft_model_state_dict
+    from peft.utils.save_and_load import load_peft_weights
+
+    peft: Any = model
+    saved = saved_adapters(weights)
+    for name, own in peft.peft_config.items():
+        place = saved.get(name) or saved.get(SHARED)
+        if place is None:
+            held = f"adapters for {', '.join(saved)}" if saved else "no adapter"
+            raise ConfigError(f"warm_start: {weights} holds {held}, and the run has one for {name!r}.")
+        theirs: Any = PeftConfig.from_pretrained(str(place))
+        for setting, value in (("lora_rank", theirs.r), ("lora_alpha", theirs.lora_alpha)):
+            mine = own.r if setting == "lora_rank" else own.lora_alpha
+            if value != mine:
+                raise ConfigError(f"The adapter {place} has {setting} {value}, and the run {mine}: set {setting}: {value}.")
+        try:
+            state = load_peft_weights(str(place), device="cpu")
+            fitted = set_peft_model_state_dict(peft, state, adapter_name=name)
+        except RuntimeError as error:  # shapes that differ
+            raise ConfigError(f"The adapter {place} does not fit the model {spec!r}; was it trained on it?") from error
+        if fitted.unexpected_keys or len(state) != sum(1 for _ in adapter_parameters(model, name)):
+            raise ConfigError(f"The adapter {place} is on other modules than lora_targets names; set them alike.")
 
 
 def twin(model: nn.Module) -> nn.Module:

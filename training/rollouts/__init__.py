@@ -1,7 +1,8 @@
 """Runs of the agent: from tasks to rewarded records.
 
 Tasks and rewards
-    tasks.py                where tasks come from, and which of them a step gets
+    tasks.py                where tasks come from
+    schedule.py             which of them a step gets
     rewards.py              what a run earns
 
 Running the agent

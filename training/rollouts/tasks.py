@@ -1,18 +1,17 @@
-"""The sources of tasks, and the tasks of each step."""
+"""The sources of tasks."""
 
 from __future__ import annotations
 
 import fnmatch
 import importlib
 import os
-import random
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from evals.benchmarks import loading as data
 from evals.benchmarks.files import read_rows
@@ -22,7 +21,6 @@ from evals.scorers import SCORERS
 from evals.task import Task
 from graph.errors import ConfigError, DataError
 from graph.models.hub_access import why_unreachable
-from training.rollouts.records import seed_from
 
 
 def load_tasks(spec: str) -> list[Task]:
@@ -118,41 +116,3 @@ def _from_hub(place: str) -> list[Path]:
     if not files:
         raise DataError(f"The data set {repo} has no file {path}; check the name.")
     return files
-
-
-class TaskSource(Protocol):
-    """The tasks of each step."""
-
-    def of_step(self, step: int, round_: int = 0) -> list[Task]:
-        """The tasks of a step, or of a further round of the same step."""
-
-
-class Schedule:
-    """Which tasks each step gets: every epoch in another order, no task twice in a step, a function of the seed alone.
-
-    Where the number of tasks does not divide by the step's, the rest of an epoch waits for the next shuffle.
-
-    Raises:
-        ConfigError: there are fewer tasks than a step takes.
-    """
-
-    def __init__(self, tasks: Sequence[Task], per_step: int, seed: int) -> None:
-        if len(tasks) < per_step:
-            raise ConfigError(
-                f"A step takes {per_step} tasks, but there are only {len(tasks)}; lower tasks_per_step or add tasks."
-            )
-        self._tasks = list(tasks)
-        self._per_step = per_step
-        self._seed = seed
-
-    def of_step(self, step: int, round_: int = 0) -> list[Task]:
-        """The tasks of a step; of a further round of the same step others, drawn at random."""
-        if round_:
-            chance = random.Random(seed_from(self._seed, "refill", step, round_))
-            first = {task.id for earlier in range(round_) for task in self.of_step(step, earlier)}
-            rest = [task for task in self._tasks if task.id not in first]
-            return chance.sample(rest, min(self._per_step, len(rest)))
-        epoch, place = divmod(step, len(self._tasks) // self._per_step)
-        order = list(self._tasks)
-        random.Random(seed_from(self._seed, "epoch", epoch)).shuffle(order)
-        return order[place * self._per_step : (place + 1) * self._per_step]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graph.errors import DataError
-from training.algo.credit import token_weights, turn_advantages
+from training.algo.credit import BROADCAST, ROLLOUT_TREE, token_weights, tree_advantages, turn_advantages
 from training.rollouts.records import Group, PlannerTurn, Rollout
 from training.update.rows import Row, Terms
 
@@ -39,6 +39,7 @@ def assemble(
     temperature: float,
     estimator: str = "grpo",
     grouping: str = "role",
+    credit: str = BROADCAST,
     reduction: str = "flow",
     max_tokens: int = 1,
     keep_zero_variance: bool = True,
@@ -49,6 +50,7 @@ def assemble(
         groups: of the step.
         temperature: of sampling and update.
         estimator, grouping: see `credit.turn_advantages`.
+        credit: a key of `credit.CREDITS`; a rollout tree has no use for `grouping`.
         reduction: see `credit.token_weights`.
         max_tokens: largest number of tokens in a turn, for the reduction `constant`.
         keep_zero_variance: whether to make rows of groups without variance: they have no policy gradient, but a KL
@@ -70,13 +72,24 @@ def assemble(
     for group in compared:
         varies = len(set(group.rewards)) > 1
         equal += not varies
-        roles = [[turn.role for turn in rollout.turns] for rollout in group.rollouts]
-        values = turn_advantages(group.rewards, roles, estimator, grouping)
+        values = turn_worths(group, estimator, grouping, credit)
         for rollout, of_turns in zip(group.rollouts, values, strict=True):
             worth[rollout.id] = of_turns
             if varies or keep_zero_variance:
                 rows += rows_of(rollout, weights[rollout.id], of_turns)
     return Assembled(rows, len(rollouts), equal, len(groups) - len(compared), worth)
+
+
+def turn_worths(group: Group, estimator: str, grouping: str, credit: str) -> list[list[float]]:
+    """The advantage of each turn of each rollout of a group; see `assemble`."""
+    if credit == ROLLOUT_TREE:  # a state is the prompt to the letter, which the planner's transcripts share
+        paths = [
+            [((turn.role, turn.prompt_ids), turn.completion_ids) for turn in rollout.turns]
+            for rollout in group.rollouts
+        ]
+        return tree_advantages(group.rewards, paths, estimator)
+    roles = [[turn.role for turn in rollout.turns] for rollout in group.rollouts]
+    return turn_advantages(group.rewards, roles, estimator, grouping)
 
 
 def _weights(rollouts: Sequence[Rollout], reduction: str, max_tokens: int) -> dict[str, list[float]]:

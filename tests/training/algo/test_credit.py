@@ -16,6 +16,7 @@ from training.algo.credit import (
     REDUCTIONS,
     advantages,
     token_weights,
+    tree_advantages,
     turn_advantages,
 )
 
@@ -113,3 +114,48 @@ def test_unknown_names_are_told_with_the_known_ones() -> None:
         token_weights([[1]], "mean")
     with pytest.raises(ConfigError, match=", ".join(GROUPINGS)):
         turn_advantages([0.0, 1.0], [["a"], ["a"]], grouping="team")
+
+
+paths = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.3, 1.0]), st.lists(st.sampled_from("ab"), min_size=1, max_size=4)),
+    min_size=2,
+    max_size=7,
+)
+
+
+def as_tree(actions: list[str]) -> list[tuple[str, str]]:
+    """Turns whose state is all that was done before."""
+    return [("".join(actions[:place]), action) for place, action in enumerate(actions)]
+
+
+@given(paths)
+def test_in_a_rollout_tree_a_turn_is_worth_the_mean_of_those_that_did_the_same(
+    made: list[tuple[float, list[str]]],
+) -> None:
+    earned = [reward for reward, _ in made]
+    runs = [as_tree(actions) for _, actions in made]
+    mean = statistics.fmean(earned)
+    values = tree_advantages(earned, runs, "no_std")
+    for own, run in zip(values, runs, strict=True):
+        for value, turn in zip(own, run, strict=True):
+            alike = [reward for reward, other in zip(earned, runs, strict=True) if turn in other]
+            there = [reward for reward, other in zip(earned, runs, strict=True) if turn[0] in dict(other)]
+            state = (sum(there) + mean) / (len(there) + 1)
+            assert value == pytest.approx(statistics.fmean(alike) - state, abs=1e-9)
+
+
+def test_a_rollout_tree_tells_the_turn_that_made_the_difference() -> None:
+    runs = [as_tree(["look", "add"]), as_tree(["look", "end"]), as_tree(["look", "add"]), as_tree(["guess"])]
+    (look, add), (_, end), _, (guess,) = tree_advantages([1.0, 0.0, 1.0, 0.0], runs, "no_std")
+    assert look == pytest.approx(2 / 3 - 1 / 2)  # what two of three made of it, against the first state's value
+    assert add == pytest.approx(1 - (2 + 0.5) / 4)
+    assert end == pytest.approx(0 - (2 + 0.5) / 4)
+    assert guess == pytest.approx(-0.5)
+    alone = tree_advantages([1.0, 0.0], [as_tree(["x", "y"]), as_tree(["z"])], "no_std")
+    assert alone == [[0.5, 0.25], [-0.5]]  # nobody else was where "y" was done: half of what broadcasting gives
+
+
+def test_a_rollout_tree_refuses_what_it_does_not_define() -> None:
+    with pytest.raises(ConfigError, match="choose grpo or no_std"):
+        tree_advantages([0.0, 1.0], [[], []], "rloo")
+    assert tree_advantages([0.1, 0.1, 0.1], [as_tree(["a"])] * 3) == [[0.0]] * 3

@@ -19,7 +19,7 @@ from accelerate.commands.config.config_args import load_config_from_file  # type
 from evals.task import Task
 from evals.view.details import details
 from evals.view.library import Library
-from graph.errors import ModelError, ModelUnavailable
+from graph.errors import ConfigError, DataError, ModelError, ModelUnavailable
 from tests.training.support.runs import figures, same, weights
 from tests.training.support.toy import toy_agent, toy_config, toy_tasks
 from training.flow_grpo.__main__ import main
@@ -129,6 +129,38 @@ def test_several_updates_with_the_same_rollouts_and_refilled_groups(tmp_path: Pa
     assert lines[1]["ratio"] != pytest.approx(1.0, abs=1e-4)
     assert lines[0]["zero_variance"] == 0
     assert [path.name for path in checkpoints.checkpoints(tmp_path / "run")] == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_a_warm_start_goes_on_from_trained_weights(undisturbed: Path, tmp_path: Path, policy_folder: Path) -> None:
+    still = {"steps": 1, "learning_rate": 1e-12, "beta": 0.0}
+    config = toy_config(tmp_path, policy_folder, warm_start=str(undisturbed), **still)
+    train(config)
+    same(weights(tmp_path / "run" / "final"), weights(undisturbed / "final"), 1e-6)
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(ConfigError, match="lora_rank 8, and the run 4: set lora_rank: 8"):
+        train(toy_config(other, policy_folder, warm_start=str(undisturbed), lora_rank=4, **still))
+    with pytest.raises(ConfigError, match="other modules than lora_targets"):
+        train(toy_config(other, policy_folder, warm_start=str(undisturbed), lora_targets="q_proj", **still))
+    with pytest.raises(DataError, match="no complete checkpoint"):
+        train(toy_config(other, policy_folder, warm_start=str(tmp_path), **still))
+
+
+def test_finer_credit_and_easy_tasks_first_make_a_run(tmp_path: Path, policy_folder: Path) -> None:
+    lines = [
+        {"id": f"t{n}", "question": f"Number {n}", "answers": ["shout"], "metadata": {"difficulty": n}} for n in range(16)
+    ]
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    config = toy_config(tmp_path, policy_folder, credit="rollout_tree", schedule="by_difficulty", steps=4)
+    train(config)
+    asked = [
+        {int(rollout.task.id[1:]) for rollout in read_rollouts(tmp_path / "run" / "rollouts") if rollout.step == step}
+        for step in range(4)
+    ]
+    assert max(asked[0]) < 8
+    assert max(asked[3]) >= 8
+    with pytest.raises(ConfigError, match="differs|steps"):  # the order of tasks depends on the number of steps
+        train(toy_config(tmp_path, policy_folder, credit="rollout_tree", schedule="by_difficulty", steps=6))
 
 
 def always_right(task: Task, state: Any) -> float:

@@ -17,7 +17,7 @@ from evals.scorers import score
 from evals.task import Task
 from graph.errors import ConfigError, DataError
 from tests.hub_stand_in import hub_stand_in
-from training.rollouts.tasks import Schedule, load_tasks
+from training.rollouts.tasks import load_tasks
 
 NQ, DEEPMATH = "RUC-NLPIR/FlashRAG_datasets", "zwhe99/DeepMath-103K"
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"
@@ -113,14 +113,3 @@ def test_files_that_are_no_tasks_are_told_with_the_place(content: str, said: str
     (tmp_path / "tasks.jsonl").write_text(content)
     with pytest.raises(DataError, match=said):
         load_tasks(str(tmp_path / "tasks.jsonl"))
-
-
-def test_an_epoch_gives_every_task_once_in_another_order_than_the_last() -> None:
-    tasks = [Task(id=str(n), question=f"{n}?", answers=("x",)) for n in range(12)]
-    schedule = Schedule(tasks, 4, seed=0)
-    epochs = [[task.id for step in range(3) for task in schedule.of_step(3 * epoch + step)] for epoch in (0, 1)]
-    assert all(sorted(epoch, key=int) == [task.id for task in tasks] for epoch in epochs)
-    assert epochs[0] != epochs[1]
-    first, second, third = (schedule.of_step(1, round_) for round_ in (0, 1, 2))
-    assert len({task.id for task in first + second + third}) == 12  # a refill takes none that the step has had
-    assert schedule.of_step(1, 3) == []
