@@ -47,6 +47,10 @@ class Example:
     then: tuple[Step, ...] = ()
     """The steps that follow it, to the answer: small models take a second step once they have seen one."""
 
+    def __post_init__(self) -> None:
+        if self.then and not self.result:
+            raise ValueError(f"The example {self.question!r} goes on, so it has to tell the result of its first step.")
+
 
 @dataclass(frozen=True)
 class ToolCard:

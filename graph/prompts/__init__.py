@@ -7,7 +7,14 @@ the outcome. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; th
 
 from graph.prompts.executor import Facts, executor_messages
 from graph.prompts.generator import Part, direct_messages, generator_messages
-from graph.prompts.planner import analyst_messages, observation, planner_messages, planner_opening, tool_card, turns_left
+from graph.prompts.planner import (
+    analyst_messages,
+    observation,
+    planner_messages,
+    planner_opening,
+    tool_card,
+    turns_left,
+)
 from graph.prompts.verifier import verifier_messages
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool
 
 from graph.rendering import calls_text, failure_text
@@ -152,7 +152,9 @@ def planner_messages(
     Captured tokens travel with their message (`additional_kwargs["captured"]`), so that the policy can extend the exact
     tokens instead of encoding the text again.
     """
-    asked = _opening(state["question"], max_turns, direct=direct, before=conversation, analysis=state.get("analysis", ""))
+    asked = _opening(
+        state["question"], max_turns, direct=direct, before=conversation, analysis=state.get("analysis", "")
+    )
     messages: list[AnyMessage] = [*opening, HumanMessage(asked)]
     captured = state.get("planner_turns", [])
     for index, turn in enumerate(state.get("memory", [])):

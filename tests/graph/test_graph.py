@@ -18,7 +18,7 @@ from evals.speed.fake_server import ChatReply, ChatRequest
 from graph import Context, answer_directly, build_graph
 from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
 from tests.graph.conftest import Serve, calls_text, judged, plan_text, prompts, verdict_text
-from tools.card import Example, ToolCard
+from tools.card import Example, Step, ToolCard
 
 
 async def test_a_question_is_answered_by_four_modules(serve: Serve, tools: list[BaseTool]) -> None:
@@ -293,17 +293,36 @@ async def test_options_save_model_calls(serve: Serve, tools: list[BaseTool]) -> 
 
 
 async def test_a_planner_that_ends_the_run_itself_is_told_how(serve: Serve, tools: list[BaseTool]) -> None:
-    example = Example(question="How loud is it?", reason="", context="", sub_goal="", input="it")
-    chosen = [tool.model_copy(update={"metadata": {"card": ToolCard("a text", (example,))}}) for tool in tools]
     server = serve(planner=["Tool: shout\nInput: hello", "Tool: nowhere\nInput: x", "Tool: finish"])
     context = Context(model=server.spec, analyse=False, direct_arguments=True, verify="rules", answer="last_result")
-    await build_graph(tools=chosen).ainvoke({"question": "q"}, context=context)
+    await build_graph(tools=tools).ainvoke({"question": "q"}, context=context)
     first, second, third = prompts(server, "planner")
-    assert "Question: How loud is it?\nTool: shout\nInput: it" in first[0][1]
-    assert "Result: 53\nTool: finish" in first[0][1]
     assert "Tool: finish" not in first[-1][1]
-    assert second[-1][1].endswith("reply with Tool: finish")  # the step worked
+    assert "answers the whole question, reply with Tool: finish" in second[-1][1]  # the step worked
     assert "Tool: finish" not in third[-1][1]  # it failed
+
+
+async def test_example_runs_look_as_real_ones_do(serve: Serve, tools: list[BaseTool]) -> None:
+    again = Step("shout", "", "", "", "HELLO", "HELLO")
+    loud = Example("How loud?", "", "", "", "hello", result="HELLO", then=(again,))
+    bare = Example("Left out, since another tells its result.", "", "", "", "x")
+    unfinished = Example("Double 2", "", "", "", "2")
+    cards = {"shout": ToolCard("a text", (bare, loud)), "double": ToolCard("a number", (unfinished,))}
+    chosen = [tool.model_copy(update={"metadata": {"card": cards[tool.name]}}) for tool in tools]
+    server = serve(planner=["Tool: shout\nInput: hello", "Tool: shout\nInput: HELLO", "Tool: finish\nInput: nothing"])
+    context = Context(
+        model=server.spec, analyse=False, direct_arguments=True, verify="rules", answer="last_result", max_turns=4
+    )
+    await build_graph(tools=chosen).ainvoke({"question": "How loud?"}, context=context)
+    told = prompts(server, "planner")[-1]
+    assert "Left out" not in str(told)
+    assert [speaker for speaker, _ in told[:4]] == ["system", "user", "assistant", "user"]
+    run = told[-5:]
+    start = told.index(run[0])
+    assert start < len(told) - 5
+    assert told[start : start + 5] == run  # question, two steps with what they found
+    assert told[start + 5] == ("assistant", "Tool: finish\nInput: nothing")
+    assert ("assistant", "Tool: double\nInput: 2") in told
 
 
 async def test_where_a_model_says_when_to_stop_the_planner_is_not_told_to(serve: Serve, tools: list[BaseTool]) -> None:

@@ -21,8 +21,8 @@ from training.rollouts.agents import Agent
 from training.rollouts.archive import RolloutArchive
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.collector import Collector
-from training.rollouts.store import RolloutStore
 from training.rollouts.schedule import SCHEDULES
+from training.rollouts.store import RolloutStore
 from training.rollouts.tasks import load_tasks
 from training.run.checkpoints import weights_of
 from training.run.folder import ROLLOUTS

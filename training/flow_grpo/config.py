@@ -307,9 +307,7 @@ class FlowGRPOConfig:
             f"credit: {ROLLOUT_TREE} needs estimator grpo or no_std": (
                 self.credit == ROLLOUT_TREE and self.estimator not in ("grpo", "no_std")
             ),
-            "replay has its own order of tasks, so schedule has no use": (
-                bool(self.replay) and self.schedule != MIXED
-            ),
+            "replay has its own order of tasks, so schedule has no use": (bool(self.replay) and self.schedule != MIXED),
             f"{', '.join(OF_OWN_AGENT)} are of an agent of your own; set agent": (
                 self.agent is None and any(getattr(self, name) for name in OF_OWN_AGENT)
             ),

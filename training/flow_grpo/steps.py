@@ -30,8 +30,8 @@ from training.rollouts.collector import Collector
 from training.rollouts.figures import step_metrics
 from training.rollouts.pool import Pool, PooledRollouts
 from training.rollouts.records import Group, Rollout, failures_by_kind, groups_of, rollout_from_dict
-from training.rollouts.store import RolloutStore
 from training.rollouts.schedule import TaskSource
+from training.rollouts.store import RolloutStore
 from training.run.checkpoints import newest_in_words
 from training.update.assemble import Assembled, assemble
 from training.update.packing import MicroBatch, deal, pack, pad, places_of_terms

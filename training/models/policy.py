@@ -224,7 +224,9 @@ def start_from(model: nn.Module, weights: Path, spec: str) -> None:
         for setting, value in (("lora_rank", theirs.r), ("lora_alpha", theirs.lora_alpha)):
             mine = own.r if setting == "lora_rank" else own.lora_alpha
             if value != mine:
-                raise ConfigError(f"The adapter {place} has {setting} {value}, and the run {mine}: set {setting}: {value}.")
+                raise ConfigError(
+                    f"The adapter {place} has {setting} {value}, and the run {mine}: set {setting}: {value}."
+                )
         try:
             state = load_peft_weights(str(place), device="cpu")
             fitted = set_peft_model_state_dict(peft, state, adapter_name=name)

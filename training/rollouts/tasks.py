@@ -7,7 +7,6 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path

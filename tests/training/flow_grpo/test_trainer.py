@@ -148,7 +148,8 @@ def test_a_warm_start_goes_on_from_trained_weights(undisturbed: Path, tmp_path: 
 
 def test_finer_credit_and_easy_tasks_first_make_a_run(tmp_path: Path, policy_folder: Path) -> None:
     lines = [
-        {"id": f"t{n}", "question": f"Number {n}", "answers": ["shout"], "metadata": {"difficulty": n}} for n in range(16)
+        {"id": f"t{n}", "question": f"Number {n}", "answers": ["shout"], "metadata": {"difficulty": n}}
+        for n in range(16)
     ]
     (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     config = toy_config(tmp_path, policy_folder, credit="rollout_tree", schedule="by_difficulty", steps=4)

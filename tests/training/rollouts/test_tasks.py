@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from evals.scorers import score
-from evals.task import Task
 from graph.errors import ConfigError, DataError
 from tests.hub_stand_in import hub_stand_in
 from training.rollouts.tasks import load_tasks
