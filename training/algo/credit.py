@@ -2,8 +2,9 @@
 
 The reward of a run is one number, known at its end. Every turn of the run gets it (AgentFlow, arXiv 2510.05592,
 section 3.2), compared with the other runs of the same question; where several roles are trained, with those runs in
-which the turn's role acted. Finer credit compares what runs did from one and the same state on. A token's share of the loss then depends on how the objective averages. All are pure
-functions of plain numbers, and all are settled before rows are packed.
+which the turn's role acted. Finer credit compares what the runs did from one and the same state on. A token's share of
+the loss then depends on how the objective averages. All are pure functions of plain numbers, and all are settled before
+rows are packed.
 """
 
 from __future__ import annotations

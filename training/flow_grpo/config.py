@@ -200,8 +200,8 @@ class FlowGRPOConfig:
     estimator: str = option(f"Advantage estimator: {', '.join(ESTIMATORS)}.", "grpo")
     grouping: str = option(f"Which turns are compared where several roles are trained: {', '.join(GROUPINGS)}.", "role")
     credit: str = option(
-        "What a turn is credited with: `broadcast`, its run's outcome, or `rollout_tree`, the outcomes of all runs that "
-        "did the same in the same state (RTMC).",
+        "What a turn is credited with: `broadcast`, its run's outcome, or `rollout_tree`, the outcomes of all runs "
+        "that did the same in the same state (RTMC).",
         BROADCAST,
     )
     reduction: str = option(f"How token losses are averaged: {', '.join(REDUCTIONS)}.", "flow")
