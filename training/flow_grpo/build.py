@@ -84,9 +84,9 @@ def _trainer(
     from training.models.policy import load_policy, load_trained, start_from, with_adapter
 
     start = weights_of(Path(config.warm_start)) if config.warm_start else None
-    base, tokenizer = load_policy(config.model, config.dtype)
-    if start and not config.lora_rank:
-        base, _ = load_trained(config.model, start, config.dtype)
+    whole = start if not config.lora_rank else None
+    base: Any
+    base, tokenizer = load_trained(config.model, whole, config.dtype)
     chat = ChatTokens(tokenizer, end_ids_of(base))
     model: nn.Module = base
     reference: nn.Module | None = None

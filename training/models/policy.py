@@ -229,7 +229,7 @@ def start_from(model: nn.Module, weights: Path, spec: str) -> None:
                 )
         try:
             state = load_peft_weights(str(place), device="cpu")
-            fitted = set_peft_model_state_dict(peft, state, adapter_name=name)
+            fitted: Any = set_peft_model_state_dict(peft, state, adapter_name=name)
         except RuntimeError as error:  # shapes that differ
             raise ConfigError(f"The adapter {place} does not fit the model {spec!r}; was it trained on it?") from error
         if fitted.unexpected_keys or len(state) != sum(1 for _ in adapter_parameters(model, name)):
