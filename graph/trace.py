@@ -117,14 +117,14 @@ class Trace:
 
 
 def _timings(reply: AIMessage) -> _Timings:
-    """What llama.cpp tells of a call; nothing of other servers."""
+    """What llama.cpp tells of a call, and of the static part that was read for it; nothing of other servers."""
     timings = reply.response_metadata.get("timings")
     if not isinstance(timings, dict):
         return {}
     return _Timings(
-        reading_seconds=round(timings.get("prompt_ms", 0.0) / 1000, 4),
+        reading_seconds=round((timings.get("prompt_ms", 0.0) + timings.get("static_ms", 0.0)) / 1000, 4),
         writing_seconds=round(timings.get("predicted_ms", 0.0) / 1000, 4),
-        cached_tokens=timings.get("cache_n", 0),
+        cached_tokens=timings.get("cache_n", 0) - timings.get("static_n", 0),
     )
 
 

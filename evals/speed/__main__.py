@@ -24,6 +24,7 @@ from evals.speed.planning_ahead import AheadReport
 from evals.speed.questions import QuestionsReport, measure_questions
 from evals.speed.roles import RolesReport, measure_roles
 from evals.speed.rollouts import SpeedReport, bench_tools, measure, measure_ahead, serving
+from evals.speed.table import table
 from graph import Context
 from graph.command_line import CommandLine, exit_code
 
@@ -38,6 +39,8 @@ def main() -> int:
         report = _measured(options)
         if options.json:
             sys.stdout.write(json.dumps(asdict(report)) + "\n")
+        elif isinstance(report, RolesReport):
+            sys.stdout.write(table(report))
         else:
             for name, value in asdict(report).items():
                 sys.stdout.write(f"{name:26} {value}\n")

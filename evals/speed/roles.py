@@ -40,10 +40,10 @@ class Spent:
     start: float = 0.0
     """Imports and loading the model."""
     reading: dict[str, float] = field(default_factory=dict)
-    """By role, reading uncached prompt tokens. Static beginnings, read on first use, count as `waiting`."""
+    """By role, reading tokens of prompts that are in no cache."""
     writing: dict[str, float] = field(default_factory=dict)
     waiting: dict[str, float] = field(default_factory=dict)
-    """By role, the rest of its calls: reading or restoring static beginnings, queues, HTTP."""
+    """By role, the rest of its calls: restoring static beginnings from their files, queues, HTTP."""
     tools: float = 0.0
     rest: float = 0.0
     """Time outside of calls and tools."""
@@ -84,11 +84,17 @@ def measure_roles(model: str, count: int, seed: int) -> RolesReport:
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "AGENTFLOW_CACHE": cache, "AGENTFLOW_MODEL_FILE": str(file)}
         _in_process([model], environment)  # hashes the file, whose hash is then cached
+
+        def ask(place: int, task: Task, how: str) -> tuple[Spent, bool]:
+            spent, right = _in_process([model, task.id], environment)
+            sys.stderr.write(f"{how} {place} of {len(tasks)}: {spent.total:.1f} s, {'right' if right else 'wrong'}\n")
+            return spent, right
+
         cold = []
-        for task in tasks:
+        for place, task in enumerate(tasks, 1):
             shutil.rmtree(Path(cache) / "prefixes", ignore_errors=True)
-            cold.append(_in_process([model, task.id], environment))
-        warm = [_in_process([model, task.id], environment) for task in tasks]
+            cold.append(ask(place, task, "cold"))
+        warm = [ask(place, task, "warm") for place, task in enumerate(tasks, 1)]
     return RolesReport(
         model=model,
         questions=len(tasks),
@@ -106,7 +112,8 @@ def _in_process(words: Sequence[str], environment: dict[str, str]) -> tuple[Spen
     command = [sys.executable, "-m", "evals.speed.roles", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
-        raise ConfigError(f"The question could not be asked: {done.stderr.strip().splitlines()[-1:]}")
+        reason = done.stderr.strip().splitlines() or ["its process ended without a word"]
+        raise ConfigError(f"The question could not be asked: {reason[-1]}")
     report = json.loads(done.stdout)
     spent = Spent(**report["spent"])
     spent.total = time.perf_counter() - began

@@ -36,7 +36,7 @@ from pydantic import Field, PrivateAttr
 from graph.errors import ConfigError
 from graph.models.hub import HubModel
 from graph.models.openai_compatible import OpenAICompatibleChat
-from graph.models.prefixes import Prefixes, PrefixFiles
+from graph.models.prefixes import Prefixes, PrefixFiles, Reading
 from graph.models.progress import listener, note_stage
 from graph.models.senses import TEXT_ONLY
 from graph.models.server import Endpoint
@@ -169,8 +169,11 @@ class EmbeddedChat(OpenAICompatibleChat):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        await self._read_static_part(messages)
-        return await super()._agenerate(messages, stop, run_manager, **kwargs)
+        reading = await self._read_static_part(messages)
+        result = await super()._agenerate(messages, stop, run_manager, **kwargs)
+        for generation in result.generations:
+            _note(reading, generation.message)
+        return result
 
     async def _astream(
         self,
@@ -179,17 +182,24 @@ class EmbeddedChat(OpenAICompatibleChat):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        await self._read_static_part(messages)
+        reading = await self._read_static_part(messages)
         if listener() is not None:
             kwargs["return_progress"] = True
         async with aclosing(super()._astream(messages, stop, run_manager, **kwargs)) as chunks:
             async for chunk in chunks:
+                _note(reading, chunk.message)
                 yield chunk
 
-    async def _read_static_part(self, messages: list[BaseMessage]) -> None:
+    async def _read_static_part(self, messages: list[BaseMessage]) -> Reading:
         server = await _served(self.model, self.settings)
-        if server.prefixes is not None:
-            await server.prefixes.ensure(messages)
+        return Reading() if server.prefixes is None else await server.prefixes.ensure(messages)
+
+
+def _note(reading: Reading, message: BaseMessage) -> None:
+    """Adds to llama.cpp's timings of a call what it took to read the static part before it."""
+    if "timings" in message.response_metadata:
+        static = {"static_n": reading.tokens, "static_ms": reading.milliseconds}
+        message.response_metadata["timings"] = {**message.response_metadata["timings"], **static}
 
 
 def _has_gpu() -> bool:

@@ -14,9 +14,11 @@ import logging
 import os
 import struct
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +36,14 @@ MOST_BYTES: Final = 2**29
 """Total size of the files; the least recently used are deleted first. The 1.5B model needs 28 KB per token."""
 _SUFFIX: Final = ".kv"
 _CHECKSUM_DIGITS: Final = 32
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What it took to read a static beginning; nothing if it was known."""
+
+    tokens: int = 0
+    milliseconds: float = 0.0
 
 
 class PrefixFiles:
@@ -100,14 +110,14 @@ class Prefixes:
         self._begun: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
 
-    async def ensure(self, messages: Sequence[BaseMessage]) -> None:
+    async def ensure(self, messages: Sequence[BaseMessage]) -> Reading:
         """Load the beginning of a prompt into a slot before the prompt is sent: from its file, or by reading it.
 
         Does nothing for a prompt without a system message, or if this server has read the beginning before. Concurrent
-        callers wait until it is read.
+        callers wait until it is read; only the first is told what it took.
         """
         if len(messages) < 2 or not isinstance(messages[0], SystemMessage):
-            return
+            return Reading()
         system = str(messages[0].text)
         with self._lock:
             reading = self._begun.get(system)
@@ -117,23 +127,26 @@ class Prefixes:
             slot = (len(self._begun) - 1) % self._slots
         if not mine:
             await asyncio.shield(asyncio.wrap_future(reading))
-            return
+            return Reading()
         try:
-            await self._read(system, slot)
+            return await self._read(system, slot)
         except (ModelError, OSError, KeyError, TypeError) as error:
             log.info("A prompt's static beginning could not be kept (%s).", error)
+            return Reading()
         finally:
             reading.set_result(None)
 
-    async def _read(self, system: str, slot: int) -> None:
+    async def _read(self, system: str, slot: int) -> Reading:
         ids = await self._static_ids(system)
         if len(ids) < LEAST_TOKENS:
-            return
+            return Reading()
         key = self._files.key(ids)
         name = await asyncio.to_thread(self._files.intact, key)
         if name is not None and await self._restored(name, slot, len(ids)):
-            return
+            return Reading()
+        began = time.perf_counter()
         await self._fill(slot, ids)
+        reading = Reading(len(ids), 1000 * (time.perf_counter() - began))
         temporary = f"{key}.{os.getpid()}.tmp"
         saved = await self._post(f"/slots/{slot}?action=save", {"filename": temporary})
         path = self._files.folder / temporary
@@ -141,6 +154,7 @@ class Prefixes:
             await asyncio.to_thread(self._files.keep, path, key)
         else:  # another request has taken the slot
             await asyncio.to_thread(path.unlink, missing_ok=True)
+        return reading
 
     async def _fill(self, slot: int, ids: list[int]) -> None:
         """Read tokens into a slot and report the progress to listeners."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
+from langchain_core.messages import AIMessage
 
 from graph.models import embedded
 from graph.models.embedded import EmbeddedChat, ServerSettings
 from graph.models.prefixes import PrefixFiles
+from graph.trace import note_reply, traced
 
 SYSTEM = " ".join(f"Rule {number}: count the ships." for number in range(40))
 
@@ -20,13 +23,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "prefixes"
 
 
-async def ask(gguf: Path, question: str, **settings: int | bool) -> tuple[str, int, int]:
-    """A reply of a server that has just been started, and the tokens that it read and that it had."""
+async def reply_to(gguf: Path, question: str, **settings: int | bool) -> AIMessage:
+    """A reply of a server that has just been started."""
     with embedded._servers_lock:
         embedded._servers.clear()
     server = ServerSettings(**{"slots": 2, "context": 2048, "threads": 1, **settings})  # type: ignore[arg-type]
     model = EmbeddedChat(model=str(gguf), settings=server, temperature=0.0, max_tokens=8)
-    reply = await model.ainvoke([("system", SYSTEM), ("user", question)])
+    return await model.ainvoke([("system", SYSTEM), ("user", question)])
+
+
+async def ask(gguf: Path, question: str, **settings: int | bool) -> tuple[str, int, int]:
+    """A reply of such a server, and the tokens that it read and that it had."""
+    reply = await reply_to(gguf, question, **settings)
     timings = reply.response_metadata["timings"]
     return str(reply.text), timings["prompt_n"], timings["cache_n"]
 
@@ -42,6 +50,21 @@ async def test_a_second_process_reads_only_what_is_new(gguf: Path, cache: Path) 
     assert max(again[1], other[1]) < 80
     assert [path.name for path in cache.iterdir()] == [kept.name]
     assert kept.stat().st_mtime_ns >= before
+
+
+async def test_a_trace_counts_the_static_beginning_where_it_is_read(gguf: Path, cache: Path) -> None:
+    steps = []
+    for _ in range(2):
+        with traced() as trace:
+            began = time.perf_counter()
+            reply = await reply_to(gguf, "How many ships are there?")
+            note_reply("verifier", 1, [], reply, began)
+        steps += trace.as_dict()["steps"]
+    read, restored = steps
+    assert read["input_tokens"] == restored["input_tokens"]
+    assert read["cached_tokens"] < 80
+    assert restored["cached_tokens"] > 200
+    assert 0 < read["reading_seconds"] < read["seconds"]
 
 
 @pytest.mark.parametrize("damage", ["a flipped byte", "cut in half", "empty"])
