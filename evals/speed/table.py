@@ -9,6 +9,10 @@ from graph.roles import ROLES
 
 _WIDTH = 11
 _COLUMNS = ("reading", "writing", "other", "seconds", "tokens in", "tokens out")
+_SECONDS = 4
+"""The first columns are seconds, the others are tokens."""
+_NO_CALL = (None, None, None)
+"""Cells of what is no call of a model."""
 
 
 def table(report: RolesReport) -> str:
@@ -28,25 +32,18 @@ def table(report: RolesReport) -> str:
 
 
 def _rows(spent: Spent) -> Iterator[str]:
-    yield _row("start", seconds=spent.start)
+    yield _row("start", *_NO_CALL, spent.start)
     for role in (role for role in ROLES if role in spent.writing):
         parts = (spent.reading[role], spent.writing[role], spent.waiting[role])
         yield _row(role, *parts, sum(parts), spent.read_tokens[role], spent.written_tokens[role])
-    yield _row("tools", seconds=spent.tools)
-    yield _row("rest", seconds=spent.rest)
+    yield _row("tools", *_NO_CALL, spent.tools)
+    yield _row("rest", *_NO_CALL, spent.rest)
     sums = [sum(part.values()) for part in (spent.reading, spent.writing, spent.waiting)]
     yield _row("all", *sums, spent.total, sum(spent.read_tokens.values()), sum(spent.written_tokens.values()))
 
 
-def _row(
-    name: str,
-    reading: float | None = None,
-    writing: float | None = None,
-    other: float | None = None,
-    seconds: float | None = None,
-    tokens_in: float | None = None,
-    tokens_out: float | None = None,
-) -> str:
-    cells = [f"{cell:.1f}" if cell is not None else "" for cell in (reading, writing, other, seconds)]
-    cells += [f"{cell:,.0f}" if cell is not None else "" for cell in (tokens_in, tokens_out)]
-    return (name.ljust(_WIDTH) + "".join(f"{cell:>{_WIDTH}}" for cell in cells)).rstrip()
+def _row(name: str, *cells: float | None) -> str:
+    """A row with the cells of `_COLUMNS`; what is left out is empty."""
+    texts = ["" if cell is None else f"{cell:.1f}" for cell in cells[:_SECONDS]]
+    texts += ["" if cell is None else f"{cell:,.0f}" for cell in cells[_SECONDS:]]
+    return name.ljust(_WIDTH) + "".join(f"{text:>{_WIDTH}}" for text in texts)

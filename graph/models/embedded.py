@@ -34,12 +34,14 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import Field, PrivateAttr
 
 from graph.errors import ConfigError
+from graph.models.cores import free_cores
 from graph.models.hub import HubModel
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.prefixes import Prefixes, PrefixFiles, Reading
 from graph.models.progress import listener, note_stage
 from graph.models.senses import TEXT_ONLY
 from graph.models.server import Endpoint
+from graph.models.server_settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
@@ -51,50 +53,6 @@ PROMPT_CACHE_MIB: Final = 2048
 """Host memory for evicted prompts: about 70,000 tokens of the 1.5B model."""
 READ_AT_ONCE: Final = 128
 """Prompt tokens per progress report; larger batches are no faster on a CPU."""
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """Settings of the server in this process; equal settings and models share a server."""
-
-    slots: int = 6
-    """Concurrent requests; enough for each role of a run to keep its prompt's beginning in a slot."""
-    context: int = 8192
-    """Context of each slot in tokens, for prompt and reply together."""
-    threads: int = 0
-    """CPU threads; 0 means one per usable physical core."""
-    gpu_layers: int = -1
-    """Layers on the GPU, if llama.cpp is built for one; -1 means as many as fit."""
-    exact: bool = False
-    """Make replies at temperature 0 depend only on their prompt: slow, with one slot and without prompt caches.
-
-    Otherwise rounding may differ for a prompt that is cached, or processed together with another.
-    """
-
-    @classmethod
-    def from_environment(cls) -> ServerSettings:
-        """The defaults, overridden by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS, _GPU_LAYERS and _EXACT.
-
-        Raises:
-            ConfigError: one of them is invalid.
-        """
-
-        def number(name: str, default: int, least: int = 1) -> int:
-            value = os.environ.get(f"AGENTFLOW_EMBEDDED_{name}", "")
-            if value and not (value.isdecimal() and int(value) >= least):
-                raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be a whole number from {least} on.")
-            return int(value) if value else default
-
-        exact = os.environ.get("AGENTFLOW_EMBEDDED_EXACT", "")
-        if exact not in ("", "0", "1"):
-            raise ConfigError(f"AGENTFLOW_EMBEDDED_EXACT is {exact!r}; it must be 1 or 0.")
-        return cls(
-            slots=number("SLOTS", cls.slots),
-            context=number("CONTEXT", cls.context),
-            threads=number("THREADS", cls.threads),
-            gpu_layers=number("GPU_LAYERS", cls.gpu_layers, least=0),
-            exact=exact == "1",
-        )
 
 
 def model_path_or_name(spec: str) -> str:
@@ -266,10 +224,10 @@ def _start(model: str, settings: ServerSettings) -> _Served:
     params.n_parallel = 1 if settings.exact else settings.slots
     params.n_ctx = params.n_parallel * settings.context
     params.n_batch = READ_AT_ONCE
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or usable_cores()
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or free_cores()
     params.n_gpu_layers = settings.gpu_layers
     # With repacked weights and flash attention, rounding depends on the batch size, so the cache would affect answers.
-    params.no_extra_bufts = True
+    params.no_extra_bufts = not settings.repack
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_prompt = not settings.exact
     params.cache_ram_mib = 0 if settings.exact else PROMPT_CACHE_MIB
@@ -347,24 +305,6 @@ def _only_gguf(folder: Path) -> Path:
         f"{folder} holds no GGUF file: export the run with `python -m training.export RUN --gguf`, or serve the folder "
         f"(`vllm serve {folder}`) and name it as MODEL@http://host:port/v1."
     )
-
-
-def usable_cores() -> int:
-    """Physical cores available to this process: hyper-threads, and threads beyond a quota, slow llama.cpp down."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cpus: set[int] = affinity(0) if affinity else set(range(os.cpu_count() or 1))
-    topology = Path("/sys/devices/system/cpu")
-    siblings = {_text(topology / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in cpus}
-    quota, _, period = _text(Path("/sys/fs/cgroup/cpu.max")).partition(" ")
-    allowed = int(quota) // int(period) if quota.isdecimal() and period.isdecimal() else len(siblings)
-    return max(1, min(len(siblings), allowed))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
 
 
 @atexit.register

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from graph.errors import ConfigError
-from graph.models.embedded import usable_cores
+from graph.models.cores import usable_cores
 from training.engines.base import Engine, Sampling
 from training.engines.kinds import ENGINES
 from training.flow_grpo.agent import load_agent

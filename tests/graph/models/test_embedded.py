@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from langchain_core.messages import AIMessage
 
 from graph.errors import AgentFlowError, ConfigError
 from graph.models.download import MODEL_FILES, fetch
-from graph.models.embedded import EmbeddedChat, ServerSettings, usable_cores
+from graph.models.embedded import EmbeddedChat
 from graph.models.server import post_json
+from graph.models.server_settings import ServerSettings
 
 WORDS = ["alpha", "river", "stone", "window", "table", "light", "green", "seven", "north", "quiet", "paper"]
 
@@ -49,10 +49,13 @@ def test_settings_come_from_the_environment_and_are_checked(monkeypatch: pytest.
         ServerSettings.from_environment()
     monkeypatch.delenv("AGENTFLOW_EMBEDDED_GPU_LAYERS")
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "1")
+    monkeypatch.setenv("AGENTFLOW_EMBEDDED_REPACK", "0")
     assert EmbeddedChat().settings.exact
+    assert not EmbeddedChat().settings.repack
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_SLOTS", "none")
     with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_SLOTS is 'none'"):
         ServerSettings.from_environment()
+    monkeypatch.delenv("AGENTFLOW_EMBEDDED_SLOTS")
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "yes")
     with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_EXACT is 'yes'; it must be 1 or 0"):
         ServerSettings.from_environment()
@@ -66,10 +69,6 @@ def test_it_takes_several_calls_at_once_where_it_has_a_gpu(
     monkeypatch.setitem(sys.modules, "xllamacpp", SimpleNamespace(get_device_info=lambda: [{"type": t} for t in types]))
     assert EmbeddedChat(settings=ServerSettings(slots=6)).calls_at_once == calls
     assert EmbeddedChat(settings=ServerSettings(slots=6, gpu_layers=0)).calls_at_once == 1
-
-
-def test_threads_never_exceed_the_cpus() -> None:
-    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
 async def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
@@ -192,7 +191,8 @@ def test_threads_and_loops_share_one_server_and_requests_run_together(small_mode
 def test_exit_is_quick_and_quiet_even_with_a_reply_in_the_making(small_model: EmbeddedChat) -> None:
     script = """
 import contextlib, threading, time
-from graph.models.embedded import EmbeddedChat, ServerSettings
+from graph.models.embedded import EmbeddedChat
+from graph.models.server_settings import ServerSettings
 model = EmbeddedChat(model="0.5b", settings=ServerSettings(slots=1, context=2048), timeout=200)
 model.invoke("Say yes.", max_tokens=2)
 def wait():

@@ -10,8 +10,9 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from graph.models import embedded
-from graph.models.embedded import EmbeddedChat, ServerSettings
+from graph.models.embedded import EmbeddedChat
 from graph.models.prefixes import PrefixFiles
+from graph.models.server_settings import ServerSettings
 from graph.trace import note_reply, traced
 
 SYSTEM = " ".join(f"Rule {number}: count the ships." for number in range(40))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from graph.errors import ContextLengthExceeded
-from graph.models.embedded import READ_AT_ONCE, EmbeddedChat, ServerSettings
+from graph.models.embedded import READ_AT_ONCE, EmbeddedChat
 from graph.models.progress import note_reading, progress_told_to
+from graph.models.server_settings import ServerSettings
 
 SYSTEM = " ".join(f"Rule {number}: count the ships." for number in range(60))
 

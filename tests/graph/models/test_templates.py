@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from graph.models import embedded
-from graph.models.embedded import EmbeddedChat, ServerSettings
+from graph.models.embedded import EmbeddedChat
 from graph.models.server import Endpoint, post_json
+from graph.models.server_settings import ServerSettings
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"

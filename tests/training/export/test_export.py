@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from evals.__main__ import parser
 from graph.errors import ConfigError, DataError
-from graph.models.embedded import EmbeddedChat, ServerSettings
+from graph.models.embedded import EmbeddedChat
 from graph.models.server import post_json
+from graph.models.server_settings import ServerSettings
 from graph.models.spec import make_model
 from tests.training.support.tiny_gguf import tiny_gguf, tiny_llama
 from tests.training.support.tiny_model import tiny_model, tiny_tokenizer

@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 
 from graph.errors import AgentFlowError
 from graph.models.download import MODEL_FILES, fetch
-from graph.models.embedded import EmbeddedChat, ServerSettings
+from graph.models.embedded import EmbeddedChat
 from graph.models.server import Endpoint, post_json
+from graph.models.server_settings import ServerSettings
 from graph.prompts import planner_messages, planner_opening
 from tools.python import make_python_tool
 from training.export.gguf import write_gguf

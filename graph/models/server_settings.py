@@ -1,0 +1,61 @@
+"""Settings of the llama.cpp server in this process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from graph.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Settings of the server in this process; equal settings and models share a server."""
+
+    slots: int = 6
+    """Concurrent requests; enough for each role of a run to keep its prompt's beginning in a slot."""
+    context: int = 8192
+    """Context of each slot in tokens, for prompt and reply together."""
+    threads: int = 0
+    """CPU threads; 0 means one per usable physical core that is idle when the model is loaded."""
+    gpu_layers: int = -1
+    """Layers on the GPU, if llama.cpp is built for one; -1 means as many as fit."""
+    exact: bool = False
+    """Make replies at temperature 0 depend only on their prompt: slow, with one slot and without prompt caches.
+
+    Otherwise rounding may differ for a prompt that is cached, or processed together with another.
+    """
+    repack: bool = False
+    """Let llama.cpp rearrange the weights for this CPU, which may write faster and read slower, and needs more memory.
+
+    Rounding then depends on the batch size, so what is cached affects answers.
+    """
+
+    @classmethod
+    def from_environment(cls) -> ServerSettings:
+        """The defaults, overridden by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS, _GPU_LAYERS, _EXACT and _REPACK.
+
+        Raises:
+            ConfigError: one of them is invalid.
+        """
+
+        def number(name: str, default: int, least: int = 1) -> int:
+            value = os.environ.get(f"AGENTFLOW_EMBEDDED_{name}", "")
+            if value and not (value.isdecimal() and int(value) >= least):
+                raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be a whole number from {least} on.")
+            return int(value) if value else default
+
+        def switch(name: str) -> bool:
+            value = os.environ.get(f"AGENTFLOW_EMBEDDED_{name}", "")
+            if value not in ("", "0", "1"):
+                raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be 1 or 0.")
+            return value == "1"
+
+        return cls(
+            slots=number("SLOTS", cls.slots),
+            context=number("CONTEXT", cls.context),
+            threads=number("THREADS", cls.threads),
+            gpu_layers=number("GPU_LAYERS", cls.gpu_layers, least=0),
+            exact=switch("EXACT"),
+            repack=switch("REPACK"),
+        )
