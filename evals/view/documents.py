@@ -29,13 +29,14 @@ CLIPPED = 200
 FIELDS = (
     "key", "task", "sample", "step", "benchmark", "question", "answer", "outcome", "value", "reward", "turns", "tools",
     "rejected", "errors", "ended_by", "seconds", "usage", "leaks", "exact", "roles",
-    "path", "failed_turns",
+    "path", "failed_turns", "steps",
 )  # fmt: skip
 """The columns of a row. `outcome` is right (by the lenient rules, if any), wrong, failed, running or empty;
 `exact` says whether it is right under the exact rules, null if there is only one verdict; `tools` has one name per
 turn; `errors` are kinds of error; `usage` has calls, tokens in, tokens out and seconds by role; `roles` are those that
 the policy played, in training runs, one name for each call; `path` are the tools in the order in which they were used,
-and `failed_turns` counts the turns whose call failed (`evals.reports.tools`)."""
+and `failed_turns` counts the turns whose call failed (`evals.reports.tools`); `steps` is how many the task itself says
+that its answer takes, 0 if it does not say."""
 
 
 class Unreadable(ValueError):
@@ -123,6 +124,7 @@ def _rollout(whole: dict[str, Any]) -> dict[str, Any]:
         "answer": text(whole.get("answer")),
         "references": [text(answer) for answer in listing(task.get("answers"))],
         "outcome": "failed" if reward is None else "right" if (outcome or 0.0) >= 1.0 else "wrong",
+        "steps": len(listing(mapping(task.get("metadata")).get("steps"))),
         "reward": reward,
         "rewards": rewards,
         "captured": whole.get("captured", True),
@@ -175,6 +177,7 @@ def row_of(run: dict[str, Any]) -> list[Any]:
         [_clipped(text(turn.get("role"))) for turn in run.get("drawn", ())],
         [_clipped(tool) for tool in use.path],
         use.failed,
+        run.get("steps", 0),
     ]
 
 

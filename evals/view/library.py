@@ -10,7 +10,7 @@ from typing import Any
 from evals.view.comparison import comparison
 from evals.view.details import details
 from evals.view.documents import FIELDS, KINDS
-from evals.view.sources import Source, find_sources
+from evals.view.sources import VALIDATIONS, Source, find_sources
 from evals.view.words import WORDS
 
 _CHOICE = re.compile(r"(?P<set>\d{1,6})(?:@(?P<step>\d{1,12}))?", re.ASCII)
@@ -46,8 +46,13 @@ class Library:
             "fields": FIELDS,
             "kinds": KINDS,
             "words": WORDS,
-            "sources": [source.described() for source in self.sources],
+            "sources": [source.described() | {"held_out": self._held_out(source)} for source in self.sources],
         }
+
+    def _held_out(self, source: Source) -> int | None:
+        """The number of the set with a training's held-out runs."""
+        places = [number for number, other in enumerate(self.sources) if other.path == source.path / VALIDATIONS]
+        return places[0] if places else None
 
     def rows(self, source: int, start: int = 0) -> dict[str, Any]:
         """The rows of a set, beginning with number `start`."""

@@ -13,8 +13,8 @@ STATIC = Path(__file__).with_name("static")
 STYLES = ("uPlot.min.css", "style.css")
 SCRIPTS = (
     "uPlot.iife.min.js", "dom.js", "format.js", "data.js", "route.js", "bars.js", "plots.js", "timeline.js",
-    "tokens.js", "prompts.js", "run.js", "table.js", "filters.js", "set.js", "training.js", "group.js", "compare.js",
-    "home.js", "app.js",
+    "tokens.js", "prompts.js", "run.js", "table.js", "filters.js", "set.js", "group.js", "learning.js",
+    "training.js", "compare.js", "home.js", "app.js",
 )  # fmt: skip
 """In order of dependency."""
 

@@ -15,7 +15,8 @@ from evals.view.values import mapping, read, text
 from graph.errors import ConfigError, DataError
 
 RESULTS, EVALUATION = "results.jsonl", "run.json"
-METRICS, ALARMS, SETTINGS, ROLLOUTS = "metrics.jsonl", "alarms.jsonl", "config.yaml", "rollouts"
+METRICS, ALARMS, SETTINGS = "metrics.jsonl", "alarms.jsonl", "config.yaml"
+ROLLOUTS, VALIDATIONS = "rollouts", "validations"
 
 _STEP = re.compile(r"step-\d+\.jsonl")
 
@@ -27,7 +28,9 @@ _MOST = 200
 
 
 class Source:
-    """One set of runs: a saved run, an evaluation, or a training run.
+    """One set of runs: a saved run, an evaluation, a training run, or the held-out runs of one.
+
+    The held-out runs of a training are a set of their own, whose steps are numbers of updates.
 
     Args:
         kind: Its kind.
@@ -65,7 +68,8 @@ class Source:
         """The settings of the run, if its folder contains them."""
         if self.kind == "evaluation" and self._holds(path := self.path / EVALUATION):
             return mapping(mapping(_loaded(path)).get("settings"))
-        if self.kind == "training" and (path := self.path / SETTINGS).is_file() and self._holds(path):
+        home = self.path.parent if self.path.name == VALIDATIONS else self.path
+        if self.kind == "training" and (path := home / SETTINGS).is_file() and path.resolve().parent == home.resolve():
             import yaml
 
             try:
@@ -171,6 +175,8 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
 def _inside(path: Path, depth: int) -> Iterator[tuple[Kind, Path]]:
     if kind := _kind(path):
         yield kind, path
+        if kind == "training" and path.is_dir() and _has_steps(path / VALIDATIONS):
+            yield kind, path / VALIDATIONS
     elif path.is_dir() and depth:
         for inner in sorted(path.iterdir()):
             if not inner.is_symlink() and not inner.name.startswith("."):
@@ -188,7 +194,11 @@ def _kind(path: Path) -> Kind | None:
         return "evaluation"
     if (path / ROLLOUTS).is_dir() or (path / METRICS).is_file():
         return "training"
-    return "training" if any(_STEP.fullmatch(inner.name) for inner in path.iterdir()) else None
+    return "training" if _has_steps(path) else None
+
+
+def _has_steps(folder: Path) -> bool:
+    return folder.is_dir() and any(_STEP.fullmatch(inner.name) for inner in folder.iterdir())
 
 
 def _is_saved_run(path: Path) -> bool:
@@ -205,10 +215,11 @@ def _loaded(path: Path) -> Any:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, or more if several end alike."""
-    parts = [path.resolve().parts for path in paths]
-    for length in range(1, max((len(each) for each in parts), default=1) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
-        if len(set(names)) == len(names):
-            return names
-    return names
+    """The last part of each path, or more if several end alike; held-out runs are named after their training."""
+    held = [path for path in paths if path.name == VALIDATIONS and path.parent in paths]
+    own = {path: path.resolve().parts for path in paths if path not in held}
+    for length in range(1, max((len(each) for each in own.values()), default=1) + 1):
+        names = {path: "/".join(parts[-length:]) for path, parts in own.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return [f"{names[path.parent]}, held out" if path in held else names[path] for path in paths]

@@ -61,7 +61,7 @@ const Data = (() => {
       const set = sets[number] || (sets[number] = { number, rows: [], byKey: new Map(), generation: -1, measured: -1 });
       const grew = about.generation !== set.generation || about.runs !== set.rows.length || about.measured !== set.measured;
       const { kind, name, path, unread, problems, written, model, benchmark } = about;
-      Object.assign(set, { kind, name, path, unread, problems, written, model, benchmark });
+      Object.assign(set, { kind, name, path, unread, problems, written, model, benchmark, heldOut: about.held_out });
       if (!grew) continue;
       await readRows(set, about);
       set.measured = about.measured;

@@ -46,8 +46,8 @@ const Group = (() => {
   }
 
   function side(title, members, settings) {
-    return h("section", { class: "side" }, h("h3", {}, title), summary(members),
-      Bars.draw("tools, by turn", Format.counted(members.flatMap((row) => row.tools)), { about: SetView.TOOLS }), members.map((row) => rollout(row, settings)));
+    return h("section", { class: "side" }, h("h3", {}, title), members.length > 1 && [summary(members),
+      Bars.draw("tools, by turn", Format.counted(members.flatMap((row) => row.tools)), { about: SetView.TOOLS })], members.map((row) => rollout(row, settings)));
   }
 
   function open(number, query) {
@@ -79,5 +79,5 @@ const Group = (() => {
     return { element: box, ready, update: () => {} };
   }
 
-  return { open };
+  return { open, side };
 })();

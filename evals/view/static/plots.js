@@ -9,7 +9,7 @@ const Plots = (() => {
   const alive = new Set();
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const tint = (name) => `color-mix(in srgb, ${colour(name)} 55%, transparent)`;
+  const tint = (name, share = 55) => `color-mix(in srgb, ${colour(name)} ${share}%, transparent)`;
 
   function axes(given) {
     const common = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1, size: 4 }, font: "11px system-ui, sans-serif" };
@@ -47,7 +47,8 @@ const Plots = (() => {
     return h("figure", { class: bare ? "chart bare" : "chart", "aria-label": described }, h("figcaption", {}, title), about && h("p", { class: "about" }, about), h("div", { class: "plot" }));
   }
 
-  // series: [{name, values}] over the numbers `xs`; null leaves a gap. Stacked ones are shares that add up.
+  // series: [{name, values}] over the numbers `xs`; null leaves a gap. Stacked ones are shares that add up. Between two
+  // that are an `edge`, an interval of the first one is filled: `band` has their numbers, from 1, the upper one first.
   function lines(title, xs, series, given = {}) {
     const last = series.map((each) => {
       const known = each.values.filter((value) => value !== null && value !== undefined);
@@ -68,13 +69,13 @@ const Plots = (() => {
         chart.setLegend({ idx: xs.length - 1 }, false);
         if (given.open) chart.over.addEventListener("dblclick", () => chart.cursor.idx !== null && given.open(xs[chart.cursor.idx]));
       }] },
-      bands: given.stacked ? series.slice(1).map((_, place) => ({ series: [place + 2, place + 1] })) : [],
+      bands: given.stacked ? series.slice(1).map((_, place) => ({ series: [place + 2, place + 1] })) : given.band ? [{ series: given.band, fill: tint(COLOURS[0], 18) }] : [],
       series: [{ label: given.label || "update" }, ...series.map((each, place) => {
-        const name = COLOURS[place % COLOURS.length];
+        const name = COLOURS[each.edge ? 0 : place % COLOURS.length];
         return {
-          label: Dom.visible(each.name), stroke: colour(name), width: 1.75, spanGaps: true,
+          label: Dom.visible(each.name), stroke: each.edge ? tint(name, 40) : colour(name), width: each.edge ? 1 : 1.75, spanGaps: true,
           fill: given.stacked ? tint(name) : undefined,
-          points: { show: xs.length < 40, size: 4 },
+          points: { show: xs.length < 40 && !each.edge, size: 4 },
           value: (_, value, __, index) => Format.figure(index === null ? value : each.values[index]),
         };
       })],

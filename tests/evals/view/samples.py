@@ -137,16 +137,26 @@ def rollout(step: int, task: Task, index: int, chance: random.Random) -> Rollout
     )  # fmt: skip
 
 
-def training(folder: Path, steps: int = 8, tasks: int = 4, group: int = 4) -> Path:
-    """A training run that learns which tool to take."""
+def _task(name: str, steps: int) -> Task:
+    """A question whose answer takes so many steps; 0: it does not say."""
+    metadata = {"steps": [{"tool": "local_search"}] * steps} if steps else {}
+    return Task(
+        id=name, question=f"What is fact {name}?", answers=(f"Fact {name}",), benchmark="town", metadata=metadata
+    )
+
+
+def training(folder: Path, steps: int = 8, tasks: int = 4, group: int = 4, held_out: int = 0) -> Path:
+    """A training run that learns which tool to take.
+
+    With held-out questions they are asked before it and after every fourth step, and every second question takes two
+    steps.
+    """
     chance = random.Random(0)
     store, metrics = RolloutStore(folder / "rollouts"), MetricsFile(folder / "metrics.jsonl")
     for step in range(steps):
         every = []
         for number in range(tasks):
-            task = Task(
-                id=f"t{number}", question=f"What is fact t{number}?", answers=(f"Fact t{number}",), benchmark="town"
-            )
+            task = _task(f"t{number}", 1 + number % 2 if held_out else 0)
             for index in range(group):
                 made = rollout(step, task, index, chance)
                 if step == 1 and number == 0 and index == 0:
@@ -161,6 +171,10 @@ def training(folder: Path, steps: int = 8, tasks: int = 4, group: int = 4) -> Pa
             "entropy/solver": 0.25, "acted/planner": 1.0, "acted/solver": 0.75,
         }  # fmt: skip
         metrics.append({"update": step + 1, "time": 1.7e9 + step, **figures})
+    validations = RolloutStore(folder / "validations")
+    for step in range(0, steps + 1, 4) if held_out else ():
+        for number in range(held_out):
+            validations.append(rollout(step, _task(f"h{number}", 1 + number % 2), 0, chance))
     MetricsFile(folder / "alarms.jsonl").append(
         {"update": 3, "time": 1.7e9, "text": "The policy's entropy fell to 0.1."}
     )
