@@ -178,10 +178,10 @@ const Data = (() => {
     role_and_turn: (roles, n) => `${roles[n]} · turn ${roles.slice(0, n).filter((role) => role === roles[n]).length + 1}`,
   };
 
-  // The names of a run's turns that are compared with those of other runs, each once; null where the page does not know
-  // how the run was trained. A run without a call is compared with every other.
-  function comparedTurns(row, { grouping = "role" } = {}) {
-    if (!Object.hasOwn(GROUPINGS, grouping)) return null;
+  // The names of a run's turns that are compared with those of other runs, each once; null where the page cannot tell:
+  // finer credit than the outcome takes the tokens of all runs. A run without a call is compared with every other.
+  function comparedTurns(row, { grouping = "role", credit = "broadcast" } = {}) {
+    if (credit !== "broadcast" || !Object.hasOwn(GROUPINGS, grouping)) return null;
     return row.roles.length ? [...new Set(row.roles.map((_, n) => GROUPINGS[grouping](row.roles, n)))] : [""];
   }
 

@@ -56,7 +56,7 @@ const Tokens = (() => {
     const mean = Format.mean(drawn.logprobs.filter((value) => value !== null));
     const facts = [
       drawn.role, Format.many(drawn.ids.length, "token"), `mean log-prob ${Format.figure(mean)}`,
-      advantage === null ? "no advantage (no group)" : `advantage ${advantage.toFixed(2)}`,
+      advantage === null ? "no advantage known" : `advantage ${advantage.toFixed(2)}`,
       `policy version ${drawn.policy_version}`, `temperature ${Format.figure(drawn.temperature)}`,
       drawn.finish_reason === "length" ? "cut off" : null,
       captured === false ? "made from text, not sampled" : null,

@@ -415,6 +415,7 @@ def test_turns_are_compared_as_the_setting_says(page: Page, home: str, folder: P
     row = "Data.sets[2].byKey.get(arguments[0])"
     assert page.js(f"return Data.advantages({row}, {{grouping: 'of another version'}})", key) == []
     assert page.js(f"return Data.advantages({row}, {{estimator: 'of another version'}})", key) == []
+    assert page.js(f"return Data.advantages({row}, {{credit: 'rollout_tree'}})", key) == []
 
 
 def test_roles_are_shown_apart_each_with_its_own_advantage(page: Page, home: str, folder: Path) -> None:
