@@ -73,7 +73,8 @@ def measure_roles(model: str, count: int, seed: int) -> RolesReport:
     Raises:
         AgentFlowError: the model cannot be used.
     """
-    from graph.models.embedded import EmbeddedChat, model_file
+    from graph.models.embedded import EmbeddedChat
+    from graph.models.embedded_files import model_file
     from graph.models.spec import make_model
 
     chat = make_model(model)

@@ -28,7 +28,7 @@ def _work(argv: Sequence[str] | None) -> int:
         command.add_argument("model", help="0.5b, 1.5b, OWNER/REPO[:QUANT] or OWNER/REPO/FILE.gguf")
     options = parser.parse_args(argv)
     if options.command == "get":
-        from graph.models.embedded import model_file, model_path_or_name
+        from graph.models.embedded_files import model_file, model_path_or_name
 
         sys.stdout.write(f"{model_file(model_path_or_name(options.model))}\n")
     elif options.command == "remove":

@@ -2,89 +2,48 @@
 
 The `xllamacpp` wheel starts llama.cpp's OpenAI-compatible HTTP server on a free port of the loopback interface, and
 `EmbeddedChat` is an ordinary client of it. Nothing happens before the first call, which downloads the model's file
-(`graph.models.download`), loads it and starts the server. This happens once per process and model, in a daemon thread,
-so that neither an event loop nor Ctrl-C ever waits for a download.
+(`graph.models.download`), loads it and starts the server (`graph.models.embedded_server`).
 
 Prompts are cached per slot: llama.cpp assigns a request to the slot with the longest common prefix, and moves evicted
 prompts to host memory. A prefix shared by several roles is therefore read only once, and the static beginning of each
-role's prompt only once per machine (`graph.models.prefixes`).
+role's prompt only once per machine (`graph.models.prefixes`). What was read with one adapter is of no use to another.
 """
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import importlib
-import logging
-import os
-import threading
 from collections.abc import AsyncGenerator
-from concurrent.futures import Future
 from contextlib import aclosing
-from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import ModelProfile
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
-from graph.errors import ConfigError
-from graph.models.cores import free_cores
-from graph.models.hub import HubModel
+from graph.models.embedded_files import DEFAULT_MODEL
+from graph.models.embedded_server import Served, name_adapter, served
 from graph.models.openai_compatible import OpenAICompatibleChat
-from graph.models.prefixes import Prefixes, PrefixFiles, Reading
-from graph.models.progress import listener, note_stage
+from graph.models.prefixes import Reading
+from graph.models.progress import listener
 from graph.models.senses import TEXT_ONLY
 from graph.models.server import Endpoint
 from graph.models.server_settings import ServerSettings
 
-log = logging.getLogger(__name__)
 
-_PREFIX_TIMEOUT: Final = 600.0
-"""Time limit for reading a static beginning, in seconds; a slow CPU reads ten tokens per second."""
+@dataclass(frozen=True)
+class _EmbeddedEndpoint(Endpoint):
+    """A server of this process, which stays while its endpoint is in use."""
 
-DEFAULT_MODEL: Final = "1.5b"
-PROMPT_CACHE_MIB: Final = 2048
-"""Host memory for evicted prompts: about 70,000 tokens of the 1.5B model."""
-READ_AT_ONCE: Final = 128
-"""Prompt tokens per progress report; larger batches are no faster on a CPU."""
-
-
-def model_path_or_name(spec: str) -> str:
-    """Normalise what follows `embedded:` in a spec: a known name, a model on the Hub, a GGUF file, or its folder.
-
-    `OWNER/REPO[:QUANT]` and `OWNER/REPO/FILE.gguf` refer to the Hub unless such a path exists; the default is used if
-    it is empty.
-
-    Raises:
-        ConfigError: it is none of these.
-    """
-    from graph.models.download import MODEL_FILES
-
-    name = spec.strip().lower() or DEFAULT_MODEL
-    if name in MODEL_FILES:
-        return name
-    path = Path(spec).expanduser()
-    if HubModel.parse(spec) is not None and not path.exists():
-        return spec.strip()
-    if "/" in spec or spec.lower().endswith(".gguf"):
-        return str(path.absolute())
-    names = ", ".join(f"`embedded:{known}`" for known in MODEL_FILES)
-    raise ConfigError(
-        f"`embedded:{spec}` names no model; write {names}, `embedded:OWNER/REPO` "
-        "for a GGUF model of the Hugging Face Hub, or `embedded:/path/to/model.gguf`."
-    )
+    served: Served | None = None
 
 
 class EmbeddedChat(OpenAICompatibleChat):
     """A chat model served by llama.cpp in this process; see the module's docstring.
 
-    Raises, at the first call: ConfigError (xllamacpp or the file is missing or cannot be loaded), DataError or
+    Raises, at the first call: ConfigError (xllamacpp or a file is missing or cannot be loaded), DataError or
     ModelUnavailable (the file cannot be fetched).
     """
 
@@ -94,21 +53,34 @@ class EmbeddedChat(OpenAICompatibleChat):
     profile: ModelProfile | None = Field(default=TEXT_ONLY, exclude=True)
     model: str = DEFAULT_MODEL
     """`0.5b`, `1.5b`, `OWNER/REPO[:QUANT]` on the Hub, or the path of a GGUF file or of a folder with one."""
+    adapter: str = ""
+    """Path of a LoRA adapter as a GGUF file, with which this chat's replies are computed; empty: none.
+
+    Chats of one model share a server, whatever their adapters.
+    """
     base_url: str = ""
     """Not used: the server's address is only known once it runs."""
     settings: ServerSettings = Field(default_factory=ServerSettings.from_environment)
 
-    _address: str = PrivateAttr(default="")
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {**super()._identifying_params, "adapter": self.adapter}
 
-    async def _endpoint(self) -> Endpoint:
-        if not self._address:
-            self._address = f"{(await _served(self.model, self.settings)).root}/v1"
-        return Endpoint(
-            self._address,
+    def model_post_init(self, context: Any, /) -> None:
+        """All models of a run are made before one is asked: their server then starts once, with all adapters."""
+        super().model_post_init(context)
+        if self.adapter:
+            name_adapter(self.model, self.settings, self.adapter)
+
+    async def _endpoint(self) -> _EmbeddedEndpoint:
+        server = await served(self.model, self.settings, self.adapter)
+        return _EmbeddedEndpoint(
+            f"{server.root}/v1",
             timeout=self.timeout,
             max_retries=self.max_retries,
             name="The embedded model",
             if_too_long=f"set AGENTFLOW_EMBEDDED_CONTEXT to more than {self.settings.context} tokens",
+            served=server,
         )
 
     @property
@@ -119,6 +91,14 @@ class EmbeddedChat(OpenAICompatibleChat):
     async def check(self) -> None:
         """Download the file and start the server now instead of at the first call."""
         await self._endpoint()
+
+    async def _request(
+        self, endpoint: Endpoint, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        body = await super()._request(endpoint, messages, stop, kwargs)
+        if isinstance(endpoint, _EmbeddedEndpoint) and endpoint.served is not None:
+            body |= endpoint.served.applied(self.adapter).fields
+        return body
 
     async def _agenerate(
         self,
@@ -149,8 +129,9 @@ class EmbeddedChat(OpenAICompatibleChat):
                 yield chunk
 
     async def _read_static_part(self, messages: list[BaseMessage]) -> Reading:
-        server = await _served(self.model, self.settings)
-        return Reading() if server.prefixes is None else await server.prefixes.ensure(messages)
+        server = await served(self.model, self.settings, self.adapter)
+        applied = server.applied(self.adapter)
+        return Reading() if server.prefixes is None else await server.prefixes.ensure(messages, applied)
 
 
 def _note(reading: Reading, message: BaseMessage) -> None:
@@ -167,147 +148,3 @@ def _has_gpu() -> bool:
     except ImportError:
         return False
     return any(device["type"].name.endswith("GPU") for device in devices)
-
-
-@dataclass(frozen=True)
-class _Served:
-    """A server in this process."""
-
-    server: Any
-    """The `xllamacpp.Server`; it stops when its last reference is dropped."""
-    prefixes: Prefixes | None
-
-    @property
-    def root(self) -> str:
-        """Its address, without `/v1`."""
-        return str(self.server.listening_address)
-
-
-_servers: dict[tuple[str, ServerSettings], Future[_Served]] = {}
-_servers_lock = threading.Lock()
-
-
-async def _served(model: str, settings: ServerSettings) -> _Served:
-    """The model's server; the first caller starts it."""
-    key = (model, settings)
-    with _servers_lock:
-        started = _servers.get(key)
-        if started is None or (started.done() and started.exception() is not None):
-            started = _servers[key] = Future()
-            work = partial(copy_context().run, _fulfil, started, *key)  # listeners are informed about the start
-            threading.Thread(target=work, name="embedded-model", daemon=True).start()
-    # Shielded: that one caller gives up must not cancel the start for the others.
-    return await asyncio.shield(asyncio.wrap_future(started))
-
-
-def _fulfil(promise: Future[_Served], model: str, settings: ServerSettings) -> None:
-    try:
-        server = _start(model, settings)
-    except Exception as error:  # noqa: BLE001 -- handed to the callers that wait
-        promise.set_exception(error)
-    else:
-        promise.set_result(server)
-
-
-def _start(model: str, settings: ServerSettings) -> _Served:
-    try:
-        xllamacpp = importlib.import_module("xllamacpp")
-    except ImportError as error:
-        raise ConfigError(
-            "The embedded model needs the package xllamacpp; install it with "
-            "`pip install xllamacpp` or name another model."
-        ) from error
-    path = model_file(model)
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.model_alias = {model}
-    params.n_parallel = 1 if settings.exact else settings.slots
-    params.n_ctx = params.n_parallel * settings.context
-    params.n_batch = READ_AT_ONCE
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or free_cores()
-    params.n_gpu_layers = settings.gpu_layers
-    # With repacked weights and flash attention, rounding depends on the batch size, so the cache would affect answers.
-    params.no_extra_bufts = not settings.repack
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    params.cache_prompt = not settings.exact
-    params.cache_ram_mib = 0 if settings.exact else PROMPT_CACHE_MIB
-    params.ui = False
-    params.endpoint_slots = False
-    params.verbosity = 3 if os.environ.get("AGENTFLOW_EMBEDDED_LOG") == "1" else -1
-    log.info("Loading the embedded model %s", path.name)
-    note_stage("loading the model")
-    files = None if settings.exact else _prefix_files(path, xllamacpp, params)
-    if files is not None:
-        params.slot_save_path = f"{files.folder}/"
-    try:
-        server = xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"llama.cpp cannot load {path} ({error}); it may be no GGUF model or need more memory "
-            "(AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
-        ) from error
-    note_stage("")
-    root = str(server.listening_address)
-    if files is None:
-        return _Served(server, None)
-    endpoint = Endpoint(root, timeout=_PREFIX_TIMEOUT, max_retries=0)
-    return _Served(server, Prefixes(endpoint, files, settings.slots))
-
-
-def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None:
-    """The files of static beginnings for this model, build and machine; None if the cache is not writable."""
-    from graph.models.download import cache_directory, digest_of
-
-    folder = cache_directory() / "prefixes"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        digest = digest_of(path)
-    except OSError as error:
-        log.info("Static beginnings of prompts are not kept: %s cannot be written (%s).", folder, error)
-        return None
-    settings = (params.n_ctx, params.n_parallel, params.no_extra_bufts, params.flash_attn_type, params.kv_unified)
-    cells = (params.cache_type_k, params.cache_type_v, params.n_gpu_layers)
-    build = (xllamacpp.__version__, xllamacpp.BUILD_INFO, xllamacpp.get_system_info())
-    return PrefixFiles(folder, repr((digest, settings, cells, build)))
-
-
-def model_file(model: str) -> Path:
-    """The file of a model, downloaded if it is a known one or on the Hub.
-
-    Raises:
-        ConfigError, DataError, ModelUnavailable: it is not available.
-    """
-    from graph.models.download import MODEL_FILES, fetch
-
-    if model in MODEL_FILES:
-        return fetch(MODEL_FILES[model])
-    if (on_hub := HubModel.parse(model)) is not None and not Path(model).exists():
-        return on_hub.get()
-    path = _only_gguf(Path(model)) if Path(model).is_dir() else Path(model)
-    if not path.is_file():
-        raise ConfigError(
-            f"There is no model file {path}; correct the path, use `embedded`, or name a server as "
-            "MODEL@http://host:port/v1."
-        )
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ConfigError(f"{path} is not a GGUF file; the embedded model needs one.")
-    return path
-
-
-def _only_gguf(folder: Path) -> Path:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf")
-    if len(files) == 1:
-        return files[0]
-    if files:
-        raise ConfigError(f"{folder} contains {len(files)} GGUF files; name one, e.g. {files[0]}.")
-    raise ConfigError(
-        f"{folder} holds no GGUF file: export the run with `python -m training.export RUN --gguf`, or serve the folder "
-        f"(`vllm serve {folder}`) and name it as MODEL@http://host:port/v1."
-    )
-
-
-@atexit.register
-def _stop_servers() -> None:
-    with _servers_lock:
-        _servers.clear()

@@ -167,7 +167,7 @@ class OpenAICompatibleChat(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         endpoint = await self._endpoint()
-        body = self._body(await self._model_name(endpoint), messages, stop, kwargs)
+        body = await self._request(endpoint, messages, stop, kwargs)
         try:
             reply = await post_json(endpoint, "/chat/completions", body)
         except RequestRefused as error:
@@ -206,7 +206,7 @@ class OpenAICompatibleChat(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         endpoint = await self._endpoint()
-        body = self._body(await self._model_name(endpoint), messages, stop, kwargs)
+        body = await self._request(endpoint, messages, stop, kwargs)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         try:
             async for chunk in self._chunks(endpoint, body):
@@ -227,8 +227,8 @@ class OpenAICompatibleChat(BaseChatModel):
                     yield ChatGenerationChunk(message=chunk)
         yield ChatGenerationChunk(message=reply.last_chunk())
 
-    def _body(
-        self, model: str, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    async def _request(
+        self, endpoint: Endpoint, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> dict[str, Any]:
         """The request body: the model's settings, overridden by the call's; None means not to send a field."""
         fields = {
@@ -242,6 +242,7 @@ class OpenAICompatibleChat(BaseChatModel):
         fields.pop("stream", None)
         if self._without_format:
             fields.pop("response_format", None)
+        model = await self._model_name(endpoint)
         body = {"model": model, "messages": [_message(message) for message in messages]}
         return body | {name: value for name, value in fields.items() if value is not None}
 

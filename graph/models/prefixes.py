@@ -2,8 +2,9 @@
 
 Every role's prompt begins with a constant system message: hundreds of tokens that take a CPU seconds to read, again in
 every process. llama.cpp can save the keys and values of a slot and restore them. It verifies neither the bytes nor the
-model, so the file name includes everything the content depends on: the digest of the model, the build, the cache
-settings, the token ids, and a checksum of the file itself. If anything does not match, the prompt is read as usual.
+model, so the file name includes everything the content depends on: the digests of the model and of the adapter, the
+build, the cache settings, the token ids, and a checksum of the file itself. If anything does not match, the prompt is
+read as usual.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, Final
 from langchain_core.messages import BaseMessage, SystemMessage
 
 from graph.errors import ModelError
+from graph.models.adapters import Applied
 from graph.models.progress import note_reading
 from graph.models.server import Endpoint, post_json, post_stream
 
@@ -36,6 +38,7 @@ MOST_BYTES: Final = 2**29
 """Total size of the files; the least recently used are deleted first. The 1.5B model needs 28 KB per token."""
 _SUFFIX: Final = ".kv"
 _CHECKSUM_DIGITS: Final = 32
+_BASE: Final = Applied()
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,16 @@ class PrefixFiles:
         self._fingerprint = fingerprint.encode()
         self._most_bytes = most_bytes
 
-    def key(self, ids: Sequence[int]) -> str:
-        """First part of a file's name."""
+    def key(self, ids: Sequence[int], adapter: str = "") -> str:
+        """First part of a file's name.
+
+        Args:
+            ids: The tokens.
+            adapter: Digest of the adapter with which they were read; empty: none.
+        """
         tokens = struct.pack(f"<{len(ids)}q", *ids)
-        return hashlib.sha256(self._fingerprint + b"\0" + tokens).hexdigest()[:40]
+        read_with = self._fingerprint + (b"\0" + adapter.encode() if adapter else b"")
+        return hashlib.sha256(read_with + b"\0" + tokens).hexdigest()[:40]
 
     def intact(self, key: str) -> str | None:
         """The file name for a key, if the file is intact; a damaged file is deleted."""
@@ -107,11 +116,15 @@ class Prefixes:
         self._endpoint = endpoint
         self._files = files
         self._slots = slots
-        self._begun: dict[str, Future[None]] = {}
+        self._begun: dict[tuple[str, str], Future[None]] = {}
         self._lock = threading.Lock()
 
-    async def ensure(self, messages: Sequence[BaseMessage]) -> Reading:
+    async def ensure(self, messages: Sequence[BaseMessage], applied: Applied = _BASE) -> Reading:
         """Load the beginning of a prompt into a slot before the prompt is sent: from its file, or by reading it.
+
+        Args:
+            messages: The prompt.
+            applied: The adapter with which it is to be read.
 
         Does nothing for a prompt without a system message, or if this server has read the beginning before. Concurrent
         callers wait until it is read; only the first is told what it took.
@@ -119,33 +132,34 @@ class Prefixes:
         if len(messages) < 2 or not isinstance(messages[0], SystemMessage):
             return Reading()
         system = str(messages[0].text)
+        beginning = (system, applied.digest)
         with self._lock:
-            reading = self._begun.get(system)
+            reading = self._begun.get(beginning)
             mine = reading is None
             if reading is None:
-                reading = self._begun[system] = Future()
+                reading = self._begun[beginning] = Future()
             slot = (len(self._begun) - 1) % self._slots
         if not mine:
             await asyncio.shield(asyncio.wrap_future(reading))
             return Reading()
         try:
-            return await self._read(system, slot)
+            return await self._read(system, slot, applied)
         except (ModelError, OSError, KeyError, TypeError) as error:
             log.info("A prompt's static beginning could not be kept (%s).", error)
             return Reading()
         finally:
             reading.set_result(None)
 
-    async def _read(self, system: str, slot: int) -> Reading:
+    async def _read(self, system: str, slot: int, applied: Applied) -> Reading:
         ids = await self._static_ids(system)
         if len(ids) < LEAST_TOKENS:
             return Reading()
-        key = self._files.key(ids)
+        key = self._files.key(ids, applied.digest)
         name = await asyncio.to_thread(self._files.intact, key)
-        if name is not None and await self._restored(name, slot, len(ids)):
+        if name is not None and await self._restored(name, slot, ids, applied):
             return Reading()
         began = time.perf_counter()
-        await self._fill(slot, ids)
+        await self._fill(slot, ids, applied)
         reading = Reading(len(ids), 1000 * (time.perf_counter() - began))
         temporary = f"{key}.{os.getpid()}.tmp"
         saved = await self._post(f"/slots/{slot}?action=save", {"filename": temporary})
@@ -156,9 +170,9 @@ class Prefixes:
             await asyncio.to_thread(path.unlink, missing_ok=True)
         return reading
 
-    async def _fill(self, slot: int, ids: list[int]) -> None:
+    async def _fill(self, slot: int, ids: list[int], applied: Applied) -> None:
         """Read tokens into a slot and report the progress to listeners."""
-        body = {"prompt": ids, "n_predict": 0, "id_slot": slot, "cache_prompt": True}
+        body = {"prompt": ids, "n_predict": 0, "id_slot": slot, "cache_prompt": True, **applied.fields}
         body |= {"stream": True, "return_progress": True}
         async with aclosing(post_stream(self._endpoint, "/completion", body)) as events:
             async for event in events:
@@ -166,15 +180,23 @@ class Prefixes:
                 if event.get("stop"):  # llama.cpp's own interface has no end marker
                     return
 
-    async def _restored(self, name: str, slot: int, count: int) -> bool:
-        """Restore a file into a slot; returns whether that worked."""
+    async def _restored(self, name: str, slot: int, ids: list[int], applied: Applied) -> bool:
+        """Restore a file into a slot; returns whether that worked.
+
+        A slot remembers the adapter of its last request, and a file does not: on a server with adapters a request of
+        one token names it before, and one that only reads the last token anew shows afterwards that it still holds.
+        """
         try:
+            if applied.fields:
+                await self._fill(slot, ids[:1], applied)
             restored = await self._post(f"/slots/{slot}?action=restore", {"filename": name})
+            if applied.fields:
+                await self._fill(slot, ids, applied)
         except ModelError as error:
             log.info("llama.cpp refuses the prompt cache %s (%s).", name, error)
             await asyncio.to_thread(self._files.drop, name)
             return False
-        return bool(restored["n_restored"] == count)
+        return bool(restored["n_restored"] == len(ids))
 
     async def _static_ids(self, system: str) -> list[int]:
         """The common token ids of all prompts with this system message.

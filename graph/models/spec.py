@@ -1,4 +1,4 @@
-"""Model specs: strings such as `embedded`, `./planner`, `ollama:NAME`, `MODEL@http://host:8000/v1` or `openai:...`.
+"""Model specs: strings such as `embedded`, `embedded+./adapter.gguf`, `ollama:NAME`, `MODEL@http://host:8000/v1`.
 
 `make_model` only parses the string. Nothing is downloaded, started or contacted before the first call (or `preflight`),
 so a graph can be built, drawn and type-checked on a machine without any model.
@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from graph.errors import ConfigError
+from graph.models.adapters import split_adapter
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMS: Final = (
     "`embedded`, `embedded:0.5b`, `embedded:1.5b`, `embedded:OWNER/REPO[:QUANT]` (a GGUF model of the Hub), "
-    "`/path/to/model.gguf` (or `./folder` with one), `ollama:NAME`, "
+    "`/path/to/model.gguf` (or `./folder` with one), any of these with `+ADAPTER.gguf`, `ollama:NAME`, "
     "`MODEL@http://host:port/v1` (or `vllm:MODEL@...`), `http://host:port/v1` (the only model there), "
     "or `provider:model` such as `openai:gpt-4o-mini`"
 )
@@ -96,12 +97,20 @@ def _made(
     from graph.models.openai_compatible import OpenAICompatibleChat
 
     settings: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "timeout": timeout}
+    whole, (spec, adapter) = spec, split_adapter(spec)
     kind, _, rest = spec.partition(":")
     is_path = _PATH.fullmatch(spec) is not None
     if is_path or (kind == "embedded" and (rest or spec == "embedded")):
-        from graph.models.embedded import EmbeddedChat, model_path_or_name
+        from graph.models.embedded import EmbeddedChat
+        from graph.models.embedded_files import model_path_or_name
 
-        return EmbeddedChat(model=model_path_or_name(spec if is_path else rest), **settings)
+        return EmbeddedChat(model=model_path_or_name(spec if is_path else rest), adapter=adapter, **settings)
+    if adapter.endswith(".gguf"):
+        raise ConfigError(
+            f"{whole!r} puts an adapter beside a model that is not embedded; write `embedded+ADAPTER.gguf`, or have "
+            "the server load the adapter and name it as MODEL@http://host:port/v1."
+        )
+    spec = whole
     if match := _BY_ADDRESS.fullmatch(spec):
         url, model = match["url"].rstrip("/"), match["model"] or ""
         return OpenAICompatibleChat(model=model, base_url=url, api_key=_secret(api_key), **settings)

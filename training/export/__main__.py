@@ -1,13 +1,16 @@
 """Export a trained model: merged and as an adapter in Hub format, with a model card, and as a GGUF file.
 
-    python -m training.export RUN --out planner                   # the newest checkpoint
+    python -m training.export RUN --gguf-adapter --out planner.gguf  # the adapter alone, for the embedded engine
+    python -m training.export RUN --out planner                      # the newest checkpoint, merged
     python -m training.export RUN --checkpoint 40 --out planner
-    python -m training.export RUN --role executor --out executor  # of a run with an adapter for each role
-    python -m training.export RUN --out planner --gguf            # also planner-F16.gguf, for the embedded engine
+    python -m training.export RUN --role executor --out executor     # of a run with an adapter for each role
+    python -m training.export RUN --out planner --gguf               # also planner-F16.gguf
     python -m training.export RUN --out planner --gguf Q8_0 --base BASE.gguf
 
-`python -m graph "QUESTION" --planner-model ./planner` then runs the GGUF file, `vllm serve ./planner` the model beside
-it. The adapter is merged in float32. GGUF files have 16 or 8 bits per weight: fewer would round off the training.
+`python -m graph "QUESTION" --planner-model embedded+./planner.gguf` then applies the adapter of a few megabytes to the
+embedded model when it plans, `--planner-model ./planner` runs the merged GGUF file, and `vllm serve ./planner` the
+model beside it. The adapter is merged in float32. GGUF files of merged models have 16 or 8 bits per weight: fewer
+would round off the training.
 """
 
 from __future__ import annotations
@@ -19,8 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from graph.command_line import CommandLine
-from training.export.card import agent_options, serve_command
-from training.export.write import export, run_settings
+from graph.errors import ConfigError
+from graph.models.download import MODEL_FILES
+from graph.models.embedded_files import DEFAULT_MODEL
+from training.export.card import agent_options, roles_in, serve_command
+from training.export.write import base_file, export, export_adapter, run_settings
 from training.run.command import run
 
 
@@ -30,8 +36,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
+    settings = run_settings(options.run)
+    if options.role:
+        settings["role"] = options.role
+    spec = _adapter(options, settings) if options.gguf_adapter else _folder(options)
+    if options.gguf_adapter and settings.get("agent"):
+        return  # how an agent of one's own names a model is its own affair
+    in_process = bool(options.gguf_adapter or options.gguf)
+    sys.stdout.write(next_steps(settings, spec, in_process=in_process))
+
+
+def _folder(options: argparse.Namespace) -> str:
+    """Export a folder; returns its spec."""
     out = options.out or options.run / "export"
-    gguf = export(
+    export(
         options.run,
         out,
         checkpoint=options.checkpoint,
@@ -41,31 +59,43 @@ def _work(options: argparse.Namespace) -> None:
         device=options.device,
     )
     sys.stdout.write(f"exported to {out}\n")
-    settings = run_settings(options.run)
-    if options.role:
-        settings["role"] = options.role
-    sys.stdout.write(next_steps(settings, _spec(out), in_process=gguf is not None))
+    return _spec(out)
 
 
-def next_steps(settings: Mapping[str, Any], folder: str, *, in_process: bool) -> str:
+def _adapter(options: argparse.Namespace, settings: Mapping[str, Any]) -> str:
+    """Export the adapter alone; returns the spec of the base with it."""
+    if options.gguf:
+        raise ConfigError("--gguf-adapter writes one file, and --gguf a folder; export them one after the other.")
+    out = options.out or options.run / f"{'-'.join(roles_in(settings)) or 'policy'}.gguf"
+    if out.suffix.lower() != ".gguf":
+        raise ConfigError(f"--gguf-adapter writes a file and not a folder; name it, e.g. --out {out}.gguf.")
+    base = options.base or base_file(settings)
+    export_adapter(options.run, out, checkpoint=options.checkpoint, role=options.role, base=base)
+    sys.stdout.write(f"exported to {out} ({out.stat().st_size / 1e6:.1f} MB)\n")
+    known = next((file.name for file in MODEL_FILES.values() if file.filename == base.name), None)
+    embedded = "embedded" if known == DEFAULT_MODEL else f"embedded:{known or base}"
+    return f"{embedded}+{_spec(out)}"
+
+
+def next_steps(settings: Mapping[str, Any], spec: str, *, in_process: bool) -> str:
     """Commands to use and to measure what was exported, one per line.
 
     Args:
         settings: of the run.
-        folder: as a model's spec.
+        spec: of the exported model.
         in_process: whether the agent loads it itself; otherwise it is served.
     """
     ours = not settings.get("agent")
-    commands = {} if in_process and ours else {"serve": serve_command(settings, folder)}
+    commands = {} if in_process and ours else {"serve": serve_command(settings, spec)}
     if ours:
-        told = agent_options(settings, folder if in_process else "")
+        told = agent_options(settings, spec if in_process else "")
         commands |= {"use": f'python -m graph "QUESTION" {told}', "measure": f"python -m evals run own {told}"}
     return "".join(f"{name:<8}{command}\n" for name, command in commands.items())
 
 
-def _spec(folder: Path) -> str:
-    """The folder as `--planner-model` and its like take it."""
-    return str(folder) if "/" in str(folder) else f"./{folder}"
+def _spec(path: Path) -> str:
+    """A path as `--planner-model` and its like take it."""
+    return str(path) if "/" in str(path) else f"./{path}"
 
 
 def _line() -> CommandLine:
@@ -75,9 +105,12 @@ def _line() -> CommandLine:
     line.add_argument("run", type=Path, help="folder of a run of training.flow_grpo or training.sft")
     line.add_argument("--checkpoint", type=int, metavar="N", help="checkpoint number; default: the newest")
     line.add_argument("--role", metavar="NAME", help="whose adapter, if each role has its own")
-    line.add_argument("--out", type=Path, metavar="FOLDER", help="output folder; default: RUN/export")
+    line.add_argument("--out", type=Path, metavar="PATH", help="output folder or file; default: in RUN")
     line.add_argument(
         "--gguf", nargs="?", const="F16", choices=KINDS, help="also write a GGUF file with this weight type (F16)"
+    )
+    line.add_argument(
+        "--gguf-adapter", action="store_true", help="write the LoRA adapter alone, as a GGUF file of a few MB"
     )
     line.add_argument(
         "--base", type=Path, metavar="FILE", help="GGUF file of the base model, if the run did not train a GGUF file"

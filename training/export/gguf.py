@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 Kind = Literal["F16", "Q8_0"]
 KINDS: tuple[Kind, ...] = ("F16", "Q8_0")
 
-_PAIRED = frozenset({"llama"})
+PAIRED = frozenset({"llama"})
 """Architectures whose query and key rows are reordered."""
 
-_PLAIN = frozenset({"qwen2", "qwen3"})
+PLAIN = frozenset({"qwen2", "qwen3"})
 
 _HEADER = struct.Struct("<4sIQQ")
 """Magic, version, number of tensors, number of metadata entries."""
@@ -119,8 +119,8 @@ def _names(model: PreTrainedModel, arch: str, reader: Any, base: Path) -> dict[s
     """The model's tensors by the names that llama.cpp gives them."""
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
-    if arch not in _PAIRED | _PLAIN:
-        supported = ", ".join(sorted(_PAIRED | _PLAIN))
+    if arch not in PAIRED | PLAIN:
+        supported = ", ".join(sorted(PAIRED | PLAIN))
         raise ConfigError(f"{base} has the architecture {arch!r}; GGUF export supports {supported}.")
     kind = next(key for key, value in MODEL_ARCH_NAMES.items() if value == arch)
     known_names = get_tensor_name_map(kind, model.config.num_hidden_layers)
@@ -139,7 +139,7 @@ def _names(model: PreTrainedModel, arch: str, reader: Any, base: Path) -> dict[s
 
 def _heads(model: PreTrainedModel, arch: str) -> Mapping[str, int]:
     """Numbers of heads whose rows are reordered, by the part of the name that distinguishes query and key."""
-    if arch not in _PAIRED:
+    if arch not in PAIRED:
         return {}
     config = model.config
     return {".attn_q.": config.num_attention_heads, ".attn_k.": config.num_key_value_heads}

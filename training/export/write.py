@@ -1,4 +1,4 @@
-"""Writes the folder of an export: merged model, adapter, GGUF file and model card, atomically."""
+"""Writes an export, atomically: a folder with merged model, adapter, GGUF file and model card, or an adapter alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from graph.errors import ConfigError
 from training.export.card import AGENT, base_name, model_card
-from training.models.adapters import SHARED, saved_adapters
+from training.models.adapters import CONFIG, SHARED, WEIGHTS, saved_adapters
 from training.run import checkpoints
 from training.run.folder import SETTINGS, read_settings
 from training.run.metrics import read_metrics
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import PreTrainedModel
-
-
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def export(
@@ -55,7 +52,7 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists already; remove it or choose another --out.")
     if gguf:
-        base = base or _own_base(settings)
+        base = base or base_file(settings)
     from training.models.policy import load_trained, quiet
 
     quiet()
@@ -80,6 +77,34 @@ def export(
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return out / f"{out.name}-{gguf}.gguf" if gguf else None
+
+
+def export_adapter(
+    run: Path, out: Path, *, checkpoint: int | None = None, role: str | None = None, base: Path | None = None
+) -> None:
+    """Writes the adapter alone as a GGUF file, which `embedded+FILE` applies beside the base model.
+
+    Args:
+        run: a run's folder.
+        out: the output file.
+        checkpoint: its number; None takes the newest.
+        role: whose adapter, where each role has its own.
+        base: the GGUF file of the base model; None: the one that was trained.
+
+    Raises:
+        ConfigError, DataError: there is no such run, checkpoint, adapter or base; or `out` is taken.
+        OSError: the disk is full.
+    """
+    settings = run_settings(run)
+    weights = _of_role(checkpoints.weights_of(run, checkpoint), role)
+    if not (weights / CONFIG).is_file():
+        raise ConfigError(f"{weights} holds no adapter, because all weights were trained; export them with --gguf.")
+    if out.exists():
+        raise ConfigError(f"{out} exists already; remove it or choose another --out.")
+    from training.export.gguf_adapter import write_gguf_adapter
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_gguf_adapter(weights, base or base_file(settings), out, name=out.stem)
 
 
 def _of_role(weights: Path, role: str | None) -> Path:
@@ -140,12 +165,15 @@ def _dtype(settings: Mapping[str, Any]) -> Any:
     return getattr(torch, str(settings["dtype"]))
 
 
-def _own_base(settings: Mapping[str, Any]) -> Path:
+def base_file(settings: Mapping[str, Any]) -> Path:
+    """The GGUF file that a run trained.
+
+    Raises:
+        ConfigError: it trained a model in another format.
+    """
     model = str(settings["model"])
     if not model.endswith(".gguf"):
-        raise ConfigError(
-            f"--gguf copies tokenizer and settings from a GGUF file of {base_name(model)}; name one with --base."
-        )
+        raise ConfigError(f"The run trained {base_name(model)}; name a GGUF file of the same model with --base.")
     return Path(model).expanduser()
 
 
@@ -160,16 +188,16 @@ def _add_gguf(
 
 def _add_adapter(weights: Path, staged: Path, settings: Mapping[str, Any]) -> None:
     """The adapter as PEFT and vLLM read it, with the public name of its base model."""
-    if not (weights / ADAPTER_FILES[0]).is_file():
+    if not (weights / CONFIG).is_file():
         return
     import json
 
     folder = staged / "adapter"
     folder.mkdir()
-    shutil.copyfile(weights / ADAPTER_FILES[1], folder / ADAPTER_FILES[1])
-    config = json.loads((weights / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
+    shutil.copyfile(weights / WEIGHTS, folder / WEIGHTS)
+    config = json.loads((weights / CONFIG).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base_name(str(settings["model"]))
-    (folder / ADAPTER_FILES[0]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _add_card(

@@ -22,6 +22,8 @@ SHARED = "default"
 
 CONFIG = "adapter_config.json"
 """The file by which a folder shows that it holds an adapter."""
+WEIGHTS = "adapter_model.safetensors"
+"""The file with the adapter's matrices."""
 
 
 def adapters_of(model: nn.Module) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import pytest
 
 from graph.errors import ConfigError, ModelUnavailable
 from graph.models.__main__ import main
-from graph.models.embedded import model_file, model_path_or_name
+from graph.models.embedded_files import model_file, model_path_or_name
 from graph.models.hub import HubModel
 
 REPO = "ann/Tiny-GGUF"

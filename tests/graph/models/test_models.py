@@ -71,6 +71,36 @@ def test_only_agentflows_own_key_goes_to_an_address(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("spec", "model", "adapter"),
+    [
+        ("embedded+./planner.gguf", "1.5b", "planner.gguf"),
+        ("embedded+planner.gguf", "1.5b", "planner.gguf"),
+        ("embedded:0.5b+runs/a+b/planner.GGUF", "0.5b", "runs/a+b/planner.GGUF"),
+        ("embedded:Owner/Repo-GGUF:Q8_0+./p.gguf", "Owner/Repo-GGUF:Q8_0", "p.gguf"),
+        ("embedded:./base.gguf+./p.gguf", "base.gguf", "p.gguf"),
+        ("./base.gguf+p.gguf", "base.gguf", "p.gguf"),
+        ("./a+b/base.gguf", "a+b/base.gguf", ""),
+    ],
+)
+def test_an_adapter_stands_behind_its_base(
+    spec: str, model: str, adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a+b").mkdir()
+    (tmp_path / "a+b" / "base.gguf").touch()
+    made = make_model(spec)
+    assert isinstance(made, EmbeddedChat)
+    assert made.model in (model, str(tmp_path / model))
+    assert made.adapter == (str(tmp_path / adapter) if adapter else "")
+
+
+@pytest.mark.parametrize("spec", ["m@http://host/v1+./p.gguf", "openai:gpt-4o+p.gguf", "ollama:m+p.gguf"])
+def test_an_adapter_beside_another_model_is_refused(spec: str) -> None:
+    with pytest.raises(ConfigError, match="beside a model that is not embedded; write `embedded"):
+        make_model(spec)
+
+
+@pytest.mark.parametrize(
     ("spec", "model"), [("embedded", "1.5b"), ("embedded:0.5b", "0.5b"), ("embedded:1.5B", "1.5b")]
 )
 def test_embedded_specs(spec: str, model: str) -> None:

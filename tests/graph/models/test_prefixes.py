@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import AIMessage
 
-from graph.models import embedded
 from graph.models.embedded import EmbeddedChat
+from graph.models.embedded_server import stop_servers
 from graph.models.prefixes import PrefixFiles
 from graph.models.server_settings import ServerSettings
 from graph.trace import note_reply, traced
@@ -26,8 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def reply_to(gguf: Path, question: str, **settings: int | bool) -> AIMessage:
     """A reply of a server that has just been started."""
-    with embedded._servers_lock:
-        embedded._servers.clear()
+    stop_servers()
     server = ServerSettings(**{"slots": 2, "context": 2048, "threads": 1, **settings})  # type: ignore[arg-type]
     model = EmbeddedChat(model=str(gguf), settings=server, temperature=0.0, max_tokens=8)
     return await model.ainvoke([("system", SYSTEM), ("user", question)])

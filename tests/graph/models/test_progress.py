@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from graph.errors import ContextLengthExceeded
-from graph.models.embedded import READ_AT_ONCE, EmbeddedChat
+from graph.models.embedded import EmbeddedChat
+from graph.models.embedded_server import READ_AT_ONCE
 from graph.models.progress import note_reading, progress_told_to
 from graph.models.server_settings import ServerSettings
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from graph.models import embedded
 from graph.models.embedded import EmbeddedChat
+from graph.models.embedded_server import served, stop_servers
 from graph.models.server import Endpoint, post_json
 from graph.models.server_settings import ServerSettings
 
@@ -48,8 +48,7 @@ def template(name: str) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def _stopped_servers() -> Iterator[None]:
     yield
-    with embedded._servers_lock:
-        embedded._servers.clear()
+    stop_servers()
 
 
 @pytest.mark.parametrize("name", [*OWN, *FROM_TRL])
@@ -68,7 +67,7 @@ async def test_a_chat_is_rendered_whole_and_its_beginning_is_kept(
     first = await model.ainvoke([CHAT[0], ("user", "Something else?")])
     assert first.response_metadata["timings"]["cache_n"] > len(SYSTEM) // 8
 
-    root = (await embedded._served(str(path), SETTINGS)).root
+    root = (await served(str(path), SETTINGS)).root
     messages = [{"role": role, "content": text} for role, text in CHAT]
     prompt = str((await post_json(Endpoint(root), "/apply-template", {"messages": messages}))["prompt"])
     places = [prompt.find(text) for _, text in CHAT]

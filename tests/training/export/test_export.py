@@ -207,7 +207,7 @@ def test_the_card_tells_what_is_there_and_no_more() -> None:
         (["EMPTY"], "cannot be read"),
         (["RUN", "--checkpoint", "7"], "there are 1, 2"),
         (["RUN", "--out", "RUN"], "exists already"),
-        (["RUN", "--out", "NEW", "--gguf"], "name one with --base"),
+        (["RUN", "--out", "NEW", "--gguf"], "of the same model with --base"),
         (["RUN", "--out", "NEW", "--gguf", "--base", "nowhere.gguf"], "There is no GGUF file"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The real 0.5B model: an exported GGUF file computes what the trainer computes, prompted with the same tokens."""
+"""The real 0.5B model: what is exported as GGUF computes what the trainer computes, prompted with the same tokens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from graph.models.server_settings import ServerSettings
 from graph.prompts import planner_messages, planner_opening
 from tools.python import make_python_tool
 from training.export.gguf import write_gguf
+from training.export.gguf_adapter import write_gguf_adapter
 from training.export.write import merge
 from training.models.policy import load_policy, with_adapter
 from training.rollouts.chat_tokens import ChatTokens
@@ -38,7 +39,7 @@ def base() -> Path:
 
 @pytest.fixture(scope="module")
 def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PreTrainedModel, ChatTokens, Path]]:
-    """The model with an adapter that changes what it says, merged, and its GGUF file."""
+    """The model with an adapter that changes what it says, merged, and a folder with both as GGUF files."""
     model, tokenizer = load_policy(str(base), "bfloat16")
     chat = ChatTokens(tokenizer)
     adapted = with_adapter(model, rank=4, alpha=8, targets="q_proj,k_proj,up_proj", seed=0)
@@ -47,11 +48,13 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         for name, weight in adapted.named_parameters():
             if "lora_B" in name:
                 weight.copy_(0.01 * torch.randn(weight.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("real")
+    adapted.save_pretrained(folder / "adapter")  # type: ignore[operator]
+    write_gguf_adapter(folder / "adapter", base, folder / "adapter.gguf", name="planner")
     merged = merge(adapted)
-    out = tmp_path_factory.mktemp("real") / "planner.gguf"
-    write_gguf(merged, base, out, "F16")
-    yield merged, chat, out
-    out.unlink()
+    write_gguf(merged, base, folder / "planner.gguf", "F16")
+    yield merged, chat, folder
+    (folder / "planner.gguf").unlink()
 
 
 def openings(chat: ChatTokens) -> list[tuple[list[dict[str, str]], list[int]]]:
@@ -70,8 +73,10 @@ def openings(chat: ChatTokens) -> list[tuple[list[dict[str, str]], list[int]]]:
 async def test_llama_cpp_agrees_with_the_trainer_in_prompt_and_probabilities(
     trained: tuple[PreTrainedModel, ChatTokens, Path],
 ) -> None:
-    model, chat, file = trained
-    server = EmbeddedChat(model=str(file), settings=ServerSettings(slots=1, context=1024), timeout=600)
+    model, chat, folder = trained
+    server = EmbeddedChat(
+        model=str(folder / "planner.gguf"), settings=ServerSettings(slots=1, context=1024), timeout=600
+    )
     endpoint = await server._endpoint()
     root = Endpoint(endpoint.base_url.removesuffix("/v1"), timeout=600)
     for messages, ids in openings(chat):
@@ -87,3 +92,32 @@ async def test_llama_cpp_agrees_with_the_trainer_in_prompt_and_probabilities(
         wanted = logits.log_softmax(-1).amax(-1).tolist()
         told = [entry["logprob"] for entry in reply["completion_probabilities"]]
         assert told == pytest.approx(wanted[: len(told)], abs=0.05)
+
+
+async def test_the_adapter_beside_the_quantised_base_replies_as_pefts(
+    base: Path, trained: tuple[PreTrainedModel, ChatTokens, Path]
+) -> None:
+    """Greedy replies are the same but for choices that are as good as equal; the base alone says something else."""
+    model, chat, folder = trained
+    settings = ServerSettings(slots=2, context=256)
+    plain = EmbeddedChat(model=str(base), settings=settings, temperature=0.0, max_tokens=16, timeout=600)
+    adapted = plain.model_copy(update={"adapter": str(folder / "adapter.gguf")})
+    lost: list[float] = []
+    changed = 0
+    for question in QUESTIONS:
+        pairs = [("system", "Answer briefly."), ("user", question)]
+        with_adapter, without = await greedy(adapted, pairs), await greedy(plain, pairs)
+        changed += with_adapter != without
+        ids = chat.opening(pairs)
+        with torch.no_grad():
+            scores = model(torch.tensor([ids + with_adapter])).logits[0, len(ids) - 1 : -1].float().log_softmax(-1)
+        lost += [float(row.max() - row[token]) for row, token in zip(scores, with_adapter, strict=True)]
+    assert sum(gap == 0.0 for gap in lost) > 0.9 * len(lost)
+    assert max(lost) < 0.3
+    assert changed
+
+
+async def greedy(model: EmbeddedChat, messages: list[tuple[str, str]]) -> list[int]:
+    """The token ids of a reply."""
+    reply = await model.ainvoke(messages, logprobs=True)
+    return [entry["id"] for entry in reply.additional_kwargs["tokens"]["logprobs"]]

@@ -1,4 +1,7 @@
-"""A GGUF file of a tiny model's shape and tokenizer, written by the `gguf` package; its weights are all zero."""
+"""A GGUF file of a tiny model's shape and tokenizer, written by the `gguf` package; its weights are all zero.
+
+And adapters that change what a tiny model says.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFWriter, get_tensor_name_map
 from gguf.constants import MODEL_ARCH_NAMES
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from tests.training.support.tiny_model import tiny_model, tiny_tokenizer
+from training.models.policy import with_adapter
 
 
 def tiny_llama(seed: int = 0) -> LlamaForCausalLM:
@@ -23,6 +28,20 @@ def tiny_llama(seed: int = 0) -> LlamaForCausalLM:
     settings = {name: getattr(known, name) for name in names}
     config = LlamaConfig(**settings, bos_token_id=None, initializer_range=0.2, tie_word_embeddings=False)
     return LlamaForCausalLM(config).eval()
+
+
+def tiny_adapter(model: PreTrainedModel, folder: Path, *, size: float = 0.3, seed: int = 0) -> nn.Module:
+    """The model with an adapter of all its matrices, which is saved to a folder as after a training."""
+    import torch
+
+    adapted = with_adapter(model, rank=4, alpha=6, targets="all-linear", seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.copy_(size * torch.randn(weight.shape, generator=generator))
+    adapted.eval().save_pretrained(folder)  # type: ignore[operator]
+    return adapted
 
 
 def tiny_gguf(model: PreTrainedModel, arch: str, path: Path, template: str | None = None) -> Path:
