@@ -17,6 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from graph.errors import ModelError
+from training.update.attention import shares_prefixes
 
 _ROOM = 64
 """Number of tokens by which the buffer of a batch grows."""
@@ -87,7 +88,11 @@ def prefill(
 
 @torch.no_grad()
 def draw(
-    model: PreTrainedModel, drafts: Sequence[Draft], end_ids: frozenset[int], on_done: Callable[[Draft, Tensor], None]
+    model: PreTrainedModel,
+    drafts: Sequence[Draft],
+    end_ids: frozenset[int],
+    on_done: Callable[[Draft, Tensor], None],
+    shared: int = 0,
 ) -> None:
     """Samples the completions of all drafts together.
 
@@ -99,6 +104,8 @@ def draw(
         end_ids: tokens that end a completion; they are part of it.
         on_done: called for each complete draft, with the memory of prompt and completion, except for the last token,
             which the model never reads.
+        shared: number of tokens that all prompts begin with. What is kept of them is read once a token instead of once
+            a draft, if the model attends by `attach_scoring`'s implementation.
 
     Raises:
         ModelError: the logits are not finite.
@@ -106,7 +113,7 @@ def draw(
     rows = list(drafts)
     if not rows:
         return
-    batch = _Batch([row.memory for row in rows], room=_ROOM)
+    batch = _Batch([row.memory for row in rows], room=_ROOM, shared=shared if shares_prefixes(model) else 0)
     logits = torch.stack([row.logits for row in rows])
     draws = _Draws.of(rows, end_ids, logits.device)
     waiting = list(range(len(rows)))  # the rows that are not complete
@@ -258,16 +265,25 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 class _Batch:
-    """The memories of several sequences in one buffer (layers, 2, rows, heads, tokens, head size)."""
+    """The memories of several sequences in one buffer (layers, 2, rows, heads, tokens, head size).
 
-    def __init__(self, memories: Sequence[Tensor], room: int) -> None:
-        self.length = max(memory.shape[3] for memory in memories)
+    Args:
+        memories: one a sequence.
+        room: tokens that the buffer can take before it has to grow.
+        shared: tokens that all sequences begin with; they are kept apart, once.
+    """
+
+    def __init__(self, memories: Sequence[Tensor], room: int, shared: int = 0) -> None:
+        self.prefix = memories[0][:, :, :, :shared]
+        """Memory of the shared tokens."""
+        own = [memory[:, :, :, shared:] for memory in memories]
+        self.length = max(memory.shape[3] for memory in own)
         self.before = self.length
         """Start of the tokens of the latest forward pass."""
-        self.starts = [self.length - memory.shape[3] for memory in memories]
+        self.starts = [self.length - memory.shape[3] for memory in own]
         layers, two, heads, _, size = memories[0].shape
-        self._buffer = memories[0].new_zeros(layers, two, len(memories), heads, self.length + room, size)
-        for line, memory in enumerate(memories):
+        self._buffer = memories[0].new_zeros(layers, two, len(own), heads, self.length + room, size)
+        for line, memory in enumerate(own):
             self._buffer[:, :, line, :, self.starts[line] : self.length] = memory
         self._starts = torch.tensor(self.starts, device=self._buffer.device)
         self._cache = self._over_buffer()
@@ -280,24 +296,26 @@ class _Batch:
             self._cache = self._over_buffer()
         columns = torch.arange(self.length + count, device=ids.device)[None]
         starts = self._starts[:, None]
-        positions = columns[:, self.length :] - starts
+        positions = columns[:, self.length :] - starts + self.prefix.shape[3]
         output = model.base_model(
             input_ids=ids,
             attention_mask=(columns >= starts).long(),
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
+            **({"prefix": self.prefix} if self.prefix.shape[3] else {}),
         )
         self.before, self.length = self.length, self.length + count
         return output.last_hidden_state  # type: ignore[no-any-return]
 
     def memory(self, line: int, end: int) -> Tensor:
         """A copy of the memory of a row up to the column `end`."""
-        return self._buffer[:, :, line, :, self.starts[line] : end].clone()
+        return torch.cat([self.prefix, self._buffer[:, :, line, :, self.starts[line] : end]], dim=3)
 
     def select(self, lines: Sequence[int]) -> _Batch:
         """A batch of these rows only."""
         batch = object.__new__(_Batch)
+        batch.prefix = self.prefix
         batch.starts = [self.starts[line] for line in lines]
         batch.length, batch.before = self.length, self.before
         batch._buffer = self._buffer[:, :, list(lines)]

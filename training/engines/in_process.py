@@ -266,7 +266,8 @@ class TransformersEngine:
             reply = Completion(tuple(draft.tokens), tuple(draft.logprobs), reason, version, request.waited)
             loop.call_soon_threadsafe(_settle, request, reply)
 
-        draw(self._causal, list(drafts), self.end_ids, done)
+        shared = _common(list(known))
+        draw(self._causal, list(drafts), self.end_ids, done, shared if shared >= _WORTH_SHARING else 0)
 
     def _prompts(self, wave: Sequence[_Request], adapter: str) -> dict[tuple[int, ...], tuple[Tensor, Tensor]]:
         """Memory and next logits of each different prompt of an adapter's part of a wave."""

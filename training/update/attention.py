@@ -34,6 +34,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from graph.errors import ConfigError
+from training.update.one_query import one_query, one_query_over_prefix
 from training.update.pieces import Piece, Span
 from training.update.rows import IntArray
 from training.update.varlen import HALF, Call, VarlenForestAttention, calls_of
@@ -291,16 +292,24 @@ def _attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     forest: Forest | None = None,
+    prefix: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """What transformers calls in every attention layer of a model whose implementation is `PREFIX_TREE`."""
+    """What transformers calls in every attention layer of a model whose implementation is `PREFIX_TREE`.
+
+    `prefix` holds keys and values that all sequences of a batch begin with (layers, 2, key heads, tokens, head size),
+    while one new token of each is computed.
+    """
     extras = [name for name in ("sliding_window", "softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
+    if prefix is not None:
+        keys, values = prefix[module.layer_idx]  # type: ignore[index]  # transformers numbers its attention layers
+        return one_query_over_prefix(query, keys, values, key, value, attention_mask, scaling), None
     if forest is None:
         # As `forest_attention` does, so that both paths round alike. CPU kernels for half precision are also several
         # times slower; single queries (decoding) keep theirs, since they would convert the whole cache each time.
         wide = torch.float32 if query.device.type == "cpu" and query.shape[2] > 1 else query.dtype
         if query.shape[2] == 1 and query.shape[1] > key.shape[1] and not (dropout or extras):
-            return _one_query(query, key, value, attention_mask, scaling), None
+            return one_query(query, key, value, attention_mask, scaling), None
         q, k, v = (x.to(torch.promote_types(x.dtype, wide)) for x in (query, key, value))
         out, _ = sdpa_attention_forward(module, q, k, v, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
         return out.to(query.dtype), None
@@ -331,16 +340,10 @@ def _compiled_flex() -> Callable[..., Tensor]:
     return torch.compile(flex_attention, dynamic=True)
 
 
-def _one_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
-    """Attention of one new token a sequence, (B, H, 1, D) to (B, 1, H, D).
-
-    The query heads that share a key head see the same keys, so they are taken for as many queries of that head. Keys
-    and values are then read where they lie; transformers would repeat them for each query head first.
-    """
-    rows, heads, _, width = query.shape
-    grouped = query.view(rows, key.shape[1], -1, width)
-    out = nn.functional.scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=scale)
-    return out.reshape(rows, 1, heads, width)
+def shares_prefixes(model: nn.Module) -> bool:
+    """Whether a model's attention takes a `prefix`."""
+    config: Any = model.config
+    return config._attn_implementation == PREFIX_TREE  # type: ignore[no-any-return]
 
 
 AttentionInterface.register(PREFIX_TREE, _attention)

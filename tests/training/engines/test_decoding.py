@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.support.tiny_model import tiny_model
 from training.engines.decoding import Draft, draw, empty_memory, prefill
+from training.update.logprobs import attach_scoring
 
 torch.set_num_threads(1)
 
@@ -42,6 +43,32 @@ class Transfers(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.numbers += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
         return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("scale", [torch.float32, torch.bfloat16])
+def test_what_prompts_begin_with_is_attended_to_as_if_each_had_it(scale: torch.dtype) -> None:
+    model: Any = tiny_model(3, 0.1).to(scale).eval()
+    attach_scoring(model)
+    opening = list(range(10, 60))
+    prompts = [opening, [*opening, 70], [*opening, *range(80, 95)], opening]
+
+    def drawn(shared: int) -> tuple[list[Draft], list[Tensor]]:
+        found = prefill(model, [(empty_memory(model), prompt) for prompt in prompts], 4096)
+        rows = [Draft(line, 1.0, 4 + 3 * line, memory, logits) for line, (memory, logits) in enumerate(found)]
+        kept: dict[int, Tensor] = {}
+        draw(model, rows, frozenset(), lambda draft, memory: kept.update({draft.seed: memory}), shared)
+        return rows, [kept[line] for line in range(len(rows))]
+
+    apart, together = drawn(0), drawn(len(opening))
+    near = 1e-5 if scale == torch.float32 else 0.05
+    for alone, shared, memory, same in zip(apart[0], together[0], apart[1], together[1], strict=True):
+        assert shared.logprobs[0] == alone.logprobs[0]
+        if scale == torch.float32:  # in half precision a token may differ, and all after it
+            assert shared.tokens == alone.tokens
+        if shared.tokens == alone.tokens:
+            assert shared.logprobs == pytest.approx(alone.logprobs, abs=near)
+            assert same.shape == memory.shape
+            assert torch.allclose(same, memory, atol=near)
 
 
 def transfers(rows: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> Transfers:
