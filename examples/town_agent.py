@@ -1,10 +1,10 @@
 """LangChain's `create_agent` over the tools of `training.town`, for experiments in learning several steps.
 
-    python -m training.town --out town --chains 0.7
+    python -m training.town --out town --chains 0.5 --held-out 200
     cd examples && python -m training.flow_grpo --config town_agent.yaml --model PATH.gguf --out ../runs/town-agent
 
-A small model keeps the form of a tool call when it is shown some. So a middleware puts two example conversations
-before each run's own; the agent is LangChain's own otherwise.
+A small model keeps the form of a tool call when it is shown some, and takes a second step when it has seen one. So a
+middleware puts example conversations before each run's own; the agent is LangChain's own otherwise.
 """
 
 from __future__ import annotations
@@ -41,16 +41,23 @@ def _conversation(question: str, *steps: tuple[str, dict[str, str], str]) -> lis
 
 EXAMPLES = [
     *_conversation(
-        "What is double the cargo of the ship Selgor?",
-        ("ship_register", {"entry": "Selgor / cargo"}, "640"),
-        ("python", {"code": "2 * 640"}, "1280"),
-    ),
-    *_conversation(
         "How many are 6 times the voyages of Odeka?",
         ("parish_register", {"entry": "Odeka / voyages"}, "14"),
         ("python", {"code": "6 * 14"}, "84"),
     ),
+    *_conversation(
+        "What is the length of the ship Tolmen plus 9?",
+        ("ship_register", {"entry": "Tolmen / length"}, "71"),
+        ("python", {"code": "71 + 9"}, "80"),
+    ),
+    *_conversation(
+        "By how many metres is the Tolmen longer than the Arvik?",
+        ("ship_register", {"entry": "Tolmen / length"}, "71"),
+        ("ship_register", {"entry": "Arvik / length"}, "48"),
+        ("python", {"code": "71 - 48"}, "23"),
+    ),
 ]
+"""All of several steps: with single steps among them, the untrained model ends each run after its first result."""
 
 
 @wrap_model_call
