@@ -1,6 +1,6 @@
 """LangChain's `create_agent` over the tools of `training.town`, for experiments in learning several steps.
 
-    python -m training.town --out town --chains 0.5 --held-out 200
+    python -m training.town --out town
     cd examples && python -m training.flow_grpo --config town_agent.yaml --model PATH.gguf --out ../runs/town-agent
 
 A small model keeps the form of a tool call when it is shown some, and takes a second step when it has seen one. So a
@@ -16,7 +16,7 @@ from typing import Any
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRequest, ModelResponse, wrap_model_call
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from tools import load_tool
 from training.town import parish_register, ship_register
@@ -31,11 +31,14 @@ for tool in TOOLS:
 
 
 def _conversation(question: str, *steps: tuple[str, dict[str, str], str]) -> list[AnyMessage]:
-    """An example: the question, calls with their results, and the last result as the answer."""
+    """An example: the question, calls with their results, and the last result as the answer.
+
+    The calls are texts: shown in its template's own form, this model ends its reply at once.
+    """
     messages: list[AnyMessage] = [HumanMessage(question)]
     for name, arguments, result in steps:
         messages.append(AIMessage(json.dumps({"name": name, "arguments": arguments})))
-        messages.append(HumanMessage(f"<tool_response>\n{result}\n</tool_response>"))
+        messages.append(ToolMessage(result, tool_call_id="example"))
     return [*messages, AIMessage(steps[-1][2])]
 
 

@@ -212,10 +212,10 @@ _HELD_CHAINS = (
 _COUNTED = {"ship": tuple(SHIP_FACTS), "ships": tuple(SHIP_FACTS), "person": ("voyages", "children")}
 
 
-_TRAIN, _HELD_OUT = 512, 240
+_TRAIN, _HELD_OUT = 512, 200
 
 
-def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> list[dict[str, Any]]:
+def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.5) -> list[dict[str, Any]]:
     """Questions as lines of a task file.
 
     Args:
@@ -233,6 +233,7 @@ def questions(count: int, seed: int, *, held_out: bool, chains: float = 0.3) -> 
     for number, name in enumerate(names):
         family = "chain" if chance.random() < chains else chance.choice(["ship", "person", "sum"])
         question, answer, steps = _question(family, name, chance, held_out=held_out)
+        family = {2: "two steps", 3: "three steps"}.get(len(steps), family)
         line = {"id": f"{'held' if held_out else 'train'}-{number:04}", "question": question, "answers": [str(answer)]}
         lines.append(line | {"family": family, "metadata": {"steps": steps}})
     return lines
@@ -307,7 +308,7 @@ def _line() -> CommandLine:
     )
     line.add_argument("--train", type=int, default=_TRAIN, metavar="N")
     line.add_argument("--held-out", type=int, default=_HELD_OUT, metavar="N")
-    line.add_argument("--chains", type=float, default=0.3, metavar="SHARE", help="share of questions of several steps")
+    line.add_argument("--chains", type=float, default=0.5, metavar="SHARE", help="share of questions of several steps")
     line.add_argument("--seed", type=int, default=0)
     return line
 

@@ -105,12 +105,12 @@ async def test_own_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_town_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    line = next(line for line in held_out_tasks() if line["family"] == "chain")
+    line = next(line for line in held_out_tasks() if re.search(r"vessel .* times", line["question"]))
     entry, answer = line["metadata"]["steps"][0]["input"], line["answers"][0]
     times = int(re.findall(r"\d+", line["question"])[0])
 
     def reply(text: str, seed: int) -> str:
-        told = text.count("<tool_response>\n") - 4  # the others stand in the examples
+        told = text.count("<tool_response>\n") - 7  # the others stand in the examples
         look_up = json.dumps({"name": "ship_register", "arguments": {"entry": entry}})
         compute = json.dumps({"name": "python", "arguments": {"code": f"{times} * {int(answer) // times}"}})
         return [json.dumps({"name": "ship_register", "arguments": {"entry": "?"}}), look_up, compute, answer][told]

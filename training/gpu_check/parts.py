@@ -131,7 +131,7 @@ def _training(machine: Machine) -> list[Part]:
     if machine.vllm:
         train.append(Part("training, in-process", in_process, 1.5, True, read, out / "run", "training"))
     return [
-        Part("town", ("training.town", "--out", str(town), "--chains", "0.15"), 0.2, True, str),
+        Part("town", ("training.town", "--out", str(town)), 0.2, True, str),
         *train,
         Part("validation before", (*validate, "--out", str(out / "before")), 0.8, True, str, out / "before"),
         Part(
