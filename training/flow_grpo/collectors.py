@@ -59,6 +59,9 @@ def make_collector(
         cache=Path(config.out) / "judged",
     )
     settings = _settings(config, group_size)
+    if config.concurrency is None and not config.deterministic:
+        # An engine in this process computes so many at a time; further runs would wait inside their own time budgets.
+        settings = replace(settings, concurrency=getattr(engine, "max_batch", None))
     return Collector(agent, engine, make_policy, reward, settings, seed=config.seed, store=store)
 
 

@@ -169,7 +169,9 @@ class FlowGRPOConfig:
     )
     group_size: Annotated[int, Field(ge=2)] = option("Runs of each task (G).", 8)
     replay: str | None = option("Folder of stored rollouts to train on instead of new ones, step by step.", None)
-    concurrency: Positive | None = option("Runs at the same time; default: all of a step.", None, resumable=True)
+    concurrency: Positive | None = option(
+        "Runs at the same time; default: all of a step, or max_batch with engine transformers.", None, resumable=True
+    )
     rollout_processes: Positive | Literal["auto"] = option(
         "Processes for rollouts; auto: one per 128 rollouts at once, on half of the cores; 1 with engine transformers.",
         "auto",

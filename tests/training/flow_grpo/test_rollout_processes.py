@@ -20,12 +20,14 @@ import torch
 from evals.task import Task
 from graph.errors import ConfigError, DataError, ModelError, ModelUnavailable
 from tests.training.support.pooled import Lender, collectors_of, refuses
-from tests.training.support.toy import toy_config
+from tests.training.support.toy import toy_agent, toy_config
 from tests.training.support.vllm_standin import StandIn
-from training.flow_grpo.collectors import processes_for
+from training.engines.in_process import TransformersEngine
+from training.flow_grpo.collectors import VALIDATION, make_collectors, processes_for
 from training.flow_grpo.launch import train
 from training.models.policy import load_policy
 from training.rollouts.channel import sendable
+from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.collector import CollectorSettings
 from training.rollouts.pool import Pool, PooledRollouts
 from training.rollouts.records import Rollout
@@ -195,6 +197,20 @@ def test_as_many_processes_as_rollouts_and_cores_ask_for(
         **{"group_size": 8, "deterministic": False, "engine": "vllm", "vllm_url": "http://h:1/v1", **settings},
     )
     assert processes_for(config, cores) == number
+
+
+def test_no_more_runs_at_once_than_an_engine_in_this_process_computes(tmp_path: Path, policy_folder: Path) -> None:
+    model, tokenizer = load_policy(str(policy_folder), "float32")
+    chat = ChatTokens(tokenizer, [2])
+    engine = TransformersEngine(model, frozenset({2}), max_batch=5)
+
+    def at_once(**settings: Any) -> int | None:
+        config = toy_config(tmp_path, policy_folder, **settings)
+        return make_collectors(config, chat, engine, toy_agent())[VALIDATION].settings.concurrency
+
+    assert at_once(deterministic=False) == 5
+    assert at_once(deterministic=False, concurrency=3) == 3
+    assert at_once(deterministic=True) is None
 
 
 def test_more_processes_than_can_be_are_refused(tmp_path: Path, policy_folder: Path) -> None:
