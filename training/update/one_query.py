@@ -51,7 +51,7 @@ def one_query_over_prefix(
     if mask is not None:
         own = own.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else own + mask
     weights = torch.cat([shared.float() * factor, own], dim=-1).softmax(-1).to(query.dtype)
-    first, rest = weights.split([first_keys.shape[1], key.shape[2]], dim=-1)
+    first, rest = weights[..., : first_keys.shape[1]], weights[..., first_keys.shape[1] :]
     of_shared = first.transpose(0, 1).reshape(key.shape[1], -1, first_keys.shape[1]) @ first_values
     out = of_shared.view(key.shape[1], rows, -1, width).transpose(0, 1) + rest @ value
     return out.reshape(rows, 1, heads, width)
