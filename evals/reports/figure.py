@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import ceil, floor, log10
 from typing import NamedTuple
 
 from evals.reports.cells import percent
@@ -75,9 +76,18 @@ def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
+def _ticks(highest: float) -> tuple[float, int]:
+    """A round step of an axis from 0 that holds a value in at most five of them, and how many it takes."""
+    least = highest / 5 or 0.2
+    power = 10.0 ** floor(log10(least))
+    step = next(step for factor in (1, 2, 2.5, 5, 10) if (step := factor * power) >= least)
+    return step, max(1, ceil(highest / step))
+
+
 def _panel(title: str, lines: Sequence[Sequence[_Mark]], offset: int) -> str:
     limits = sorted({mark.limit for marks in lines for mark in marks})
-    top = max((mark.interval[1] for marks in lines for mark in marks), default=0.0) * 1.05 or 1.0
+    step, ticks = _ticks(max((mark.interval[1] for marks in lines for mark in marks), default=0.0))
+    top = step * ticks
     wide = max(1, limits[-1] - limits[0])
 
     def x(limit: int, line: float) -> float:
@@ -90,10 +100,9 @@ def _panel(title: str, lines: Sequence[Sequence[_Mark]], offset: int) -> str:
 
     middle = (len(lines) - 1) / 2
     parts = [f'<text x="{LEFT}" y="16">{escape(title)}</text>']
-    for step in range(5):
-        value = top * step / 4
+    for value in (step * number for number in range(ticks + 1)):
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.1f}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
     parts += [
         f'<text x="{x(limit, middle):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{limit}</text>'
         for limit in limits

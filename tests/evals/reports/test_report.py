@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from evals.__main__ import main
 from evals.reports.compare import as_markdown, compare
+from evals.reports.figure import turn_limit_svg
 from evals.reports.intervals import bootstrap, pass_at_k, wilson
 from evals.reports.markdown import markdown
 from evals.reports.metrics import summarise
 from evals.reports.page import page
+from evals.reports.turn_limits import Curve, Point
 from evals.results import Recorded, Result, ResultFile, read_run
 from evals.view.library import Library
 from graph.errors import DataError
@@ -314,3 +316,13 @@ def test_any_text_survives_the_results_file(tmp_path: Path) -> None:
     first, second = read_run(path).results
     assert first.prediction == odd.replace("\ud800", "?")
     assert second.task == "b"
+
+
+@pytest.mark.parametrize(
+    ("highest", "steps"),
+    [(0.0, "0 0.2"), (1.0, "0 0.2 0.4 0.6 0.8 1"), (2.16, "0 0.5 1 1.5 2 2.5"), (7.9, "0 2 4 6 8")],
+)
+def test_an_axis_has_round_steps_and_holds_its_values(highest: float, steps: str) -> None:
+    figure = turn_limit_svg([Curve("a", [Point(3, {"q": (1.0, highest)}), Point(1, {"q": (0.0, 0.0)})])])
+    _, panel = figure.split("mean turns</text>")
+    assert re.findall(r'text-anchor="end">([^<]+)</text>', panel) == steps.split()
