@@ -12,6 +12,7 @@ What can be run, each with `--help`:
     python -m training.speed       what an update costs, beside TRL's
     python -m training.gpu_check   what one GPU does, part by part
     python -m training.town        the tasks of a small world to try it in
+    python -m training.chronicle   questions for the full graph: a look-up in a made-up corpus, then a computation
     python -m training.vllm_trial  a few steps against a real vLLM server on the CPU
 
 Which folder holds which stage, from the ground up; each knows only those before it (`tests/test_layers.py`):

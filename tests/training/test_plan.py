@@ -192,6 +192,7 @@ def test_rates_come_from_a_benchmark_or_a_run(tmp_path: Path) -> None:
 RECIPES = {
     "cpu": ["--gpus", "1", "--gpu", "L4", "--shape", "0.5b", "--model", "m"],
     "cpu_roles": ["--gpus", "1", "--gpu", "L4", "--shape", "0.5b", "--model", "m"],
+    "embedded_planner": ["--gpus", "1", "--gpu", "H100", "--shape", "1.5b", "--model", "m"],
     "one_gpu": ["--gpus", "1", "--gpu", "RTX 4090"],
     "one_gpu_7b": ["--gpus", "1", "--gpu", "A100-80GB"],
     "eight_gpus": ["--gpus", "8", "--gpu", "A100-80GB"],
@@ -214,7 +215,7 @@ def test_every_recipe_fits_its_machine_by_its_own_plan(recipe: str, capsys: pyte
     for sentence in ("memory of a training GPU", "tokens of a step", "seconds of a step", "data sheet at 40%"):
         assert sentence in shown
     assert ("memory of a serving GPU" in shown) == (recipe == "eight_gpus")
-    assert ("memory of the run's own server on the same GPU" in shown) == recipe.startswith("one_gpu")
+    assert ("memory of the run's own server on the same GPU" in shown) == recipe.startswith(("one_gpu", "embedded"))
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trainers"] == (4 if recipe == "eight_gpus" else 1)
 

@@ -39,7 +39,7 @@ def test_names_are_split_by_themselves() -> None:
     assert any(is_held_out(name) for name in names)
 
 
-@pytest.mark.parametrize("name", ["cpu", "cpu_roles", "one_gpu", "one_gpu_7b", "eight_gpus"])
+@pytest.mark.parametrize("name", ["cpu", "cpu_roles", "embedded_planner", "one_gpu", "one_gpu_7b", "eight_gpus"])
 def test_the_recipes_are_valid(name: str) -> None:
     path = Path(__file__).parents[2] / "training" / "recipes" / f"{name}.yaml"
     values = {"model": "m", "out": "o", "tasks": "t", "validation": "v"} | yaml.safe_load(path.read_text())
