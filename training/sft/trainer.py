@@ -132,4 +132,5 @@ def _arguments(settings: SFTSettings, count: int) -> TrainingArguments:
         seed=settings.seed,
         data_seed=settings.seed,
         dataloader_num_workers=0,
+        ddp_find_unused_parameters=False,
     )
