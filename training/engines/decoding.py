@@ -17,7 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from graph.errors import ModelError
-from training.update.attention import shares_prefixes
+from training.models.prefix_tree import shares_prefixes
 
 _ROOM = 64
 """Number of tokens by which the buffer of a batch grows."""

@@ -34,6 +34,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from graph.errors import ConfigError
+from training.models.prefix_tree import PREFIX_TREE
 from training.update.one_query import one_query, one_query_over_prefix
 from training.update.pieces import Piece, Span
 from training.update.rows import IntArray
@@ -41,9 +42,6 @@ from training.update.varlen import HALF, Call, VarlenForestAttention, calls_of
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
-
-PREFIX_TREE = "prefix_tree"
-"""The attention implementation's name in transformers."""
 
 SHORT = 32
 """Segments with fewer tokens are attended to together with their children."""
@@ -338,12 +336,6 @@ def _compiled_flex() -> Callable[..., Tensor]:
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention, dynamic=True)
-
-
-def shares_prefixes(model: nn.Module) -> bool:
-    """Whether a model's attention takes a `prefix`."""
-    config: Any = model.config
-    return config._attn_implementation == PREFIX_TREE  # type: ignore[no-any-return]
 
 
 AttentionInterface.register(PREFIX_TREE, _attention)

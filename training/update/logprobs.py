@@ -30,7 +30,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from graph.errors import ConfigError
 from training.models.adapters import play
-from training.update.attention import PREFIX_TREE, Forest
+from training.models.prefix_tree import PREFIX_TREE
+from training.update.attention import Forest
 from training.update.packable import packing_refusal
 from training.update.packing import MicroBatch
 
