@@ -8,6 +8,7 @@ checkpoints.py   atomic checkpoints
 trainer.py       atomic checkpoints and metrics for transformers' trainers
 imports.py       the user's own objects, by import path
 metrics.py       `metrics.jsonl`
+heartbeat.py     a line now and then in a silent log
 alarms.py        signs of collapse
 ranks.py         the processes of a run
 limits.py        what the system allows this process

@@ -21,6 +21,7 @@ from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
 from training.run import checkpoints
 from training.run.folder import ROLLOUTS, claim
+from training.run.heartbeat import heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,17 +110,27 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[Rollout], None]]:
-    """A progress bar with the pass rate so far, on standard error."""
+    """A progress bar with the pass rate so far, on standard error; in a log, a line now and then."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     solved: list[bool] = []
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+
+    def rate() -> str:
+        return f", {fmean(solved):.0%} solved" if solved else ""
+
+    def line() -> str:
+        return f"held-out tasks: {len(solved)} of {total}{rate()}"
+
+    with (
+        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+        heartbeat(line),
+    ):
         task = bar.add_task("held-out tasks", total=total)
 
         def count(rollout: Rollout) -> None:
             solved.append(is_solved(rollout))
-            bar.update(task, advance=1, description=f"held-out tasks, {fmean(solved):.0%} solved")
+            bar.update(task, advance=1, description=f"held-out tasks{rate()}")
 
         yield count
