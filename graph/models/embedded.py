@@ -134,8 +134,8 @@ class EmbeddedChat(OpenAICompatibleChat):
     def _check_logprobs(self, request: dict[str, Any]) -> None:
         if request.get("logprobs") and self.settings.drafts:  # llama.cpp says 0 for drafted tokens
             raise ConfigError(
-                "Log-probabilities are only known without drafts; set AGENTFLOW_EMBEDDED_DRAFT=0 or "
-                "AGENTFLOW_EMBEDDED_EXACT=1."
+                "Log-probabilities are only known without drafts; leave out AGENTFLOW_EMBEDDED_DRAFT, or "
+                "set AGENTFLOW_EMBEDDED_EXACT=1."
             )
 
     async def _read_static_part(self, messages: list[BaseMessage]) -> Reading:

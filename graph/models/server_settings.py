@@ -25,11 +25,11 @@ class ServerSettings:
 
     Otherwise rounding may differ for a prompt that is cached, or processed together with another.
     """
-    draft: int = 3
-    """Tokens that are guessed at once and then checked together, as read from where the last two stood before; 0: none.
+    draft: int = 0
+    """Tokens that are guessed at once and then checked together, as read from where the last two stood before.
 
-    Replies repeat the forms of their prompts' examples and the question's words, so about half is guessed right. It
-    changes no reply.
+    Replies repeat the forms of their prompts' examples and the question's words, so many guesses are right. That saves
+    time only where a few tokens take hardly longer than one, and may decide near ties otherwise.
     """
     repack: bool = False
     """Let llama.cpp rearrange the weights for this CPU, which may write faster and read slower, and needs more memory.

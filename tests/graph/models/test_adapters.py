@@ -36,7 +36,7 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def chat(gguf: Path, adapter: Path | None = None, **settings: Any) -> EmbeddedChat:
-    server = ServerSettings(**{"slots": 2, "context": 2048, "threads": 1, "draft": 0, **settings})
+    server = ServerSettings(**{"slots": 2, "context": 2048, "threads": 1, **settings})
     path = str(adapter) if adapter else ""
     return EmbeddedChat(model=str(gguf), adapter=path, settings=server, temperature=0.0, max_tokens=8)
 

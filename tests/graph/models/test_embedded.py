@@ -32,7 +32,7 @@ def small_model() -> EmbeddedChat:
         fetch(MODEL_FILES["0.5b"])
     except AgentFlowError as error:
         pytest.skip(f"the 0.5B model cannot be obtained: {error}")
-    settings = ServerSettings(slots=4, context=1024, draft=0)  # for log-probabilities
+    settings = ServerSettings(slots=4, context=1024)
     return EmbeddedChat(model="0.5b", settings=settings, temperature=0.0, max_tokens=12, timeout=240)
 
 

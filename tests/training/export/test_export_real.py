@@ -99,7 +99,7 @@ async def test_the_adapter_beside_the_quantised_base_replies_as_pefts(
 ) -> None:
     """Greedy replies are the same but for choices that are as good as equal; the base alone says something else."""
     model, chat, folder = trained
-    settings = ServerSettings(slots=2, context=256, draft=0)
+    settings = ServerSettings(slots=2, context=256)
     plain = EmbeddedChat(model=str(base), settings=settings, temperature=0.0, max_tokens=16, timeout=600)
     adapted = plain.model_copy(update={"adapter": str(folder / "adapter.gguf")})
     lost: list[float] = []
