@@ -7,7 +7,7 @@ device.py      the device that models are on
 precision.py   the type that adapters compute in
 fused_adapters.py  adapters of a copy that samples on a GPU
 kernels.py     fused GPU kernels, where installed
-prefix_tree.py whether attention knows of shared prefixes
+prefix_tree.py  whether attention knows of shared prefixes
 allocator.py   freed memory stays with the process
 shapes.py      model shapes by name
 flops.py       operations of a pass, data sheets of accelerators
