@@ -23,7 +23,6 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import Field
 
-from graph.errors import ConfigError
 from graph.models.embedded_files import DEFAULT_MODEL
 from graph.models.embedded_server import Served, name_adapter, served
 from graph.models.openai_compatible import OpenAICompatibleChat
@@ -108,7 +107,6 @@ class EmbeddedChat(OpenAICompatibleChat):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        self._check_logprobs(kwargs)
         reading = await self._read_static_part(messages)
         result = await super()._agenerate(messages, stop, run_manager, **kwargs)
         for generation in result.generations:
@@ -122,7 +120,6 @@ class EmbeddedChat(OpenAICompatibleChat):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        self._check_logprobs(kwargs)
         reading = await self._read_static_part(messages)
         if listener() is not None:
             kwargs["return_progress"] = True
@@ -130,13 +127,6 @@ class EmbeddedChat(OpenAICompatibleChat):
             async for chunk in chunks:
                 _note(reading, chunk.message)
                 yield chunk
-
-    def _check_logprobs(self, request: dict[str, Any]) -> None:
-        if request.get("logprobs") and self.settings.drafts:  # llama.cpp says 0 for drafted tokens
-            raise ConfigError(
-                "Log-probabilities are only known without drafts; leave out AGENTFLOW_EMBEDDED_DRAFT, or "
-                "set AGENTFLOW_EMBEDDED_EXACT=1."
-            )
 
     async def _read_static_part(self, messages: list[BaseMessage]) -> Reading:
         server = await served(self.model, self.settings, self.adapter)

@@ -38,8 +38,6 @@ _PREFIX_TIMEOUT: Final = 600.0
 
 PROMPT_CACHE_MIB: Final = 2048
 """Host memory for evicted prompts: about 70,000 tokens of the 1.5B model."""
-LOOKED_UP: Final = 2
-"""Last tokens of a reply that are looked up in what was before, to guess the next."""
 READ_AT_ONCE: Final = 128
 """Prompt tokens per progress report; larger batches are no faster on a CPU."""
 
@@ -206,10 +204,6 @@ def _parameters(xllamacpp: Any, path: Path, model: str, settings: ServerSettings
     # With repacked weights and flash attention, rounding depends on the batch size, so the cache would affect answers.
     params.no_extra_bufts = not settings.repack
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    if settings.drafts:
-        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
-        params.speculative.ngram_map_k.size_n = LOOKED_UP
-        params.speculative.ngram_map_k.size_m = params.speculative.draft.n_max = settings.drafts
     params.cache_prompt = not settings.exact
     params.cache_ram_mib = 0 if settings.exact else PROMPT_CACHE_MIB
     params.ui = False

@@ -25,27 +25,16 @@ class ServerSettings:
 
     Otherwise rounding may differ for a prompt that is cached, or processed together with another.
     """
-    draft: int = 0
-    """Tokens that are guessed at once and then checked together, as read from where the last two stood before.
-
-    Replies repeat the forms of their prompts' examples and the question's words, so many guesses are right. That saves
-    time only where a few tokens take hardly longer than one, and may decide near ties otherwise.
-    """
     repack: bool = False
     """Let llama.cpp rearrange the weights for this CPU, which may write faster and read slower, and needs more memory.
 
     Rounding then depends on the batch size, so what is cached affects answers.
     """
 
-    @property
-    def drafts(self) -> int:
-        """Tokens that are in fact guessed at once: none in exact mode."""
-        return 0 if self.exact else self.draft
-
     @classmethod
     def from_environment(cls) -> ServerSettings:
-        """The defaults, overridden by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS, _GPU_LAYERS, _EXACT, _DRAFT
-        and _REPACK.
+        """The defaults, overridden by AGENTFLOW_EMBEDDED_SLOTS, _CONTEXT, _THREADS, _GPU_LAYERS, _EXACT and
+        _REPACK.
 
         Raises:
             ConfigError: one of them is invalid.
@@ -69,6 +58,5 @@ class ServerSettings:
             threads=number("THREADS", cls.threads),
             gpu_layers=number("GPU_LAYERS", cls.gpu_layers, least=0),
             exact=switch("EXACT"),
-            draft=number("DRAFT", cls.draft, least=0),
             repack=switch("REPACK"),
         )
