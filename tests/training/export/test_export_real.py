@@ -75,7 +75,7 @@ async def test_llama_cpp_agrees_with_the_trainer_in_prompt_and_probabilities(
 ) -> None:
     model, chat, folder = trained
     server = EmbeddedChat(
-        model=str(folder / "planner.gguf"), settings=ServerSettings(slots=1, context=1024), timeout=600
+        model=str(folder / "planner.gguf"), settings=ServerSettings(slots=1, context=2048), timeout=600
     )
     endpoint = await server._endpoint()
     root = Endpoint(endpoint.base_url.removesuffix("/v1"), timeout=600)

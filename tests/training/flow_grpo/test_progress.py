@@ -126,4 +126,4 @@ def test_a_run_tells_all_of_it(tmp_path: Path, policy_folder: Path, capsys: pyte
         "step 2 of 2",
     ]
     assert lines[-1] == f"look    python -m evals view {tmp_path / 'run'}"
-    assert shown.out.startswith("2 updates\n")
+    assert shown.out.startswith("2 updates, ")
