@@ -77,6 +77,12 @@ class _Reader:
         self._place = 0
 
     def header(self) -> GGUFHeader:
+        """All that stands before the weights.
+
+        Raises:
+            ValueError: it is not a GGUF file, or of a version that is not known.
+            struct.error: it is cut off.
+        """
         if self._content[:4] != b"GGUF":
             raise ValueError("the file does not begin with GGUF")
         self._place = 4
