@@ -19,8 +19,9 @@ import random
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
@@ -191,23 +192,115 @@ _HELD_PEOPLE = {
     "voyages": "How often did {n} go to sea?",
     "children": "Of how many children was {n} a parent?",
 }
-_TRAIN_SUMS = ("What is {a} * {b} + {c}?", "Compute {a} * {b} - {c}.")
-_HELD_SUMS = ("How much is {a} times {b}, and {c} more?", "Take {c} from the product of {a} and {b}.")
-_TRAIN_CHAINS = (
-    ("ship", "How many are {k} times the {attribute} of the ship {n}?"),
-    ("ship", "What is the {attribute} of the ship {n} plus {k}?"),
-    ("person", "How many are {k} times the {attribute} of {n}?"),
-    ("person", "What is the {attribute} of {n} plus {k}?"),
-    ("ships", "What is the {attribute} of the ship {n} and the ship {m} together?"),
+
+
+@dataclass(frozen=True)
+class _Wordings:
+    """A kind of computation, in words."""
+
+    kind: Literal["sum", "ship", "person", "ships"]
+    """What is looked up before it: nothing, an attribute of a ship or a person, or of two ships."""
+    result: Callable[..., int]
+    """Of the numbers in the question, or of a number in the question and what was looked up."""
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+_SUMS = (
+    _Wordings(
+        "sum",
+        lambda a, b, c: a * b + c,
+        train=(
+            "What is {a} * {b} + {c}?",
+            "What do you get when {a} is multiplied by {b} and {c} is added?",
+            "{a} rows have {b} chairs each, and {c} chairs stand apart. How many chairs are there?",
+        ),
+        held_out=(
+            "How much is {a} times {b}, and {c} more?",
+            "On {a} shelves there are {b} books each, and {c} books lie on the floor. How many books are that?",
+        ),
+    ),
+    _Wordings(
+        "sum",
+        lambda a, b, c: a * b - c,
+        train=(
+            "Compute {a} * {b} - {c}.",
+            "From {a} times {b}, {c} is subtracted. What is left?",
+            "{a} crates hold {b} bottles each, and {c} bottles break. How many are whole?",
+        ),
+        held_out=(
+            "Take {c} from the product of {a} and {b}.",
+            "There were {a} boxes of {b} pens, of which {c} pens were sold. How many pens remain?",
+        ),
+    ),
 )
-_HELD_CHAINS = (
-    ("ship", "If the vessel {n} had {k} times its {attribute}, how much would that be?"),
-    ("ship", "Add {k} to the {attribute} of the vessel {n}."),
-    ("person", "Multiply the {attribute} of {n} by {k}."),
-    ("person", "Add {k} to the {attribute} of {n}."),
-    ("ships", "Add up the {attribute} of the vessels {n} and {m}."),
+_CHAINS = (
+    _Wordings(
+        "ship",
+        lambda value, k: k * value,
+        train=(
+            "How many are {k} times the {attribute} of the ship {n}?",
+            "What do you get when the {attribute} of the ship {n} is taken {k} times?",
+            "Look up the {attribute} of the ship {n}, then take it {k} times.",
+        ),
+        held_out=(
+            "If the vessel {n} had {k} times its {attribute}, how much would that be?",
+            "Multiply the {attribute} of the vessel {n} by {k}.",
+        ),
+    ),
+    _Wordings(
+        "ship",
+        lambda value, k: value + k,
+        train=(
+            "What is the {attribute} of the ship {n} plus {k}?",
+            "What is {k} more than the {attribute} of the ship {n}?",
+            "Look up the {attribute} of the ship {n}, then count {k} further.",
+        ),
+        held_out=(
+            "Add {k} to the {attribute} of the vessel {n}.",
+            "If the {attribute} of the vessel {n} were {k} higher, what would it be?",
+        ),
+    ),
+    _Wordings(
+        "person",
+        lambda value, k: k * value,
+        train=(
+            "How many are {k} times the {attribute} of {n}?",
+            "What do you get when the {attribute} of {n} are taken {k} times?",
+            "Look up the {attribute} of {n}, then take them {k} times.",
+        ),
+        held_out=(
+            "Multiply the {attribute} of {n} by {k}.",
+            "Somebody has {k} times as many {attribute} as {n}. How many are these?",
+        ),
+    ),
+    _Wordings(
+        "person",
+        lambda value, k: value + k,
+        train=(
+            "What is the {attribute} of {n} plus {k}?",
+            "What is {k} more than the {attribute} of {n}?",
+            "Look up the {attribute} of {n}, then count {k} further.",
+        ),
+        held_out=(
+            "Add {k} to the {attribute} of {n}.",
+            "If {n} had {k} {attribute} besides, how many would that be?",
+        ),
+    ),
+    _Wordings(
+        "ships",
+        lambda value, other: value + other,
+        train=(
+            "What is the {attribute} of the ship {n} and the ship {m} together?",
+            "What do the {attribute} of the ship {n} and that of the ship {m} make in all?",
+            "Look up the {attribute} of the ship {n}, then that of the ship {m}, then their sum.",
+        ),
+        held_out=(
+            "Add up the {attribute} of the vessels {n} and {m}.",
+            "Of the vessels {n} and {m}, what is the total {attribute}?",
+        ),
+    ),
 )
-"""What is looked up, and the wording; both have the same computations in the same order."""
 
 _COUNTED = {"ship": tuple(SHIP_FACTS), "ships": tuple(SHIP_FACTS), "person": ("voyages", "children")}
 
@@ -254,37 +347,38 @@ def _question(
 ) -> tuple[str, int, list[dict[str, str]]]:
     """A question, its answer, and the steps to it: the input of a look-up, the result of a computation."""
     if family == "sum":
-        a, b, c = chance.randint(12, 99), chance.randint(12, 99), chance.randint(100, 999)
-        place = chance.randrange(2)
-        text = (_HELD_SUMS if held_out else _TRAIN_SUMS)[place].format(a=a, b=b, c=c)
-        answer = a * b - c if place else a * b + c
-        return text, answer, [_computation(answer)]
+        a, b, c = chance.randint(32, 99), chance.randint(32, 99), chance.randint(100, 999)
+        words = chance.choice(_SUMS)
+        answer = words.result(a, b, c)
+        return _worded(words, chance, held_out=held_out).format(a=a, b=b, c=c), answer, [_computation(answer)]
     if family == "chain":
         return _chain(name, chance, held_out=held_out)
     ships, people = (_HELD_SHIPS, _HELD_PEOPLE) if held_out else (_TRAIN_SHIPS, _TRAIN_PEOPLE)
-    words = ships if family == "ship" else people
-    attribute = chance.choice(list(words))
+    questions = ships if family == "ship" else people
+    attribute = chance.choice(list(questions))
     steps = [_look_up(family, name, attribute)]
-    return words[attribute].format(n=name), value_of(name, attribute), steps
+    return questions[attribute].format(n=name), value_of(name, attribute), steps
 
 
 def _chain(name: str, chance: random.Random, *, held_out: bool) -> tuple[str, int, list[dict[str, str]]]:
     """A question of two or three steps, its answer, and the steps to it."""
-    place = chance.randrange(len(_TRAIN_CHAINS))
-    kind, text = (_HELD_CHAINS if held_out else _TRAIN_CHAINS)[place]
-    attribute = chance.choice(_COUNTED[kind])
+    words = chance.choice(_CHAINS)
+    attribute = chance.choice(_COUNTED[words.kind])
     k = chance.randint(3, 19)
     other = _names(chance, 1, held_out=held_out)[0]
-    register = "person" if kind == "person" else "ship"
-    value = value_of(name, attribute)
+    register = "person" if words.kind == "person" else "ship"
+    operand = k
     steps = [_look_up(register, name, attribute)]
-    if kind == "ships":
-        answer = value + value_of(other, attribute)
+    if words.kind == "ships":
+        operand = value_of(other, attribute)
         steps.append(_look_up(register, other, attribute))
-    else:
-        answer = k * value if "times" in _TRAIN_CHAINS[place][1] else value + k
-    question = text.format(k=k, attribute=attribute, n=name, m=other)
+    answer = words.result(value_of(name, attribute), operand)
+    question = _worded(words, chance, held_out=held_out).format(k=k, attribute=attribute, n=name, m=other)
     return question, answer, [*steps, _computation(answer)]
+
+
+def _worded(words: _Wordings, chance: random.Random, *, held_out: bool) -> str:
+    return chance.choice(words.held_out if held_out else words.train)
 
 
 def _look_up(family: str, name: str, attribute: str) -> dict[str, str]:
