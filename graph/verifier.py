@@ -138,14 +138,17 @@ async def _judge(state: State, run: Run) -> Judged:
     messages = verifier_messages(state, conversation, run.wording)
     evidence = Evidence.of(state, passages=quotes_sources(await run.tools(), cast("Plan", state["plan"])["tool_name"]))
     answer_checks = run.held_to(ANSWER_CHECKS, "verifier")
-    asked = False
+    verdicts: list[Verdict | str] = []
 
     def read(reply: str) -> Verdict | str:
-        nonlocal asked
         verdict = _read_verdict(reply)
-        asked_already, asked = asked, True  # it may know better than the check, so it is asked about its answer once
-        if asked_already or isinstance(verdict, str):
+        verdicts.append(verdict)
+        if isinstance(verdict, str):
             return verdict
+        if len(verdicts) > 1:  # it may know better than the check, so it is asked about its answer once
+            # The complaint was about the answer. That the step helps was said before it, and half an answer helps.
+            helps = any(isinstance(earlier, dict) and earlier["accepted"] for earlier in verdicts)
+            return {**verdict, "accepted": helps}
         complaint = answer_complaint(verdict, evidence, answer_checks)
         if complaint is None:
             return verdict

@@ -32,7 +32,7 @@ from graph.models.server import Endpoint, post_json, post_stream
 
 log = logging.getLogger(__name__)
 
-LEAST_TOKENS: Final = 128
+LEAST_TOKENS: Final = 64
 """Shorter beginnings are not worth saving."""
 MOST_BYTES: Final = 2**29
 """Total size of the files; the least recently used are deleted first. The 1.5B model needs 28 KB per token."""

@@ -87,6 +87,23 @@ async def test_half_a_computation_is_not_the_answer(serve: Serve) -> None:
     assert whole["verdict"]["answer"] == "126082"
 
 
+async def test_a_complaint_about_the_answer_does_not_reject_the_step(serve: Serve) -> None:
+    half = json.loads(judged("unknown", "391 - 5"))
+    server = serve(
+        planner=plan_text("python"),
+        executor=["```python\nprint(17 * 23)\n```", "```python\nprint(391 - 5)\n```"],
+        verifier=[judged("391"), json.dumps({**half, "result": "reject"}), judged("386")],
+    )
+    state = await build_graph(tools=["python", "generalist"]).ainvoke(
+        {"question": "What is 17 * 23 - 5?"}, context=Context(model=server.spec, checks="on")
+    )
+    turn = state["memory"][0]
+    assert (turn["verdict"]["accepted"], turn["verdict"]["stop"]) == (True, False)
+    assert "Still missing: 391 - 5" in turn["observation"]
+    assert "Choose another tool" not in turn["observation"]
+    assert state["memory"][1]["verdict"]["answer"] == "386"
+
+
 async def test_the_first_of_two_hops_is_not_the_answer(serve: Serve) -> None:
     server = serve(
         planner=plan_text("look_up"),
