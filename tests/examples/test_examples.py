@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from langchain_core.tools import ToolException
 
 from evals.speed.fake_server import ChatRequest, FakeModelServer
 from evals.task import Task
@@ -125,6 +126,39 @@ async def test_town_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Give a name and an attribute" in str(state["memory"][0]), "what a tool refuses is told"
     right = Rollout("r", task, 0, 0, 0, turns=tuple(policy.turns), reward=1.0, memory=state["memory"])
     assert {name for name, is_right in parts_of(right).items() if is_right} >= {"right_tool", "right_input", "solved"}
+
+
+def test_countries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines = ["country,continent,year,lifeExp,pop,gdpPercap"]
+    names = [f"{letter}land" for letter in "ABCDEFGHIJKLMNOP"]
+    for place, name in enumerate(names):
+        lines += [
+            f"{name},{('Africa', 'Americas', 'Asia', 'Europe')[place % 4]},{year},"
+            f"{40 + place + (year - 1952) / 4:.3f},{100_000 * (place + 1) + year},{700 * (place + 1)}.25"
+            for year in range(1952, 2008, 5)
+        ]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    monkeypatch.setenv("COUNTRIES_CSV", str(tmp_path / "table.csv"))
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.chdir(tmp_path)
+    example = imported("countries:main", "The example")
+    example()
+    train, held = (load_tasks(str(tmp_path / "countries" / f"{name}.jsonl")) for name in ("train", "heldout"))
+    assert (len(train), len(held)) == (384, 120)
+    assert not {name for name in names if any(name in task.prompt for task in train)} & {
+        name for name in names if any(name in task.prompt for task in held)
+    }
+    answers = {task.prompt: task.answers[0] for task in (*train, *held)}
+    assert {answer for text, answer in answers.items() if "highest" in text and "Africa" in text} == {"Mland"}
+    tool = imported("countries:countries", "The tool")()
+    assert tool.invoke({"sql": "SELECT population FROM countries WHERE country = 'Bland' AND year = 1957"}) == "201957"
+    assert tool.invoke({"sql": "SELECT country FROM countries"}).endswith("\n...")
+    forever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
+    for refused in ("SELECT x FROM countries", "DELETE FROM countries", f"ATTACH '{tmp_path}/new' AS new", forever,
+                    "SELECT 1; SELECT 2", "SELECT year FROM countries WHERE year = 0"):  # fmt: skip
+        with pytest.raises(ToolException):
+            tool.invoke({"sql": refused})
+    assert not (tmp_path / "new").exists()
 
 
 async def test_http_agent(tmp_path: Path) -> None:
