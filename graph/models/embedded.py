@@ -98,6 +98,10 @@ class EmbeddedChat(OpenAICompatibleChat):
         body = await super()._request(endpoint, messages, stop, kwargs)
         if isinstance(endpoint, _EmbeddedEndpoint) and endpoint.served is not None:
             body |= endpoint.served.applied(self.adapter).fields
+        form = body.get("response_format") or {}
+        if form.get("type") == "json_schema" and "grammar" not in body:
+            del body["response_format"]
+            body["grammar"] = _on_one_line(form["json_schema"]["schema"])
         return body
 
     async def _agenerate(
@@ -132,6 +136,17 @@ class EmbeddedChat(OpenAICompatibleChat):
         server = await served(self.model, self.settings, self.adapter)
         applied = server.applied(self.adapter)
         return Reading() if server.prefixes is None else await server.prefixes.ensure(messages, applied)
+
+
+def _on_one_line(schema: dict[str, Any]) -> str:
+    """A grammar of a JSON schema without the line breaks and indents that a small model writes wherever it may.
+
+    The added key is for llguidance, the grammar engine that llama.cpp is built with here; llama.cpp's own passes over
+    it.
+    """
+    spaces = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    grammar = importlib.import_module("xllamacpp").json_schema_to_grammar({**schema, "x-guidance": spaces})
+    return str(grammar)
 
 
 def _note(reading: Reading, message: BaseMessage) -> None:

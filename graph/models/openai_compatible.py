@@ -35,6 +35,8 @@ from graph.models.server import Endpoint, list_models, post_json, post_stream
 
 log = logging.getLogger(__name__)
 
+_FORMS = {"response_format", "grammar"}
+"""Fields of a request that say what form the reply has."""
 _ABOUT_FORMAT = re.compile(r"response_format|json_schema|json schema|grammar", re.IGNORECASE)
 _ROLES = {"system": "system", "human": "user", "ai": "assistant", "tool": "tool"}
 
@@ -247,13 +249,15 @@ class OpenAICompatibleChat(BaseChatModel):
         return body | {name: value for name, value in fields.items() if value is not None}
 
     def _drop_format(self, body: dict[str, Any], error: RequestRefused) -> bool:
-        """Remove `response_format` from a refused body; False if it was not the reason of the refusal.
+        """Remove `response_format`, or a grammar in its place, from a refused body; False if it was not the reason.
 
         A server that does not support the field never gets it again; one that only dislikes this schema does.
         """
-        if "response_format" not in body or not _ABOUT_FORMAT.search(error.detail):
+        named = _FORMS & body.keys()
+        if not named or not _ABOUT_FORMAT.search(error.detail):
             return False
-        del body["response_format"]
+        for field in named:
+            del body[field]
         self._without_format = "response_format" in error.detail
         log.warning("The reply will not be held to its JSON schema. %s", error)
         return True

@@ -106,13 +106,17 @@ async def test_it_answers_counts_and_streams(small_model: EmbeddedChat) -> None:
 async def test_it_keeps_to_a_schema(small_model: EmbeddedChat) -> None:
     schema = {
         "type": "object",
-        "properties": {"colour": {"enum": ["mauve", "ochre"]}, "n": {"type": "integer"}},
+        "properties": {"colour": {"enum": ["mauve", "ochre"]}, "n": {"type": "integer", "minimum": 0, "maximum": 9}},
         "required": ["colour", "n"],
         "additionalProperties": False,
     }
     wanted = {"type": "json_schema", "json_schema": {"name": "c", "schema": schema, "strict": True}}
     reply = await small_model.ainvoke("What is the weather?", response_format=wanted, max_tokens=60)
-    assert json.loads(str(reply.content))["colour"] in ("mauve", "ochre")
+    value = json.loads(str(reply.content))
+    assert value["colour"] in ("mauve", "ochre")
+    assert reply.content == json.dumps(value), "no tokens are spent on line breaks and indents"
+    wanted["json_schema"]["schema"] = {"type": "string", "pattern": "(?=no lookahead)"}
+    assert (await small_model.ainvoke("What is the weather?", response_format=wanted)).content, "asked without it"
 
 
 @pytest.mark.embedded
