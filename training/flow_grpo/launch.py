@@ -24,8 +24,6 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
         AgentFlowError: the run failed; the message says why.
         OSError: the disk is full.
     """
-    from training.flow_grpo.build import make_trainer
-    from training.models.device import is_out_of_memory
     from training.models.policy import quiet
     from training.run import ranks
 
@@ -38,17 +36,24 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
     claim(folder, config.as_dict(), resumable=RESUMABLE - fixed)
     console = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
     with held(folder), nullcontext() if progress else console:
-        trainer = make_trainer(config, progress=progress or console)
-        try:
-            trainer.train_from_last_checkpoint()
-            trainer.save_final()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ConfigError(_memory_advice(trainer.config)) from error
-        finally:
-            trainer.close()
+        _train(config, progress or console)
     ranks.leave()
+
+
+def _train(config: FlowGRPOConfig, progress: Progress) -> None:
+    from training.flow_grpo.build import make_trainer
+    from training.models.device import is_out_of_memory
+
+    trainer = make_trainer(config, progress=progress)
+    try:
+        trainer.train_from_last_checkpoint()
+        trainer.save_final()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ConfigError(_memory_advice(trainer.config)) from error
+    finally:
+        trainer.close()
 
 
 def _memory_advice(config: FlowGRPOConfig) -> str:

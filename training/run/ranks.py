@@ -5,6 +5,7 @@ Without `accelerate launch` or `torchrun` a run has one process, and everything 
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any, Literal, TypeVar
 
@@ -62,14 +63,16 @@ def raise_together(error: AgentFlowError | None) -> None:
 
 
 def leave() -> None:
-    """Disconnects from the other processes once all have finished.
+    """Disconnects from the other processes once all have finished; nothing may refer to a trainer any more.
 
     Threads of gloo that outlive the interpreter can abort a process that has succeeded, and the launcher then kills
-    the others while they still write.
+    the others while they still write. The reducer of a distributed model holds the process group as well: were it the
+    last one, it would wait for a thread of gloo while it holds Python's lock, for which that thread may be waiting.
     """
     import torch.distributed as dist
     from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
 
+    gc.collect()
     barrier()
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

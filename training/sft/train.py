@@ -23,8 +23,6 @@ def train(settings: SFTSettings) -> None:
         AgentFlowError: the run failed; the message says why.
         OSError: the disk is full.
     """
-    import torch
-
     from training.models.policy import quiet
     from training.run import ranks
 
@@ -38,15 +36,21 @@ def train(settings: SFTSettings) -> None:
     folder = Path(settings.out)
     claim(folder, {**plain_values(settings), "command": COMMAND}, resumable=RESUMABLE)
     with held(folder):
-        trainer = make_trainer(settings, transcripts)
-        try:
-            trainer.train_from_last_checkpoint()
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(
-                f"There is not enough memory for {settings.token_budget} tokens; lower token_budget, or turn on "
-                "gradient_checkpointing. The same command continues from the last checkpoint."
-            ) from error
+        _train(settings, transcripts)
     ranks.leave()
+
+
+def _train(settings: SFTSettings, transcripts: Examples) -> None:
+    import torch
+
+    trainer = make_trainer(settings, transcripts)
+    try:
+        trainer.train_from_last_checkpoint()
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"There is not enough memory for {settings.token_budget} tokens; lower token_budget, or turn on "
+            "gradient_checkpointing. The same command continues from the last checkpoint."
+        ) from error
 
 
 def make_trainer(settings: SFTSettings, transcripts: Examples) -> PlannerSFTTrainer:
