@@ -78,14 +78,14 @@ async def _write_in_time(tool: BaseTool, state: State, run: Run) -> WrittenArgum
     except ContextLengthExceeded as problem:
         error = Failure(kind="arguments", message=str(problem))
     else:
-        if not isinstance(arguments, str):
+        if isinstance(arguments, list):
             return WrittenArguments(arguments=arguments, error=None, usage=run.usage)
-        error = Failure(kind="arguments", message=arguments)
+        error = Failure(kind="arguments", message=arguments) if isinstance(arguments, str) else arguments
     return WrittenArguments(arguments=[], error=error, usage=run.usage)
 
 
-async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | str:
-    """The arguments of each call, or a sentence that says why there are none."""
+async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | str | Failure:
+    """The arguments of each call, or a sentence that says why there are none, or why the step is not carried out."""
     plan = cast("Plan", state["plan"])
     argument = text_argument(arguments_of(tool).schema)
     if run.context.direct_arguments and argument:
@@ -114,6 +114,8 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         failed_call(tool, state),
     )
     doubts = doubts_about(plan, tool, state, run.held_to(PLAN_CHECKS, "planner"))
+    if doubts.refusal is not None:
+        return doubts.refusal
     messages = executor_messages(tool, plan, facts, doubts, form, run.wording)
     checks = run.held_to(ARGUMENT_CHECKS, "executor")
     read = checked(read, checks, tool, state)

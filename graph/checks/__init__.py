@@ -6,7 +6,7 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 
 | list | checks the words of | when |
 | --- | --- | --- |
-| `PLAN_CHECKS` | the planner | before the executor reads the plan; doubtful parts are left out |
+| `PLAN_CHECKS` | the planner | before the executor reads the plan; doubtful parts are left out, a repeated one is refused |
 | `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
@@ -23,16 +23,16 @@ from graph.checks.answers import AnswerCheck, lost_sign, not_in_sources, wrong_f
 from graph.checks.arguments import ArgumentCheck, asked_before, failed_before, guessed_name, invented_fact
 from graph.checks.coverage import unanswered_part, unused_number
 from graph.checks.options import left_out, none_of_the_options
-from graph.checks.plans import PlanCheck, guessed_goal, invented_context, sufficient_goal
+from graph.checks.plans import PlanCheck, guessed_goal, invented_context, planned_before, sufficient_goal
 from graph.checks.steps import StepCheck, all_failed, empty, nothing_to_finish, repeated, unreadable
 from graph.checks.verdicts import (
     VerdictCheck,
-    number_not_computed,
+    value_not_computed,
     rejection_of_near_passages,
     rejection_that_quotes,
 )
 
-PLAN_CHECKS: tuple[PlanCheck, ...] = (invented_context, guessed_goal, sufficient_goal)
+PLAN_CHECKS: tuple[PlanCheck, ...] = (planned_before, invented_context, guessed_goal, sufficient_goal)
 ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
     ArgumentCheck(invented_fact),
     ArgumentCheck(failed_before),
@@ -49,4 +49,4 @@ ANSWER_CHECKS: tuple[AnswerCheck, ...] = (
     unused_number,
     unanswered_part,
 )
-VERDICT_CHECKS: tuple[VerdictCheck, ...] = (number_not_computed, rejection_that_quotes, rejection_of_near_passages)
+VERDICT_CHECKS: tuple[VerdictCheck, ...] = (value_not_computed, rejection_that_quotes, rejection_of_near_passages)

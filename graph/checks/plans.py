@@ -12,24 +12,30 @@ from graph.checks.arguments import guess_complaint
 from graph.checks.grounding import in_latin_script, names_something, unsupported_names, unsupported_numbers
 from graph.memory import accepted_turns, source_texts
 from graph.rendering import results_text
-from graph.state import Plan, State
+from graph.state import Failure, Plan, State
 from tools.card import card_of, fence_of
 
 
 @dataclass(frozen=True)
 class Doubts:
-    """What the executor's prompt leaves out of a plan, or warns about. Without doubts it shows everything."""
+    """What the executor's prompt leaves out of a plan, or warns about, or why the plan is refused.
+
+    Without doubts it shows everything.
+    """
 
     leave_out_context: bool = False
     leave_out_question: bool = False
     warnings: tuple[str, ...] = ()
     """Sentences that follow the sub-goal."""
+    refusal: Failure | None = None
+    """Why the step is not carried out at all."""
 
     def __or__(self, other: Doubts) -> Doubts:
         return Doubts(
             self.leave_out_context or other.leave_out_context,
             self.leave_out_question or other.leave_out_question,
             self.warnings + other.warnings,
+            self.refusal or other.refusal,
         )
 
 
@@ -72,6 +78,19 @@ def sufficient_goal(plan: Plan, tool: BaseTool, state: State) -> Doubts:
         or (card_of(tool).quotes_sources and not names_something(plan["sub_goal"]))
     )
     return Doubts(leave_out_question=not needs_question)
+
+
+def planned_before(plan: Plan, tool: BaseTool, state: State) -> Doubts:
+    """The same step, word for word, was accepted before: small models repeat themselves and learn nothing from it."""
+    step = _step(plan)
+    if any(_step(turn["plan"]) == step for turn in accepted_turns(state)):
+        message = "the same step was taken before and its result is known; take another step"
+        return Doubts(refusal=Failure(kind="repeat", message=message))
+    return Doubts()
+
+
+def _step(plan: Plan) -> tuple[str, str, str]:
+    return plan["tool_name"], plan["sub_goal"], plan["context"]
 
 
 def _guessed_names(plan: Plan, tool: BaseTool, state: State) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -25,21 +26,31 @@ def revised(verdict: Verdict, evidence: Evidence, checks: Sequence[VerdictCheck]
     return verdict
 
 
-def number_not_computed(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """If the verifier stops on a number that is in no result, the run continues.
+def value_not_computed(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """If the verifier stops on a number or a weekday that is in no result, the run continues.
 
-    The model computed the number in its head or remembered it; that is what tools are for.
+    The model computed it in its head or remembered it; that is what tools are for.
     """
     if not verdict["stop"]:
         return verdict
     # A number from the question is no result. Only a reason, where it takes the place of the answer, may quote it.
     if verdict["answer"]:
         unsupported = unsupported_numbers(verdict["answer"], evidence.results)
+        unsupported += _unsupported_weekdays(verdict["answer"], evidence.results)
     else:
         unsupported = unsupported_numbers(verdict["reason"], evidence.texts)
     if not unsupported:
         return verdict
-    return {**verdict, "stop": False, "answer": "", "missing": f"{unsupported[0]} stands in no result: compute it"}
+    return {**verdict, "stop": False, "answer": "", "missing": "the answer is in no result: compute it from them"}
+
+
+_WEEKDAY = re.compile(r"(?i)\b(mon|tues|wednes|thurs|fri|satur|sun)day\b")
+
+
+def _unsupported_weekdays(answer: str, results: Sequence[str]) -> list[str]:
+    told = " ".join(results)
+    days = [day[0] for day in _WEEKDAY.finditer(answer)]
+    return [day for day in days if not re.search(rf"\b{day}|\b{day[:3]}\b", told, re.IGNORECASE)]
 
 
 def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:
