@@ -6,7 +6,7 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 
 | list | checks the words of | when |
 | --- | --- | --- |
-| `PLAN_CHECKS` | the planner | before the executor reads the plan; doubtful parts are left out, a repeated one is refused |
+| `PLAN_CHECKS` | the planner | before the executor reads it; doubtful parts are left out, a repeated step is refused |
 | `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
@@ -27,9 +27,9 @@ from graph.checks.plans import PlanCheck, guessed_goal, invented_context, planne
 from graph.checks.steps import StepCheck, all_failed, empty, nothing_to_finish, repeated, unreadable
 from graph.checks.verdicts import (
     VerdictCheck,
-    value_not_computed,
     rejection_of_near_passages,
     rejection_that_quotes,
+    value_not_computed,
 )
 
 PLAN_CHECKS: tuple[PlanCheck, ...] = (planned_before, invented_context, guessed_goal, sufficient_goal)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 from graph.errors import AgentFlowError, ConfigError
 from graph.models.adapters import Applied, adapter_header, check_adapter
@@ -42,20 +43,24 @@ READ_AT_ONCE: Final = 128
 """Prompt tokens per progress report; larger batches are no faster on a CPU."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Served:
     """A server in this process."""
 
     server: Any
-    """The `xllamacpp.Server`; it stops when its last reference is dropped."""
+    """The `xllamacpp.Server`, and the only reference to it: it stops when that is dropped, also amid a reply."""
     prefixes: Prefixes | None
-    adapters: dict[str, str] = field(default_factory=dict)
+    adapters: dict[str, str]
     """The digest of each adapter, by its path, in the order of llama.cpp's numbers."""
+    root: str = field(init=False)
+    """Its address, without `/v1`."""
 
-    @property
-    def root(self) -> str:
-        """Its address, without `/v1`."""
-        return str(self.server.listening_address)
+    def __post_init__(self) -> None:
+        self.root = str(self.server.listening_address)
+
+    def stop(self) -> None:
+        """Stop it; requests in progress fail."""
+        self.server = None
 
     def has(self, adapter: str) -> bool:
         """Whether it can answer with an adapter; with none (empty) it always can."""
@@ -86,6 +91,8 @@ _Key = tuple[str, ServerSettings]
 _servers: dict[_Key, _Start] = {}
 _named: dict[_Key, dict[str, None]] = {}
 """The adapters that chats of a server have named, in order."""
+_running: WeakSet[Served] = WeakSet()
+"""All servers that are held, also the replaced ones."""
 _servers_lock = threading.Lock()
 
 
@@ -141,6 +148,7 @@ def _fulfil(start: _Start, model: str, settings: ServerSettings) -> None:
     except Exception as error:  # noqa: BLE001 -- handed to the callers that wait
         start.promise.set_exception(error)
     else:
+        _running.add(server)
         start.promise.set_result(server)
 
 
@@ -229,7 +237,9 @@ def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None
 
 @atexit.register
 def stop_servers() -> None:
-    """Drop all servers; each stops when its last request has ended."""
+    """Stop all servers; llama.cpp's threads must not outlive the process's memory."""
     with _servers_lock:
         _servers.clear()
         _named.clear()
+    for server in list(_running):
+        server.stop()

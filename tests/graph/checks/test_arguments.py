@@ -85,7 +85,7 @@ async def test_a_name_that_the_chat_or_a_result_tells_may_be_searched_for(serve:
 async def test_a_call_that_was_made_before_is_written_anew(serve: Serve) -> None:
     film, place = calls_text({"name": "film"}), calls_text({"name": "place"})
     server = serve(
-        planner=plan_text("look_up"),
+        planner=[plan_text("look_up"), plan_text("look_up", "find the rest")],
         executor=[film, film, place],
         verifier=[judged("unknown", "when it was taken"), judged("1842")],
     )

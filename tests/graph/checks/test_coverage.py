@@ -73,7 +73,7 @@ def test_words_that_no_result_speaks_of_are_named() -> None:
 
 async def test_half_a_computation_is_not_the_answer(serve: Serve) -> None:
     server = serve(
-        planner=plan_text("python"),
+        planner=[plan_text("python"), plan_text("python", "find the rest")],
         executor=["```python\nprint(487 * 263)\n```", "```python\nprint(128081 - 1999)\n```"],
         verifier=[judged("128081"), judged("unknown", "128081 - 1999"), judged("126082")],
     )
@@ -90,7 +90,7 @@ async def test_half_a_computation_is_not_the_answer(serve: Serve) -> None:
 async def test_a_complaint_about_the_answer_does_not_reject_the_step(serve: Serve) -> None:
     half = json.loads(judged("unknown", "391 - 5"))
     server = serve(
-        planner=plan_text("python"),
+        planner=[plan_text("python"), plan_text("python", "find the rest")],
         executor=["```python\nprint(17 * 23)\n```", "```python\nprint(391 - 5)\n```"],
         verifier=[judged("391"), json.dumps({**half, "result": "reject"}), judged("386")],
     )
@@ -106,7 +106,7 @@ async def test_a_complaint_about_the_answer_does_not_reject_the_step(serve: Serv
 
 async def test_the_first_of_two_hops_is_not_the_answer(serve: Serve) -> None:
     server = serve(
-        planner=plan_text("look_up"),
+        planner=[plan_text("look_up"), plan_text("look_up", "find the rest")],
         executor=[calls_text({"name": "film"}), calls_text({"name": "place"})],
         verifier=[judged("Hong Kong"), judged("unknown", "when Hong Kong was taken"), judged("1842")],
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from langchain_core.tools import BaseTool
 
 from graph import Context, build_graph
-from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts
+from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts, verdict_text
 
 
 @pytest.mark.parametrize(("context", "known"), [("21 is given", True), ("the rate is 17", False), ("a rate", True)])
@@ -50,3 +52,30 @@ async def test_a_name_is_a_guess_also_after_a_search_for_it(serve: Serve) -> Non
         {"question": TAKEN}, context=Context(model=server.spec, checks="on")
     )
     assert all("a result tells Aman, Chang" in prompt[1][1] for prompt in prompts(server, "executor"))
+
+
+@pytest.mark.parametrize(("checks", "first", "asked"), [("on", "accept", 1), ("on", "reject", 2), ("off", "accept", 2)])
+async def test_a_step_that_was_accepted_is_not_taken_again(
+    serve: Serve, tools: list[BaseTool], checks: Literal["on", "off"], first: str, asked: int
+) -> None:
+    server = serve(
+        executor=[calls_text({"number": 21}), calls_text({"number": 22})],
+        verifier=[verdict_text(first, "continue"), verdict_text()],
+    )
+    context = Context(model=server.spec, checks=checks, max_turns=2)
+    state = await build_graph(tools=tools).ainvoke({"question": "Double 21, then 22."}, context=context)
+    again = state["memory"][1]
+    assert len(server.asked("executor")) == asked
+    assert (again["error"] is None or again["error"]["kind"]) == ("repeat" if asked == 1 else True)
+
+
+async def test_with_other_words_a_step_is_another(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        planner=[plan_text("double", "double it"), plan_text("double", "double the other")],
+        executor=[calls_text({"number": 21}), calls_text({"number": 22})],
+        verifier=[verdict_text(then="continue"), verdict_text()],
+    )
+    state = await build_graph(tools=tools).ainvoke(
+        {"question": "Double 21, then 22."}, context=Context(model=server.spec, checks="on")
+    )
+    assert [turn["error"] for turn in state["memory"]] == [None, None]

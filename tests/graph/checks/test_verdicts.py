@@ -8,6 +8,10 @@ import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
 from graph import Context, build_graph
+from graph.checks import VERDICT_CHECKS
+from graph.checks.evidence import Evidence
+from graph.checks.verdicts import revised
+from graph.state import Verdict
 from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts, verdict_text
 from tools.card import ToolCard
 
@@ -18,7 +22,11 @@ async def test_a_stop_on_a_number_from_nowhere_goes_on(serve: Serve, tools: list
         verdict = json.loads(verdict_text(reason="the numbers are known"))
         return json.dumps({**verdict, field: f"it is {number}"})
 
-    server = serve(executor=[calls_text({"number": 21}), calls_text({"number": 48})], verifier=[judged(54), judged(96)])
+    server = serve(
+        planner=[plan_text("double"), plan_text("double", "find the rest")],
+        executor=[calls_text({"number": 21}), calls_text({"number": 48})],
+        verifier=[judged(54), judged(96)],
+    )
     state = await build_graph(tools=tools).ainvoke(
         {"question": "Double twenty-one and forty-eight."}, context=Context(model=server.spec, checks="on")
     )
@@ -73,7 +81,7 @@ async def test_an_answer_that_cannot_be_one_is_asked_about_once(serve: Serve, an
 
 async def test_a_verifier_that_takes_the_hint_says_what_is_missing(serve: Serve) -> None:
     server = serve(
-        planner=plan_text("look_up"),
+        planner=[plan_text("look_up"), plan_text("look_up", "find the rest")],
         executor=[calls_text({"name": "film"}), calls_text({"name": "place"})],
         verifier=[judged("Hong Kong"), judged("unknown", "when Hong Kong was taken"), judged("1842")],
     )
@@ -93,3 +101,22 @@ async def test_the_generator_is_not_told_an_answer_that_cannot_be_one(serve: Ser
     prompt = prompts(server, "generator")[0][1][1]
     assert "Hong Kong was taken in 1842." in prompt
     assert ("The verifier" in prompt) == told
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "stops"),
+    [
+        ("Wednesday", "She sank on 3 November 1748.", False),
+        ("on a Wednesday", "The market is held on Mondays.", False),
+        ("Monday", "It took a month.", False),
+        ("Sunday", "Sunday", True),
+        ("Sunday", "Sun 3 Nov 1748", True),
+        ("on Thursdays", "Its market is held on Thursdays.", True),
+        ("3 November 1748", "She sank on 3 November 1748.", True),
+    ],
+)
+def test_a_weekday_has_to_be_read_or_computed(answer: str, result: str, stops: bool) -> None:
+    evidence = Evidence(question="On which day of the week did she sink?", new=(result,), old=(), passages=True)
+    verdict = Verdict(accepted=True, stop=True, reason="", answer=answer, missing="", source="model")
+    taken = revised(verdict, evidence, VERDICT_CHECKS)
+    assert (taken["stop"], bool(taken["missing"])) == (stops, not stops)
