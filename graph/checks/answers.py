@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from graph.checks.evidence import Evidence
-from graph.checks.grounding import content_words, in_latin_script
+from graph.checks.grounding import WEEKDAY, content_words, in_latin_script
 from graph.state import Verdict
 
 AnswerCheck: TypeAlias = Callable[[str, Evidence], str | None]
@@ -42,7 +42,7 @@ _NUMBER_WORD = re.compile(
 
 
 _FORMS = (
-    (r"\bday of the week\b|\bweekday\b", r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day", "the name of a weekday"),
+    (r"\bday of the week\b|\bweekday\b", WEEKDAY, "the name of a weekday"),
     (
         r"\b(?:which|what) month\b",
         r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b",

@@ -41,6 +41,17 @@ def unsupported_numbers(claim: str, sources: Iterable[str]) -> list[str]:
     return [number for number in _NUMBER.findall(claim) if not _is_supported(_value(number), numbers)]
 
 
+WEEKDAY = r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+"""Pattern of a weekday's name, in lower case."""
+
+
+def unsupported_weekdays(claim: str, sources: Iterable[str]) -> list[str]:
+    """The weekdays in `claim` that no source names, in full or by three letters."""
+    told = " ".join(sources)
+    days = re.findall(WEEKDAY, claim, re.IGNORECASE)
+    return [day for day in days if not re.search(rf"\b{day}|\b{day[:3]}\b", told, re.IGNORECASE)]
+
+
 def _value(number: str) -> Decimal:
     return Decimal(number.replace(",", ""))
 

@@ -81,9 +81,12 @@ def sufficient_goal(plan: Plan, tool: BaseTool, state: State) -> Doubts:
 
 
 def planned_before(plan: Plan, tool: BaseTool, state: State) -> Doubts:
-    """The same step, word for word, was accepted before: small models repeat themselves and learn nothing from it."""
-    step = _step(plan)
-    if any(_step(turn["plan"]) == step for turn in accepted_turns(state)):
+    """The same step, word for word, was accepted before, and no call of it failed.
+
+    Small models repeat themselves. A step without a sub-goal is about the whole question, and may go on.
+    """
+    done = [turn["plan"] for turn in accepted_turns(state) if all(call["error"] is None for call in turn["calls"])]
+    if plan["sub_goal"] and any(_step(earlier) == _step(plan) for earlier in done):
         message = "the same step was taken before and its result is known; take another step"
         return Doubts(refusal=Failure(kind="repeat", message=message))
     return Doubts()

@@ -56,20 +56,18 @@ _CUSTOMARY_NAMES = frozenset(content_words(_CUSTOMARY_WORDS))
 def invented(code: str, sources: Sources) -> list[Literal]:
     """The literals of a program that come from nowhere, in order, each once.
 
-    Without any, a program of values that may stand for anything is invented as a whole.
+    Customary values come from nowhere as well if a program names them and nothing in it has a source: ten may be a
+    power or a base, but `distance = 10` is a claim.
     """
     literals = list(dict.fromkeys(literals_of(code)))
-    return [literal for literal in literals if not _has_source(literal, sources)] or _about_nothing(literals, sources)
+    return [literal for literal in literals if not _has_source(literal, sources)] or _bare_claims(literals, sources)
 
 
 _COUNTERS = frozenset(map(Decimal, range(3)))
 
 
-def _about_nothing(literals: Sequence[Literal], sources: Sources) -> list[Literal]:
-    """The data of a program that is about nothing: no value is from the sources or means something by itself.
-
-    Ten is customary in programs, but not as a distance (`distance = 10`).
-    """
+def _bare_claims(literals: Sequence[Literal], sources: Sources) -> list[Literal]:
+    """The values that a program gives names to, if none of its values is from the sources or tells what it is."""
     numbers = {literal: literal.value for literal in literals if isinstance(literal.value, Decimal)}
     texts = [literal.value for literal in literals if isinstance(literal.value, str)]
     told = sources.amounts - _COUNTERS
@@ -77,7 +75,11 @@ def _about_nothing(literals: Sequence[Literal], sources: Sources) -> list[Litera
         return []
     if any(content_words(text) & sources.words for text in texts):
         return []
-    return [literal for literal, value in numbers.items() if literal.use == "data" and value not in _COUNTERS]
+    return [
+        literal
+        for literal, value in numbers.items()
+        if literal.use == "data" and literal.name and value not in _COUNTERS
+    ]
 
 
 def invented_in_values(arguments: Mapping[str, object], sources: Sources) -> list[Literal]:

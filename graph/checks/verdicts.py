@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from graph.checks.evidence import Evidence
-from graph.checks.grounding import in_latin_script, shared_words, unsupported_numbers
+from graph.checks.grounding import in_latin_script, shared_words, unsupported_numbers, unsupported_weekdays
 from graph.state import Verdict
 
 VerdictCheck: TypeAlias = Callable[[Verdict, Evidence], Verdict]
@@ -36,21 +35,12 @@ def value_not_computed(verdict: Verdict, evidence: Evidence) -> Verdict:
     # A number from the question is no result. Only a reason, where it takes the place of the answer, may quote it.
     if verdict["answer"]:
         unsupported = unsupported_numbers(verdict["answer"], evidence.results)
-        unsupported += _unsupported_weekdays(verdict["answer"], evidence.results)
+        unsupported += unsupported_weekdays(verdict["answer"], evidence.results)
     else:
         unsupported = unsupported_numbers(verdict["reason"], evidence.texts)
     if not unsupported:
         return verdict
     return {**verdict, "stop": False, "answer": "", "missing": "the answer is in no result: compute it from them"}
-
-
-_WEEKDAY = re.compile(r"(?i)\b(mon|tues|wednes|thurs|fri|satur|sun)day\b")
-
-
-def _unsupported_weekdays(answer: str, results: Sequence[str]) -> list[str]:
-    told = " ".join(results)
-    days = [day[0] for day in _WEEKDAY.finditer(answer)]
-    return [day for day in days if not re.search(rf"\b{day}|\b{day[:3]}\b", told, re.IGNORECASE)]
 
 
 def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:

@@ -148,7 +148,8 @@ def _fulfil(start: _Start, model: str, settings: ServerSettings) -> None:
     except Exception as error:  # noqa: BLE001 -- handed to the callers that wait
         start.promise.set_exception(error)
     else:
-        _running.add(server)
+        with _servers_lock:
+            _running.add(server)
         start.promise.set_result(server)
 
 
@@ -241,5 +242,6 @@ def stop_servers() -> None:
     with _servers_lock:
         _servers.clear()
         _named.clear()
-    for server in list(_running):
+        running = list(_running)
+    for server in running:
         server.stop()

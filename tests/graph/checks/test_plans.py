@@ -69,6 +69,21 @@ async def test_a_step_that_was_accepted_is_not_taken_again(
     assert (again["error"] is None or again["error"]["kind"]) == ("repeat" if asked == 1 else True)
 
 
+@pytest.mark.parametrize(("goal", "first"), [("", [21]), ("double them", [21, -1])])
+async def test_a_step_without_a_goal_or_with_a_failed_call_may_be_taken_again(
+    serve: Serve, tools: list[BaseTool], goal: str, first: list[int]
+) -> None:
+    server = serve(
+        planner=plan_text("double", goal),
+        executor=[calls_text(*({"number": number} for number in first)), calls_text({"number": 22})],
+        verifier=[verdict_text(then="continue"), verdict_text()],
+    )
+    context = Context(model=server.spec, checks="on", max_turns=2)
+    state = await build_graph(tools=tools).ainvoke({"question": "Double 21, -1 and 22."}, context=context)
+    assert [turn["error"] for turn in state["memory"]] == [None, None]
+    assert len(server.asked("executor")) == 2
+
+
 async def test_with_other_words_a_step_is_another(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve(
         planner=[plan_text("double", "double it"), plan_text("double", "double the other")],

@@ -50,15 +50,17 @@ def test_what_is_refused_is_named() -> None:
     ("code", "texts", "literals"),
     [
         ("distance = 10\nhours = 1\nprint(distance / hours)", ["How fast is the train to Lisken?"], ["distance = 10"]),
-        ("print(100 * 1.5)", ["How many people live on a square kilometre?"], ["100", "1.5"]),
         ("distance = 10\nhours = 1\nprint(distance / hours)", ["How fast?", "It goes 10 km."], []),
-        ("print(100 * 1.5)", ["What is one and a half times 100?"], []),
+        ("print(8 * 8)", ["How many squares are on a chessboard?"], []),
+        ("print(4 ** 3)", ["Quel est le cube de quatre ?"], []),
         ("print(60 * 60 * 24)", ["How many seconds are in a day?"], []),  # units tell what they are
         ("print('strawberry'.count('r') + 10)", ["How many r are in strawberry?"], []),
         ("n = 0\nwhile n * 2 < 1:\n    n += 1\nprint(n)", ["How many?"], []),
     ],
 )
-def test_customary_values_alone_need_something_to_be_about(code: str, texts: list[str], literals: list[str]) -> None:
+def test_a_program_about_nothing_gives_no_names_to_customary_values(
+    code: str, texts: list[str], literals: list[str]
+) -> None:
     assert made_up(code, *texts) == literals
 
 
@@ -71,7 +73,7 @@ def test_customary_values_alone_need_something_to_be_about(code: str, texts: lis
         '"""The Eiffel Tower of 1889."""\nprint(1)',
         "from decimal import getcontext\ngetcontext().prec = 48",
         "import random\nrandom.seed(42)",
-        "print('%05d' % 2, '{:>17}'.format(2), f'{2:23.4f}')",
+        "print('%05d' % 3, '{:>17}'.format(3), f'{3:23.4f}')",
         "print(datetime.now().strftime('%d %B %Y'))",
         "n = 0\nwhile n < 70000:\n    n += 1",
         "coins = [1, 2, 5, 10, 20, 50]",
