@@ -48,7 +48,6 @@ _FORMS = (
         r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b",
         "the name of a month",
     ),
-    (r"\bas an? percent(?:age)?\b", r"%|\bper ?cent\b", "a percentage"),
     (r"\b(?:which|what) year\b", r"\d{3,4}|^\W*\d+\W*$", "a year"),
     (r"\byyyy-mm-dd\b", r"\b\d{4}-\d\d-\d\d\b", "a date as YYYY-MM-DD"),
     (r"\banswer (?:with |by )?yes or no\b", r"^\W*(?:yes|no)\b", "yes or no"),

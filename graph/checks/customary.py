@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
-_ANYTHING = frozenset(map(Decimal, [*map(str, range(13)), "0.25", "0.5", "0.75", "1.5"]))
-"""Counts and fractions."""
-
-_VALUES = _ANYTHING | frozenset(
+_VALUES = frozenset(
     map(
         Decimal,
         [
+            *map(str, range(13)),
+            *("0.25", "0.5", "0.75", "1.5"),
             *("16", "32", "64", "128", "256", "512", "1024", "26", "65", "97"),  # bases, bits, letters and their codes
             *("24", "28", "29", "30", "31", "52", "60", "365", "365.25", "366", "400"),  # the calendar
             *("1440", "3600", "86400", "604800", "1970", "2000"),  # and its conventional years
@@ -46,14 +45,9 @@ _DIGITS = 3
 
 def is_customary(value: Decimal) -> bool:
     """Whether programs contain a value (not negative) by custom."""
-    if not value.is_finite() or value in _VALUES or may_be_anything(value):
+    if not value.is_finite() or value in _VALUES or (_significant(value) == 1 and _leading(value) == 1):
         return True
     return _significant(value) >= _DIGITS and any(_shortens(value, constant) for constant in _CONSTANTS)
-
-
-def may_be_anything(value: Decimal) -> bool:
-    """Whether a customary value has no meaning of its own, as the calendar's and the conversions' have."""
-    return value in _ANYTHING or (_significant(value) == 1 and _leading(value) == 1)
 
 
 def is_round(value: Decimal) -> bool:

@@ -46,10 +46,10 @@ WEEKDAY = r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 
 
 def unsupported_weekdays(claim: str, sources: Iterable[str]) -> list[str]:
-    """The weekdays in `claim` that no source names, in full or by three letters."""
+    """The weekdays in `claim` that no source names, in full or shortened (Tue, Tues)."""
     told = " ".join(sources)
     days = re.findall(WEEKDAY, claim, re.IGNORECASE)
-    return [day for day in days if not re.search(rf"\b{day}|\b{day[:3]}\b", told, re.IGNORECASE)]
+    return [day for day in days if not re.search(rf"\b{day}|\b(?:{day[:3]}|{day[:-3]})\b", told, re.IGNORECASE)]
 
 
 def _value(number: str) -> Decimal:

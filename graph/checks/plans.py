@@ -12,7 +12,7 @@ from graph.checks.arguments import guess_complaint
 from graph.checks.grounding import in_latin_script, names_something, unsupported_names, unsupported_numbers
 from graph.memory import accepted_turns, source_texts
 from graph.rendering import results_text
-from graph.state import Failure, Plan, State
+from graph.state import Failure, Plan, State, Turn
 from tools.card import card_of, fence_of
 
 
@@ -81,12 +81,12 @@ def sufficient_goal(plan: Plan, tool: BaseTool, state: State) -> Doubts:
 
 
 def planned_before(plan: Plan, tool: BaseTool, state: State) -> Doubts:
-    """The same step, word for word, was accepted before, and no call of it failed.
+    """The step is the last accepted one, word for word, and no call of that failed: nothing was learned since.
 
     Small models repeat themselves. A step without a sub-goal is about the whole question, and may go on.
     """
-    done = [turn["plan"] for turn in accepted_turns(state) if all(call["error"] is None for call in turn["calls"])]
-    if plan["sub_goal"] and any(_step(earlier) == _step(plan) for earlier in done):
+    last = accepted_turns(state)[-1:]
+    if plan["sub_goal"] and any(_step(turn["plan"]) == _step(plan) and _succeeded(turn) for turn in last):
         message = "the same step was taken before and its result is known; take another step"
         return Doubts(refusal=Failure(kind="repeat", message=message))
     return Doubts()
@@ -94,6 +94,10 @@ def planned_before(plan: Plan, tool: BaseTool, state: State) -> Doubts:
 
 def _step(plan: Plan) -> tuple[str, str, str]:
     return plan["tool_name"], plan["sub_goal"], plan["context"]
+
+
+def _succeeded(turn: Turn) -> bool:
+    return all(call["error"] is None for call in turn["calls"])
 
 
 def _guessed_names(plan: Plan, tool: BaseTool, state: State) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from graph.checks.amounts import amounts_in
-from graph.checks.customary import is_customary, is_round, may_be_anything
+from graph.checks.customary import is_customary, is_round
 from graph.checks.grounding import content_words, unsupported_names
 from graph.checks.literals import Literal, literals_of
 
@@ -54,32 +54,9 @@ _CUSTOMARY_NAMES = frozenset(content_words(_CUSTOMARY_WORDS))
 
 
 def invented(code: str, sources: Sources) -> list[Literal]:
-    """The literals of a program that come from nowhere, in order, each once.
-
-    Customary values come from nowhere as well if a program names them and nothing in it has a source: ten may be a
-    power or a base, but `distance = 10` is a claim.
-    """
-    literals = list(dict.fromkeys(literals_of(code)))
-    return [literal for literal in literals if not _has_source(literal, sources)] or _bare_claims(literals, sources)
-
-
-_COUNTERS = frozenset(map(Decimal, range(3)))
-
-
-def _bare_claims(literals: Sequence[Literal], sources: Sources) -> list[Literal]:
-    """The values that a program gives names to, if none of its values is from the sources or tells what it is."""
-    numbers = {literal: literal.value for literal in literals if isinstance(literal.value, Decimal)}
-    texts = [literal.value for literal in literals if isinstance(literal.value, str)]
-    told = sources.amounts - _COUNTERS
-    if any(not may_be_anything(value) or {value - 1, value, value + 1} & told for value in numbers.values()):
-        return []
-    if any(content_words(text) & sources.words for text in texts):
-        return []
-    return [
-        literal
-        for literal, value in numbers.items()
-        if literal.use == "data" and literal.name and value not in _COUNTERS
-    ]
+    """The literals of a program that come from nowhere, in order, each once."""
+    literals = dict.fromkeys(literals_of(code))
+    return [literal for literal in literals if not _has_source(literal, sources)]
 
 
 def invented_in_values(arguments: Mapping[str, object], sources: Sources) -> list[Literal]:

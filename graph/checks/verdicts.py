@@ -32,10 +32,11 @@ def value_not_computed(verdict: Verdict, evidence: Evidence) -> Verdict:
     """
     if not verdict["stop"]:
         return verdict
-    # A number from the question is no result. Only a reason, where it takes the place of the answer, may quote it.
+    # A number from the question is no result; a weekday may be (the first Monday of a month). Only a reason, where it
+    # takes the place of the answer, may quote a number.
     if verdict["answer"]:
         unsupported = unsupported_numbers(verdict["answer"], evidence.results)
-        unsupported += unsupported_weekdays(verdict["answer"], evidence.results)
+        unsupported += unsupported_weekdays(verdict["answer"], evidence.texts)
     else:
         unsupported = unsupported_numbers(verdict["reason"], evidence.texts)
     if not unsupported:

@@ -84,6 +84,18 @@ async def test_a_step_without_a_goal_or_with_a_failed_call_may_be_taken_again(
     assert len(server.asked("executor")) == 2
 
 
+async def test_a_step_may_be_taken_again_with_what_another_has_told(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(
+        planner=[plan_text("double", "double all"), plan_text("shout"), plan_text("double", "double all")],
+        executor=[calls_text({"number": 21}), calls_text({"text": "and 22"}), calls_text({"number": 22})],
+        verifier=[verdict_text(then="continue"), verdict_text(then="continue"), verdict_text()],
+    )
+    state = await build_graph(tools=tools).ainvoke(
+        {"question": "Double 21 and 22."}, context=Context(model=server.spec, checks="on")
+    )
+    assert [turn["error"] for turn in state["memory"]] == [None, None, None]
+
+
 async def test_with_other_words_a_step_is_another(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve(
         planner=[plan_text("double", "double it"), plan_text("double", "double the other")],

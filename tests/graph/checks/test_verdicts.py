@@ -111,12 +111,19 @@ async def test_the_generator_is_not_told_an_answer_that_cannot_be_one(serve: Ser
         ("Monday", "It took a month.", False),
         ("Sunday", "Sunday", True),
         ("Sunday", "Sun 3 Nov 1748", True),
+        ("the first Tuesday, 2024-03-05", "2024-03-05", True),  # the question names it
+        ("Thursday", "Thurs 5 May", True),
         ("on Thursdays", "Its market is held on Thursdays.", True),
         ("3 November 1748", "She sank on 3 November 1748.", True),
     ],
 )
 def test_a_weekday_has_to_be_read_or_computed(answer: str, result: str, stops: bool) -> None:
-    evidence = Evidence(question="On which day of the week did she sink?", new=(result,), old=(), passages=True)
+    evidence = Evidence(
+        question="On which day of the week did she sink, and when was the next Tuesday?",
+        new=(result,),
+        old=(),
+        passages=True,
+    )
     verdict = Verdict(accepted=True, stop=True, reason="", answer=answer, missing="", source="model")
     taken = revised(verdict, evidence, VERDICT_CHECKS)
     assert (taken["stop"], bool(taken["missing"])) == (stops, not stops)
