@@ -46,9 +46,10 @@ class LossParts:
 
     loss: Tensor
     """Scalar, differentiable; adds up over micro-batches."""
-    sums: dict[str, float]
-    """Sums over terms, and `terms`, the number of terms; they add up over micro-batches."""
-    largest_gap: float
+    sums: dict[str, Tensor]
+    """Sums over terms, and `terms`, the number of terms; they add up over micro-batches. They stay on the device: to
+    read them here would let a GPU wait for the backward pass."""
+    largest_gap: Tensor
     """Largest |old - sampler| in nats."""
 
 
@@ -122,6 +123,8 @@ def policy_loss(terms: TermTensors, settings: ObjectiveSettings) -> LossParts:
             "importance_truncated": importance > (settings.tis_cap or torch.inf),
         }
         counted = terms.weights != 0  # blank batches, which even out ranks, have weight 0
-        sums = {name: float(values[counted].double().sum()) for name, values in measured.items()}
-    sums["terms"] = float(counted.sum())
-    return LossParts(loss, sums, float(gap[counted].abs().max()) if counted.any() else 0.0)
+        zero = torch.zeros((), dtype=torch.float64, device=gap.device)
+        sums = {name: torch.where(counted, values.double(), zero).sum() for name, values in measured.items()}
+        sums["terms"] = counted.double().sum()
+        largest_gap = torch.cat([zero[None], torch.where(counted, gap.abs().double(), zero)]).max()
+    return LossParts(loss, sums, largest_gap)

@@ -17,6 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from graph.errors import ModelError
+from training.engines.graphs import StepGraphs
 from training.models.prefix_tree import shares_prefixes
 
 _ROOM = 64
@@ -93,6 +94,7 @@ def draw(
     end_ids: frozenset[int],
     on_done: Callable[[Draft, Tensor], None],
     shared: int = 0,
+    graphs: StepGraphs | None = None,
 ) -> None:
     """Samples the completions of all drafts together.
 
@@ -106,6 +108,7 @@ def draw(
             which the model never reads.
         shared: number of tokens that all prompts begin with. What is kept of them is read once a token instead of once
             a draft, if the model attends by `attach_scoring`'s implementation.
+        graphs: recorded steps, on CUDA; models whose steps cannot be recorded do without.
 
     Raises:
         ModelError: the logits are not finite.
@@ -113,11 +116,14 @@ def draw(
     rows = list(drafts)
     if not rows:
         return
-    batch = _Batch([row.memory for row in rows], room=_ROOM, shared=shared if shares_prefixes(model) else 0)
+    memories, longest = [row.memory for row in rows], max(row.max_tokens for row in rows)
+    shared = shared if shares_prefixes(model) else 0
+    recorded = graphs.batch(model, memories, longest, shared) if graphs is not None else None
+    batch = recorded or _Batch(memories, room=_ROOM, shared=shared)
     logits = torch.stack([row.logits for row in rows])
     draws = _Draws.of(rows, end_ids, logits.device)
     waiting = list(range(len(rows)))  # the rows that are not complete
-    for count in range(1, max(row.max_tokens for row in rows) + 1):
+    for count in range(1, longest + 1):
         finished = draws.take(logits)
         if finished:
             for line, tokens, logprobs in draws.drawn(finished):
@@ -127,11 +133,12 @@ def draw(
             waiting = [line for line in waiting if line not in finished]
             if not waiting:
                 return
-            if len(waiting) <= _COMPACT * len(rows):
+            if isinstance(batch, _Batch) and len(waiting) <= _COMPACT * len(rows):
                 batch, draws = batch.select(waiting), draws.select(waiting)
                 rows = [rows[line] for line in waiting]
                 waiting = list(range(len(rows)))
-        logits = _head(model, batch.forward(model, draws.tokens[:, count - 1 : count])[:, -1])
+        ids = draws.tokens[:, count - 1 : count]
+        logits = _head(model, batch.forward(model, ids)[:, -1]) if isinstance(batch, _Batch) else batch.next(ids)
 
 
 def _head(model: PreTrainedModel, hidden: Tensor) -> Tensor:

@@ -25,9 +25,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from graph.errors import AgentFlowError, ConfigError, ModelError
+from graph.errors import ConfigError, ModelError
 from training.engines.base import Completion, FinishReason, Sampling, room_for
 from training.engines.decoding import Draft, causal_model, draw, empty_memory, prefill
+from training.engines.graphs import StepGraphs
 from training.engines.memories import Memories, Owner, common_prefix
 from training.models.adapters import adapter_for, adapters_of, play
 from training.models.fused_adapters import sampling_copy
@@ -105,6 +106,7 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         self._copy: nn.Module | None = None
+        self._graphs = StepGraphs()
         limit = getattr(causal_model(self.model).config, "max_position_embeddings", None) or 2**31
         self.max_context = min(self.max_context or limit, limit)
         if self.max_batch < 1:
@@ -191,6 +193,7 @@ class TransformersEngine:
             await asyncio.gather(self._worker, return_exceptions=True)
         self._memories.clear()
         self._thread.shutdown(wait=True)
+        self._graphs.clear()
         if self.at_end is not None:
             await asyncio.to_thread(self.at_end)
 
@@ -211,7 +214,7 @@ class TransformersEngine:
                 loop = asyncio.get_running_loop()
                 try:
                     await loop.run_in_executor(self._thread, self._wave, wave, self._version, loop)
-                except AgentFlowError as error:
+                except Exception as error:  # noqa: BLE001  # those who wait have to hear of it, whatever it is
                     for request in wave:
                         _settle(request, error)
 
@@ -267,7 +270,9 @@ class TransformersEngine:
             loop.call_soon_threadsafe(_settle, request, reply)
 
         shared = _common(list(known))
-        draw(self._causal, list(drafts), self.end_ids, done, shared if shared >= _WORTH_SHARING else 0)
+        shared = shared if shared >= _WORTH_SHARING else 0
+        graphs = self._graphs if self._causal.device.type == "cuda" else None
+        draw(self._causal, list(drafts), self.end_ids, done, shared, graphs)
 
     def _prompts(self, wave: Sequence[_Request], adapter: str) -> dict[tuple[int, ...], tuple[Tensor, Tensor]]:
         """Memory and next logits of each different prompt of an adapter's part of a wave."""
@@ -316,10 +321,10 @@ def _common(prompts: Sequence[tuple[int, ...]]) -> int:
     return min([common_prefix(first, other) for other in others], default=len(first))
 
 
-def _settle(request: _Request, outcome: Completion | AgentFlowError) -> None:
+def _settle(request: _Request, outcome: Completion | Exception) -> None:
     if request.reply.done():  # its run was cancelled
         return
-    if isinstance(outcome, AgentFlowError):
+    if isinstance(outcome, Exception):
         request.reply.set_exception(outcome)
     else:
         request.reply.set_result(outcome)

@@ -34,6 +34,7 @@ from training.flow_grpo.steps import Parts, Step, Steps
 from training.flow_grpo.update_memory import UpdateMemory, what_changed
 from training.models.adapters import adapter_parameters, trainability_kept
 from training.models.device import device_of
+from training.models.fused_adapters import fuse_adapters
 from training.models.kernels import fuse_kernels
 from training.models.policy import without_adapter
 from training.run import checkpoints
@@ -69,6 +70,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
         args.gradient_checkpointing = config.recomputes
         args.gradient_checkpointing_kwargs = _NOT_REENTRANT if config.recomputes else None
         fuse_kernels(model)
+        fuse_adapters(model)
         refusal = attach_scoring(model)
         if parts.reference is not None:
             attach_scoring(parts.reference)

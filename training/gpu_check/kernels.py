@@ -3,7 +3,8 @@
     python -m training.gpu_check.kernels --model 7b
 
 The ways are gradient checkpointing and none, and both attention kernels. One that fails, for instance for want of
-memory, is reported with its reason. A JSON line follows each way and holds all figures so far.
+memory, is reported with its reason. A JSON line follows each way and holds all figures so far; the longest kernels of
+each go to standard error.
 """
 
 from __future__ import annotations
@@ -40,14 +41,17 @@ KINDS = (
 )
 """Kinds of kernels by words in their names; the first that fits counts."""
 
-WAYS: tuple[tuple[str, bool, Literal["flash", "flex"]], ...] = (
-    ("checkpointing", True, "flash"),
-    ("no checkpointing", False, "flash"),
-    ("FlexAttention, checkpointing", True, "flex"),
+WAYS: tuple[tuple[str, bool, int, Literal["flash", "flex"]], ...] = (
+    ("checkpointing", True, 1, "flash"),
+    ("no checkpointing", False, 1, "flash"),
+    ("no checkpointing, twice the token budget", False, 2, "flash"),
+    ("FlexAttention, checkpointing", True, 1, "flex"),
 )
-"""Names, whether activations are recomputed, and what attends."""
+"""Names, whether activations are recomputed, tokens of a micro-batch relative to the usual, and what attends."""
 
 REPEATS = 3
+LONGEST = 40
+"""Kernels that are told by name."""
 
 
 def kind_of(kernel: str) -> str:
@@ -76,18 +80,18 @@ def measured(options: Options, tell: Callable[[dict[str, Any]], None]) -> dict[s
     """
     model: Any = make_model(options.model, options.device, dtype_of(options.device), checkpointing=False)
     rows = rows_of(step_of(options.workload, int(model.config.vocab_size)))
-    works = packed(model, rows, options.budget)
-    counted = operations_of(
-        shape_of(model.config), pack(rows, options.budget), lora_rank=LORA_RANK, checkpointing=False
-    )
     found: dict[str, Any] = {}
-    for name, checkpointing, kernel in WAYS:
+    for name, checkpointing, budgets, kernel in WAYS:
+        works = packed(model, rows, budgets * options.budget)
+        batches = pack(rows, budgets * options.budget)
+        counted = operations_of(shape_of(model.config), batches, lora_rank=LORA_RANK, checkpointing=False)
         attention.cuda_kernel = kernel
         base = causal_model(model)
         if checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
         else:
             base.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
+        sys.stderr.write(f"{name}\n")
         try:
             found[name] = _of_way(model, works, options.device, counted.model)
         except (RuntimeError, MemoryError, AgentFlowError) as error:
@@ -122,7 +126,11 @@ def _of_way(model: Any, works: Sequence[Work], device: str, model_operations: fl
     with profile(activities=[activity]) as profiled:
         clocked(largest.gradient)
     attribute = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    figures["milliseconds"] = by_kind((event.key, getattr(event, attribute)) for event in profiled.key_averages())
+    kernels = sorted(profiled.key_averages(), key=lambda event: -getattr(event, attribute))
+    figures["milliseconds"] = by_kind((event.key, getattr(event, attribute)) for event in kernels)
+    for event in kernels[:LONGEST]:
+        milliseconds = getattr(event, attribute) / 1000
+        sys.stderr.write(f"{milliseconds:9.2f} ms {event.count:6d} times {kind_of(event.key):16} {event.key[:160]}\n")
     return figures
 
 

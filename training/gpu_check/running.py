@@ -92,7 +92,10 @@ def _run(part: Part, machine: Machine, limit: float, report: Report) -> PartRepo
             time.sleep(_SETTLING)
         return {**result, "state": "out of time", "reason": f"it had {limit:.0f} s; see {log}"}
     if code != 0:
-        return {**result, "state": "failed", "reason": f"{_reason(log, output)} (see {log})"}
+        reason = _reason(log, output)
+        with log.open("a") as errors:
+            errors.write(output)
+        return {**result, "state": "failed", "reason": f"{reason} (see {log})"}
     return {**result, "state": "failed" if unread else "done", "reason": unread}
 
 

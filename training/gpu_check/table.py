@@ -15,8 +15,8 @@ _UPDATE = {
 }
 
 _STEP = (
-    "reward", "logprob_gap", "seconds/rollout", "seconds/update", "seconds/sync", "seconds/checkpoint", "stretch",
-    "tokens_per_second", "memory/peak_gib", "memory/planned_gib",
+    "eval/pass_rate", "reward", "logprob_gap", "seconds/rollout", "seconds/update", "seconds/sync",
+    "seconds/checkpoint", "stretch", "tokens_per_second", "memory/peak_gib", "memory/planned_gib",
 )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from training.models.fused_adapters import all_fused
+
 
 def compute_dtype(model: nn.Module) -> torch.dtype | None:
     """The half-precision type of frozen weights beside which float32 weights are trained; None in other cases."""
@@ -30,10 +32,11 @@ def in_model_precision(model: nn.Module) -> Iterator[None]:
     It must span the backward pass too: gradient checkpointing computes the forward pass again there.
 
     Args:
-        model: wrapped or not; one without an adapter, or all of one type, computes as ever.
+        model: wrapped or not; one without an adapter, or all of one type, computes as ever, and so does one whose
+            adapters are fused (`training.models.fused_adapters`), which need no help.
     """
     dtype = compute_dtype(model)
-    if dtype is None:
+    if dtype is None or all_fused(model):
         yield
         return
     from peft.helpers import disable_input_dtype_casting

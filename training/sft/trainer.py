@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from training.models.device import device_of
+from training.models.fused_adapters import fuse_adapters
 from training.models.kernels import fuse_kernels
 from training.run.trainer import WholeCheckpoints, update_numbers
 from training.sft.examples import updates
@@ -51,6 +52,7 @@ class PlannerSFTTrainer(WholeCheckpoints):
         self._rows = rows
         self._updates = updates(rows, settings)
         fuse_kernels(model)
+        fuse_adapters(model)
         refusal = attach_scoring(model)
         self._packed = refusal is None and settings.packing == "auto"
         self._checked = False

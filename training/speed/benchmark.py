@@ -130,6 +130,8 @@ class _Benchmark:
             self.chosen[name] = min(seconds, key=lambda rows: seconds[rows])
             self.works[name] = self.stock.works(samples, self.chosen[name])
             self.say(f"{name}: {self.chosen[name]} samples a micro-batch")
+            if self.options.device == "cuda":
+                self._timed(name)
 
     def _repeats(self) -> tuple[dict[str, list[Timing]], int]:
         names = ("packed", "unpacked", "trl", "trl_merged", "packed_unshared", "unpacked_unshared")
@@ -217,7 +219,7 @@ class _Benchmark:
     def _utilisation(self, seconds: float) -> dict[str, Any]:
         batches = pack(self.rows, self.budget)
         shape = shape_of(self.model.config)  # type: ignore[arg-type]
-        counted = operations_of(shape, batches, lora_rank=LORA_RANK, checkpointing=True)
+        counted = operations_of(shape, batches, lora_rank=LORA_RANK, checkpointing=self.options.checkpointing)
         figures: dict[str, Any] = {
             "model_operations": counted.model,
             "hardware_operations": counted.hardware,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from graph.errors import ConfigError
 from training.algo.settings import ObjectiveSettings
 from training.models.allocator import keep_freed_memory
+from training.models.fused_adapters import fuse_adapters
 from training.models.kernels import fuse_kernels
 from training.models.policy import load_policy, with_adapter, without_adapter
 from training.models.precision import in_model_precision
@@ -113,12 +114,14 @@ def packed(model: nn.Module, rows: Sequence[Row], budget: int) -> list[Work]:
     refusal = attach_scoring(model)
     if refusal:
         raise ConfigError(refusal)
+    fuse_adapters(model)
     return ours(model, pack(rows, budget))
 
 
 def unpacked(model: nn.Module, rows: Sequence[Row], budget: int) -> list[Work]:
     """Variant (b)."""
     attach_scoring(model)
+    fuse_adapters(model)
     return ours(model, pad(rows, budget))
 
 

@@ -113,8 +113,7 @@ class Forest:
     def calls_on(self, device: torch.device, scale: float | None) -> tuple[Call, ...]:
         """The pieces as calls of flash attention; made once for all layers."""
         if (device, scale) not in self.calls:
-            tokens = sum(length for length, _ in self.visible_until)
-            self.calls[device, scale] = calls_of(self.pieces, tokens, device, scale)
+            self.calls[device, scale] = calls_of(self.pieces, device, scale)
         return self.calls[device, scale]
 
     def attention_mask(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor | BlockMask:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -98,33 +99,39 @@ class Update:
         Returns:
             This rank's sums by role.
         """
-        sums: dict[str, UpdateSums] = defaultdict(UpdateSums)
+        figures: list[tuple[tuple[str, ...], Tensor]] = []  # read at the end: a GPU need not wait meanwhile
         with in_model_precision(self.model):
             for number, batch in enumerate(batches):
                 with sync(number == len(batches) - 1):
+                    known = self._known(batch)  # first: a GPU would wait for what comes from the host meanwhile
                     scores = forward_terms(self.model, batch, self.temperature)
-                    terms = self._terms(batch, scores.logprobs, old[number] if old else None)
+                    terms = known(logprobs=scores.logprobs, old_logprobs=old[number] if old else None)
                     parts = policy_loss(terms, self.settings)
                     backward(parts.loss * ranks)
-                entropy = float(scores.entropies[terms.weights != 0].double().sum())
-                sums[batch.role].add(float(parts.loss.detach()), {**parts.sums, "entropy": entropy}, parts.largest_gap)
+                entropy = torch.where(terms.weights != 0, scores.entropies.double(), 0.0).sum()
+                names, values = zip(*parts.sums.items(), ("entropy", entropy), strict=True)
+                told = (parts.loss.detach(), parts.largest_gap, *values)
+                figures.append((names, torch.stack([value.double() for value in told])))
+        sums: dict[str, UpdateSums] = defaultdict(UpdateSums)
+        for batch, (names, figure) in zip(batches, figures, strict=True):
+            loss, largest_gap, *numbers = figure.tolist()
+            sums[batch.role].add(loss, dict(zip(names, numbers, strict=True)), largest_gap)
         return dict(sums)
 
-    def _terms(self, batch: MicroBatch, logprobs: Tensor, old: Tensor | None) -> TermTensors:
-        stamps = batch.terms
+    def _known(self, batch: MicroBatch) -> Callable[..., TermTensors]:
+        """Takes what the forward pass gives, and adds what is known of the terms before it."""
+        device, stamps = next(self.model.parameters()).device, batch.terms
 
         def tensor(values: FloatArray) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32, device=logprobs.device)
+            return torch.tensor(values, dtype=torch.float32, device=device)
 
-        reference = self.reference(batch) if self.settings.beta and self.reference else None
-        return TermTensors(
-            logprobs=logprobs,
+        return partial(
+            TermTensors,
             sampler_logprobs=tensor(stamps.sampler_logprobs),
             advantages=tensor(stamps.advantages),
             weights=tensor(stamps.weights),
-            turn_of=torch.tensor(turn_numbers(batch), device=logprobs.device),
-            old_logprobs=old,
-            ref_logprobs=reference,
+            turn_of=torch.tensor(turn_numbers(batch), device=device),
+            ref_logprobs=self.reference(batch) if self.settings.beta and self.reference else None,
         )
 
 

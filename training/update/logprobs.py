@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -34,6 +35,7 @@ from training.models.prefix_tree import PREFIX_TREE
 from training.update.attention import Forest
 from training.update.packable import packing_refusal
 from training.update.packing import MicroBatch
+from training.update.rows import IntArray
 
 CHUNK_LOGITS = 2**24
 """Logits that exist at one time (64 MiB in float32; about three times as much in the backward pass)."""
@@ -54,6 +56,8 @@ class _Query:
 
     head_index: Tensor
     term_source: Tensor
+    sources: IntArray
+    """The same on the host."""
     term_target: Tensor
     temperature: float
     entropies: bool
@@ -109,6 +113,7 @@ def forward_terms(
     query = _Query(
         head_index=torch.as_tensor(batch.head_index, device=device),
         term_source=torch.as_tensor(batch.term_source, device=device),
+        sources=batch.term_source,
         term_target=torch.as_tensor(batch.term_target, device=device),
         temperature=temperature,
         entropies=entropies,
@@ -210,9 +215,9 @@ def _chunks(hidden: Tensor, query: _Query, rows: int) -> Iterator[tuple[Tensor, 
 
     Terms are sorted by source, so each chunk of positions owns one run of them.
     """
-    starts = torch.arange(0, max(1, len(hidden)), rows, device=hidden.device)
-    bounds = [*torch.searchsorted(query.term_source, starts).tolist(), len(query.term_source)]
-    for chunk, start in enumerate(starts.tolist()):
+    starts = range(0, max(1, len(hidden)), rows)
+    bounds = [*np.searchsorted(query.sources, starts).tolist(), len(query.sources)]
+    for chunk, start in enumerate(starts):
         terms = slice(bounds[chunk], bounds[chunk + 1])
         yield hidden[start : start + rows], query.term_source[terms] - start, query.term_target[terms]
 

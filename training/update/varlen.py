@@ -11,6 +11,7 @@ its own tokens come last and see all of the ancestors'.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -40,18 +41,22 @@ class Varlen(NamedTuple):
     scale: float | None
 
 
+Tokens = slice | Tensor
+"""Some of the packed tokens: a range of them, which costs no copy, or their indices, (T,)."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One attention call over several pieces."""
 
     at: Varlen
-    queries: Tensor | None
-    """Indices of the packed tokens that ask, (Tq,); None: all of them, in order."""
-    keys: Tensor | None
-    """Indices of the packed tokens that are asked, (Tk,); None: all of them, in order."""
+    queries: Tokens
+    """Those that ask."""
+    keys: Tokens
+    """Those that are asked."""
 
 
-def calls_of(pieces: Sequence[Piece], tokens: int, device: torch.device, scale: float | None) -> tuple[Call, ...]:
+def calls_of(pieces: Sequence[Piece], device: torch.device, scale: float | None) -> tuple[Call, ...]:
     """The calls of a forest: the causal one first, then one for each level of forks."""
     causal = [piece for piece in pieces if piece.causal]
     levels: list[list[Piece]] = []
@@ -65,10 +70,10 @@ def calls_of(pieces: Sequence[Piece], tokens: int, device: torch.device, scale: 
         if level == len(levels):
             levels.append([])
         levels[level].append(piece)
-    return tuple(_call(group, tokens, device, scale) for group in (causal, *levels))
+    return tuple(_call(group, device, scale) for group in (causal, *levels))
 
 
-def _call(pieces: Sequence[Piece], tokens: int, device: torch.device, scale: float | None) -> Call:
+def _call(pieces: Sequence[Piece], device: torch.device, scale: float | None) -> Call:
     queries = [piece.queries for piece in pieces]
     keys = [span for piece in pieces for span in piece.keys]
     q_lengths = [end - start for start, end in queries]
@@ -81,18 +86,16 @@ def _call(pieces: Sequence[Piece], tokens: int, device: torch.device, scale: flo
         pieces[0].causal,
         scale,
     )
-    return Call(at, _indices(queries, tokens, device), _indices(keys, tokens, device))
+    return Call(at, _tokens(queries, device), _tokens(keys, device))
 
 
 def _cumulated(lengths: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
 
 
-def _indices(spans: Sequence[Span], tokens: int, device: torch.device) -> Tensor | None:
-    """The tokens of spans, or None if they are all tokens in order."""
-    ends = [0, *(end for _, end in spans)]
-    if [start for start, _ in spans] == ends[:-1] and ends[-1] == tokens:
-        return None
+def _tokens(spans: Sequence[Span], device: torch.device) -> Tokens:
+    if all(end == start for (_, end), (start, _) in itertools.pairwise(spans)):
+        return slice(spans[0][0], spans[-1][1])
     return torch.cat([torch.arange(start, end) for start, end in spans]).to(device)
 
 
@@ -113,21 +116,17 @@ class VarlenForestAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, out, lse, *dropout = ctx.saved_tensors
-        # Sums over calls are kept in float32: a key is asked once in each level.
-        totals = [torch.zeros_like(x, dtype=torch.float32) for x in (query, key, value)]
         grad = grad.contiguous()
-        for call in ctx.calls:
-            parts = backward_of(
+        parts = [
+            backward_of(
                 _rows(grad, call.queries), _rows(query, call.queries), _rows(key, call.keys), _rows(value, call.keys),
                 _rows(out, call.queries), _columns(lse, call.queries), call.at, *dropout,
-            )  # fmt: skip
-            for total, part, index in zip(totals, parts, (call.queries, call.keys, call.keys), strict=True):
-                if index is None:
-                    total += part
-                else:
-                    total.index_add_(0, index, part.float())
-        d_query, d_key, d_value = (total.to(query.dtype) for total in totals)
-        return d_query, d_key, d_value, None, None
+            )
+            for call in ctx.calls
+        ]  # fmt: skip
+        d_query, d_key, d_value = zip(*parts, strict=True)
+        asking, asked = [call.queries for call in ctx.calls], [call.keys for call in ctx.calls]
+        return _sum(query, asking, d_query), _sum(key, asked, d_key), _sum(value, asked, d_value), None, None
 
 
 def _merged(query: Tensor, key: Tensor, value: Tensor, calls: Sequence[Call]) -> Result:
@@ -140,20 +139,32 @@ def _merged(query: Tensor, key: Tensor, value: Tensor, calls: Sequence[Call]) ->
     for call in others:
         asking, keys, values = _rows(query, call.queries), _rows(key, call.keys), _rows(value, call.keys)
         part, part_lse, *_ = forward_of(asking, keys, values, call.at)
-        assert call.queries is not None, "the root's own tokens are in no fork"
-        so_far = lse.index_select(1, call.queries)
+        so_far = _columns(lse, call.queries)
         share = torch.sigmoid(part_lse - so_far)  # of this call in the softmax so far
-        wide[call.queries] = wide[call.queries].lerp(part.float(), share.t().unsqueeze(-1))
+        wide[call.queries] = _rows(wide, call.queries).lerp(part.float(), share.t().unsqueeze(-1))
         lse[:, call.queries] = torch.logaddexp(so_far, part_lse)
     return wide.to(out.dtype), lse, dropout[0], dropout[1]
 
 
-def _rows(x: Tensor, index: Tensor | None) -> Tensor:
-    return x if index is None else x.index_select(0, index)
+def _sum(x: Tensor, places: Sequence[Tokens], parts: Sequence[Tensor]) -> Tensor:
+    """The gradient of `x`, of which every call gives that of some tokens; added up in float32."""
+    if len(parts) == 1 and len(parts[0]) == len(x) and isinstance(places[0], slice):
+        return parts[0]
+    total = torch.zeros_like(x, dtype=torch.float32)
+    for place, part in zip(places, parts, strict=True):
+        if isinstance(place, slice):
+            total[place] += part
+        else:
+            total.index_add_(0, place, part.float())
+    return total.to(x.dtype)
 
 
-def _columns(x: Tensor, index: Tensor | None) -> Tensor:
-    return x if index is None else x.index_select(1, index)
+def _rows(x: Tensor, tokens: Tokens) -> Tensor:
+    return x[tokens] if isinstance(tokens, slice) else x.index_select(0, tokens)
+
+
+def _columns(x: Tensor, tokens: Tokens) -> Tensor:
+    return x[:, tokens] if isinstance(tokens, slice) else x.index_select(1, tokens)
 
 
 def forward_of(query: Tensor, key: Tensor, value: Tensor, at: Varlen) -> Result:

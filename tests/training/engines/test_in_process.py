@@ -266,3 +266,12 @@ async def test_a_role_without_an_adapter_is_refused() -> None:
     with pytest.raises(ConfigError, match="asked to play 'boss', and has adapters for planner, solver"):
         await ask(engine, PREFIX, role="boss")
     await engine.aclose()
+
+
+async def test_an_unexpected_exception_reaches_those_who_wait() -> None:
+    engine = TransformersEngine(policy(), END, deterministic=True)
+    async with asyncio.timeout(10):
+        with pytest.raises(IndexError):
+            await ask(engine, [*PREFIX, 10_000])  # no such token
+        assert (await ask(engine, PREFIX)).token_ids
+    await engine.aclose()

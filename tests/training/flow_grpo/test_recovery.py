@@ -138,7 +138,7 @@ def begun(tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str
 
 
 def not_a_number(*arguments: object) -> LossParts:
-    return LossParts(torch.tensor(float("nan"), requires_grad=True), {"terms": 1.0}, 0.0)
+    return LossParts(torch.tensor(float("nan"), requires_grad=True), {"terms": torch.ones(())}, torch.zeros(()))
 
 
 def full(*arguments: object, **more: object) -> Any:
@@ -150,7 +150,7 @@ def no_memory_on_the_gpu(*arguments: object) -> LossParts:
 
 
 def no_memory(*arguments: object) -> LossParts:
-    return LossParts(torch.empty(2**60), {}, 0.0)
+    return LossParts(torch.empty(2**60), {}, torch.zeros(()))
 
 
 async def gone(*arguments: object, **more: object) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from training.engines import in_process
 from training.engines.base import Sampling
 from training.engines.in_process import TransformersEngine
 from training.models.adapters import play
-from training.models.fused_adapters import sampling_copy
+from training.models.fused_adapters import all_fused, fuse_adapters, sampling_copy
 from training.models.policy import copy_trained
 from training.models.precision import in_model_precision
 from training.update.logprobs import attach_scoring, completion_logprobs
@@ -48,9 +49,9 @@ def relative(a: Tensor, b: Tensor) -> float:
 
 def test_in_float32_the_copy_computes_what_the_model_computes() -> None:
     model = policy(torch.float32)
-    copy = sampling_copy(model)
-    assert sum("forward" in vars(module) for module in copy.modules()) == 14
-    assert relative(logits(copy), logits(model)) < 1e-6
+    sampler = sampling_copy(model)
+    assert sum("forward" in vars(module) for module in sampler.modules()) == 14
+    assert relative(logits(sampler), logits(model)) < 1e-6
 
 
 def test_in_bfloat16_the_copy_is_as_near_as_the_trainer_to_exact_adapters() -> None:
@@ -58,9 +59,9 @@ def test_in_bfloat16_the_copy_is_as_near_as_the_trainer_to_exact_adapters() -> N
     exact = logits(model)  # PEFT computes adapters in float32
     with in_model_precision(model):
         trainers = relative(logits(model), exact)
-    copy = sampling_copy(model)
-    assert {parameter.dtype for parameter in copy.parameters()} == {torch.bfloat16}
-    assert relative(logits(copy), exact) < 1.5 * trainers + 1e-3
+    sampler = sampling_copy(model)
+    assert {parameter.dtype for parameter in sampler.parameters()} == {torch.bfloat16}
+    assert relative(logits(sampler), exact) < 1.5 * trainers + 1e-3
 
 
 def test_a_young_adapter_survives_that_would_be_lost_in_merged_weights() -> None:
@@ -83,17 +84,19 @@ def test_a_young_adapter_survives_that_would_be_lost_in_merged_weights() -> None
 
 
 class Operations(TorchDispatchMode):
-    """Counts operations that compute something."""
+    """Counts operations that compute something of at least a size."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 0) -> None:
         super().__init__()
         self.names: list[str] = []
+        self.size = size
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         views = ("view", "t.", "transpose", "expand", "slice", "select", "unsqueeze", "detach", "alias")
-        if not any(word in str(function) for word in views):
+        result = function(*args, **(kwargs or {}))
+        if not any(word in str(function) for word in views) and result.numel() >= self.size:
             self.names.append(str(function))
-        return function(*args, **(kwargs or {}))
+        return result
 
 
 def test_a_layer_takes_three_products() -> None:
@@ -109,6 +112,65 @@ def test_a_layer_takes_three_products() -> None:
     assert len(names[0]) > 2 * len(names[1]), names[0]
 
 
+def gradients(model: nn.Module) -> Tensor:
+    model.zero_grad()
+    (model(IDS).logits.float() ** 2).sum().backward()
+    parts = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert {part.dtype for part in parts} == {torch.float32}
+    assert len(parts) == 28, "two for each of seven layers in two blocks"
+    return torch.cat([part.flatten() for part in parts])
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_trained_layers_compute_what_peft_computes_and_give_its_gradient(checkpointing: bool) -> None:
+    model = policy(torch.float32).train()
+    if checkpointing:
+        model.base_model.model.gradient_checkpointing_enable({"use_reentrant": False})
+    wanted, gradient = logits(model), gradients(model)
+    assert not all_fused(model)
+    fuse_adapters(model)
+    assert all_fused(model)
+    assert relative(logits(model), wanted) < 1e-6
+    assert relative(gradients(model), gradient) < 1e-5
+    with model.disable_adapter():
+        without = logits(model)
+    assert relative(without, wanted) > 1e-3
+
+
+def test_in_half_precision_a_trained_layer_is_as_near_to_the_exact_gradient_as_pefts() -> None:
+    model = policy(torch.bfloat16)
+    exact = gradients(copy.deepcopy(model).float())
+    with in_model_precision(model):
+        pefts = relative(gradients(model), exact)
+    fuse_adapters(model)
+    assert relative(gradients(model), exact) < 1.2 * pefts
+
+
+def test_a_training_pass_of_a_layer_touches_activations_in_products_alone() -> None:
+    model = policy(torch.bfloat16)
+    layer = model.base_model.model.model.layers[0].mlp.up_proj
+    others = []
+    for _ in range(2):
+        x = torch.zeros(64, layer.in_features, dtype=torch.bfloat16, requires_grad=True)
+        gradient = torch.zeros(64, layer.out_features, dtype=torch.bfloat16)
+        with in_model_precision(model), Operations(x.numel()) as operations:
+            layer(x).backward(gradient)
+        others.append([name for name in operations.names if "mm" not in name])
+        fuse_adapters(model)
+    assert len(others[0]) > 2, "PEFT adds, scales, and adds gradients"
+    assert others[1] == []
+
+
+def test_a_copy_of_a_fused_model_computes_with_its_own_weights() -> None:
+    model = policy(torch.float32)
+    fuse_adapters(model)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(0.5)
+    assert relative(logits(other), logits(model)) > 0.1
+
+
 def test_an_adapter_that_is_not_trained_is_sampled_from_too() -> None:
     model = policy(torch.bfloat16).requires_grad_(False)
     assert relative(logits(sampling_copy(model)), logits(model)) < 0.05
@@ -118,25 +180,25 @@ def test_an_adapter_that_is_not_trained_is_sampled_from_too() -> None:
 def test_the_copy_follows_updates_and_roles() -> None:
     model = policy(torch.float32, "planner", "judge")
     model.set_requires_grad(["planner", "judge"])
-    copy = sampling_copy(model)
+    sampler = sampling_copy(model)
     for role in ("judge", "planner"):
         play(model, role)
-        play(copy, role)
-        assert relative(logits(copy), logits(model)) < 1e-6
+        play(sampler, role)
+        assert relative(logits(sampler), logits(model)) < 1e-6
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.1)
-    assert relative(logits(copy), logits(model)) > 1e-3
-    copy_trained(model, copy)
-    assert relative(logits(copy), logits(model)) < 1e-6
+    assert relative(logits(sampler), logits(model)) > 1e-3
+    copy_trained(model, sampler)
+    assert relative(logits(sampler), logits(model)) < 1e-6
 
 
 def test_other_kinds_of_adapters_compute_as_ever() -> None:
     model = policy(torch.float32, use_dora=True)
-    copy = sampling_copy(model)
-    assert not any("forward" in vars(module) for module in copy.modules())
-    assert relative(logits(copy), logits(model)) < 1e-6
+    sampler = sampling_copy(model)
+    assert not any("forward" in vars(module) for module in sampler.modules())
+    assert relative(logits(sampler), logits(model)) < 1e-6
 
 
 @pytest.mark.gpu

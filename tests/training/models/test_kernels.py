@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tests.training.support.sample_rows import row
 from tests.training.support.tiny_model import tiny_model
@@ -35,14 +36,20 @@ def test_without_a_gpu_a_model_is_left_as_it_is() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_fused_kernels_give_the_same_gradient() -> None:
     pytest.importorskip("liger_kernel", reason="the extra `kernels` is not installed")
-    plain = tiny_model().cuda()
+    torch.manual_seed(1)
+    plain = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=128, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2,
+        )
+    ).cuda()  # fmt: skip
     fused = copy.deepcopy(plain)
     assert fuse_kernels(fused)
     (batch,) = pack([row(list(range(1, 90)))], 1000)
     for model in (plain, fused):
         attach_scoring(model)
         forward_terms(model, batch).logprobs.sum().backward()
-    for one, other in zip(plain.parameters(), fused.parameters(), strict=True):
+    for (name, one), other in zip(plain.named_parameters(), fused.parameters(), strict=True):
         assert one.grad is not None
         assert other.grad is not None
-        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
+        assert (one.grad - other.grad).norm() < 1e-3 * one.grad.norm(), name
