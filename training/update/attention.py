@@ -325,8 +325,12 @@ def _flex(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scale: flo
     for x in (query, key, value):
         torch._dynamo.maybe_mark_dynamic(x, 2)
     # Behind its limit of compilations Dynamo would run the kernel eagerly, in time and memory that are quadratic.
+    # For fewer than 128 queries there is another kernel, which cannot be built in float32.
     with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
-        out = _compiled_flex()(query, key, value, block_mask=mask, scale=scale, enable_gqa=True)
+        out = _compiled_flex()(
+            query, key, value, block_mask=mask, scale=scale, enable_gqa=True,
+            kernel_options={"FORCE_USE_FLEX_ATTENTION": True},
+        )  # fmt: skip
     return out.transpose(1, 2).contiguous()
 
 
