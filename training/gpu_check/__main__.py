@@ -4,12 +4,12 @@
     python -m training.gpu_check --out gpu-check --model FILE.gguf --only training --only rates   # some parts again
     python -m training.gpu_check --device cpu --model tiny --minutes 5          # a dry run
 
-Parts: the GPU tests; the update's speed for the shapes of 0.5B and 7B against TRL; its time with gradient checkpointing
-and without and by both attention kernels, each with its memory and a profile by kind of kernel; the engines' rates at
-16, 64 and 256 runs; ten steps of `training.town` with vLLM where it is installed, else in this process, with held-out
-tasks before and after. Each part has a time limit of its own and its log in `--out`; when one fails or runs out of
-time, the others go on, and the report says what was measured by then and what could not be done. Report and table are
-written after every part. Without `--model` the parts that need a policy are left out.
+Parts, in order: the update's speed for the shape of 7B against TRL; ten steps of `training.town` with vLLM where it is
+installed, else in this process, with held-out tasks before and after; the GPU tests; the update's time with gradient
+checkpointing and without and by both attention kernels, each with its memory and a profile by kind of kernel; the same
+for 0.5B; the engines' rates at 16, 64 and 256 runs. Each part has a time limit of its own and its log in `--out`; when
+one fails or runs out of time, the others go on, and the report says what was measured by then and what could not be
+done. Report and table are written after every part. Without `--model` the parts that need a policy are left out.
 """
 
 from __future__ import annotations

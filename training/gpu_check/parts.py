@@ -58,20 +58,22 @@ class Part:
 
 
 def parts_of(machine: Machine) -> list[Part]:
-    """All parts in order: the update, then an engine, then training and what it is worth."""
+    """All parts, the most telling ones first: the large update, training, and then what they are made of."""
     small, large = ("tiny", "tiny") if machine.device == "cpu" else ("0.5b", "7b")
     parts = [
-        Part("GPU tests", ("pytest", *_gpu_tests(), "-m", "gpu", "-q", "-p", "no:cacheprovider"), 1.0, read=_last),
-        Part(f"update {small}", (*_speed(machine), "--model", small), 1.2),
         # A card with room for a 7B model trains it best with all activations kept and all rollouts in one micro-batch.
-        Part(f"update {large}", (*_speed(machine), "--model", large, "--phases", *_ROOMY), 2.2),
+        Part(f"update {large}", (*_speed(machine), "--model", large, "--phases", *_ROOMY), 1.5),
+        *_training(machine),
+        Part("GPU tests", ("pytest", *_gpu_tests(), "-m", "gpu", "-q", "-p", "no:cacheprovider"), 1.2, read=_last),
+        Part(f"kernels {large}", _kernels(machine, large), 1.0, read=_last_json),
+        Part(f"update {small}", (*_speed(machine), "--model", small), 1.2),
         Part(f"kernels {small}", _kernels(machine, small), 0.5, read=_last_json),
-        Part(f"kernels {large}", _kernels(machine, large), 0.8, read=_last_json),
+        *_engine_rates(machine),
     ]
-    parts = parts if _gpu_tests() else parts[1:]
-    if machine.device == "cpu":  # both shapes are the tiny one
-        parts = list({part.name: part for part in parts}.values())
-    return parts + _engine_rates(machine) + _training(machine)
+    if not _gpu_tests():
+        parts = [part for part in parts if part.name != "GPU tests"]
+    first = {part.name: part for part in reversed(parts)}  # on a CPU both shapes are the tiny one
+    return [part for part in parts if part is first[part.name]]
 
 
 _ROOMY = ("--no-checkpointing", "--token-budget", "12000")
@@ -136,7 +138,8 @@ def _training(machine: Machine) -> list[Part]:
     def read(_: str) -> Any:
         return steps_of(out / "run")
 
-    train = [Part("training", served if machine.vllm else in_process, 3.0, True, read, out / "run")]
+    # A server's start takes a minute or two and more.
+    train = [Part("training", served if machine.vllm else in_process, 5.0, True, read, out / "run")]
     if machine.vllm:
         train.append(Part("training, in-process", in_process, 2.0, True, read, out / "run", "training"))
     return [Part("town", ("training.town", "--out", str(town)), 0.2, True, str), *train]

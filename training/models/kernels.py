@@ -20,13 +20,18 @@ logger = logging.getLogger(__name__)
 _LEFT_ALONE = ("cross_entropy", "fused_linear_cross_entropy")
 
 
+def can_fuse() -> bool:
+    """Whether there are a GPU and the package."""
+    return torch.cuda.is_available() and find_spec("liger_kernel") is not None
+
+
 def fuse_kernels(model: nn.Module) -> bool:
     """Put fused kernels into a causal language model, PEFT-wrapped or not, that will run on a CUDA device.
 
     Returns:
         Whether there are any: a GPU, the package, and an architecture that it knows.
     """
-    if not torch.cuda.is_available() or find_spec("liger_kernel") is None:
+    if not can_fuse():
         return False
     from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
 

@@ -15,6 +15,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tests.training.update.test_logprobs import group_of_rollouts
 from training.algo.settings import ObjectiveSettings
+from training.models.fused_adapters import fuse_adapters
 from training.models.precision import compute_dtype, in_model_precision
 from training.update.gradient import Update
 from training.update.logprobs import attach_scoring, forward_terms
@@ -112,3 +113,28 @@ def test_other_models_compute_as_ever() -> None:
     assert compute_dtype(whole) is None
     with in_model_precision(whole):
         assert not torch.is_autocast_enabled("cpu")
+
+
+class Readings(TorchDispatchMode):
+    """Names operations that wait for the device, to tell the host a value or a size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(word in str(func) for word in ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal.")):
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("objective", ["ppo", "cispo"])
+def test_an_update_lets_no_device_wait_for_the_host(objective: str) -> None:
+    model = policy()
+    fuse_adapters(model)
+    assert attach_scoring(model) is None
+    update = Update(model, ObjectiveSettings(objective, beta=0.0), 0.7)
+    with Readings() as readings:
+        sums = update.accumulate(pack(group_of_rollouts(), 300), Tensor.backward, sync=lambda last: nullcontext())
+    assert readings.names == []
+    assert sum(part.sums["terms"] for part in sums.values()) > 0
