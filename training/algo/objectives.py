@@ -61,9 +61,9 @@ def ppo(log_ratio: Tensor, terms: TermTensors, low: float, high: float) -> Tenso
 
 def gspo(log_ratio: Tensor, terms: TermTensors, low: float, high: float) -> Tensor:
     """PPO's clip on the ratio of a whole planner turn, taken to 1 / its length: GSPO (arXiv 2507.18071, equation 7)."""
-    turns = int(terms.turn_of.max()) + 1 if len(terms.turn_of) else 0
-    sums = log_ratio.new_zeros(turns).index_add(0, terms.turn_of, log_ratio)
-    lengths = torch.bincount(terms.turn_of, minlength=turns)
+    none = torch.zeros_like(log_ratio)  # there are no more turns than tokens
+    sums = none.index_add(0, terms.turn_of, log_ratio)
+    lengths = none.index_add(0, terms.turn_of, torch.ones_like(log_ratio)).clamp(min=1)
     return ppo((sums / lengths)[terms.turn_of], terms, low, high)
 
 

@@ -121,7 +121,7 @@ class StepGraphs:
         limit: largest number of recordings; the longest unused go first.
     """
 
-    def __init__(self, limit: int = 16) -> None:
+    def __init__(self, limit: int = 64) -> None:
         self._limit = limit
         self._usable = True
         self._recordings: OrderedDict[Hashable, _Recording] = OrderedDict()
@@ -148,9 +148,9 @@ class StepGraphs:
             shared: number of tokens that all memories begin with.
 
         Returns:
-            None if the model's steps cannot be recorded.
+            None if there is no step to make, or the model's cannot be recorded, or there is no memory for it.
         """
-        if not self._usable or not _static(model):
+        if not self._usable or room < 2 or not _static(model):
             return None
         shared -= shared % _ROUND
         length = max(memory.shape[3] for memory in memories) - shared + room
@@ -159,12 +159,12 @@ class StepGraphs:
         # into the same weights, as after an update, are seen.
         key = (*sizes, _active_adapters(model), tuple(weight.data_ptr() for weight in model.parameters()))
         if key not in self._recordings:
-            step = Step(model, *self._places(model, memories[0], *sizes))
             try:
+                step = Step(model, *self._places(model, memories[0], *sizes))
                 replay = self.record(step)
-            except torch.OutOfMemoryError:
+            except torch.OutOfMemoryError:  # this wave does with less
                 self.clear()
-                raise
+                return None
             except RuntimeError as error:
                 logger.warning("Sampling goes on without CUDA graphs, which is slower: %s", error)
                 self._usable = False
@@ -192,13 +192,15 @@ class StepGraphs:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):  # left in any case, as `torch.cuda.graph` is not when it fails
-            for _ in range(_WARM_UP):
-                step.run()
-            # Another thread may be training meanwhile; what it does is not recorded, and not forbidden.
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
-                step.run()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream):  # left in any case, as `torch.cuda.graph` is not when it fails
+                for _ in range(_WARM_UP):
+                    step.run()
+                # Another thread may be training meanwhile; what it does is not recorded, and not forbidden.
+                with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+                    step.run()
+        finally:
+            torch.cuda.current_stream().wait_stream(self._stream)
         return graph.replay
 
     def _places(

@@ -181,7 +181,7 @@ class TransformersEngine:
         return causal_model(self._sampled)
 
     async def make_room(self) -> None:
-        """It samples from the trainer's own weights, and keeps no more than `memory_tokens`."""
+        """Nothing to do: it keeps no more than `memory_tokens`, and on a GPU the places of its recorded steps."""
 
     async def recover(self) -> None:
         """It runs in this process: nothing can be lost."""

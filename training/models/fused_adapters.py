@@ -71,13 +71,18 @@ def _is_plain(layer: Any) -> bool:
 
 def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     names = [] if self.disable_adapters else [name for name in self.active_adapters if name in self.lora_A]
-    if len(names) != 1 or self.merged or args or kwargs:
+    if len(names) != 1 or self.merged or args or kwargs or _autocast_differs(x.device.type, self.base_layer.weight):
         unfused: Tensor = type(self).forward(self, x, *args, **kwargs)
         return unfused
     [name] = names
     base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
     out: Tensor = _LoraLinear.apply(x, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[no-untyped-call]
     return out
+
+
+def _autocast_differs(device: str, weight: Tensor) -> bool:
+    """Whether autocast would compute in another type than that of the weights, as in training float32 weights."""
+    return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) != weight.dtype
 
 
 class _LoraLinear(torch.autograd.Function):

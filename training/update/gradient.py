@@ -152,7 +152,7 @@ def accumulate_likelihood(
     Returns:
         The loss, this rank's sum.
     """
-    total = 0.0
+    losses = []
     with in_model_precision(model):
         for number, batch in enumerate(batches):
             with sync(number == len(batches) - 1):
@@ -160,8 +160,8 @@ def accumulate_likelihood(
                 weights = torch.tensor(batch.terms.weights, dtype=torch.float32, device=logprobs.device)
                 loss = -(weights * logprobs).sum()
                 backward(loss)
-            total += float(loss.detach())
-    return total
+            losses.append(loss.detach().double())
+    return sum(float(loss) for loss in losses)
 
 
 def turn_numbers(batch: MicroBatch) -> IntArray:

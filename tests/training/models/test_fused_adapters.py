@@ -161,6 +161,14 @@ def test_a_training_pass_of_a_layer_touches_activations_in_products_alone() -> N
     assert others[1] == []
 
 
+def test_float32_weights_can_be_trained_under_autocast() -> None:
+    model = policy(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        wanted = logits(model)
+        fuse_adapters(model)
+        assert torch.equal(logits(model), wanted)
+
+
 def test_a_copy_of_a_fused_model_computes_with_its_own_weights() -> None:
     model = policy(torch.float32)
     fuse_adapters(model)

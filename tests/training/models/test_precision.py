@@ -128,7 +128,7 @@ class Readings(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("objective", ["ppo", "cispo"])
+@pytest.mark.parametrize("objective", ["ppo", "gspo", "cispo"])
 def test_an_update_lets_no_device_wait_for_the_host(objective: str) -> None:
     model = policy()
     fuse_adapters(model)
