@@ -7,7 +7,6 @@ and refuses whole results for one block of a kind that it does not know.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,7 +63,7 @@ def _resource_text(resource: Mapping[str, Any]) -> str:
     kind, blob = resource.get("mimeType"), resource.get("blob")
     try:
         text = text_of_bytes(base64.b64decode(str(blob), validate=True)) if blob is not None else None
-    except binascii.Error:
+    except ValueError:
         text = None
     return text or f"[resource {resource.get('uri', '')}{f' ({kind})' if kind else ''}, not shown]"
 

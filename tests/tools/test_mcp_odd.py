@@ -239,5 +239,6 @@ BLOCKS = st.recursive(
 
 @given(st.fixed_dictionaries({}, optional={"content": BLOCKS, "structuredContent": BLOCKS, "isError": BLOCKS}))
 @example({"structuredContent": [{"type": []}]})
+@example({"content": {"type": None, "resource": {"blob": "\x80"}}})
 def test_whatever_a_server_answers_has_a_text(answer: dict[str, Any]) -> None:
     assert isinstance(Answer.model_validate(answer).text, str)

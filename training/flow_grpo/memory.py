@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from training.engines.kinds import ENGINES
 from training.engines.vllm.card import ASLEEP, USABLE, CardShare, Needs, share_card
 from training.flow_grpo.config import FlowGRPOConfig
-from training.models.device import device_of
 from training.models.flops import Shape
-from training.models.kernels import can_fuse
 
 _FLOAT = 4
 _LOGITS = 2**24
@@ -178,6 +176,9 @@ def _open_runs(config: FlowGRPOConfig) -> int:
 
 def _activations(shape: Shape, config: FlowGRPOConfig, size: int) -> float:
     """Bytes that one micro-batch keeps for its backward pass."""
+    from training.models.device import device_of
+    from training.models.kernels import can_fuse
+
     query, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     # With fused kernels the gated activation keeps nothing between its two products, and norms keep no float32.
     fused = can_fuse() and device_of(config.device).type == "cuda"
