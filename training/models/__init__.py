@@ -4,8 +4,8 @@ policy.py      loading a policy, with an adapter, as training left it
 adapters.py    one adapter for all roles, or one for each
 converted.py   dequantised copies of GGUF files
 device.py      the device that models are on
-precision.py   the type that adapters compute in
-fused_adapters.py  adapters of a copy that samples on a GPU
+precision.py   the type that other adapters compute in
+fused_adapters.py  plain LoRA layers in few operations
 kernels.py     fused GPU kernels, where installed
 prefix_tree.py  whether attention knows of shared prefixes
 allocator.py   freed memory stays with the process

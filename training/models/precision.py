@@ -3,7 +3,8 @@
 PEFT keeps a LoRA adapter in float32 beside a bfloat16 model, and casts every activation that reaches it to float32 and
 back: on a GPU nearly half of an update goes into that. The float32 weights are wanted, as masters for the optimizer,
 whose small steps bfloat16 would round away; the float32 activations are not. So the adapter's weights are cast instead,
-a few thousand numbers a layer, and gradients arrive in float32 all the same.
+a few thousand numbers a layer, and gradients arrive in float32 all the same. Plain LoRA layers do so by themselves
+(`training.models.fused_adapters`); this is for all others.
 """
 
 from __future__ import annotations

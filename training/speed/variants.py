@@ -2,7 +2,8 @@
 
 Ours, packed and unpacked, run `training.update.gradient` as the trainer does. Stock TRL runs `GRPOTrainer`'s own
 `_compute_loss` on padded batches, with `loss_type="grpo"` and beta 0. Both train the same weights: the models share
-their frozen parameters, and the second adapter is a copy of the first.
+their frozen parameters, and the second adapter is a copy of the first. Ours computes its adapters fused, as the trainer
+does; stock TRL's are PEFT's own.
 """
 
 from __future__ import annotations
