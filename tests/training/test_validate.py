@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,13 @@ def test_a_sweep_over_turn_limits_and_another_beside_it(
     file.write_bytes(file.read_bytes().splitlines(keepends=True)[0])
     assert main(again) == 0
     assert (after / "sweep.md").read_text() == whole
+    shutil.rmtree(after / "turns-2" / "rollouts")  # interrupted before the first run of this limit ended
+    assert main(again) == 0
+    assert (after / "sweep.md").read_text() == whole
+    shutil.rmtree(before / "turns-1" / "rollouts")
+    shutil.rmtree(before / "turns-2" / "rollouts")
+    assert main(again) == 2
+    assert f"{before} holds no rollouts yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

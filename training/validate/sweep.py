@@ -9,11 +9,11 @@ from typing import Any
 
 from evals.reports.sweep import limits_of, place, places, refuse_other_settings, write_sweep
 from evals.reports.turn_limits import Curve, Point
-from graph.errors import ConfigError
+from graph.errors import ConfigError, DataError
 from training.flow_grpo.config import RESUMABLE, load_config
 from training.rollouts.breakdown import is_solved
 from training.rollouts.records import by_task
-from training.run.folder import read_settings
+from training.run.folder import ROLLOUTS, read_settings
 from training.validate.measure import stored_rollouts, validate
 
 
@@ -58,7 +58,10 @@ def stored_curve(folder: Path) -> Curve:
     Raises:
         DataError: it holds none, or its measurements differ in more than their turn limit.
     """
-    settings = {path: read_settings(path) for path in places(folder)}
+    started = [path for path in places(folder) if any((path / ROLLOUTS).glob("*.jsonl"))]
+    if not started:
+        raise DataError(f"{folder} holds no rollouts yet; finish its sweep first.")
+    settings = {path: read_settings(path) for path in started}
     refuse_other_settings(settings, leave=("out", *RESUMABLE))
     return Curve(str(folder), [_point(path, int(of_run["max_turns"])) for path, of_run in settings.items()])
 
