@@ -101,7 +101,7 @@ def from_line(line: str, where: str) -> Result:
             names = {item.name for item in fields(Result)}
             record.setdefault("exact", record.get("correct"))  # runs from before the lenient rules have one verdict
             return Result(**{name: value for name, value in record.items() if name in names})
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise DataError(
             f"{where} is no result of an evaluation ({type(error).__name__}); restore or remove it."
         ) from None
@@ -278,7 +278,8 @@ class ResultFile:
     def _refuse_other_files(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"{self.folder} is a file; name a folder with --out.")
-        if self.folder.is_dir() and any(self.folder.iterdir()):
+        unfinished = temporary_of(self.folder / RUN)  # of a disk that was full
+        if self.folder.is_dir() and any(path != unfinished for path in self.folder.iterdir()):
             raise ConfigError(
                 f"{self.folder} contains files but no evaluation; choose an empty or new folder for --out."
             )
@@ -316,9 +317,14 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "its settings differ"
 
 
+def temporary_of(path: Path) -> Path:
+    """What `write_atomically` writes to before it replaces `path`."""
+    return path.with_name(path.name + ".tmp")
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file atomically: whatever happens, it has either the old or the new content."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_of(path)
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

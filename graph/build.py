@@ -194,7 +194,13 @@ async def answer_now(
         ModelError: the generator's model did not answer.
     """
     run = Run(
-        context, Toolbox(tools), _models_by_role(models), {}, sync=False, seconds_before=state.get("seconds", 0.0)
+        context,
+        Toolbox(tools),
+        _models_by_role(models),
+        {},
+        sync=False,
+        seconds_before=state.get("seconds", 0.0),
+        turn=len(state.get("memory", [])) + 1,
     )
     run.hear(state.get("messages", []))
     update = await generate(state, run)

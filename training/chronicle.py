@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from graph.command_line import CommandLine
+from graph.errors import ConfigError
 from training.run.command import run
 
 Kind = Literal["person", "bridge", "tower", "town"]
@@ -195,6 +196,8 @@ FAMILIES: Final[dict[str, _Ask]] = {
     "difference": _difference,
     "comparison": _comparison,
 }
+_MOST_FRUITLESS: Final = 1000
+"""Questions drawn in a row that are there already."""
 _LOOKED_UP: Final = {"weekday": 1}
 """How many entries a question is about, if not two."""
 
@@ -210,10 +213,14 @@ def questions(count: int, seed: int = 0, *, held_out: bool) -> list[Line]:
     Returns:
         Lines with `id`, `question`, `answers`, `family`, and in `metadata` the `steps` (see `rollouts.breakdown`) and
         the `difficulty`, by which a schedule can order them.
+
+    Raises:
+        ConfigError: there are not so many different ones.
     """
     chance = random.Random(f"questions/{seed}/{held_out}")
     pool = [entry for entry in entries(seed) if entry.held_out == held_out]
     lines: dict[str, Line] = {}
+    fruitless = 0
     while len(lines) < count:
         family = tuple(FAMILIES)[len(lines) % len(FAMILIES)]
         question, answer = FAMILIES[family](pool, chance, held_out)
@@ -221,6 +228,9 @@ def questions(count: int, seed: int = 0, *, held_out: bool) -> list[Line]:
         difficulty = _LOOKED_UP.get(family, 2) + (family != "comparison")
         line: Line = {"id": f"{'held' if held_out else 'train'}-{len(lines):04}", "question": question}
         line |= {"answers": [answer], "family": family, "metadata": {"steps": steps, "difficulty": difficulty}}
+        fruitless = fruitless + 1 if question in lines else 0
+        if fruitless > _MOST_FRUITLESS:
+            raise ConfigError(f"Only about {len(lines)} such questions can be made, not {count}; ask for fewer.")
         lines.setdefault(question, line)
     return list(lines.values())
 

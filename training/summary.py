@@ -63,13 +63,15 @@ def _reward(steps: Sequence[Mapping[str, float]]) -> str:
 
 def _validated(folder: Path) -> list[str]:
     """The held-out tasks, before and after; failures of servers and services count as wrong."""
-    if not folder.is_dir():
+    if not any(folder.glob("*.jsonl")):
         return []
     by_update: dict[int, dict[str, float]] = {}
     out_of_time_by: dict[int, list[bool]] = {}
     for rollout in read_rollouts(folder):
         by_update.setdefault(rollout.step, {})[rollout.task.id] = _right(rollout)
         out_of_time_by.setdefault(rollout.step, []).append(rollout.ended_by == "time")
+    if not by_update:
+        return []
     first, last = min(by_update), max(by_update)
     why = list(filter(None, [out_of_time(fmean(out_of_time_by[last]))]))
     before, after = by_update[first], by_update[last]

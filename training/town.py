@@ -13,7 +13,9 @@ The world is a function of names, so the tools need no stored data.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
+import itertools
 import json
 import random
 import re
@@ -26,6 +28,7 @@ from typing import Any, Literal
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from graph.command_line import CommandLine
+from graph.errors import ConfigError
 from tools.card import Example, Step, ToolCard
 from training.run.command import run
 
@@ -49,12 +52,20 @@ def is_held_out(name: str) -> bool:
 
 
 def _names(chance: random.Random, count: int, *, held_out: bool) -> list[str]:
+    if count > (most := _number_of_names(held_out=held_out)):
+        raise ConfigError(f"Only {most:,} questions can be {'held out' if held_out else 'trained on'}, not {count:,}.")
     names: list[str] = []
     while len(names) < count:
         name = "".join(chance.choices(_SYLLABLES, k=3)).capitalize()
         if is_held_out(name) == held_out and name not in names:
             names.append(name)
     return names
+
+
+@functools.cache
+def _number_of_names(*, held_out: bool) -> int:
+    names = {"".join(syllables).capitalize() for syllables in itertools.product(_SYLLABLES, repeat=3)}
+    return sum(is_held_out(name) == held_out for name in names)
 
 
 def _register(facts: dict[str, tuple[int, int]], kind: str) -> Callable[[str], str]:
@@ -365,7 +376,9 @@ def _chain(name: str, chance: random.Random, *, held_out: bool) -> tuple[str, in
     words = chance.choice(_CHAINS)
     attribute = chance.choice(_COUNTED[words.kind])
     k = chance.randint(3, 19)
-    other = _names(chance, 1, held_out=held_out)[0]
+    other = name
+    while other == name:
+        other = _names(chance, 1, held_out=held_out)[0]
     register = "person" if words.kind == "person" else "ship"
     operand = k
     steps = [_look_up(register, name, attribute)]

@@ -61,7 +61,7 @@ def _read_jsonl(path: Path) -> list[Row]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number}, is not JSON ({_cause(error)}); mend or remove that line."
             ) from None
@@ -77,17 +77,17 @@ def _read_json(path: Path) -> list[Row]:
         return []
     try:
         data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({_cause(error)}); JSON Lines files must end in .jsonl.") from None
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
         raise DataError(f"{path} must hold one JSON list of objects, one object a question.")
     return data
 
 
-def _cause(error: json.JSONDecodeError | RecursionError) -> str:
+def _cause(error: ValueError | RecursionError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
-    return "nested too deeply"
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 
 def _read_csv(path: Path) -> list[Row]:

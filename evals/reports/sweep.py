@@ -14,6 +14,7 @@ from graph.errors import ConfigError, DataError
 
 FIGURE, TABLE = "sweep.svg", "sweep.md"
 
+_LIMIT = re.compile(r"0*[1-9][0-9]{0,8}")
 _FOLDER = re.compile(r"turns-(\d+)")
 
 
@@ -24,8 +25,8 @@ def limits_of(text: str) -> tuple[int, ...]:
         ConfigError: it is no list of whole numbers from 1.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
-        raise ConfigError(f"The turn limits are {text!r}; give whole numbers from 1, such as 1,2,3,5,8.")
+    if not words or not all(_LIMIT.fullmatch(word) for word in words):
+        raise ConfigError(f"The turn limits are {text[:60]!r}; give whole numbers from 1, such as 1,2,3,5,8.")
     return tuple(sorted({int(word) for word in words}))
 
 

@@ -90,8 +90,9 @@ async def run(
         ConfigError, DataError, SandboxError, OSError: something that all questions need is missing.
     """
     runner = _Runner(answerer, file, plan, judge, on_result)
-    pending = iter([(task, n) for task in tasks for n in range(plan.samples) if not file.has((task.id, n))])
-    workers = [asyncio.create_task(runner.work(pending)) for _ in range(plan.concurrency)]
+    left = [(task, n) for task in tasks for n in range(plan.samples) if not file.has((task.id, n))]
+    pending = iter(left)
+    workers = [asyncio.create_task(runner.work(pending)) for _ in range(min(plan.concurrency, len(left)))]
     try:
         await asyncio.gather(*workers)
     finally:

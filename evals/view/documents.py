@@ -158,7 +158,7 @@ def row_of(run: dict[str, Any]) -> list[Any]:
         key_of(run),
         _clipped(run.get("task", "")),
         run.get("sample", 0),
-        run.get("step"),
+        _whole(run.get("step")),
         _clipped(run.get("benchmark", "")),
         _clipped(run["question"]),
         _clipped(run["answer"]),
@@ -179,6 +179,10 @@ def row_of(run: dict[str, Any]) -> list[Any]:
         use.failed,
         run.get("steps", 0),
     ]
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _error_kinds(turn: dict[str, Any]) -> Iterator[str]:

@@ -74,8 +74,8 @@ def _comparisons(library: Library) -> dict[str, dict[str, Any]]:
     """What the page may be asked to compare: each set with each later one, and a training run's ends."""
     pairs = list(combinations(map(str, range(len(library.sources))), 2))[:MOST_PAIRS]
     for number, source in enumerate(library.sources):
-        if source.kind == "training" and source.index.rows:
-            steps = [row[FIELDS.index("step")] for row in source.index.rows]
+        steps = {row[FIELDS.index("step")] for row in source.index.rows} - {None}
+        if source.kind == "training" and steps:
             pairs.append((f"{number}@{min(steps)}", f"{number}@{max(steps)}"))
     return {f"{a}|{b}": library.compare(a, b) for a, b in pairs}
 

@@ -164,7 +164,8 @@ def digest_of(path: Path) -> str:
 def _download(file: ModelFile, path: Path, display: Display) -> None:
     """Download the file to `path` from the first source with the right bytes."""
     free = shutil.disk_usage(path.parent).free
-    if free < file.size * 1.1:
+    begun = max((part.stat().st_size for part in path.parent.glob(f"{path.name}.*.part")), default=0)
+    if free < file.size * 1.1 - begun:
         raise ConfigError(
             f"The model file needs {file.size / 1e9:.1f} GB in {path.parent}, where {free / 1e9:.1f} GB are free; "
             "make room or set AGENTFLOW_CACHE to another directory."

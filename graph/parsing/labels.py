@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _LINE = re.compile(
-    r"""^[ \t]*(?:[-*+>\#]+[ \t]*|\d+[.)][ \t]*)*      # bullet, heading, quote or number
+    r"""^[ \t]*(?:[-*+>\#][ \t]*|\d+[.)][ \t]*)*       # bullet, heading, quote or number
         [*_`<"]*                                        # emphasis, tag or quote before the label
         (?P<label>[A-Za-z][A-Za-z _-]{1,20}?)
         [*_`>"]*[ \t]*[:=：](?:\*\*|__)?[ \t]*             # the colon may stand inside or outside the emphasis

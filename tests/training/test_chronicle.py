@@ -75,6 +75,13 @@ def test_all_kinds_are_asked_and_held_out_ones_differ_in_names_and_wording(tmp_p
     assert load_tasks("training.chronicle:held_out_tasks") == held
 
 
+def test_more_questions_than_there_are_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path / "c"), "--held-out", "500"]) == 2
+    told = capsys.readouterr().err
+    assert "such questions can be made, not 500; ask for fewer." in told
+    assert told.count("\n") == 1
+
+
 def test_a_passage_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTFLOW_CACHE", str(tmp_path / "cache"))
     main(["--out", str(tmp_path), "--train", "5", "--held-out", "5"])

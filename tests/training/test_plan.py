@@ -159,6 +159,18 @@ def test_a_plan_is_held_against_a_run_and_states_its_error(tmp_path: Path) -> No
     assert twice["compared_with_run"]["update"]["planned"] == pytest.approx(8.0)
 
 
+def test_all_updates_of_a_step_are_counted(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    for step in range(1, 9):
+        file.append({
+            "update": 2 * step - 1, "rollouts": 64, "turns": 2.0, "tokens/computed": 20_000, "tokens/rows": 70_000,
+            "tokens/trained": 9000, "engine/sampled_tokens": 10_000, "seconds/rollout": 10.0, "seconds/update": 3.0,
+        })  # fmt: skip
+        file.append({"update": 2 * step, "seconds/update": 1.0})
+    compared = plan(config(), Request(gpus=1), run=tmp_path)["compared_with_run"]
+    assert compared["update"]["measured"] == pytest.approx(4.0)
+
+
 def test_what_a_plan_could_not_foresee_is_told_apart_from_its_rates(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.jsonl")
     for step in range(1, 9):

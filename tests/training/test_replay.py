@@ -44,6 +44,28 @@ def run(tmp_path_factory: pytest.TempPathFactory, policy_folder: Path) -> Path:
     return folder / "run"
 
 
+@pytest.mark.parametrize(
+    "words", [["--concurrency", "0"], ["--concurrency", "-1"], ["--max-tokens", "0", "--length-weight", "1"]]
+)
+def test_numbers_that_cannot_be_are_told(
+    words: list[str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rescore", str(run), "--reward", "exact", "--out", str(tmp_path / "new"), *words]) == 2
+    assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_a_folder_without_rollouts_cannot_be_trained_on(
+    tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty" / "step-000000.jsonl"
+    empty.parent.mkdir()
+    empty.touch()
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps(toy_config(tmp_path, policy_folder).as_dict()))
+    assert flow_grpo(["--config", str(settings), "--replay", str(empty.parent)]) == 2
+    assert "holds no rollout" in capsys.readouterr().err
+
+
 def wants_double(task: Any, state: Any) -> float:
     return float(state["answer"] == "double")
 

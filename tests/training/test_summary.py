@@ -53,6 +53,20 @@ def test_a_pass_rate_of_runs_without_time_is_explained(tmp_path: Path) -> None:
     assert "100% of the runs ended because their time was over" in summary(folder)
 
 
+def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, set(), set())
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write("null\n[1]\n" + "9" * 5000 + "\n")
+    for path in (folder / "validations").iterdir():
+        path.write_text("")
+    told = summary(folder)
+    assert "4 updates" in told
+    assert "held-out" not in told
+    for path in (folder / "validations").iterdir():
+        path.unlink()
+    assert summary(folder) == told
+
+
 def test_a_folder_without_figures_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert "cannot be read" in capsys.readouterr().err

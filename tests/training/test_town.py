@@ -25,6 +25,18 @@ def test_held_out_questions_share_no_name_and_no_wording(tmp_path: Path) -> None
     assert {task.metadata["family"] for task in held} == {"ship", "person", "sum", "two steps", "three steps"}
 
 
+def test_more_questions_than_there_are_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path / "t"), "--held-out", "1500"]) == 2
+    assert "questions can be held out, not 1,500." in capsys.readouterr().err
+
+
+def test_a_ship_is_not_added_to_itself() -> None:
+    for seed in range(20):
+        for line in questions(100, seed, held_out=True):
+            looked_up = [step["input"] for step in line["metadata"]["steps"] if "input" in step]
+            assert len(set(looked_up)) == len(looked_up)
+
+
 def test_the_registers_know_every_entry_and_nothing_else() -> None:
     ships, people = ship_register(), parish_register()
     assert ships.invoke({"entry": "Karomel / crew"}) == str(value_of("karomel", "crew"))

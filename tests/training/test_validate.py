@@ -131,6 +131,26 @@ def test_an_interrupted_measurement_goes_on(tmp_path: Path, policy_folder: Path,
     assert turns == {rollout.id: [turn.completion_ids for turn in rollout.turns] for rollout in again}
 
 
+def test_an_interrupted_measurement_of_several_runs_a_task_loses_none(
+    tmp_path: Path, policy_folder: Path, held_out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    config = toy_config(tmp_path, policy_folder, validation=held_out, tail_fraction=0.5, deterministic=False)
+    settings.write_text(json.dumps(config.as_dict()))
+    command = ["--config", str(settings), "--samples", "3", "--out", str(tmp_path / "m")]
+    assert main(command) == 0
+    [file] = (tmp_path / "m" / "rollouts").iterdir()
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:7]))
+    assert main(command) == 0
+    assert json.loads((tmp_path / "m" / "summary.json").read_text())["runs"] == 36
+    assert not any(rollout.hurried for rollout in read_rollouts(file))
+
+    lines = Path(held_out).read_text().splitlines(keepends=True)
+    Path(held_out).write_text("".join(lines[:4]))
+    assert main(command) == 2
+    assert "measures other tasks" in capsys.readouterr().err
+
+
 def test_a_sweep_over_turn_limits_and_another_beside_it(
     tmp_path: Path, policy_folder: Path, held_out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from graph.errors import ConfigError, ModelError
+from graph.errors import AgentFlowError, ConfigError, ModelError
 from training.engines.base import Completion, FinishReason, Sampling, room_for
 from training.engines.decoding import Draft, causal_model, draw, empty_memory, prefill
 from training.engines.graphs import StepGraphs
@@ -247,6 +247,8 @@ class TransformersEngine:
                 f"Sampling {len(wave)} completions at once (prompts of up to {longest} tokens) ran out of memory; "
                 "lower max_batch, max_positions or memory_tokens."
             ) from error
+        except AgentFlowError:
+            raise
         except RuntimeError as error:  # a failing kernel or a wrong shape: not the agent's fault
             raise ModelError(f"Sampling failed: {error}.") from error
         finally:

@@ -45,8 +45,10 @@ def make_collector(
     sampling: Sampling,
     group_size: int,
     store: RolloutStore,
+    *,
+    hurries: bool = False,
 ) -> Collector:
-    """A collector by the settings of a run."""
+    """A collector by the settings of a run; `hurries`: whether its stragglers may be hurried (`tail_fraction`)."""
 
     def make_policy(run: str, seed: int) -> PolicyChat:
         return PolicyChat(engine=engine, chat=chat, sampling=sampling, run=run, seed=seed)
@@ -58,7 +60,7 @@ def make_collector(
         max_tokens=config.max_tokens,
         cache=Path(config.out) / "judged",
     )
-    settings = _settings(config, group_size)
+    settings = _settings(config, group_size, hurries=hurries)
     if config.concurrency is None and not config.deterministic:
         # An engine in this process computes so many at a time; further runs would wait inside their own time budgets.
         settings = replace(settings, concurrency=getattr(engine, "max_batch", None))
@@ -75,7 +77,7 @@ def make_collectors(
     validating = Sampling(config.validation_temperature, config.max_tokens)
     return {
         TRAINING: make_collector(
-            config, agent, engine, chat, training, config.group_size, RolloutStore(out / ROLLOUTS)
+            config, agent, engine, chat, training, config.group_size, RolloutStore(out / ROLLOUTS), hurries=True
         ),
         VALIDATION: make_collector(config, agent, engine, chat, validating, 1, RolloutStore(out / VALIDATIONS)),
     }
@@ -107,8 +109,12 @@ def make_sources(
     pool = Pool(number, lending, partial(make_collectors, replace(config, concurrency=share), chat))
     out = Path(config.out)
     return {
-        TRAINING: PooledRollouts(pool, TRAINING, _settings(config, config.group_size), RolloutStore(out / ROLLOUTS)),
-        VALIDATION: PooledRollouts(pool, VALIDATION, _settings(config, 1), RolloutStore(out / VALIDATIONS)),
+        TRAINING: PooledRollouts(
+            pool, TRAINING, _settings(config, config.group_size, hurries=True), RolloutStore(out / ROLLOUTS)
+        ),
+        VALIDATION: PooledRollouts(
+            pool, VALIDATION, _settings(config, 1, hurries=False), RolloutStore(out / VALIDATIONS)
+        ),
     }, pool
 
 
@@ -134,11 +140,11 @@ def _obstacle(config: FlowGRPOConfig, agent: Agent, handed: bool) -> str:
     return ""
 
 
-def _settings(config: FlowGRPOConfig, group_size: int) -> CollectorSettings:
+def _settings(config: FlowGRPOConfig, group_size: int, *, hurries: bool) -> CollectorSettings:
     return CollectorSettings(
         group_size=group_size,
         concurrency=config.concurrency,
         attempts=config.attempts,
-        tail_fraction=config.tail_fraction if group_size > 1 else None,  # a validation is of all its tasks
+        tail_fraction=config.tail_fraction if hurries else None,  # a validation is of all its tasks
         tail_seconds=config.tail_seconds,
     )

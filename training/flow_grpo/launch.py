@@ -9,7 +9,7 @@ from graph.errors import ConfigError
 from training.flow_grpo.config import RESUMABLE, FlowGRPOConfig
 from training.flow_grpo.progress import ConsoleProgress, Progress
 from training.rollouts.schedule import MIXED
-from training.run.folder import claim, held
+from training.run.folder import claimed
 from training.run.limits import open_more_files
 
 
@@ -33,9 +33,8 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
     # Most schedules depend on the number of steps.
     independent = config.lr_scheduler.startswith("constant") and config.schedule == MIXED
     fixed = set() if independent else {"steps"}
-    claim(folder, config.as_dict(), resumable=RESUMABLE - fixed)
     console = ConsoleProgress(config, quiet=ranks.rank() > 0)  # the first process speaks for all
-    with held(folder), nullcontext() if progress else console:
+    with claimed(folder, config.as_dict(), resumable=RESUMABLE - fixed), nullcontext() if progress else console:
         _train(config, progress or console)
     ranks.leave()
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -234,12 +235,13 @@ def _agent(config: FlowGRPOConfig) -> dict[str, str]:
 def next_steps(config: FlowGRPOConfig) -> str:
     """Commands to measure, export and look at the trained policy, one per line."""
     held_out = "" if config.validation else " --validation FILE"
+    out = Path(config.out)
     role = f" --role {config.adapters[0]}" if config.adapters else ""
     commands = {
-        "measure": f"python -m training.validate --config {config.out}/config.yaml --checkpoint {config.out}{held_out} "
-        f"--out {config.out}-measured",
-        "export": f"python -m training.export {config.out}{role} --out {config.out}-exported",
-        "look": f"python -m evals view {config.out}",
+        "measure": f"python -m training.validate --config {out}/config.yaml --checkpoint {out}{held_out} "
+        f"--out {out}-measured",
+        "export": f"python -m training.export {out}{role} --out {out}-exported",
+        "look": f"python -m evals view {out}",
     }
     return "\n".join(f"{name:<8}{command}" for name, command in commands.items())
 

@@ -284,13 +284,13 @@ class Steps:
             kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
             first = next((r.failure["message"] for r in rollouts if r.failure), "")
             raise ModelError(
-                f"No rollout of step {number} can be used; failures: {kinds}. The first: {first} Fix that and run the "
-                f"same command again; {newest_in_words(Path(self.config.out))}."
+                f"No rollout of step {number + 1} can be used; failures: {kinds}. The first: {first} Fix that and run "
+                f"the same command again; {newest_in_words(Path(self.config.out))}."
             )
         if not any(rollout.turns for rollout in rollouts):
             who = " and ".join(self.config.roles) or "policy"
             raise ModelError(
-                f"The {who} was never asked in the {len(rollouts)} rollouts of step {number}, so there "
+                f"The {who} was never asked in the {len(rollouts)} rollouts of step {number + 1}, so there "
                 "is nothing to learn; check `role` and the settings of the agent."
             )
 

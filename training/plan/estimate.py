@@ -26,6 +26,7 @@ from training.plan.seconds import (
     measured,
     rates_of,
     seconds_of,
+    steps_of,
 )
 from training.run.metrics import read_metrics
 
@@ -217,7 +218,7 @@ def _read_rates(path: Path) -> Rates:
 
 def _halves(run: Path) -> tuple[Measured, Measured]:
     """The steps of a run that the plan is made from, and those that it is compared with."""
-    lines = [line for line in read_metrics(run / "metrics.jsonl") if "seconds/rollout" in line]
+    lines = steps_of(read_metrics(run / "metrics.jsonl"))
     if len(lines) < 2:
         raise DataError(f"{run} has {len(lines)} steps; a comparison needs at least two.")
     middle = len(lines) // 2

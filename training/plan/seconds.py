@@ -107,13 +107,24 @@ class Measured:
 PHASES = ("rollout", "update", "sync")
 
 
+def steps_of(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The steps in lines of `metrics.jsonl`: each its first line, with the seconds of all its updates."""
+    steps: list[dict[str, Any]] = []
+    for line in lines:
+        if "seconds/rollout" in line:
+            steps.append(dict(line))
+        elif steps and "seconds/update" in line:
+            steps[-1]["seconds/update"] = steps[-1].get("seconds/update", 0.0) + line["seconds/update"]
+    return steps
+
+
 def measured(lines: Sequence[Mapping[str, Any]], source: str) -> Measured:
     """Means over the steps in lines of `metrics.jsonl`.
 
     Raises:
         DataError: there is no step.
     """
-    steps = [line for line in lines if "seconds/rollout" in line and "tokens/computed" in line]
+    steps = [step for step in steps_of(lines) if "tokens/computed" in step]
     if not steps:
         raise DataError(f"{source} holds no step; let the run make a few steps first.")
 

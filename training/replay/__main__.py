@@ -116,6 +116,9 @@ def _sampled(rollout: Rollout, role: str) -> str:
 def _rescore(options: argparse.Namespace) -> None:
     from training.rollouts.rewards import make_reward
 
+    for name in ("concurrency", "max_tokens"):
+        if getattr(options, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1.")
     reward = make_reward(
         options.reward,
         format_weight=options.format_weight,

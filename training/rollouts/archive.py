@@ -35,6 +35,8 @@ class RolloutArchive:
                     "train on it with training.sft."
                 )
             self._steps.setdefault(rollout.step, []).append(rollout)
+        if not self._steps:
+            raise DataError(f"{path} holds no rollout; name a folder of rollouts that has some.")
         self._order = sorted(self._steps)
         self.group_size = max(rollout.index for step in self._steps.values() for rollout in step) + 1
 

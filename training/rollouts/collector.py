@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -136,7 +136,8 @@ class Collector:
         return running.rollouts()
 
     async def _begin(self, step: RunningStep, task: Task, place: int, round_: int = 0) -> None:
-        """Begins a group. Its runs are admitted at once, or a deterministic wave would start without them."""
+        """Begins a group. Its runs are admitted at once, or a deterministic wave would start without them; where only
+        so many run at a time, each as it gets its place."""
         start = step.tasks.create_task(self._start(step.number, task))
         group = RunningGroup(task, place, round_, time.perf_counter(), start)
         step.groups.append(group)
@@ -163,7 +164,8 @@ class Collector:
             async with admission:
                 prepared = await group.start
                 asked = time.perf_counter()
-                async with step.limit:
+                admitted = nullcontext() if self.settings.concurrency is None else self.engine.admit()
+                async with step.limit, admitted:
                     note_span("wait", "place", asked)
                     if prepared.value is not None:
                         rollout = await self._timed(step.tail, run, prepared.value)

@@ -126,7 +126,7 @@ class FactoryAgent:
                 graph = graph.compile()
         except AgentFlowError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(f"The agent {self.name!r} could not be made: {in_words(error)}.") from error
         if not isinstance(graph, Pregel):
             raise ConfigError(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib
 import os
 import re
-import sys
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
@@ -20,6 +18,7 @@ from evals.scorers import SCORERS
 from evals.task import Task
 from graph.errors import ConfigError, DataError
 from graph.models.hub_access import why_unreachable
+from training.run.imports import imported, in_words
 
 
 def load_tasks(spec: str) -> list[Task]:
@@ -35,7 +34,7 @@ def load_tasks(spec: str) -> list[Task]:
         ConfigError: the spec names nothing known.
         DataError: a file cannot be had or read, or two tasks bear one id.
     """
-    parts = [part.strip() for part in spec.split("+")]
+    parts = [spec] if Path(spec).expanduser().is_file() else [part.strip() for part in spec.split("+")]
     if len(parts) == 1:
         return _load(parts[0])
     return [replace(task, id=f"{number}-{task.id}") for number, part in enumerate(parts) for task in _load(part)]
@@ -63,18 +62,19 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 def _imported(spec: str) -> list[dict[str, Any]]:
     """The rows that a function makes."""
-    module, _, name = spec.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    function = imported(spec, "The tasks")
     try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"The tasks {spec!r} cannot be imported: {error}.") from error
-    return list(function())
+        rows = list(function())
+    except Exception as error:
+        raise ConfigError(f"The tasks {spec!r} could not be made: {in_words(error)}.") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise ConfigError(f"The tasks {spec!r} are no rows; return a list of dicts with `question` and `answer`.")
+    return rows
 
 
 def _here(spec: str) -> list[Path]:
-    found = sorted(Path(name) for name in glob(str(Path(spec).expanduser())))
+    named = Path(spec).expanduser()
+    found = [named] if named.is_file() else sorted(Path(name) for name in glob(str(named)))
     files = [path for path in found if path.is_file()]
     if not files:
         known = ", ".join(BENCHMARKS)

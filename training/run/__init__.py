@@ -3,7 +3,6 @@
 command.py       settings as options, errors of one line, exit codes
 settings.py      dataclasses of settings: types, YAML, help
 folder.py        a run's folder: settings, lock, names
-imports.py       the user's own objects by import path
 checkpoints.py   atomic checkpoints
 trainer.py       atomic checkpoints and metrics for transformers' trainers
 imports.py       the user's own objects, by import path

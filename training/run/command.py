@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from graph.command_line import CommandLine, exit_code
 from graph.errors import ConfigError
@@ -75,9 +75,17 @@ def add_settings(line: argparse.ArgumentParser, kind: type) -> None:
     """
     line.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings, e.g. a run's config.yaml")
     line.set_defaults(settings={})
+    hints = get_type_hints(kind)
     for item in fields(kind):
         names = dict.fromkeys((f"--{item.name}", f"--{item.name.replace('_', '-')}"))
-        line.add_argument(*names, dest=item.name, action=_Setting, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        line.add_argument(
+            *names,
+            dest=item.name,
+            action=_Setting,
+            const=hints[item.name],
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )
 
 
 class _Setting(argparse.Action):
@@ -88,4 +96,4 @@ class _Setting(argparse.Action):
     ) -> None:
         if values == "":
             raise ConfigError(f"The setting {option_string} has an empty value; write null to leave it unset.")
-        namespace.settings = {**namespace.settings, self.dest: parsed_value(values)}
+        namespace.settings = {**namespace.settings, self.dest: parsed_value(values, self.const)}

@@ -23,38 +23,54 @@ ADAPTERS = "adapters"
 """Names of files and sub-folders."""
 
 
-def claim(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[str] = ()) -> None:
-    """Writes the settings to the folder (without passwords and keys), and refuses the folder of another run.
+@contextmanager
+def claimed(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[str] = ()) -> Iterator[None]:
+    """Holds a folder for one process, with these settings in it (without passwords and keys); refuses another run's.
 
     Args:
         folder: created if missing.
-        settings: plain values; `command` distinguishes runs of different commands.
+        settings: plain values; `command` distinguishes runs of different commands. `out`, however it is written, is
+            the folder.
         resumable: settings that may change when a run is resumed.
 
     Raises:
-        ConfigError: the folder belongs to other settings, or holds something else.
+        ConfigError: the folder belongs to other settings, holds something else, or another process is at work in it.
         OSError: the folder is not writable.
     """
     if ranks.rank() > 0:
+        yield
         return
-    kept = folder / SETTINGS
     shown = {name: _shown(value) for name, value in settings.items()}
-    begun = folder.exists() and any(path.name not in (SETTINGS, LOCK) for path in folder.iterdir())
+    _refuse_other(folder, shown, resumable)  # before anything is written to it
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder):
+        _refuse_other(folder, shown, resumable)  # another process may have begun
+        kept = folder / SETTINGS
+        temporary = kept.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(yaml.safe_dump(shown, sort_keys=False), encoding="utf-8")
+        temporary.replace(kept)
+        yield
+
+
+def _refuse_other(folder: Path, shown: Mapping[str, Any], resumable: Collection[str]) -> None:
+    kept = folder / SETTINGS
+    begun = folder.exists() and not all(_precedes_a_run(path.name) for path in folder.iterdir())
     if kept.exists() and begun:  # settings of a run that was refused at once may be corrected
         before = read_settings(folder)
         if before.get("command") != shown.get("command"):
             raise ConfigError(f"{folder} holds a run of another command; choose another --out.")
         for name, value in shown.items():
-            if name not in resumable and before.get(name, value) != value:
+            if name not in ("out", *resumable) and before.get(name, value) != value:
                 raise ConfigError(
                     f"{folder} holds a run whose {name} is {before.get(name)!r}, not {value!r}; choose another --out."
                 )
     elif begun:
         raise ConfigError(f"{folder} is not empty and holds no run of this kind; choose another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(yaml.safe_dump(shown, sort_keys=False), encoding="utf-8")
-    temporary.replace(kept)
+
+
+def _precedes_a_run(name: str) -> bool:
+    """Whether a file is there before a run has begun: its settings, even if they could not be written whole."""
+    return name in (SETTINGS, LOCK) or (name.startswith("config.") and name.endswith(".tmp"))
 
 
 @contextmanager
@@ -71,7 +87,7 @@ def held(folder: Path) -> Iterator[None]:
         with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout:
-        raise ConfigError(f"Another process is training in {folder}; wait for it, or choose another --out.") from None
+        raise ConfigError(f"Another process is at work in {folder}; wait for it, or choose another --out.") from None
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def imported(spec: str, what: str) -> Any:
         found: Any = importlib.import_module(module)
         for name in attribute.split("."):
             found = getattr(found, name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{what} {spec!r} cannot be imported: {in_words(error)}.") from error
     return found
 

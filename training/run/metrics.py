@@ -48,7 +48,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines = []
     for line in text.splitlines():
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(record, dict):
+            lines.append(record)
     return lines

@@ -28,6 +28,9 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+NOTED = frozenset({"command", "checkpoint", "samples"})
+"""What stands in a `config.yaml` beside the settings."""
+
 S = TypeVar("S")
 
 
@@ -52,7 +55,7 @@ def check_types(settings: Any, lists: Sequence[str] = (), mappings: Sequence[str
         if isinstance(value, str):
             try:
                 object.__setattr__(settings, name, yaml.safe_load(value))
-            except yaml.YAMLError:
+            except (yaml.YAMLError, ValueError, RecursionError):
                 raise ConfigError(f"The setting `{name}` is {value!r}; write it as {{key: value, ...}}.") from None
     for name, choices in _choices_of(settings.__class__).items():
         value = getattr(settings, name)
@@ -118,6 +121,8 @@ def shown_settings(kind: type, path: Path | None, overrides: Mapping[str, Any]) 
 def _merged(kind: type, path: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     values = {**(_from_file(path) if path else {}), **overrides}
     names = [item.name for item in fields(kind)]
+    if "command" in values and "command" not in names:  # written by a command, which notes what it was given beside
+        values = {name: value for name, value in values.items() if name in names or name not in NOTED}
     for name in values:
         if name not in names:
             raise ConfigError(f"There is no setting {name!r}.{did_you_mean(name, names)} --help lists them all.")
@@ -133,7 +138,7 @@ def _from_file(path: Path) -> Mapping[str, Any]:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read ({error.strerror}); check --config.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         where = f", line {place.line + 1}," if place else ""
         raise ConfigError(f"The configuration {path}{where} is not YAML; fix it.") from None
@@ -142,12 +147,19 @@ def _from_file(path: Path) -> Mapping[str, Any]:
     return {str(key).replace("-", "_"): value for key, value in loaded.items()}
 
 
-def parsed_value(text: str) -> Any:
-    """The value of a setting on the command line, read as YAML."""
+def parsed_value(text: str, hint: Any = None) -> Any:
+    """The value of a setting on the command line, read as YAML.
+
+    Args:
+        text: what stands there.
+        hint: the type of the setting. A text stays as it is written, even if it looks like a date or a number.
+    """
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
+    if hint in (str, str | None) and value is not None:
+        return value if isinstance(value, str) else text
     if isinstance(value, dict):  # "judge:" is a string here; settings that are mappings parse it themselves
         return text
     if isinstance(value, str):  # YAML 1.1 reads 1e-6 as a string

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graph.errors import ConfigError, DataError
-from training.run.folder import claim, held
+from training.run.folder import claimed
 from training.run.settings import plain_values
 from training.sft.config import COMMAND, RESUMABLE, SFTSettings
 from training.sft.examples import Examples, examples, rollouts_of
@@ -34,19 +34,20 @@ def train(settings: SFTSettings) -> None:
         f"{transcripts.enough} over per_task\n"
     )
     folder = Path(settings.out)
-    claim(folder, {**plain_values(settings), "command": COMMAND}, resumable=RESUMABLE)
-    with held(folder):
+    with claimed(folder, {**plain_values(settings), "command": COMMAND}, resumable=RESUMABLE):
         _train(settings, transcripts)
     ranks.leave()
 
 
 def _train(settings: SFTSettings, transcripts: Examples) -> None:
-    import torch
+    from training.models.device import is_out_of_memory
 
     trainer = make_trainer(settings, transcripts)
     try:
         trainer.train_from_last_checkpoint()
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise ConfigError(
             f"There is not enough memory for {settings.token_budget} tokens; lower token_budget, or turn on "
             "gradient_checkpointing. The same command continues from the last checkpoint."

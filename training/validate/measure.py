@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from evals.reports.intervals import wilson
+from evals.task import Task
 from graph.errors import ConfigError
 from training.flow_grpo.build import make_validator
 from training.flow_grpo.config import RESUMABLE, FlowGRPOConfig
@@ -20,7 +22,7 @@ from training.rollouts.figures import step_metrics
 from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
 from training.run import checkpoints
-from training.run.folder import ROLLOUTS, claim
+from training.run.folder import ROLLOUTS, claimed
 from training.run.heartbeat import heartbeat
 
 if TYPE_CHECKING:
@@ -46,18 +48,24 @@ def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 
         raise ConfigError(f"--samples is {samples}; it must be at least 1.")
     weights = checkpoints.weights_of(checkpoint) if checkpoint else None
     folder = Path(config.out)
-    collector, engine, store, tasks = make_validator(config, weights, samples=samples)
     settings = {
         **config.as_dict(),
         "checkpoint": str(weights) if weights else None,
         "samples": samples,
         "command": "training.validate",
     }
-    claim(folder, settings, resumable=RESUMABLE)
+    with claimed(folder, settings, resumable=RESUMABLE):
+        return _measured(config, weights, samples)
+
+
+def _measured(config: FlowGRPOConfig, weights: Path | None, samples: int) -> list[Rollout]:
+    folder = Path(config.out)
+    collector, engine, store, tasks = make_validator(config, weights, samples=samples)
     store.repair(0)
     stored = stored_rollouts(folder) if (folder / ROLLOUTS).is_dir() else {}
-    done = {rollout.task.id for rollout in stored.values() if rollout.failure is None}
-    left = [task for task in tasks if task.id not in done]
+    _refuse_other_tasks(stored.values(), tasks, folder)
+    done = Counter(rollout.task.id for rollout in stored.values() if rollout.failure is None)
+    left = [task for task in tasks if done[task.id] < samples]
 
     async def collect() -> list[Rollout]:
         try:
@@ -71,6 +79,16 @@ def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 
     rollouts = sorted(stored.values(), key=lambda rollout: (place[rollout.task.id], rollout.index))
     _write(folder / SUMMARY, summary(rollouts))
     return rollouts
+
+
+def _refuse_other_tasks(stored: Iterable[Rollout], tasks: Sequence[Task], folder: Path) -> None:
+    prompts = {task.id: task.prompt for task in tasks}
+    for rollout in stored:
+        if prompts.get(rollout.task.id) != rollout.task.prompt:
+            raise ConfigError(
+                f"{folder} measures other tasks: {rollout.task.id!r} is no task of `validation` any more, or asks "
+                "something else; choose another --out."
+            )
 
 
 def summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def sweep(
         AgentFlowError: a setting, the checkpoint or the other sweep cannot be used.
         OSError: the folder is not writable.
     """
-    folder = Path(settings["out"])
+    folder = Path(str(settings["out"]))
     configs = [
         load_config(config, {**settings, "max_turns": limit, "out": str(place(folder, limit))})
         for limit in limits_of(str(settings["max_turns"]))

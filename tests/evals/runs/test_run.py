@@ -216,6 +216,16 @@ def test_a_run_killed_before_its_file_was_put_in_order_is_put_in_order(
     assert path.read_bytes() == whole
 
 
+def test_a_disk_that_was_full_leaves_a_folder_that_can_be_used(
+    questions: Path, server: FakeModelServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json.tmp").write_text('{"sche')
+    assert main(command(questions, server, out, "--concurrency", "9" * 30)) == 0
+    assert len(lines(out)) == 8
+
+
 def test_a_torn_last_line_is_cut_off(questions: Path, server: FakeModelServer, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(command(questions, server, out)) == 0

@@ -6,7 +6,8 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,32 @@ async def test_rollouts_carry_their_own_turns_and_rewards(tmp_path: Path) -> Non
     assert {rollout.reward for rollout in made} == {0.0, 1.0}
     assert sorted(seen) == sorted(rollout.id for rollout in made)
     assert sorted(read_rollouts(tmp_path), key=lambda rollout: made.index(rollout)) == made
+
+
+@pytest.mark.parametrize("concurrency", [None, 3])
+async def test_every_run_is_admitted_while_it_runs(concurrency: int | None) -> None:
+    admitted = 0
+    seen: list[int] = []
+
+    class Counting(ScriptedEngine):
+        @asynccontextmanager
+        async def admit(self) -> AsyncIterator[None]:
+            nonlocal admitted
+            admitted += 1
+            yield
+            admitted -= 1
+
+    def reply(text: str, seed: int) -> str:
+        seen.append(admitted)
+        return direct_plan(text, seed)
+
+    tasks = [task(n) for n in range(3)]
+    await collector(Counting(reply), GraphAgent(DIRECT, tools=[number_tool()]), concurrency=concurrency).collect(
+        0, tasks
+    )
+    assert max(seen) == (concurrency or 12)
+    assert min(seen) >= 1
+    assert admitted == 0
 
 
 async def test_later_turns_extend_the_very_tokens_of_earlier_ones() -> None:

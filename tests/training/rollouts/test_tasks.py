@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,3 +113,31 @@ def test_files_that_are_no_tasks_are_told_with_the_place(content: str, said: str
     (tmp_path / "tasks.jsonl").write_text(content)
     with pytest.raises(DataError, match=said):
         load_tasks(str(tmp_path / "tasks.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise RuntimeError('no')", "cannot be imported: RuntimeError (rowsmod.py, line 1): no."),
+        ("def make(:", "cannot be imported: SyntaxError"),
+        ("def make():\n    return {}['x']", "could not be made: KeyError (rowsmod.py, line 2)"),
+        ("def make():\n    return None", "could not be made: TypeError"),
+        ("def make():\n    return ['a']", "are no rows"),
+        ("import sys\nsys.exit(3)", "cannot be imported: SystemExit"),
+    ],
+)
+def test_mistakes_of_a_function_are_told(body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rowsmod.py").write_text(body + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "rowsmod", raising=False)
+    with pytest.raises(ConfigError) as raised:
+        load_tasks("rowsmod:make")
+    assert said in str(raised.value)
+    sys.modules.pop("rowsmod", None)
+
+
+@pytest.mark.parametrize("name", ["br[1].jsonl", "c+x.jsonl", "star*.jsonl"])
+def test_a_file_is_found_whatever_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(json.dumps({"id": "a", "question": "Q?", "answer": "x"}) + "\n")
+    assert [task.id for task in load_tasks(str(tmp_path / name))] == ["a"]

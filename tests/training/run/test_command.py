@@ -68,6 +68,11 @@ def test_a_defect_is_not_hidden() -> None:
         (["--analyse", "false"], {"analyse": False}),
         (["--analyse", "off", "--packing", "off"], {"analyse": False, "packing": "off"}),
         (["--checks", "on"], {"checks": "on"}),
+        (["--agent_model", "2026-11-27"], {"agent_model": "2026-11-27"}),
+        (["--agent_model", "1e3"], {"agent_model": "1e3"}),
+        (["--agent_model", "on"], {"agent_model": "on"}),
+        (["--agent_model", "2024-13-45"], {"agent_model": "2024-13-45"}),
+        (["--agent_model", "null"], {"agent_model": None}),
     ],
 )
 def test_settings_are_options(words: list[str], values: dict[str, object]) -> None:
@@ -75,6 +80,23 @@ def test_settings_are_options(words: list[str], values: dict[str, object]) -> No
     options = line.parse_args([*words, "--model", "m", "--out", "o", "--tasks", "t"])
     config = load_settings(FlowGRPOConfig, options.config, options.settings)
     assert {name: getattr(config, name) for name in values} == values
+
+
+@pytest.mark.parametrize("text", ["out: 2024-13-45", "[" * 3000, "steps: " + "9" * 5000])
+def test_what_is_no_yaml_is_told(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_settings(FlowGRPOConfig, path, {})
+
+
+def test_what_a_command_has_noted_beside_its_settings_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("model: m\nout: o\ntasks: t\ncommand: training.validate\ncheckpoint: c\nsamples: 4\n")
+    assert load_settings(FlowGRPOConfig, path, {"steps": 3}).steps == 3
+    path.write_text("model: m\nout: o\ntasks: t\ncheckpoint: c\n")
+    with pytest.raises(ConfigError, match="no setting 'checkpoint'"):
+        load_settings(FlowGRPOConfig, path, {})
 
 
 def test_two_command_lines_do_not_share_their_settings() -> None:

@@ -12,7 +12,7 @@ from evals.task import Task
 from training.flow_grpo.__main__ import main
 from training.rollouts.records import Rollout
 from training.rollouts.store import RolloutStore, read_rollouts
-from training.run.folder import claim, read_settings
+from training.run.folder import claimed, read_settings
 
 KEY = "sk-0123456789abcdef"
 
@@ -36,10 +36,12 @@ def test_rollouts_are_stored_without_keys(tmp_path: Path) -> None:
 
 def test_settings_are_kept_and_shown_without_passwords(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     secret: dict[str, Any] = {"agent_model": "m@http://me:hunter22@host/v1", "model": "m", "steps": 3}
-    claim(tmp_path / "run", secret)
+    with claimed(tmp_path / "run", secret):
+        pass
     assert "hunter22" not in (tmp_path / "run" / "config.yaml").read_text()
     assert read_settings(tmp_path / "run")["agent_model"] == "m@http://host/v1"
-    claim(tmp_path / "run", secret)  # the same settings are the same run's
+    with claimed(tmp_path / "run", secret):  # the same settings are the same run's
+        pass
     words = ["--model", "m", "--out", "o", "--tasks", "t", "--agent_model", str(secret["agent_model"])]
     assert main([*words, "--show"]) == 0
     shown = capsys.readouterr().out

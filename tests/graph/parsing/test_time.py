@@ -1,0 +1,44 @@
+"""Readers of replies run on the event loop: whatever a model repeats, they end at once."""
+
+from __future__ import annotations
+
+import string
+import time
+from collections.abc import Callable
+
+import pytest
+
+from graph.parsing import json_text
+from graph.parsing.answers import parse_answer
+from graph.parsing.calls import calls_in
+from graph.parsing.code import code_in
+from graph.parsing.plans import parse_plan
+from graph.parsing.thinking import without_thinking
+from graph.parsing.verdicts import parse_verdict
+
+READERS: dict[str, Callable[[str], object]] = {
+    "plan": lambda text: parse_plan(text, ("python", "search")),
+    "verdict": parse_verdict,
+    "answer": parse_answer,
+    "calls": lambda text: calls_in(text, "search", {"type": "object"}, lambda _: None, 3),
+    "code": lambda text: code_in(text, "python", "code", "python"),
+    "thinking": without_thinking,
+    "json": json_text.json_values,
+}
+FORMS = {
+    "a rule": "I will search first.\n{}\nTool Name: python",
+    "a banner in a dict": "Tool: python\nInput: {{'tea': 3,\n    {}\n    'milk': 2}}",
+    "before a label": "{} Tool Name: python",
+    "in a fence": "```python\nx = [1, {}\n]\n```",
+}
+MARKS = [*string.punctuation, " ", "\n", "\t", "a", "1", "- ", "> ", "1. ", "# ", ", ", "<a>", "</", "\n\n", "[]", "{}"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_mark_that_is_repeated_holds_nobody_up(reader: str, form: str) -> None:
+    for mark in MARKS:
+        text = FORMS[form].format(mark * (2000 // len(mark)))
+        began = time.thread_time()
+        READERS[reader](text)
+        assert time.thread_time() - began < 2, mark

@@ -1,0 +1,67 @@
+"""A run's folder: whose it is, and who may write to it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.errors import ConfigError
+from training.run.folder import claimed, read_settings
+
+SETTINGS: dict[str, Any] = {"model": "m", "steps": 3, "out": "runs/mine"}
+
+
+def begun(folder: Path, **settings: Any) -> None:
+    with claimed(folder, {**SETTINGS, **settings}):
+        (folder / "metrics.jsonl").touch()
+
+
+def test_another_process_changes_nothing(tmp_path: Path) -> None:
+    """It is told while the first still loads its model, when nothing but its settings is there."""
+    with claimed(tmp_path, SETTINGS):
+        for steps in (3, 4):
+            with (
+                pytest.raises(ConfigError, match="Another process is at work"),
+                claimed(tmp_path, {**SETTINGS, "steps": steps}),
+            ):
+                pass
+        assert read_settings(tmp_path) == SETTINGS
+
+
+def test_another_run_is_refused_and_the_same_goes_on(tmp_path: Path) -> None:
+    begun(tmp_path)
+    begun(tmp_path)
+    with pytest.raises(ConfigError, match="whose steps is 3, not 4"):
+        begun(tmp_path, steps=4)
+    with claimed(tmp_path, {**SETTINGS, "steps": 4}, resumable={"steps"}):
+        assert read_settings(tmp_path)["steps"] == 4
+    with pytest.raises(ConfigError, match="another command"):
+        begun(tmp_path, command="training.sft")
+
+
+@pytest.mark.parametrize("out", ["runs/mine/", "./runs/mine", "/elsewhere/mine"])
+def test_a_folder_is_the_same_however_it_is_written(tmp_path: Path, out: str) -> None:
+    begun(tmp_path)
+    begun(tmp_path, out=out)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(ConfigError, match="is not empty"):
+        begun(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_full_disk_leaves_a_folder_that_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, *_: Any, **__: Any) -> int:
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space"):
+            begun(tmp_path)
+    begun(tmp_path)
