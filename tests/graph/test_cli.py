@@ -140,12 +140,12 @@ def start(server: FakeModelServer, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env={**os.environ})
 
 
-def test_ctrl_c_ends_with_the_best_answer_so_far(serve: Serve) -> None:
+def test_ctrl_c_ends_with_the_best_answer_so_far(serve: Serve, tmp_path: Path) -> None:
     server = serve(
         executor=[calls_text({"number": 21}), calls_text({"number": 2})],
         verifier=[verdict_text(then="continue"), ChatReply(verdict_text(), delay=60)],
     )
-    process = start(server, "--json")
+    process = start(server, "--json", "--save", str(tmp_path / "run.json"))
     deadline = time.monotonic() + 60
     while len(server.asked("verifier")) < 2:
         assert time.monotonic() < deadline
@@ -155,6 +155,8 @@ def test_ctrl_c_ends_with_the_best_answer_so_far(serve: Serve) -> None:
     state = json.loads(out)
     assert (process.returncode, state["answer"], state["ended_by"]) == (0, "42", "interrupt")
     assert len(state["memory"]) == 1
+    steps = json.loads((tmp_path / "run.json").read_text())["trace"]["steps"]
+    assert [step["turn"] for step in steps if step.get("role") == "generator"] == [1]
     assert "Interrupted" in err
 
 

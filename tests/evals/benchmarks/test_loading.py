@@ -116,6 +116,14 @@ def test_rows_that_cannot_be_judged_are_refused(tmp_path: Path, name: str, row: 
         load_tasks(name, write(tmp_path / "data.json", [row]))
 
 
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
+@pytest.mark.parametrize(("text", "said"), [("[" * 100_000, "nested too deeply"), ("9" * 5000, "too many digits")])
+def test_json_that_cannot_be_read_is_told(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(f'{{"question": "Q?", "answer": {text}')
+    with pytest.raises(DataError, match=said):
+        load_tasks("own", tmp_path / name)
+
+
 def test_a_folder_holds_a_file_for_each_benchmark(tmp_path: Path) -> None:
     write(tmp_path / "2wiki.jsonl", [{"id": 1, "question": "Q?", "answers": ["x"]}])
     assert len(load_tasks("2wiki", tmp_path)) == 1

@@ -118,6 +118,7 @@ def test_an_interrupted_sweep_goes_on(questions: Path, server: FakeModelServer, 
     [
         ("1,x", [], "'1,x'; give whole numbers from 1"),
         ("0,1", [], "give whole numbers from 1"),
+        ("1," + "9" * 5000, [], "give whole numbers from 1"),
         ("1,2", ["--mode", "direct"], "--mode direct has none"),
         ("1,2", ["--against", "nowhere"], "nowhere holds no sweep"),
         ("1,2", ["--samples", "0"], "--samples is 0"),

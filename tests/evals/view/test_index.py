@@ -169,6 +169,19 @@ def test_fields_of_any_type_are_survived(tmp_path: Path, name: str, value: objec
         json.loads(write(details(index.document(0), TokenTexts(tmp_path))))
 
 
+def test_a_training_with_odd_steps_is_exported(tmp_path: Path) -> None:
+    from evals.view.export import export
+
+    folder = training(tmp_path / "training")
+    file = sorted((folder / "rollouts").iterdir())[0]
+    good = json.loads(file.read_text().splitlines()[0])
+    with file.open("a") as lines:
+        for step in ('"x"', "1e999", "true", "null"):
+            lines.write(json.dumps(good | {"step": "STEP"}).replace('"STEP"', step) + "\n")
+    export(Library([folder]), tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size
+
+
 def test_search_finds_what_a_reader_sees(tmp_path: Path) -> None:
     library = Library([evaluation(tmp_path / "e", 12)])
     assert library.search(0, "TRAVELLER 11")["found"] == [11]

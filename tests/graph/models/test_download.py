@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,6 +119,20 @@ def test_what_an_earlier_process_left_is_continued(hub: Hub) -> None:
     (cache_directory() / "tiny.gguf.hub.part").write_bytes(CONTENT[:12_345])
     assert fetch(model_file()).read_bytes() == CONTENT
     assert hub.asked == ["bytes=12345-"]
+
+
+@pytest.mark.parametrize(("there", "fits"), [(0, False), (len(CONTENT) - 1000, True)])
+def test_only_what_is_missing_has_to_fit_on_the_disk(
+    there: int, fits: bool, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache_directory().mkdir(parents=True)
+    (cache_directory() / "tiny.gguf.hub.part").write_bytes(CONTENT[:there])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=len(CONTENT) // 2))
+    if fits:
+        assert fetch(model_file()).read_bytes() == CONTENT
+    else:
+        with pytest.raises(ConfigError, match="make room"):
+            fetch(model_file())
 
 
 def test_a_server_without_ranges_sends_everything_again(hub: Hub) -> None:
