@@ -17,6 +17,7 @@ import json
 import random
 import sqlite3
 import sys
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,10 +54,22 @@ def rows() -> tuple[tuple[str, str, int, float, int, float], ...]:
         )  # fmt: skip
 
 
-@cache
+_of_thread = threading.local()
+
+
 def _table() -> sqlite3.Connection:
-    """The table in a database that can only be read; its queries take their turns."""
-    table = sqlite3.connect(":memory:", check_same_thread=False)
+    """The table in a database that can only be read, one for each thread.
+
+    Threads that shared one would wait for each other for ever: inside a query SQLite calls the two functions below, for
+    which it needs the interpreter, while another thread that has the interpreter waits for SQLite.
+    """
+    if not hasattr(_of_thread, "table"):
+        _of_thread.table = _opened()
+    return _of_thread.table  # type: ignore[no-any-return]
+
+
+def _opened() -> sqlite3.Connection:
+    table = sqlite3.connect(":memory:")
     table.execute(f"CREATE TABLE countries ({COLUMNS})")
     table.executemany("INSERT INTO countries VALUES (?, ?, ?, ?, ?, ?)", rows())
     table.commit()

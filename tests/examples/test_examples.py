@@ -161,6 +161,21 @@ def test_countries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         with pytest.raises(ToolException):
             tool.invoke({"sql": refused})
     assert not (tmp_path / "new").exists()
+    # Runs ask at once, and threads that wait for each other would hold the whole interpreter.
+    several = (
+        "import countries; from concurrent.futures import ThreadPoolExecutor\n"
+        "from langchain_core.tools import ToolException\n"
+        "def ask(n):\n"
+        "    try: return countries.query(['SELECT x', 'SELECT COUNT(*) FROM countries, countries AS c'][n % 2])\n"
+        "    except ToolException: return 'refused'\n"
+        "with ThreadPoolExecutor(16) as threads: print(sorted(set(threads.map(ask, range(200)))))"
+    )
+    paths = os.pathsep.join(map(str, (tmp_path, ROOT / "examples", ROOT)))
+    asked = subprocess.run(
+        [sys.executable, "-c", several], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
+        check=True, timeout=120,
+    )  # fmt: skip
+    assert asked.stdout == f"['{(12 * len(names)) ** 2}', 'refused']\n"
 
 
 async def test_http_agent(tmp_path: Path) -> None:
