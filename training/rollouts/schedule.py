@@ -46,12 +46,14 @@ class MixedSchedule:
 
     def of_step(self, step: int, round_: int = 0) -> list[Task]:
         """The tasks of a step; of a further round of the same step others, drawn at random."""
-        if round_:
-            chance = random.Random(seed_from(self._seed, "refill", step, round_))
-            first = {task.id for earlier in range(round_) for task in self.of_step(step, earlier)}
-            rest = [task for task in self._pool(step) if task.id not in first]
-            return chance.sample(rest, min(self._per_step, len(rest)))
-        return self._first(step)
+        drawn = self._first(step)
+        known = {task.id for task in drawn}
+        for further in range(1, round_ + 1):
+            rest = [task for task in self._pool(step) if task.id not in known]
+            chance = random.Random(seed_from(self._seed, "refill", step, further))
+            drawn = chance.sample(rest, min(self._per_step, len(rest)))
+            known |= {task.id for task in drawn}
+        return drawn
 
     def _pool(self, step: int) -> Sequence[Task]:
         """The tasks that a step may take."""

@@ -22,6 +22,7 @@ def test_an_epoch_gives_every_task_once_in_another_order_than_the_last() -> None
     first, second, third = (schedule.of_step(1, round_) for round_ in (0, 1, 2))
     assert len({task.id for task in first + second + third}) == 12  # a refill takes none that the step has had
     assert schedule.of_step(1, 3) == []
+    assert schedule.of_step(1, 40) == []  # each round is drawn once, not by every later one again
 
 
 def graded(count: int) -> list[Task]:
