@@ -83,7 +83,13 @@ def training(folder: Path) -> Path:
     from training.flow_grpo.launch import train
 
     policy = toy_policy(folder / "policy")
-    config = toy_config(folder, policy, steps=15, lora_rank=0, learning_rate=5e-3, tasks_per_step=8, group_size=8)
+    held_out = folder / "heldout.jsonl"
+    lines = [{"id": f"h{n}", "question": f"Number {n}", "answers": ["shout"]} for n in range(100, 150)]
+    held_out.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    config = toy_config(
+        folder, policy, steps=15, lora_rank=0, learning_rate=5e-3, tasks_per_step=8, group_size=8,
+        validation=str(held_out), validation_every=3, validation_temperature=1.0,
+    )  # fmt: skip
     train(config)
     return Path(config.out).rename(folder / "planner")
 
