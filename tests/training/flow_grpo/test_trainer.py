@@ -216,7 +216,7 @@ def test_groups_that_have_lost_their_runs_are_skipped_and_counted(tmp_path: Path
 
 def test_a_step_without_a_turn_is_refused(tmp_path: Path, policy_folder: Path) -> None:
     agent = toy_agent()
-    with pytest.raises(ModelError, match="The policy was never asked in the 16 rollouts of step 0"):
+    with pytest.raises(ModelError, match="The policy was never asked in the 16 rollouts of step 1"):
         trained_with(Unasked(agent.context, tools=agent.tools), toy_config(tmp_path, policy_folder, steps=1))
 
 
