@@ -71,10 +71,14 @@ class Alarms:
         return f"{now:.0%} of the later plans of a run repeat an earlier one word for word: the planner is stuck."
 
     def _variance(self, metrics: Mapping[str, float]) -> str | None:
-        now, mean = metrics.get("zero_variance"), metrics.get("reward", 0.0)
+        now, solved = metrics.get("zero_variance"), metrics.get("pass_rate", metrics.get("reward", 0.0))
         if now is None or now < 0.9:
             return None
-        end = "all solved: use harder tasks" if mean > 0.5 else "none solved: use easier tasks or a better prompt"
+        end = "each is all solved or not at all: use larger groups or other tasks"
+        if solved > 0.9:
+            end = "all solved: use harder tasks"
+        elif solved < 0.1:
+            end = "none solved: use easier tasks or a better prompt"
         return f"{now:.0%} of the groups have rewards without variance and teach nothing ({end})."
 
     def _calls(self, metrics: Mapping[str, float]) -> str | None:

@@ -24,6 +24,7 @@ USUAL = {
         ({"repeated_plans": 0.8}, "80% of the later plans.*repeat an earlier one"),
         ({"zero_variance": 0.95, "reward": 0.97}, "teach nothing.*all solved: use harder"),
         ({"zero_variance": 1.0, "reward": 0.0}, "teach nothing.*none solved: use easier"),
+        ({"zero_variance": 1.0, "pass_rate": 0.5}, "each is all solved or not at all: use larger groups"),
         ({"logprob_gap": 0.5}, r"disagree by 0\.5 nats"),
         ({"ended_by/time": 1.0}, "100% of the runs ended because their time was over.*raise max_seconds"),
         ({"unreadable_calls": 0.8}, r"hold 0\.8 tool calls.*cannot be read"),
