@@ -16,7 +16,7 @@ from evals.benchmarks.registry import BENCHMARKS, benchmark
 from evals.benchmarks.rows import tasks_of
 from evals.scorers import SCORERS
 from evals.task import Task
-from graph.errors import ConfigError, DataError
+from graph.errors import AgentFlowError, ConfigError, DataError
 from graph.models.hub_access import why_unreachable
 from training.run.imports import imported, in_words
 
@@ -65,7 +65,9 @@ def _imported(spec: str) -> list[dict[str, Any]]:
     function = imported(spec, "The tasks")
     try:
         rows = list(function())
-    except Exception as error:
+    except AgentFlowError:
+        raise
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"The tasks {spec!r} could not be made: {in_words(error)}.") from error
     if not all(isinstance(row, dict) for row in rows):
         raise ConfigError(f"The tasks {spec!r} are no rows; return a list of dicts with `question` and `answer`.")

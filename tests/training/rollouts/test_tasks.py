@@ -123,6 +123,7 @@ def test_files_that_are_no_tasks_are_told_with_the_place(content: str, said: str
         ("def make():\n    return {}['x']", "could not be made: KeyError (rowsmod.py, line 2)"),
         ("def make():\n    return None", "could not be made: TypeError"),
         ("def make():\n    return ['a']", "are no rows"),
+        ("def make():\n    raise SystemExit(3)", "could not be made: SystemExit (rowsmod.py, line 2): 3"),
         ("import sys\nsys.exit(3)", "cannot be imported: SystemExit"),
     ],
 )

@@ -46,6 +46,7 @@ def test_another_run_is_refused_and_the_same_goes_on(tmp_path: Path) -> None:
 def test_a_folder_is_the_same_however_it_is_written(tmp_path: Path, out: str) -> None:
     begun(tmp_path)
     begun(tmp_path, out=out)
+    assert read_settings(tmp_path)["out"] == out
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
