@@ -119,7 +119,7 @@ def shown_settings(kind: type, path: Path | None, overrides: Mapping[str, Any]) 
 
 
 def _merged(kind: type, path: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    values = {**(_from_file(path) if path else {}), **overrides}
+    values = {**(_from_file(kind, path) if path else {}), **overrides}
     names = [item.name for item in fields(kind)]
     if "command" in values and "command" not in names:  # written by a command, which notes what it was given beside
         values = {name: value for name, value in values.items() if name in names or name not in NOTED}
@@ -133,9 +133,11 @@ def _missing(kind: type, values: Mapping[str, Any]) -> list[str]:
     return [item.name for item in fields(kind) if item.default is MISSING and item.name not in values]
 
 
-def _from_file(path: Path) -> Mapping[str, Any]:
+def _from_file(kind: type, path: Path) -> Mapping[str, Any]:
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        loaded = yaml.safe_load(text)
+        written = yaml.load(text, yaml.BaseLoader)  # noqa: S506  # it reads every value as a text
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read ({error.strerror}); check --config.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -144,7 +146,18 @@ def _from_file(path: Path) -> Mapping[str, Any]:
         raise ConfigError(f"The configuration {path}{where} is not YAML; fix it.") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"The configuration {path} must be a list of `setting: value` lines.")
-    return {str(key).replace("-", "_"): value for key, value in loaded.items()}
+    hints = get_type_hints(kind)
+    names = {key: str(key).replace("-", "_") for key in loaded}
+    # YAML's merge keys (`<<`) are only followed by the first reading.
+    return {
+        name: (written if _is_text(hints.get(name), loaded[key]) and key in written else loaded)[key]
+        for key, name in names.items()
+    }
+
+
+def _is_text(hint: Any, value: Any) -> bool:
+    """Whether a setting stays as it is written, even if it looks like a date or a number: all texts but null."""
+    return hint in (str, str | None) and value is not None
 
 
 def parsed_value(text: str, hint: Any = None) -> Any:
@@ -152,13 +165,13 @@ def parsed_value(text: str, hint: Any = None) -> Any:
 
     Args:
         text: what stands there.
-        hint: the type of the setting. A text stays as it is written, even if it looks like a date or a number.
+        hint: the type of the setting.
     """
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
-    if hint in (str, str | None) and value is not None:
+    if _is_text(hint, value):
         return value if isinstance(value, str) else text
     if isinstance(value, dict):  # "judge:" is a string here; settings that are mappings parse it themselves
         return text

@@ -82,6 +82,14 @@ def test_settings_are_options(words: list[str], values: dict[str, object]) -> No
     assert {name: getattr(config, name) for name in values} == values
 
 
+@pytest.mark.parametrize("text", ["2026-11-27", "1e3", "on", "007", "0x10", "plain", "12:30"])
+def test_a_text_stays_as_it_is_written_in_a_file(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"model: m\nout: {text}  # a comment\nagent_model: null\ntasks: t\nsteps: 3\n")
+    config = load_settings(FlowGRPOConfig, path, {})
+    assert (config.out, config.agent_model, config.steps) == (text, None, 3)
+
+
 @pytest.mark.parametrize("text", ["out: 2024-13-45", "[" * 3000, "steps: " + "9" * 5000])
 def test_what_is_no_yaml_is_told(text: str, tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
