@@ -242,6 +242,8 @@ def compare_command(given: argparse.Namespace) -> int:
     from evals.reports.terminal import print_comparison
     from evals.results import read_run
 
+    if given.seed < 0:
+        raise ConfigError(f"--seed is {given.seed}; give a whole number from 0.")
     comparison = compare(read_run(given.a), read_run(given.b), given.seed)
     if given.json:
         print(json.dumps(comparison.as_dict(), ensure_ascii=False, indent=2))
