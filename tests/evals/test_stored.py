@@ -109,4 +109,4 @@ def test_half_a_line_is_cut_off(tmp_path: Path) -> None:
 def test_a_seed_that_cannot_be_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(evaluation(tmp_path / "a", count=3))
     assert main(["compare", folder, folder, "--seed", "-1"]) == 2
-    assert capsys.readouterr().err == "error: --seed is -1; give a whole number from 0.\n"
+    assert capsys.readouterr().err == "error: --seed is -1; it must be at least 0.\n"

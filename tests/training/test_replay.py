@@ -45,13 +45,22 @@ def run(tmp_path_factory: pytest.TempPathFactory, policy_folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "words", [["--concurrency", "0"], ["--concurrency", "-1"], ["--max-tokens", "0", "--length-weight", "1"]]
+    "words",
+    [
+        ["--concurrency", "0"],
+        ["--concurrency", "-1"],
+        ["--max-tokens", "0", "--length-weight", "1"],
+        ["--length-weight", "-1"],
+        ["--format-weight", "nan"],
+    ],
 )
 def test_numbers_that_cannot_be_are_told(
     words: list[str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rescore", str(run), "--reward", "exact", "--out", str(tmp_path / "new"), *words]) == 2
-    assert "must be at least 1" in capsys.readouterr().err
+    assert "it must be a" in capsys.readouterr().err
+    assert main(["show", str(run), "--limit", "-1"]) == 2
+    assert capsys.readouterr() == ("", "error: --limit is -1; it must be at least 1.\n")
 
 
 def test_a_folder_without_rollouts_cannot_be_trained_on(
