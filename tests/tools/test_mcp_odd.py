@@ -109,7 +109,8 @@ async def test_tools_with_odd_schemas_can_be_called(odd: Serve) -> None:
 
 
 async def test_an_unusable_tool_takes_no_other_down(odd: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    server = odd([{"description": "nameless"}, "no tool", listed("list", {"type": "array"}), listed("text", "x"), listed("type", {"type": 5}),
+    server = odd([{"description": "nameless"}, "no tool", listed("list", {"type": "array"}), listed("text", "x"),
+                  listed("type", {"type": 5}),
                   listed("good"), listed("good")])  # fmt: skip
     with caplog.at_level(logging.WARNING, "tools.mcp"):
         tools = await load_mcp_tools({"mcpServers": {"odd": server}})
