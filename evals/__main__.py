@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from evals.view.command import add_options as add_view_options
 from evals.view.command import view
-from graph.command_line import CommandLine, exit_code
+from graph.command_line import CommandLine, between, exit_code
 from graph.errors import ConfigError
 from graph.roles import ROLES_WITH_SETTING
 
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     comparison = commands.add_parser("compare", help="what changes from run A to run B, question by question")
     comparison.add_argument("a", type=Path, metavar="A")
     comparison.add_argument("b", type=Path, metavar="B")
-    comparison.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    comparison.add_argument("--seed", type=between(int, 0), default=0, help="of the bootstrap")
     comparison.add_argument("--json", action="store_true", help="print JSON and nothing else")
     combinations = commands.add_parser("combinations", help="tools that runs use together, and no earlier run did")
     combinations.add_argument("after", nargs="+", type=Path, metavar="DIR", help="evaluations, trainings, measurements")

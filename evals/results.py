@@ -20,6 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from typing_extensions import TypedDict
+
+from evals.stored import Fields, lines_of, make_room, read_object
 from graph.errors import AgentFlowError, ConfigError, DataError
 from graph.state import Failure
 
@@ -80,6 +83,53 @@ class Result:
         return self.task, self.sample
 
 
+class _Call(TypedDict, total=False):
+    """What reports read of a call."""
+
+    arguments: dict[str, Any] | None
+    error: Failure | None
+
+
+class _Plan(TypedDict, total=False):
+    """What reports read of a plan."""
+
+    error: Failure | None
+
+
+class _Verdict(TypedDict, total=False):
+    """What reports read of a verdict."""
+
+    accepted: bool
+
+
+class _Turn(TypedDict, total=False):
+    """What reports read of a turn; runs of earlier versions lack some of it."""
+
+    plan: _Plan | None
+    calls: list[_Call] | None
+    error: Failure | None
+    verdict: _Verdict | None
+
+
+class _Opinion(TypedDict):
+    """A judge's."""
+
+    correct: bool | None
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What reports read of a run's settings."""
+
+    question_count: int = 0
+    samples: int = 1
+    max_turns: int = 1
+
+
+_SETTINGS = Fields(_Settings)
+_FIELDS = Fields(Result, {"turns": list[_Turn], "judge": _Opinion | None})
+
+
 def to_line(result: Result) -> bytes:
     """One line of the file, newline included."""
     record = {"schema": SCHEMA} | vars(result)
@@ -95,16 +145,17 @@ def from_line(line: str, where: str) -> Result:
         DataError: the line is not of this schema.
     """
     try:
-        record = json.loads(line)
-        schema = record.pop("schema")
+        record = read_object(line)
+        if "correct" in record:
+            record.setdefault("exact", record["correct"])  # runs from before the lenient rules have one verdict
+        schema = record.get("schema")
         if schema == SCHEMA:
-            names = {item.name for item in fields(Result)}
-            record.setdefault("exact", record.get("correct"))  # runs from before the lenient rules have one verdict
-            return Result(**{name: value for name, value in record.items() if name in names})
-    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{where} is no result of an evaluation ({type(error).__name__}); restore or remove it."
-        ) from None
+            _FIELDS.check(record)
+            return Result(**{item.name: record[item.name] for item in fields(Result) if item.name in record})
+        if schema is None:
+            raise DataError("its `schema` is missing")
+    except DataError as error:
+        raise DataError(f"{where} is no result of an evaluation ({error}); restore or remove it.") from None
     raise DataError(f"{where} has schema {schema!r}, this version reads {SCHEMA}; use the version that wrote it.")
 
 
@@ -143,21 +194,28 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        schema, settings = record["schema"], dict(record["settings"])
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{path} cannot be read; restore it or use a new folder.") from None
-    if schema != SCHEMA:
-        raise DataError(f"{path} has schema {schema!r}, this version reads {SCHEMA}; use the version that wrote it.")
-    return settings
+        record = read_object(path.read_bytes().decode("utf-8-sig", errors="replace"))
+        schema, settings = record.get("schema"), record.get("settings")
+        if schema == SCHEMA:
+            if not isinstance(settings, dict):
+                raise DataError("its `settings` are no JSON object")
+            _SETTINGS.check(settings)
+            return settings
+        if schema is None:
+            raise DataError("its `schema` is missing")
+    except DataError as error:
+        raise DataError(
+            f"{path} holds no settings of an evaluation ({error}); restore it or use a new folder."
+        ) from None
+    raise DataError(f"{path} has schema {schema!r}, this version reads {SCHEMA}; use the version that wrote it.")
 
 
 def _parse(data: bytes, path: Path) -> list[Result]:
-    """The results of the complete lines of a file."""
+    """The results of the whole lines of a file."""
     results: dict[Key, Result] = {}
-    whole = data[: data.rfind(b"\n") + 1]
-    for number, line in enumerate(whole.decode("utf-8", errors="replace").split("\n"), 1):
-        if not line:
+    lines, _ = lines_of(data)
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
             continue
         result = from_line(line, f"{path}, line {number},")
         if result.key in results:
@@ -295,12 +353,9 @@ class ResultFile:
 
     def _open(self) -> None:
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        data = self.path.read_bytes()
-        self._results = {result.key: result for result in _parse(data, self.path)}
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
+        self._results = {result.key: result for result in _parse(self.path.read_bytes(), self.path)}
+        if make_room(self.path):
             logger.warning("The last line of %s is incomplete, because the run was killed; it is removed.", self.path)
-            os.truncate(self._descriptor, whole)
 
 
 def _settings_text(settings: Mapping[str, Any]) -> bytes:

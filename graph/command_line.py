@@ -18,7 +18,7 @@ import select
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any, Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 from graph.errors import AgentFlowError, ConfigError
 from graph.secrecy import without_credentials
@@ -34,7 +34,25 @@ DISTRIBUTION: Final = "agentflow-langgraph"
 
 _VALUE = re.compile(r"invalid (\w+) value: (.+)", re.DOTALL)
 _CHOICE = re.compile(r"invalid choice: (.+?) \(choose from (.+)\)", re.DOTALL)
+_RANGE = re.compile(r"argument (.+?): (is .+; it must be .+)", re.DOTALL)
 _KINDS = {"int": "a whole number", "float": "a number", "Path": "a path"}
+
+
+N = TypeVar("N", int, float)
+
+
+def between(kind: type[N], least: float, most: float = 2**32 - 1) -> Callable[[str], N]:
+    """The `type` of an option that is a number from `least` to `most`; by default no more than libraries can count."""
+
+    def read(text: str) -> N:
+        value = kind(text)
+        if not least <= value <= most:
+            bound = f"at most {most:,.0f}" if value > most else f"at least {least:g}" if value < least else "a number"
+            raise argparse.ArgumentTypeError(f"is {text}; it must be {bound}.")
+        return value
+
+    read.__name__ = kind.__name__  # what `argparse` calls it where it is no number at all
+    return read
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
@@ -85,6 +103,8 @@ class CommandLine(argparse.ArgumentParser):
             raise ConfigError(f"There is too much on the command line: {unknown}; a text with spaces needs quotes.")
         if (commands := self._commands()) and message.startswith("the following arguments are required"):
             raise ConfigError(f"Name a command: {', '.join(commands)} (`{self.prog} --help` explains them).")
+        if out_of_range := _RANGE.fullmatch(message):
+            raise ConfigError(f"{out_of_range[1]} {out_of_range[2]}")
         where, _, what = message.removeprefix("argument ").rpartition(": invalid ")
         what = f"invalid {what}"
         if value := _VALUE.fullmatch(what):

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.tools import BaseTool, ToolException
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from tools.card import ToolCard
 from tools.errors import ToolUnavailable
 from tools.http import run
 from tools.mcp_results import Answer
 from tools.passages import RESULT_CHARS
+from tools.results import error_text
 from tools.schemas import Schema, outline, self_contained
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,10 @@ async def load_mcp_tools(
     try:
         await asyncio.to_thread(_import_client)
     except ImportError as error:
-        raise ValueError("MCP tools need a package: run `pip install langchain-mcp-adapters`.") from error
+        raise ValueError(
+            f"MCP tools need a package, which cannot be imported ({error}): run `pip install langchain-mcp-adapters`, "
+            "and give no file of yours the name mcp.py."
+        ) from error
     listings = await asyncio.gather(*(_listing(name, server, time_limit) for name, server in servers.items()))
     problems = [listing for listing in listings if isinstance(listing, str)]
     if len(problems) == len(listings):
@@ -160,7 +164,7 @@ async def _listing(name: str, server: Any, time_limit: float) -> list[_Definitio
             if definition.name in tools:
                 raise ValueError("its name is there twice")
             tools[definition.name] = definition
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - a schema may be odd in any way
             called = item.get("name") if isinstance(item, Mapping) else None
             logger.warning("The tool %r of the MCP server %r cannot be used and is left out: %s.", called, name, error)
     return list(tools.values())
@@ -268,4 +272,7 @@ def _cause(error: BaseException) -> str:
     """The first real error inside the groups that the MCP client's task groups make."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"its reply is not of the protocol: `{'.'.join(map(str, first['loc']))}`: {first['msg']}"
+    return error_text(error)

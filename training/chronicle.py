@@ -23,7 +23,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from graph.command_line import CommandLine
+from graph.command_line import CommandLine, between
 from graph.errors import ConfigError
 from training.run.command import run
 
@@ -253,8 +253,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _line() -> CommandLine:
     line = CommandLine(prog="python -m training.chronicle", description="A made-up corpus and questions about it.")
     line.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the three files go")
-    line.add_argument("--train", type=int, default=TRAIN, metavar="N", help=f"training questions ({TRAIN})")
-    line.add_argument("--held-out", type=int, default=HELD_OUT, metavar="N", help=f"held-out questions ({HELD_OUT})")
+    line.add_argument("--train", type=between(int, 0), default=TRAIN, metavar="N", help=f"training questions ({TRAIN})")
+    line.add_argument(
+        "--held-out", type=between(int, 0), default=HELD_OUT, metavar="N", help=f"held-out questions ({HELD_OUT})"
+    )
     line.add_argument("--seed", type=int, default=0, help="of names, dates and questions (0)")
     return line
 

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
-from graph.command_line import CommandLine
+from graph.command_line import CommandLine, between
 from graph.errors import ConfigError
 from tools.card import Example, Step, ToolCard
 from training.run.command import run
@@ -413,9 +413,11 @@ def _line() -> CommandLine:
     line.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="where train.jsonl and heldout.jsonl go"
     )
-    line.add_argument("--train", type=int, default=_TRAIN, metavar="N")
-    line.add_argument("--held-out", type=int, default=_HELD_OUT, metavar="N")
-    line.add_argument("--chains", type=float, default=0.5, metavar="SHARE", help="share of questions of several steps")
+    line.add_argument("--train", type=between(int, 0), default=_TRAIN, metavar="N")
+    line.add_argument("--held-out", type=between(int, 0), default=_HELD_OUT, metavar="N")
+    line.add_argument(
+        "--chains", type=between(float, 0, 1), default=0.5, metavar="SHARE", help="share of questions of several steps"
+    )
     line.add_argument("--seed", type=int, default=0)
     return line
 

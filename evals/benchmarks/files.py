@@ -28,7 +28,7 @@ def read_rows(path: Path) -> list[Row]:
         ConfigError: a parquet file is given but `pyarrow` is not installed.
     """
     if not path.is_file():
-        raise DataError(f"There is no data file at {path}; check the path given with --data.")
+        raise DataError(f"There is no data file at {path}; check the path.")
     match path.suffix.lower():
         case ".jsonl":
             rows = _read_jsonl(path)
@@ -41,8 +41,11 @@ def read_rows(path: Path) -> list[Row]:
         case other:
             raise DataError(f"{path} ends in {other or 'nothing'!r}; a data file ends in one of {', '.join(ENDINGS)}.")
     if not rows:
-        raise DataError(f"{path} holds no rows; give a file with at least one question.")
-    return [well_formed_value(row) for row in rows]
+        raise DataError(f"{path} holds no rows; give a file with at least one.")
+    try:
+        return [well_formed_value(row) for row in rows]
+    except RecursionError:
+        raise DataError(f"{path} is nested too deeply; write texts, or lists of texts.") from None
 
 
 def _read_text(path: Path) -> str:
@@ -91,10 +94,19 @@ def _cause(error: ValueError | RecursionError) -> str:
 
 
 def _read_csv(path: Path) -> list[Row]:
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), strict=True)
+    rows: list[Row] = []
     try:
-        return list(csv.DictReader(io.StringIO(_read_text(path), newline=""), strict=True))
+        for row in reader:
+            if None in row:  # cells beyond those that the first line names
+                raise DataError(
+                    f"{path}, line {reader.line_num}, has more cells than the first line names columns; put texts "
+                    'that hold commas in double quotes, "like, this".'
+                )
+            rows.append(row)
     except csv.Error as error:
         raise DataError(f"{path} is not a well-formed CSV file ({error}).") from None
+    return rows
 
 
 def _read_parquet(path: Path) -> list[Row]:

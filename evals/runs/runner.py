@@ -58,9 +58,9 @@ def seed_of(seed: int, task: Task, sample: int) -> int:
     return int.from_bytes(digest[:4]) >> 1
 
 
-def keys_of(tasks: Sequence[Task], samples: int) -> list[Key]:
+def keys_of(tasks: Sequence[Task], samples: int) -> Iterator[Key]:
     """All questions and samples in canonical order: by question, then by sample."""
-    return [(task.id, sample) for task in tasks for sample in range(samples)]
+    return ((task.id, sample) for task in tasks for sample in range(samples))
 
 
 async def run(
@@ -90,19 +90,18 @@ async def run(
         ConfigError, DataError, SandboxError, OSError: something that all questions need is missing.
     """
     runner = _Runner(answerer, file, plan, judge, on_result)
-    left = [(task, n) for task in tasks for n in range(plan.samples) if not file.has((task.id, n))]
-    pending = iter(left)
-    workers = [asyncio.create_task(runner.work(pending)) for _ in range(min(plan.concurrency, len(left)))]
+    # Drawn as they are asked: there may be more than memory holds.
+    pending = ((task, n) for task in tasks for n in range(plan.samples) if not file.has((task.id, n)))
+    left = len(tasks) * plan.samples - len(file.results)
+    workers = [asyncio.create_task(runner.work(pending)) for _ in range(min(plan.concurrency, left))]
     try:
         await asyncio.gather(*workers)
     finally:
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-    order = keys_of(tasks, plan.samples)
-    file.finish(order)
-    by_key = {result.key: result for result in file.results}
-    return [by_key[key] for key in order]
+    file.finish(keys_of(tasks, plan.samples))
+    return file.results
 
 
 class _Runner:

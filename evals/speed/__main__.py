@@ -26,7 +26,7 @@ from evals.speed.roles import RolesReport, measure_roles
 from evals.speed.rollouts import SpeedReport, bench_tools, measure, measure_ahead, serving
 from evals.speed.table import table
 from graph import Context
-from graph.command_line import CommandLine, exit_code
+from graph.command_line import CommandLine, between, exit_code
 
 Report = SpeedReport | AheadReport | QuestionsReport | RolesReport
 
@@ -51,20 +51,20 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = CommandLine(prog="python -m evals.speed", description="Time runs of the graph without a model.")
-    parser.add_argument("--rollouts", type=int, default=256)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--latency-ms", type=float, default=50.0)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--rollouts", type=between(int, 1), default=256)
+    parser.add_argument("--turns", type=between(int, 1), default=3)
+    parser.add_argument("--latency-ms", type=between(float, 0), default=50.0)
+    parser.add_argument("--processes", type=between(int, 1), default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--speculate", action="store_true", help="compare runs with and without planning ahead")
-    parser.add_argument("--questions", type=int, default=0, metavar="N", help="time an evaluation of N questions")
+    parser.add_argument(
+        "--questions", type=between(int, 0), default=0, metavar="N", help="time an evaluation of N questions"
+    )
     parser.add_argument("--seed", type=int, default=0, help="with --model: draws the questions")
     parser.add_argument("--model", metavar="SPEC", help="with --speculate or --questions: a real model")
     options = parser.parse_args()
     if options.model and not (options.speculate or options.questions):
         parser.error("--model goes with --speculate or --questions; the rest is measured with the fake server")
-    if min(options.rollouts, options.turns, options.processes) < 1 or min(options.latency_ms, options.questions) < 0:
-        parser.error("rollouts, turns and processes must be at least 1, latency and questions at least 0")
     return options
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from graph.command_line import CommandLine, did_you_mean, exit_code
+from graph.command_line import CommandLine, between, did_you_mean, exit_code
 from graph.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +21,8 @@ def parser() -> CommandLine:
     top.add_argument("--model")
     top.add_argument("--max-turns", type=int)
     top.add_argument("--max-seconds", type=float)
+    top.add_argument("--samples", type=between(int, 1, 10_000))
+    top.add_argument("--share", type=between(float, 0, 1))
     top.add_argument("--verify", choices=("model", "rules"))
     return top
 
@@ -34,6 +36,12 @@ def parser() -> CommandLine:
         (["q", "--xyzzy"], "There is no option --xyzzy. `try --help`"),
         (["q", "--max-turns", "abc"], "--max-turns is 'abc'; give a whole number."),
         (["q", "--max-seconds", "long"], "--max-seconds is 'long'; give a number."),
+        (["q", "--samples", "0"], "--samples is 0; it must be at least 1."),
+        (["q", "--samples", "1000000000"], "--samples is 1000000000; it must be at most 10,000."),
+        (["q", "--samples", "many"], "--samples is 'many'; give a whole number."),
+        (["q", "--share", "-1"], "--share is -1; it must be at least 0."),
+        (["q", "--share", "1.5"], "--share is 1.5; it must be at most 1."),
+        (["q", "--share", "nan"], "--share is nan; it must be a number."),
         (["q", "--verify", "modle"], "--verify is 'modle'; choose from model, rules. Did you mean model?"),
         (["q", "--model"], "--model: expected one argument (`try --help`"),
         (["What", "is", "it?"], "too much on the command line: is it?"),

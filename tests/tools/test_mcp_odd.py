@@ -110,12 +110,13 @@ async def test_tools_with_odd_schemas_can_be_called(odd: Serve) -> None:
 
 async def test_an_unusable_tool_takes_no_other_down(odd: Serve, caplog: pytest.LogCaptureFixture) -> None:
     server = odd([{"description": "nameless"}, "no tool", listed("list", {"type": "array"}), listed("text", "x"),
+                  listed("type", {"type": 5}),
                   listed("good"), listed("good")])  # fmt: skip
     with caplog.at_level(logging.WARNING, "tools.mcp"):
         tools = await load_mcp_tools({"mcpServers": {"odd": server}})
     assert [tool.name for tool in tools] == ["good"]
     told = "\n".join(record.message for record in caplog.records)
-    assert told.count("of the MCP server 'odd' cannot be used and is left out") == 5
+    assert told.count("of the MCP server 'odd' cannot be used and is left out") == 6
     assert (
         "The tool 'list' of the MCP server 'odd' cannot be used and is left out: its arguments are of the type array"
         in told
@@ -140,6 +141,13 @@ async def test_a_broken_server_takes_no_other_down(odd: Serve, broken: Any, capl
     [told] = [record.message for record in caplog.records if record.name == "tools.mcp"]
     assert told.startswith("The MCP server 'broken'")
     assert told.endswith("Its tools are left out.")
+
+
+async def test_a_listing_that_breaks_the_protocol_is_told_in_a_line(odd: Serve) -> None:
+    server = odd({"t": 1})  # type: ignore[arg-type]  # an object in place of a list
+    with pytest.raises(ValueError, match="its reply is not of the protocol: `tools`: Input should be a") as caught:
+        await load_mcp_tools({"mcpServers": {"odd": server}}, time_limit=20)
+    assert "\n" not in str(caught.value)
 
 
 def text(words: str) -> dict[str, Any]:

@@ -305,3 +305,18 @@ def test_a_run_of_one_step_is_too_short_to_compare_with(tmp_path: Path, capsys: 
     MetricsFile(tmp_path / "metrics.jsonl").append(line)
     assert main(["--model", "7b", "--gpus", "1", "--run", str(tmp_path)]) == 2
     assert "at least two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--gpus", "0"], "--gpus is 0; it must be at least 1."),
+        (["--gpus", "1", "--turns", "nan"], "--turns is nan; it must be a number."),
+        (["--gpus", "1", "--turns", "1e300"], "--turns is 1e300; it must be at most 4,294,967,295."),
+        (["--gpus", "1", "--completion", "-5"], "--completion is -5; it must be at least 1."),
+        (["--gpus", "1", "--tool-seconds", "-1"], "--tool-seconds is -1; it must be at least 0."),
+    ],
+)
+def test_numbers_that_cannot_be_are_told(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", "7b", *words]) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"

@@ -45,13 +45,22 @@ def run(tmp_path_factory: pytest.TempPathFactory, policy_folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "words", [["--concurrency", "0"], ["--concurrency", "-1"], ["--max-tokens", "0", "--length-weight", "1"]]
+    "words",
+    [
+        ["--concurrency", "0"],
+        ["--concurrency", "-1"],
+        ["--max-tokens", "0", "--length-weight", "1"],
+        ["--length-weight", "-1"],
+        ["--format-weight", "nan"],
+    ],
 )
 def test_numbers_that_cannot_be_are_told(
     words: list[str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rescore", str(run), "--reward", "exact", "--out", str(tmp_path / "new"), *words]) == 2
-    assert "must be at least 1" in capsys.readouterr().err
+    assert "it must be a" in capsys.readouterr().err
+    assert main(["show", str(run), "--limit", "-1"]) == 2
+    assert capsys.readouterr() == ("", "error: --limit is -1; it must be at least 1.\n")
 
 
 def test_a_folder_without_rollouts_cannot_be_trained_on(
@@ -192,17 +201,20 @@ async def test_threads_of_an_app_become_rollouts(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("thread,score\na,1\n", "needs a thread_id and a score"),
-        ("thread_id,score\na,good\n", "needs a thread_id and a score"),
+        ("thread,score\na,1\n", "row 1, lacks its thread_id or its score"),
+        ("thread_id,score\na,1\nb\n", "row 2, lacks its thread_id or its score"),
+        ("thread_id,score\na,good\n", "row 1, has the score 'good', which is no number"),
+        ("thread_id,score\na,1\na,0\n", "row 2, scores the thread a once more"),
         ("thread_id,score\na,nan\n", "must be a finite number"),
         ("thread_id,score\na,1\n", "cannot be read: file is not a database"),
+        ("\ufeffthread_id,score\na,1\n", "cannot be read: file is not a database"),  # as Excel saves it
     ],
 )
 def test_threads_that_cannot_be_read_are_told(
     text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "no.sqlite").write_text("This is text, and long enough to be taken for something else. " * 20)
-    (tmp_path / "scores.csv").write_text(text)
+    (tmp_path / "scores.csv").write_text(text, encoding="utf-8")
     words = ["--scores", str(tmp_path / "scores.csv"), "--out", str(tmp_path / "out")]
     assert main(["threads", str(tmp_path / "no.sqlite"), *words]) == 2
     told = capsys.readouterr().err

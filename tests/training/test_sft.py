@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.errors import DataError
+from graph.errors import ConfigError, DataError
 from tests.training.support.sample_rollouts import rollout, task
 from tests.training.support.sample_rows import forests
 from tests.training.support.tiny_model import tiny_tokenizer
@@ -88,6 +88,17 @@ def test_updates_are_passes_over_all_transcripts_or_end_with_the_tokens_asked_fo
         chosen = SFTSettings(model="m", out="o", rollouts="r", batch_size=size, max_trained_tokens=most)
         tokens = [len(rows[place].terms) for members in updates(rows, chosen) for place in members]
         assert sum(tokens[:-1]) < most <= sum(tokens)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"epochs": 1e12}, "`epochs` is 1000000000000.0, which repeats the 1 transcripts 1,000,000,000,000 times"),
+     ({"max_trained_tokens": 2**32 - 1}, "`max_trained_tokens` is 4294967295, which repeats")],
+)  # fmt: skip
+def test_more_passes_than_can_be_listed_are_refused(tmp_path: Path, values: dict[str, Any], said: str) -> None:
+    chosen = settings(tmp_path, **values)
+    with pytest.raises(ConfigError, match=said):
+        updates(made([rollout([([1, 2], [3])])], chosen).rows, chosen)
 
 
 def test_the_packed_gradient_is_that_of_each_transcript_by_itself(policy_folder: Path, stored: Path) -> None:

@@ -188,7 +188,7 @@ def test_mistakes_are_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["--model", "nowhere.json", "--prompt", "9"]) == 2
     assert "no configuration at 'nowhere.json'" in capsys.readouterr().err
     assert main(["--groups", "0"]) == 2
-    assert capsys.readouterr().err.startswith("error: --groups: it must be at least 1")
+    assert capsys.readouterr().err.startswith("error: --groups is 0; it must be at least 1")
     with pytest.raises(ConfigError, match="group size must be at least 2"):
         Workload(group_size=1)
 

@@ -74,3 +74,10 @@ def test_a_schedule_gives_every_task_its_turn_and_none_twice_in_a_step(tmp_path:
     assert len({*steps[0], *steps[1]}) == 10
     assert steps[:2] != steps[2:]
     assert not {task.id for task in schedule.of_step(0, 1)} & set(steps[0])
+
+
+@pytest.mark.parametrize("words", [["--train", "-1"], ["--chains", "5"], ["--chains", "nan"]])
+def test_numbers_that_cannot_be_are_told(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path / "town"), *words]) == 2
+    assert "it must be a" in capsys.readouterr().err
+    assert not (tmp_path / "town").exists()

@@ -196,6 +196,7 @@ def test_a_sweep_over_turn_limits_and_another_beside_it(
         (["--out", "RUN"], "another command"),
         (["--out", "NEW", "--validation", "null"], "`validation` is missing"),
         (["--out", "NEW", "--samples", "0"], "at least 1"),
+        (["--out", "NEW", "--samples", "1000000000"], "at most 10,000"),
         (["--out", "NEW", "--checkpoint", "NEW"], "no complete checkpoint"),
         (["--compare", "NEW", "NEW"], "holds no rollouts"),
     ],

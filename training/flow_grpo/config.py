@@ -19,6 +19,7 @@ from training.engines.kinds import AUTO, ENGINES, VLLM
 from training.models.adapters import SHARED
 from training.rollouts.schedule import MIXED, SCHEDULES
 from training.run.settings import (
+    MOST_OF_A_TASK,
     AboveZero,
     Count,
     NotNegative,
@@ -167,7 +168,7 @@ class FlowGRPOConfig:
         "on (a task's `difficulty`, else its number of `steps`).",
         MIXED,
     )
-    group_size: Annotated[int, Field(ge=2)] = option("Runs of each task (G).", 8)
+    group_size: Annotated[int, Field(ge=2, le=MOST_OF_A_TASK)] = option("Runs of each task (G).", 8)
     replay: str | None = option("Folder of stored rollouts to train on instead of new ones, step by step.", None)
     concurrency: Positive | None = option(
         "Runs at the same time; default: all of a step, or max_batch with engine transformers.", None, resumable=True

@@ -10,7 +10,7 @@ from training.flow_grpo.config import RESUMABLE, FlowGRPOConfig
 from training.flow_grpo.progress import ConsoleProgress, Progress
 from training.rollouts.schedule import MIXED
 from training.run.folder import claimed
-from training.run.limits import open_more_files
+from training.run.limits import is_out_of_memory, open_more_files
 
 
 def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
@@ -41,7 +41,6 @@ def train(config: FlowGRPOConfig, *, progress: Progress | None = None) -> None:
 
 def _train(config: FlowGRPOConfig, progress: Progress) -> None:
     from training.flow_grpo.build import make_trainer
-    from training.models.device import is_out_of_memory
 
     trainer = make_trainer(config, progress=progress)
     try:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +216,8 @@ class Steps:
 
     def _tasks(self, number: int) -> tuple[list[Task], list[list[Task]]]:
         """A step's tasks, and those that replace groups without variance, a list for each round."""
-        tasks, *spares = [self.parts.schedule.of_step(number, round_) for round_ in range(1 + self.config.refill)]
+        rounds = (self.parts.schedule.of_step(number, round_) for round_ in range(1 + self.config.refill))
+        tasks, *spares = takewhile(len, rounds)  # a round without tasks is the last: none are left
         return tasks, spares
 
     def _collect(

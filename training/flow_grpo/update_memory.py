@@ -16,9 +16,10 @@ from training.engines.decoding import causal_model
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.memory import trainer_memory
 from training.flow_grpo.micro_batches import Room, keep, lowered, settled
-from training.models.device import is_out_of_memory, peak_memory
+from training.models.device import peak_memory
 from training.models.flops import known_shape
 from training.run import ranks
+from training.run.limits import is_out_of_memory
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from graph.command_line import CommandLine
+from graph.command_line import CommandLine, between
 from graph.errors import ConfigError
 from training.gpu_check.parts import Machine, parts_of
 from training.gpu_check.running import run_parts
@@ -65,7 +65,7 @@ def _line() -> CommandLine:
     line = CommandLine(prog="python -m training.gpu_check", description="Measure on one GPU what the documents need.")
     line.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     line.add_argument("--model", metavar="PATH", help="policy of the training parts: a folder, a GGUF file, or tiny")
-    line.add_argument("--minutes", type=float, default=8.0, help="time for all parts together")
+    line.add_argument("--minutes", type=between(float, 0), default=8.0, help="time for all parts together")
     line.add_argument("--out", type=Path, default=Path("gpu-check"), help="folder of the report and the logs")
     line.add_argument("--only", action="append", metavar="WORD", help="run parts with this word in their names; repeat")
     line.add_argument("--vllm-command", default="vllm", help="vLLM's program, if it is in another environment")

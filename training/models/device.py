@@ -57,11 +57,6 @@ def peak_memory(device: str) -> int:
     return int(torch.cuda.max_memory_allocated()) if device == "cuda" else peak_resident_bytes()
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: torch has a class for that of GPUs, and raises a plain RuntimeError for the machine's."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def _index(device: torch.device) -> int:
     """The GPU of this process, also before the processes of a run are connected."""
     return int(os.environ.get("LOCAL_RANK", 0)) if device.index is None else device.index

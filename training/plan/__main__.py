@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graph.command_line import CommandLine
-from graph.errors import ConfigError
+from graph.command_line import CommandLine, between
 from training.flow_grpo.config import FlowGRPOConfig, load_config
 from training.models.flops import ACCELERATORS
 from training.plan.estimate import GIB, UNUSED_SETTINGS, Request, changes_that_fit, plan
@@ -85,8 +84,6 @@ def _work(options: argparse.Namespace) -> bool:
     request = Request(
         **{name: getattr(options, name) for name in Request.__dataclass_fields__ if hasattr(options, name)}
     )
-    if request.gpus < 1 or min(request.prompt, request.observation) < 1:
-        raise ConfigError("--gpus, --prompt and --observation must be at least 1.")
     config = load_config(options.config, {**UNUSED_SETTINGS, **options.settings})
     report = plan(config, request, rates=options.rates, run=options.run)
     sys.stdout.write(json.dumps(report) + "\n" if options.json else text(report))
@@ -105,18 +102,22 @@ def _line() -> CommandLine:
         description="Memory, tokens and seconds of a training run, before it starts.",
         epilog="Every setting of training.flow_grpo is an option.",
     )
-    line.add_argument("--gpus", type=int, required=True, metavar="N", help="GPUs of the run")
+    line.add_argument("--gpus", type=between(int, 1), required=True, metavar="N", help="GPUs of the run")
     line.add_argument("--gpu", default=Request.gpu, help=f"one of {', '.join(ACCELERATORS)} (default %(default)s)")
-    line.add_argument("--serving", type=int, metavar="N", help="GPUs for vLLM servers (default: half)")
+    line.add_argument("--serving", type=between(int, 1), metavar="N", help="GPUs for vLLM servers (default: half)")
     line.add_argument(
         "--shard", action="store_true", help="shard weights and optimizer over the trainers (FSDP, ZeRO-3)"
     )
     line.add_argument("--shape", help="shape of the model, if it cannot be looked up (training.models.shapes)")
-    line.add_argument("--prompt", type=int, default=Request.prompt, help="tokens of the first prompt")
-    line.add_argument("--completion", type=int, help="tokens of a reply (default: 150, or max_tokens if less)")
-    line.add_argument("--observation", type=int, default=Request.observation, help="tokens between replies")
-    line.add_argument("--turns", type=float, help="mean turns of a run (default: max_turns)")
-    line.add_argument("--tool-seconds", type=float, default=0.0, help="seconds of tools and frozen roles per run")
+    line.add_argument("--prompt", type=between(int, 1), default=Request.prompt, help="tokens of the first prompt")
+    line.add_argument(
+        "--completion", type=between(int, 1), help="tokens of a reply (default: 150, or max_tokens if less)"
+    )
+    line.add_argument("--observation", type=between(int, 1), default=Request.observation, help="tokens between replies")
+    line.add_argument("--turns", type=between(float, 1), help="mean turns of a run (default: max_turns)")
+    line.add_argument(
+        "--tool-seconds", type=between(float, 0), default=0.0, help="seconds of tools and frozen roles per run"
+    )
     line.add_argument("--rates", type=Path, metavar="FILE|RUN", help="report of training.speed, or a run's folder")
     line.add_argument("--run", type=Path, help="folder of a run to compare the plan with")
     line.add_argument("--json", action="store_true", help="print one JSON document")

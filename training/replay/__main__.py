@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from graph.command_line import CommandLine
+from graph.command_line import CommandLine, between
 from graph.errors import ConfigError, DataError
 from training.algo.credit import GROUPINGS, turn_advantages
 from training.rollouts.records import Rollout, groups_of
@@ -46,19 +46,25 @@ def _line() -> CommandLine:
     commands = line.add_subparsers(required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="print rollouts, turn by turn")
     show.add_argument("run", type=Path, help="a run's folder, its rollouts/ or one file")
-    show.add_argument("--step", type=int)
+    show.add_argument("--step", type=between(int, 0))
     show.add_argument("--task", metavar="ID")
     show.add_argument("--worst", action="store_true", help="only rollouts without reward")
-    show.add_argument("--limit", type=int, default=20, metavar="N")
+    show.add_argument("--limit", type=between(int, 1), default=20, metavar="N")
     show.set_defaults(work=_show)
     rescore = commands.add_parser("rescore", help="score rollouts with another reward")
     rescore.add_argument("run", type=Path)
     rescore.add_argument("--reward", required=True, metavar="SPEC", help="a reward, as for the setting `reward`")
     rescore.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    rescore.add_argument("--format-weight", type=float, default=0.0, metavar="W", help="as the setting of that name")
-    rescore.add_argument("--length-weight", type=float, default=0.0, metavar="W", help="as the setting of that name")
-    rescore.add_argument("--max-tokens", type=int, default=512, metavar="N", help="longest reply, for --length-weight")
-    rescore.add_argument("--concurrency", type=int, default=16, metavar="N", help="rollouts scored at once")
+    rescore.add_argument(
+        "--format-weight", type=between(float, 0), default=0.0, metavar="W", help="as the setting of that name"
+    )
+    rescore.add_argument(
+        "--length-weight", type=between(float, 0), default=0.0, metavar="W", help="as the setting of that name"
+    )
+    rescore.add_argument(
+        "--max-tokens", type=between(int, 1), default=512, metavar="N", help="longest reply, for --length-weight"
+    )
+    rescore.add_argument("--concurrency", type=between(int, 1), default=16, metavar="N", help="rollouts scored at once")
     rescore.set_defaults(work=_rescore)
     samples = commands.add_parser("samples", help="write planner turns with rewards and advantages, one per line")
     samples.add_argument("run", type=Path)
@@ -116,9 +122,6 @@ def _sampled(rollout: Rollout, role: str) -> str:
 def _rescore(options: argparse.Namespace) -> None:
     from training.rollouts.rewards import make_reward
 
-    for name in ("concurrency", "max_tokens"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1.")
     reward = make_reward(
         options.reward,
         format_weight=options.format_weight,

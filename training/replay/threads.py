@@ -7,8 +7,6 @@ or used for supervised fine-tuning.
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -18,6 +16,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from evals.benchmarks.files import read_rows
 from evals.task import Task
 from graph.context import Context
 from graph.errors import ConfigError, DataError
@@ -38,24 +37,24 @@ class Rendering:
 
 
 def read_scores(path: Path) -> dict[str, float]:
-    """The score of each thread, from JSONL or CSV with `thread_id` and `score`.
+    """The score of each thread, from a data file (`evals.benchmarks.files`) with `thread_id` and `score`.
 
     Raises:
-        DataError: the file has another format.
+        DataError: the file cannot be read, a row lacks one of them, or a thread has two scores.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The scores {path} cannot be read ({type(error).__name__}); check the path.") from None
-    rows: list[Mapping[str, Any]] = []
-    try:
-        if path.suffix == ".csv":
-            rows = list(csv.DictReader(text.splitlines()))
-        else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return {str(row["thread_id"]): float(row["score"]) for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} needs a thread_id and a score in every line ({error!r}).") from None
+    scores: dict[str, float] = {}
+    for number, row in enumerate(read_rows(path), 1):
+        where = f"{path}, row {number},"
+        thread, score = (row.get(name) for name in ("thread_id", "score"))
+        if thread in (None, "") or score in (None, ""):
+            raise DataError(f"{where} lacks its thread_id or its score; write both for every thread.")
+        if str(thread) in scores:
+            raise DataError(f"{where} scores the thread {thread} once more; leave one score for each thread.")
+        try:
+            scores[str(thread)] = float(score)
+        except (ValueError, TypeError, OverflowError):
+            raise DataError(f"{where} has the score {score!r}, which is no number.") from None
+    return scores
 
 
 def rollouts_of_threads(

@@ -15,8 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from evals.stored import Fields
 from evals.task import Task
 from graph.errors import DataError
+from graph.state import Turn
 from training.engines.base import FinishReason
 
 SCHEMA = 1
@@ -160,9 +162,19 @@ def rollout_from_dict(plain: Mapping[str, Any]) -> Rollout:
         for name in ("answers", "choices"):
             task[name] = tuple(task[name]) if task[name] is not None else None
         turns = tuple(PlannerTurn(**turn) for turn in values["turns"])
-        return Rollout(**{**values, "task": Task(**task), "turns": turns})
-    except (KeyError, TypeError) as error:
+        rollout = Rollout(**{**values, "task": Task(**task), "turns": turns})
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"A stored rollout cannot be read: {error}.") from error
+    for part, types in ((rollout, _ROLLOUT), (rollout.task, _TASK), *((turn, _TURN) for turn in turns)):
+        try:
+            types.check(vars(part))
+        except DataError as error:
+            raise DataError(f"A stored rollout cannot be read: {error}.") from None
+    return rollout
+
+
+_ROLLOUT = Fields(Rollout, {"memory": list[Turn]})
+_TASK, _TURN = Fields(Task), Fields(PlannerTurn)
 
 
 def groups_of(rollouts: Sequence[Rollout]) -> Iterator[Group]:

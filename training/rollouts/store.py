@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from evals.stored import lines_of, make_room, read_object
 from graph.errors import DataError
 from graph.secrecy import without_keys
 from training.rollouts.records import Rollout, rollout_from_dict
@@ -87,8 +88,7 @@ class RolloutStore:
         """Cut off the half line that an interruption may have left, so that further rollouts can follow."""
         for number, path in _files(self.folder):
             if number == step:
-                whole = path.read_bytes().rfind(b"\n") + 1
-                os.truncate(path, whole)
+                make_room(path)
 
     def discard_from(self, step: int) -> None:
         """Discards the rollouts of a step and of all later ones: a resumed run makes them again."""
@@ -125,10 +125,9 @@ def read_rollouts(path: Path) -> Iterator[Rollout]:
     if not files:
         raise DataError(f"{path} holds no rollouts; name a run's folder, or a file such as step-000000.jsonl.")
     for file in files:
-        data = file.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1].decode("utf-8", errors="replace")
-        for number, line in enumerate(whole.split("\n"), 1):
-            if line:
+        lines, _ = lines_of(file.read_bytes())
+        for number, line in enumerate(lines, 1):
+            if line.strip():
                 yield _rollout(line, f"{file}, line {number}")
 
 
@@ -140,11 +139,9 @@ def _files(folder: Path) -> list[tuple[int, Path]]:
 
 def _rollout(line: str, where: str) -> Rollout:
     try:
-        plain = json.loads(line)
-    except json.JSONDecodeError:
-        raise DataError(f"{where}, is not JSON; remove the line.") from None
-    if not isinstance(plain, dict):
-        raise DataError(f"{where}, is no rollout; remove the line.")
+        plain = read_object(line)
+    except DataError as error:
+        raise DataError(f"{where}, is no rollout ({error}); restore or remove it.") from None
     try:
         return rollout_from_dict(plain)
     except DataError as error:

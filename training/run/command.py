@@ -19,6 +19,7 @@ from typing import Any, get_type_hints
 
 from graph.command_line import CommandLine, exit_code
 from graph.errors import ConfigError
+from training.run.limits import is_out_of_memory
 from training.run.settings import described, parsed_value
 
 FROM_CHECKPOINT = "the same command continues from the last checkpoint"
@@ -40,6 +41,13 @@ def run(work: Callable[[], object], *, interrupted: str = "") -> int:
             if interrupted:
                 sys.stderr.write(f"interrupted; {interrupted}\n")
             raise
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ConfigError(
+                "There is not enough memory for this model with these settings; lower lora_rank or "
+                "the sizes of batches, or take a smaller model."
+            ) from error
         return 0
 
     return exit_code(guarded)

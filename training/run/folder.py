@@ -102,7 +102,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{folder / SETTINGS} cannot be read ({error.strerror}); name the folder of a training run."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
         raise DataError(f"{folder / SETTINGS} holds no settings; name the folder of a training run.")

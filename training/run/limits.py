@@ -19,3 +19,9 @@ def open_more_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):  # a system that lets nobody
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: torch has a class for that of GPUs, and raises a plain RuntimeError for the machine's."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error)

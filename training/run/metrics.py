@@ -36,21 +36,21 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file, without an incomplete last line.
+    """The lines of a metrics file, without those that are damaged or name no update.
 
     Raises:
         DataError: there is no such file.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise DataError(f"The metrics {path} cannot be read ({error.strerror}); name a run's folder.") from None
     lines = []
     for line in text.splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict):
+        if isinstance(record, dict) and isinstance(record.get("update"), int):
             lines.append(record)
     return lines

@@ -22,8 +22,13 @@ from graph.command_line import did_you_mean
 from graph.errors import ConfigError
 from graph.secrecy import without_credentials
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+_LARGEST = 2**32 - 1
+"""The largest seed that the libraries beneath take; their sizes and counts end not far above."""
+MOST_OF_A_TASK = 10_000
+"""Runs of one task that are begun together."""
+
+Positive = Annotated[int, Field(ge=1, le=_LARGEST)]
+Count = Annotated[int, Field(ge=0, le=_LARGEST)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from graph.errors import DataError
+from graph.errors import ConfigError, DataError
 from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
 from training.sft.config import SFTSettings
 from training.update.assemble import rows_of
 from training.update.rows import Row
+
+_MOST_SEEN = 10_000_000
+"""Transcripts of a whole run, repetitions counted."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,18 @@ def updates(rows: Sequence[Row], settings: SFTSettings) -> list[list[int]]:
     """The transcripts of each update, by their places in `rows`; every pass has an order of its own.
 
     With `max_trained_tokens` the last update ends with the transcript that reaches them.
+
+    Raises:
+        ConfigError: more would be seen than can be listed.
     """
     size, most = settings.batch_size, settings.max_trained_tokens
+    passes = most / max(1, sum(len(row.terms) for row in rows)) if most else settings.epochs
+    if passes * len(rows) > _MOST_SEEN:
+        name = "max_trained_tokens" if most else "epochs"
+        raise ConfigError(
+            f"The setting `{name}` is {getattr(settings, name)}, which repeats the {len(rows)} transcripts "
+            f"{passes:,.0f} times; lower it, so that at most {_MOST_SEEN:,} are seen."
+        )
     a_pass = -(-len(rows) // size)
     count = ceil(settings.epochs * a_pass)
     chance = np.random.default_rng(settings.seed)

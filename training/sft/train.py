@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from graph.errors import ConfigError, DataError
 from training.run.folder import claimed
+from training.run.limits import is_out_of_memory
 from training.run.settings import plain_values
 from training.sft.config import COMMAND, RESUMABLE, SFTSettings
 from training.sft.examples import Examples, examples, rollouts_of
@@ -40,8 +41,6 @@ def train(settings: SFTSettings) -> None:
 
 
 def _train(settings: SFTSettings, transcripts: Examples) -> None:
-    from training.models.device import is_out_of_memory
-
     trainer = make_trainer(settings, transcripts)
     try:
         trainer.train_from_last_checkpoint()

@@ -28,7 +28,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from graph.command_line import CommandLine
+from graph.command_line import CommandLine, between
 from training.run.command import run
 from training.speed.workload import Options
 
@@ -59,12 +59,7 @@ def _say(text: str) -> None:
 
 
 def _line() -> CommandLine:
-    def count(text: str) -> int:
-        value = int(text)
-        if value < 1:
-            raise argparse.ArgumentTypeError("it must be at least 1")
-        return value
-
+    count = between(int, 1)
     default = Options()
     line = CommandLine(
         prog="python -m training.speed", description="Time one update: ours, packed and unpacked, against stock TRL."
@@ -84,11 +79,14 @@ def _line() -> CommandLine:
     line.add_argument(
         "--repeats", type=count, default=default.repeats, help="largest number of repeats; --minutes may stop earlier"
     )
-    line.add_argument("--sample", type=int, default=default.sample, help=sampled)
+    line.add_argument("--sample", type=between(int, 0), default=default.sample, help=sampled)
     line.add_argument(
-        "--minutes", type=float, default=default.minutes, help="time limit; no repeat starts that would exceed it"
+        "--minutes",
+        type=between(float, 0),
+        default=default.minutes,
+        help="time limit; no repeat starts that would exceed it",
     )
-    line.add_argument("--seed", type=int, default=default.seed)
+    line.add_argument("--seed", type=between(int, 0), default=default.seed)
     line.add_argument("--no-checkpointing", dest="checkpointing", action="store_false", help="keep all activations")
     line.add_argument("--attention", choices=("flash", "flex"), default=default.attention, help="packed, on CUDA")
     line.add_argument("--phases", action="store_true", help=whole)

@@ -19,13 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evals.reports.sweep import sweep_text
-from graph.command_line import CommandLine
+from graph.command_line import CommandLine, between
 from graph.errors import ConfigError
 from training.flow_grpo.config import FlowGRPOConfig, load_config
 from training.rollouts.breakdown import PARTS
 from training.run.alarms import out_of_time
 from training.run.command import add_settings, run
 from training.run.folder import read_settings
+from training.run.settings import MOST_OF_A_TASK
 from training.validate.compare import comparison, label
 from training.validate.measure import several_roles, stored_rollouts, summary, validate
 from training.validate.sweep import sweep
@@ -70,7 +71,9 @@ def _line() -> CommandLine:
         metavar="FOLDER",
         help="a run, a checkpoint or an adapter; default: the untrained model",
     )
-    line.add_argument("--samples", type=int, default=1, metavar="N", help="runs of each task")
+    line.add_argument(
+        "--samples", type=between(int, 1, MOST_OF_A_TASK), default=1, metavar="N", help="runs of each task"
+    )
     line.add_argument("--against", type=Path, metavar="FOLDER", help="another sweep, drawn beside this one")
     line.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="compare two measurements, B with A")
     add_settings(line, FlowGRPOConfig)

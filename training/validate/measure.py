@@ -44,8 +44,6 @@ def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 
         AgentFlowError: a setting or the checkpoint cannot be used, or every run would fail alike.
         OSError: the folder is not writable.
     """
-    if samples < 1:
-        raise ConfigError(f"--samples is {samples}; it must be at least 1.")
     weights = checkpoints.weights_of(checkpoint) if checkpoint else None
     folder = Path(config.out)
     settings = {

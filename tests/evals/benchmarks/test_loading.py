@@ -232,3 +232,10 @@ def test_a_data_set_that_has_lost_its_file_is_one_sentence(monkeypatch: pytest.M
 def test_an_unknown_benchmark_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="choose one of bamboogle"):
         load_tasks("trivia")
+
+
+def test_a_comma_without_quotes_is_told_and_cuts_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "questions.csv"
+    path.write_text("question,answer\nWhat is 1 + 1?,2\nWhat is 1,000 + 2?,1002\n")
+    with pytest.raises(DataError, match=r"questions\.csv, line 3, has more cells than the first line names columns"):
+        load_tasks("own", path)

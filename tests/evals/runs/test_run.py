@@ -351,6 +351,10 @@ def test_concurrency_is_used(questions: Path, vaults: Vaults, tmp_path: Path) ->
         (b'{"id": "a", "question": "Q\xe9?", "answers": ["x"]}\n', "not UTF-8"),
         (b'{"id": "a", "question": "Q?"\n', "line 1, is not JSON"),
         (b'["a", "b"]\n', "no JSON object"),
+        (
+            b'{"id": "a", "question": "Q?", "answers": ["x"], "metadata": %s}\n' % (b"[" * 900 + b"]" * 900),
+            "nested too",
+        ),
         (b'{"id": "a", "question": "Q?", "answers": ["x"], "scorer": "taste"}\n', "names the scorer 'taste'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -140,3 +141,22 @@ async def test_any_graph_with_question_and_answer_can_be_measured(tmp_path: Path
     builder.add_edge("reply", END)
     results = await results_of(tmp_path / "r", agent(builder.compile(), Context()))
     assert all(result.correct for result in results)
+
+
+async def test_the_questions_to_come_take_no_memory(tmp_path: Path) -> None:
+    """`--samples 1000000000` would take all there is before the first answer."""
+    asked: list[str] = []
+
+    async def answer(task: Task, seed: int) -> Mapping[str, Any]:
+        asked.append(task.id)
+        if len(asked) == 3:
+            raise ConfigError("enough")
+        return {"answer": task.answers[0]}
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="enough"):
+            await results_of(tmp_path / "r", answer, Plan(samples=100_000, concurrency=1))
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()

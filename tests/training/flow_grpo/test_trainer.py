@@ -119,6 +119,12 @@ def test_batches_do_not_change_the_update(other: dict[str, Any], tmp_path: Path,
     same(weights(tmp_path / "one" / "run" / "final"), weights(tmp_path / "two" / "run" / "final"), 1e-4)
 
 
+@pytest.mark.timeout(100)
+def test_no_more_rounds_are_drawn_than_there_are_tasks_for(tmp_path: Path, policy_folder: Path) -> None:
+    train(toy_config(tmp_path, policy_folder, steps=1, refill=10**9))
+    assert (tmp_path / "run" / "final").exists()
+
+
 def test_several_updates_with_the_same_rollouts_and_refilled_groups(tmp_path: Path, policy_folder: Path) -> None:
     config = toy_config(tmp_path, policy_folder, steps=2, updates_per_step=2, refill=2, lora_rank=0)
     train(config)

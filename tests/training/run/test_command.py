@@ -31,6 +31,8 @@ def failing(error: BaseException) -> Callable[[], None]:
         (DataError("There is no file."), 2, "error: There is no file.\n"),
         (OSError(errno.ENOENT, "No such file or directory", "x"), 2, "error: x cannot be used: No such file or "),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: The disk is full. Free some space"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "error: There is not enough memory for this"),
+        (MemoryError(), 2, "error: There is not enough memory for this model"),
         (KeyboardInterrupt(), 130, "interrupted; the same command continues"),
         (ConfigError("No server at https://me:secret@host/v1."), 2, "error: No server at https://host/v1.\n"),
     ],

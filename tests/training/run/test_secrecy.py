@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from evals.task import Task
+from tests.evals.view.samples import turn
 from training.flow_grpo.__main__ import main
 from training.rollouts.records import Rollout
 from training.rollouts.store import RolloutStore, read_rollouts
@@ -25,7 +26,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rollouts_are_stored_without_keys(tmp_path: Path) -> None:
-    memory = [{"reply": "Tool: env", "observation": f"OPENAI_API_KEY={KEY}", "calls": [{"result": KEY}]}]
+    memory = [turn("env", "look", KEY) | {"observation": f"OPENAI_API_KEY={KEY}"}]
     task = Task(id="t", question="What is in the environment?", answers=("x",))
     store = RolloutStore(tmp_path)
     store.append(Rollout("0/t/0", task, 0, 0, 0, reward=0.0, answer=KEY, memory=memory))
