@@ -39,7 +39,7 @@ async def plan(state: RunState, run: Run) -> RunState:
         _check_senses(run)
         await run.tools()  # a tool that cannot be used is told before a model is asked
         state = {**state, **fresh, "messages": [*state.get("messages", []), *fresh["messages"]]}
-        run.seconds_before = 0.0
+        run.seconds_before, run.turn = 0.0, 1
     update = await _next_or_end(state, run)
     update = {**fresh, **update, "usage": run.usage, "seconds": run.seconds}
     return _replacing(before, update) if fresh else update
