@@ -161,7 +161,7 @@ def _check_senses(run: Run) -> None:
 async def _next_step(state: RunState, run: Run) -> RunState:
     update = RunState()
     if run.context.analyse and not state.get("analysis") and not state.get("memory"):
-        conversation = conversation_text(state.get("messages", []), state["question"])
+        conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
         reply = await run.ask("analyst", analyst_messages(state["question"], conversation, run.wording))
         analysis = without_thinking(str(reply.text))
         update["analysis"] = analysis
