@@ -96,9 +96,9 @@ def build_graph(
         builder.add_node(name, _Node(name, module, make_run, max_turns), retry_policy=retry)
     # Edges read the state (nodes return no commands), so that a state edited at a pause is routed correctly as well.
     builder.add_edge(START, "planner")
-    builder.add_conditional_edges("planner", _unless_ended("executor"), ["executor", "generator"])
+    builder.add_conditional_edges("planner", _Route("executor"), ["executor", "generator"])
     builder.add_edge("executor", "verifier")
-    builder.add_conditional_edges("verifier", _unless_ended("planner"), ["planner", "generator"])
+    builder.add_conditional_edges("verifier", _Route("planner"), ["planner", "generator"])
     builder.add_edge("generator", END)
     compiled = builder.compile(
         checkpointer=checkpointer,
@@ -109,13 +109,6 @@ def build_graph(
         name="agentflow",
     )
     return AgentGraph.of(compiled).with_config(recursion_limit=NODES_PER_TURN * max_turns + 2)
-
-
-def _unless_ended(following: str) -> Callable[[State], str]:
-    def route(state: State) -> str:
-        return "generator" if state.get("ended_by") else following
-
-    return route
 
 
 def _models_by_role(
@@ -173,6 +166,26 @@ class _Node(Runnable[RunState, State]):
         )
         run.hear(state.get("messages", []))
         return await self._module(state, run)
+
+
+class _Route(Runnable[RunState, str]):
+    """An edge: to the generator if the run has ended, else to the `following` node.
+
+    Under `ainvoke` LangGraph would call a plain function on the event loop's pool of threads.
+    """
+
+    name = "route"
+
+    def __init__(self, following: Module) -> None:
+        self._following = following
+
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> str:
+        """The node to go to."""
+        return "generator" if input.get("ended_by") else self._following
+
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> str:
+        """The node to go to."""
+        return self.invoke(input, config)
 
 
 async def answer_now(

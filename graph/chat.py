@@ -20,6 +20,7 @@ from langchain_core.messages import (
     ChatMessage,
     HumanMessage,
     SystemMessage,
+    convert_to_messages,
 )
 from langgraph.graph.message import add_messages
 from langgraph.types import Command
@@ -79,6 +80,30 @@ def well_formed_input(value: Any) -> Any:
     if isinstance(value, dict):
         return {well_formed_value(key): well_formed_input(part) for key, part in value.items()}
     return [well_formed_input(part) for part in value] if isinstance(value, list) else well_formed_value(value)
+
+
+def with_question_last(given: Any) -> Any:
+    """The input of a graph with its question as the newest message, where it holds a question and messages.
+
+    Later nobody could tell the question from that of an earlier run of the thread. A question that stands in the
+    messages already is left alone: whoever gives a run's state back gives its question, too.
+    """
+    if not isinstance(given, dict) or not given.get("messages") or not isinstance(given.get("question"), str):
+        return given
+    question = given["question"].strip()
+    messages = given["messages"] if isinstance(given["messages"], list) else [given["messages"]]
+    try:
+        said = [text_of(message) for message in convert_to_messages(messages) if is_from_user(message)]
+    except (ValueError, NotImplementedError):  # no messages; LangGraph says so
+        return given
+    if not question or question in said:
+        return given
+    return {**given, "messages": [*messages, HumanMessage(question)]}
+
+
+def is_from_user(message: BaseMessage) -> bool:
+    """Whether the user wrote a message."""
+    return speaker_of(message) == "user"
 
 
 def speaker_of(message: BaseMessage) -> Speaker:

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import DEFAULT_RECURSION_LIMIT
 from langgraph.graph.state import CompiledStateGraph
 
-from graph.chat import well_formed_input
+from graph.chat import well_formed_input, with_question_last
 from graph.context import Context
 from graph.state import AgentInput, RunState, State
 
@@ -62,11 +62,21 @@ class AgentGraph(_ANY):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
         """Run the agent step by step; all other ways to run it call this or `astream`."""
-        return super().stream(well_formed_input(input), _chosen(config), **options)
+        return super().stream(_read(input, config), _chosen(config), **options)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         """Run the agent step by step."""
-        return super().astream(well_formed_input(input), _chosen(config), **options)
+        return super().astream(_read(input, config), _chosen(config), **options)
+
+
+def _read(given: Any, config: RunnableConfig | None) -> Any:
+    """The input, well formed; the question of a caller's input is made the chat's newest message.
+
+    As a part of a larger graph, the agent is given that graph's state, whose question may be the last run's.
+    """
+    given = well_formed_input(given)
+    is_part = "__pregel_task_id" in ((config or {}).get("configurable") or {})
+    return given if is_part else with_question_last(given)
 
 
 def _chosen(config: RunnableConfig | None) -> RunnableConfig | None:

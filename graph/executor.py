@@ -107,7 +107,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
             f"{most}), its arguments by this schema:\n{shape}"
         )
         read = _reads_calls(tool, most)
-    conversation = conversation_text(state.get("messages", []), state["question"])
+    conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
     facts = Facts(
         f"{conversation}Question (for reference): {state['question']}",
         results_text(accepted_turns(state)),

@@ -25,8 +25,9 @@ from graph.toolbox import quotes_sources
 
 T = TypeVar("T")
 
-_LIMITS = (4000, 1000, 250)
-"""Characters shown of each result; the next limit is tried if the prompt does not fit the model's context."""
+_LIMITS = ((4000, 1.0), (1000, 0.5), (250, 0.1))
+"""Characters shown of each result, and the part of `max_chat_chars`; the next are tried if the prompt does not fit the
+model's context."""
 
 
 async def generate(state: State, run: Run) -> State:
@@ -75,21 +76,22 @@ async def _structured_response(form: ResponseFormat, state: State, run: Run) -> 
 async def _fitting(
     part: Part, state: State, run: Run, ask: Callable[[list[BaseMessage]], Awaitable[T]], schema: str = ""
 ) -> T:
-    """Ask for a part; as long as the prompt does not fit the model's context, show less of each result."""
-    conversation = conversation_text(state.get("messages", []), state["question"])
+    """Ask for a part; as long as the prompt does not fit the model's context, show less of results and chat."""
     trust = await _verifier_is_plausible(state, run)
 
-    def messages(limit: int) -> list[BaseMessage]:
+    def messages(limit: int, share: float) -> list[BaseMessage]:
+        chars = int(share * run.context.max_chat_chars)
+        conversation = conversation_text(state.get("messages", []), state["question"], chars)
         return generator_messages(
             part, state, conversation, limit=limit, trust_verifier=trust, schema=schema, wording=run.wording
         )
 
-    for limit in _LIMITS[:-1]:
+    for limit, share in _LIMITS[:-1]:
         try:
-            return await ask(messages(limit))
+            return await ask(messages(limit, share))
         except ContextLengthExceeded:
             continue
-    return await ask(messages(_LIMITS[-1]))
+    return await ask(messages(*_LIMITS[-1]))
 
 
 async def _verifier_is_plausible(state: State, run: Run) -> bool:

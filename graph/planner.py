@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import cast
 
 from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.types import Overwrite
 
-from graph.chat import attachments_of, newest_of, speaker_of, text_of
+from graph.chat import attachments_of, is_from_user, newest_of, text_of
 from graph.errors import ContextLengthExceeded, DataError
 from graph.models.room import silence
 from graph.models.senses import senses
@@ -39,7 +40,7 @@ async def plan(state: RunState, run: Run) -> RunState:
         _check_senses(run)
         await run.tools()  # a tool that cannot be used is told before a model is asked
         state = {**state, **fresh, "messages": [*state.get("messages", []), *fresh["messages"]]}
-        run.seconds_before = 0.0
+        run.seconds_before, run.turn = 0.0, 1
     update = await _next_or_end(state, run)
     update = {**fresh, **update, "usage": run.usage, "seconds": run.seconds}
     return _replacing(before, update) if fresh else update
@@ -84,7 +85,11 @@ _REDUCED = ("memory", "usage", "seconds", "planner_turns")
 
 
 def _start(state: RunState) -> RunState:
-    """The initial state of a new run."""
+    """The initial state of a new run.
+
+    The state may still have the question of an earlier run: this thread's, or one that a larger graph shares and that
+    stands in its chat. It yields to a newer human message.
+    """
     mark = state.get("run")
     messages = state.get("messages", [])
     newest = newest_of(messages)
@@ -92,16 +97,17 @@ def _start(state: RunState) -> RunState:
     if not isinstance(question, str):
         raise DataError(f"The question is a {type(question).__name__}; give it as a text.")
     question = question.strip()
-    asked = newest if newest is not None and speaker_of(newest) == "user" else None
+    asked = newest if newest is not None and is_from_user(newest) else None
     if asked is not None and mark is not None and asked.id == mark["message_id"]:
         asked = None  # by an earlier run of this thread
-    new_question = question if mark is None or question != mark["question"] else ""
+    known = ["" if mark is None else mark["question"], *map(text_of, filter(is_from_user, messages))]
+    is_old = asked is not None and question in known and question != text_of(asked)
     new_messages: list[AnyMessage] = []
-    if asked is not None and (not new_question or new_question == text_of(asked)):
+    if asked is not None and (is_old or question in ("", text_of(asked))):
         question, message_id = text_of(asked), asked.id or ""
     else:  # an explicit question continues the chat
-        message = HumanMessage(question, id=f"question-{len(messages)}")
-        new_messages, message_id = [message], str(message.id)
+        message_id = str(uuid.uuid4())
+        new_messages = [HumanMessage(question, id=message_id)]
     if not question:
         attachments = attachments_of(asked) if asked is not None else []
         if attachments:
@@ -110,8 +116,8 @@ def _start(state: RunState) -> RunState:
             )
         raise DataError("There is no question: give the input a `question` or a human message.")
     analysis = state.get("analysis", "")
-    if mark is not None and analysis == mark["analysis"]:
-        analysis = ""  # made for an earlier question of this thread
+    if analysis == mark["analysis"] if mark is not None else is_old:
+        analysis = ""  # made for the earlier question
     return RunState(
         question=question,
         analysis=analysis,
@@ -155,7 +161,7 @@ def _check_senses(run: Run) -> None:
 async def _next_step(state: RunState, run: Run) -> RunState:
     update = RunState()
     if run.context.analyse and not state.get("analysis") and not state.get("memory"):
-        conversation = conversation_text(state.get("messages", []), state["question"])
+        conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
         reply = await run.ask("analyst", analyst_messages(state["question"], conversation, run.wording))
         analysis = without_thinking(str(reply.text))
         update["analysis"] = analysis

@@ -59,19 +59,40 @@ def clip(text: str, limit: int) -> str:
     return f"{text[:head]}\n[… {len(text) - head - tail:,} characters left out …]\n{text[len(text) - tail :]}"
 
 
-def conversation_text(messages: Sequence[AnyMessage], question: str) -> str:
-    """Earlier exchanges of a chat, as the opening of a prompt; empty for a first question."""
+_LEAST = 200
+"""Characters below which a cut message tells nothing."""
+
+
+def conversation_text(messages: Sequence[AnyMessage], question: str, limit: int) -> str:
+    """Earlier exchanges of a chat, as the opening of a prompt; empty for a first question.
+
+    Args:
+        messages: The chat.
+        question: The question in progress, which is left out if it is the last message.
+        limit: Characters of all messages together. The newest are whole, the one that does not fit is cut, and those
+            before it are left out; both are marked.
+    """
     earlier = [message for message in messages if speaker_of(message) != "instructions"]
     if earlier and speaker_of(earlier[-1]) == "user" and text_of(earlier[-1]) == question:
         earlier = earlier[:-1]
     if not earlier:
         return ""
-    return "Conversation so far:\n" + "\n".join(map(_line, earlier[-6:])) + "\n\n"
+    lines: list[str] = []
+    for message in reversed(earlier):
+        line = _line(message)
+        if len(line) > limit:
+            lines += [clip(line, limit)] if limit >= _LEAST else []
+            break
+        lines.append(line)
+        limit -= len(line)
+    if left_out := len(earlier) - len(lines):
+        lines.append(f"[… {left_out:,} earlier {'message' if left_out == 1 else 'messages'} left out …]")
+    return "Conversation so far:\n" + "\n".join(reversed(lines)) + "\n\n"
 
 
 def _line(message: AnyMessage) -> str:
     """One message of a conversation."""
-    text = clip(without_thinking(text_of(message)), 500)
+    text = without_thinking(text_of(message))
     match speaker_of(message):
         case "user":
             return f"User: {' '.join([text, *(f'[{part.kind}]' for part in attachments_of(message))]).strip()}"

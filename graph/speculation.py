@@ -118,7 +118,8 @@ async def planned_ahead(state: State, expected: Turn, run: Run) -> AsyncIterator
 
 async def _plan(state: State, run: Run) -> Speculation:
     transcript = await transcript_of(state, run)
-    own = replace(run, usage={}, config=tagged(run.config, TAG_NOSTREAM))  # it may be discarded
+    config = tagged(run.config, TAG_NOSTREAM)  # it may be discarded
+    own = replace(run, usage={}, config=config, turn=len(state.get("memory", [])) + 1)
     reply = await own.ask("planner", transcript)
     captured = reply.additional_kwargs.get("captured")
     return Speculation(

@@ -22,7 +22,7 @@ from typing import Any, get_type_hints
 from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.messages import BaseMessage, ToolMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig, patch_config
-from langchain_core.tools import BaseTool, ToolException
+from langchain_core.tools import BaseTool, StructuredTool, Tool, ToolException
 from langgraph.config import get_config
 from langgraph.types import Command
 from pydantic import ValidationError
@@ -40,6 +40,7 @@ from tools.errors import ToolUnavailable
 from tools.places import time_limit
 from tools.results import MORE, MOST_PARTS, as_text, error_text, shown
 from tools.text import well_formed
+from tools.threads import on_own_thread
 
 
 class FinishedCall(TypedDict):
@@ -146,7 +147,11 @@ class _Work:
         request: dict[str, Any] = all_arguments
         if any(injection.supplier == "call id" for injection in arguments_of(self.tool).injected.values()):
             request = {"name": self.tool.name, "args": all_arguments, "id": call_id, "type": "tool_call"}
-        output = await self._watched().ainvoke(request, config)
+        watched = self._watched()
+        if _blocks(self.tool):
+            output = await on_own_thread(watched.invoke, request, config)
+        else:
+            output = await watched.ainvoke(request, config)
         if self.raised is not None:  # `handle_tool_error` turned it into text
             return "", Failure(kind="tool", message=as_text(output))
         if not self.entered and self.tool.handle_validation_error:
@@ -201,6 +206,15 @@ class _Work:
                 raise
             self.raised = error
             raise _Ended from error
+
+
+def _blocks(tool: BaseTool) -> bool:
+    """Whether the tool is a plain function, which LangChain would call on the event loop's pool of threads."""
+    if type(tool).ainvoke not in (BaseTool.ainvoke, StructuredTool.ainvoke, Tool.ainvoke):
+        return False
+    if isinstance(tool, StructuredTool | Tool):
+        return tool.coroutine is None
+    return type(tool)._arun is BaseTool._arun
 
 
 def _is_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
@@ -281,7 +295,7 @@ async def _text(tool: BaseTool, value: Any) -> tuple[str, Failure | None]:
         elif isinstance(part, ToolMessage) and part.status == "error":
             return "", Failure(kind="tool", message=as_text(part))
         # Converting a long result takes time, and an iterator may do anything.
-        texts.append(part if isinstance(part, str) else await asyncio.to_thread(as_text, part))
+        texts.append(part if isinstance(part, str) else await on_own_thread(as_text, part))
     return "\n".join(texts), None
 
 

@@ -144,13 +144,8 @@ def traced(before: TraceRecord | None = None) -> Iterator[Trace]:
 
 
 def note_reply(role: str, turn: int, messages: Sequence[BaseMessage], reply: AIMessage, began: float) -> None:
-    """Record a call of a role's model, if the run is traced.
-
-    The planner's turn follows from its transcript, because a step may be planned ahead.
-    """
+    """Record a call of a role's model, if the run is traced."""
     if (trace := _open.get()) is not None:
-        if role == "planner":
-            turn = 1 + sum(message.type == "ai" for message in messages)
         trace.asked(role, turn, messages, reply, began)
 
 

@@ -27,7 +27,7 @@ async def transcript_of(state: State, run: Run) -> list[AnyMessage]:
         max_turns=run.context.max_turns,
         wording=run.wording,
     )
-    conversation = conversation_text(state.get("messages", []), state["question"])
+    conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
     return planner_messages(opening, state, conversation, run.context.max_turns, direct=direct)
 
 

@@ -134,7 +134,7 @@ async def _judge_in_time(state: State, run: Run) -> Judged:
 
 
 async def _judge(state: State, run: Run) -> Judged:
-    conversation = conversation_text(state.get("messages", []), state["question"])
+    conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
     messages = verifier_messages(state, conversation, run.wording)
     evidence = Evidence.of(state, passages=quotes_sources(await run.tools(), cast("Plan", state["plan"])["tool_name"]))
     answer_checks = run.held_to(ANSWER_CHECKS, "verifier")

@@ -47,7 +47,7 @@ def all_failed(step: Step) -> Failure | None:
 
 
 def empty(step: Step) -> Failure | None:
-    """No call returned anything."""
+    """No call returned anything. An empty list is a value: that there are none may be the answer."""
     if step.plan["tool_name"] == FINISH:
         return None
     if any(call["error"] is None and call["result"].strip() for call in step.calls):

@@ -14,11 +14,13 @@ from langchain_core.messages import (
     BaseMessage,
     ChatMessage,
     HumanMessage,
+    RemoveMessage,
     SystemMessage,
     ToolMessage,
 )
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 
 from evals.speed.fake_server import FakeModelServer
 from graph import Context, build_graph
@@ -208,6 +210,59 @@ async def test_a_question_beside_a_chat_is_what_is_asked(serve: Serve, tools: li
     assert state["question"] == "How many are twice as many?"
     assert [str(message.text) for message in state["messages"]] == ["I have 21 apples.", state["question"], "42"]
     assert "User: I have 21 apples." in users(server, "planner")
+
+
+async def test_a_question_is_asked_again_about_a_new_message(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve()
+    graph = build_graph(tools=tools, models=server.spec, checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    for text in ("I have 21 apples.", "Now I have 30."):
+        asked: Any = {"question": "How many are twice as many?", "messages": [("user", text)]}
+        state = await graph.ainvoke(asked, config)
+        assert state["question"] == "How many are twice as many?"
+    assert [str(message.text) for message in state["messages"][-3:]] == ["Now I have 30.", state["question"], "42"]
+    state = await graph.ainvoke({"messages": [HumanMessage("Why?")]}, config)
+    assert state["question"] == "Why?", "what was asked before is no new question"
+    whole: Any = {**state, "messages": [*state["messages"], HumanMessage("And then?")]}
+    again = await build_graph(tools=tools, models=server.spec).ainvoke(whole)
+    assert again["question"] == "And then?", "nor is it where the whole state is given back"
+    assert len(server.asked("analyst")) == 4, "nor is its analysis the next one's"
+
+
+@pytest.mark.parametrize("checkpointer", [None, True])
+async def test_in_a_larger_graph_a_new_message_comes_before_the_last_question(
+    serve: Serve, tools: list[BaseTool], checkpointer: Any
+) -> None:
+    class Shared(MessagesState):
+        question: str
+
+    larger = StateGraph(Shared)
+    larger.add_node("agent", build_graph(tools=tools, models=serve().spec, checkpointer=checkpointer))
+    larger.add_edge(START, "agent")
+    graph = larger.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    inputs: list[Any] = [
+        {"messages": [("user", "one?")]},
+        {"messages": [("user", "two?")]},
+        {"question": "three?"},
+        {"question": "four?", "messages": [("user", "It is late.")]},
+        {"messages": [("user", "five?")]},
+    ]
+    for one in inputs:
+        state = await graph.ainvoke(one, config)
+    said = [message.text for message in state["messages"] if isinstance(message, HumanMessage)]
+    assert said == ["one?", "two?", "three?", "It is late.", "four?", "five?"]
+    assert state["question"] == "five?"
+
+
+async def test_a_new_question_leaves_the_messages_of_a_trimmed_chat_alone(serve: Serve, tools: list[BaseTool]) -> None:
+    graph = build_graph(tools=tools, models=serve().spec, checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    for question in ("one?", "two?"):
+        state = await graph.ainvoke({"question": question}, config)
+    await graph.aupdate_state(config, {"messages": [RemoveMessage(str(old.id)) for old in state["messages"][:2]]})
+    state = await graph.ainvoke({"question": "three?"}, config)
+    assert [message.text for message in state["messages"]] == ["two?", "42", "three?", "42"]
 
 
 async def test_a_question_that_is_no_text_is_refused(serve: Serve, tools: list[BaseTool]) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -269,3 +270,27 @@ def test_ctrl_c_stops_a_run_inside_a_tool(serve: Serve, mode: str) -> None:
         out, err = process.communicate(timeout=60)
     assert out == ""
     assert "KeyboardInterrupt" in err
+
+
+async def test_functions_that_never_return_hold_up_no_run(serve: Serve) -> None:
+    release = threading.Event()
+    pool = [asyncio.get_running_loop().run_in_executor(None, release.wait, 60) for _ in range(40)]  # somebody else's
+    try:
+        async with asyncio.timeout(30):
+            for tool in acting(lambda: 5)[0], acting(lambda: {"a": 5})[0]:
+                assert (await called(serve, tool, "async"))["error"] is None
+    finally:
+        release.set()
+        await asyncio.gather(*pool)
+
+
+def test_an_event_loop_closes_while_a_tool_hangs(serve: Serve) -> None:
+    release = threading.Event()
+    tool = acting(lambda: release.wait(60), metadata={"time_limit": 0.1})[0]
+    began = time.perf_counter()
+    try:
+        call = asyncio.run(called(serve, tool, "async"))
+        assert time.perf_counter() - began < 30
+    finally:
+        release.set()
+    assert call["error"] == {"kind": "timeout", "message": "act did not finish within 0.1 seconds"}

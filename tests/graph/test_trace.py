@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.checkpoint.memory import InMemorySaver
 
 from evals.speed.fake_server import FakeModelServer
 from graph import Context, build_graph
 from graph.__main__ import main
 from graph.trace import traced
+from tools.card import Example, ToolCard
 
 from .conftest import calls_text, plan_text, verdict_text
 
@@ -60,6 +62,23 @@ def test_steps_stand_at_their_turn_and_time(serve: Serve, tools: list[BaseTool])
     starts = [step["started"] for step in steps]
     assert starts == sorted(starts)
     assert all(step["seconds"] >= 0.02 for step in steps if "role" in step)
+
+
+def test_example_runs_and_earlier_runs_are_no_turns(serve: Serve, tools: list[BaseTool]) -> None:
+    shown = StructuredTool.from_function(
+        lambda text: text, name="say", description="Say.", metadata={"card": ToolCard(input="words", examples=(_SAID,))}
+    )
+    server = serve(planner="Tool: say\nInput: something", verifier=verdict_text(then="continue"))
+    graph = build_graph(tools=[shown], checkpointer=InMemorySaver())
+    context = Context(model=server.spec, max_turns=2, direct_arguments=True)
+    for question in ("q?", "and q?"):
+        with traced() as trace:
+            asyncio.run(graph.ainvoke({"question": question}, {"configurable": {"thread_id": "1"}}, context=context))
+        steps = trace.as_dict()["steps"]
+        assert [step["turn"] for step in steps if step.get("role") == "planner"] == [1, 2]
+
+
+_SAID = Example(question="Hi?", reason="r", context="c", sub_goal="g", input="hello", result="hello")
 
 
 def test_a_tool_that_asks_a_model_is_traced_too(serve: Serve) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
 from graph import Context, build_graph
@@ -33,6 +36,22 @@ async def test_empty_results_and_repeats_are_rejected(serve: Serve) -> None:
     state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=3))
     assert [turn["error"] and turn["error"]["kind"] for turn in state["memory"]] == ["empty", None, "repeat"]
     assert state["ended_by"] == "turns"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(None, "empty"), (" \n", "empty"), ([], None), ({}, None), (0, None), (False, None)]
+)
+async def test_that_there_are_none_is_a_result(serve: Serve, value: Any, kind: str | None) -> None:
+    def look(name: str) -> Any:
+        """Look something up."""
+        return value
+
+    server = serve(planner=plan_text("look"), executor=calls_text({"name": "x"}))
+    graph = build_graph(tools=[StructuredTool.from_function(look)])
+    state = await graph.ainvoke({"question": "q"}, context=Context(model=server.spec, max_turns=1))
+    error = state["memory"][0]["error"]
+    assert (error and error["kind"]) == kind
+    assert len(server.asked("verifier")) == (kind is None), "a value is judged"
 
 
 async def test_a_call_that_was_wrongly_rejected_is_judged_again(serve: Serve, tools: list[BaseTool]) -> None:

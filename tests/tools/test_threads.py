@@ -1,0 +1,71 @@
+"""Blocking functions run on threads that nobody else waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+
+import pytest
+
+from tools import threads
+from tools.errors import ToolUnavailable
+from tools.threads import on_own_thread
+
+SPEAKER = contextvars.ContextVar("speaker", default="nobody")
+
+
+def test_results_and_errors_come_back_and_context_variables_go_along() -> None:
+    def stop() -> None:
+        raise StopIteration("end")
+
+    async def main() -> None:
+        SPEAKER.set("Ada")
+        assert await on_own_thread(SPEAKER.get) == "Ada"
+        assert await on_own_thread(divmod, 7, 2) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            await on_own_thread(divmod, 7, 0)
+        with pytest.raises(SystemExit):
+            await on_own_thread(exit, 3)
+        with pytest.raises(RuntimeError) as raised:
+            await on_own_thread(stop)
+        assert isinstance(raised.value.__cause__, StopIteration)
+
+    asyncio.run(main())
+
+
+def test_a_loop_closes_while_a_function_hangs() -> None:
+    release = threading.Event()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await on_own_thread(release.wait, 30)
+
+    began = time.perf_counter()
+    asyncio.run(main())
+    assert time.perf_counter() - began < 20
+    hung = [thread for thread in threading.enumerate() if thread.name == "tool-wait"]
+    assert hung
+    assert all(thread.daemon for thread in hung)
+    release.set()
+    for thread in hung:  # they end without a word although their loop is closed
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_there_is_an_end_to_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_free", threading.Semaphore(1))
+    release = threading.Event()
+
+    async def main() -> None:
+        first = asyncio.create_task(on_own_thread(release.wait, 30))
+        await asyncio.sleep(0)
+        with pytest.raises(ToolUnavailable, match="still running"):
+            await on_own_thread(int)
+        release.set()
+        assert await first
+        assert await on_own_thread(int) == 0
+
+    asyncio.run(main())
