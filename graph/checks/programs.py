@@ -13,6 +13,7 @@ from graph.checks.arguments import Proposal
 from graph.checks.provenance import Sources
 from graph.memory import source_texts
 from graph.parsing.blocks import syntax_of
+from graph.state import State
 from tools.card import fence_of
 
 _STATES_ONLY = (
@@ -46,21 +47,20 @@ def marked_as_made_up(proposal: Proposal) -> str | None:
     )
 
 
-def _any_program(proposal: Proposal, is_bad: Callable[[str, ast.Module, Sources], bool]) -> bool:
+def _any_program(proposal: Proposal, is_bad: Callable[[str, ast.Module, State], bool]) -> bool:
     """Whether a program of the calls is bad; what cannot be parsed is not: the interpreter explains it better."""
     if fence_of(proposal.tool) != "python":
         return False
-    sources = Sources.of(source_texts(proposal.state))
     for code in (str(value) for call in proposal.arguments for value in call.values()):
         try:
-            if is_bad(code, syntax_of(code), sources):
+            if is_bad(code, syntax_of(code), proposal.state):
                 return True
         except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
             continue
     return False
 
 
-def _only_states(code: str, tree: ast.Module, sources: Sources) -> bool:
+def _only_states(code: str, tree: ast.Module, state: State) -> bool:
     nodes = list(ast.walk(tree))
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     prints_only = all(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls)
@@ -81,10 +81,13 @@ _MADE_UP = re.compile(
 """How a model marks, in a comment, a value that it does not know."""
 
 
-def _marks_a_value(code: str, tree: ast.Module, sources: Sources) -> bool:
+def _marks_a_value(code: str, tree: ast.Module, state: State) -> bool:
     """Whether such a comment stands on the line of a number or a text that no source tells."""
     tokens = tokenize.generate_tokens(io.StringIO(code).readline)
     lines = {token.start[0] for token in tokens if token.type == tokenize.COMMENT and _MADE_UP.search(token.string)}
+    if not lines:
+        return False
+    sources = Sources.of(source_texts(state))
     return any(
         isinstance(node, ast.Constant)
         and not lines.isdisjoint(range(node.lineno, (node.end_lineno or node.lineno) + 1))
