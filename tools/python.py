@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import signal
 from typing import TYPE_CHECKING
@@ -114,10 +113,10 @@ def make_python_tool(*, time_limit: float = 20.0, memory_mb: int = 1024, sandbox
         sandbox = Sandbox(Limits(seconds=time_limit, memory_mb=memory_mb))
 
     def run(code: str) -> str:
-        return _answer(sandbox.run(_worth_running(strip_fence(code))), sandbox.limits)
+        return _answer(sandbox.run(strip_fence(code)), sandbox.limits)
 
     async def arun(code: str) -> str:
-        return _answer(await sandbox.arun(_worth_running(strip_fence(code))), sandbox.limits)
+        return _answer(await sandbox.arun(strip_fence(code)), sandbox.limits)
 
     return StructuredTool.from_function(
         func=run,
@@ -130,43 +129,6 @@ def make_python_tool(*, time_limit: float = 20.0, memory_mb: int = 1024, sandbox
         args_schema=PythonInput,
         metadata={"card": CARD, "time_limit": sandbox.limits.seconds + _START_ALLOWANCE, "fence": "python"},
     )
-
-
-_STATES_ONLY = (
-    ast.Module, ast.Expr, ast.Assign, ast.Constant, ast.Name, ast.Load, ast.Store,
-    ast.JoinedStr, ast.FormattedValue, ast.List, ast.Tuple, ast.Dict,
-)  # fmt: skip
-"""What a program is made of that only says what its author believes."""
-
-
-_MADE_UP = re.compile(
-    r"#.*\b(example (value|data|number|length|rate|price|population|year)s?|placeholder|hypothetical|made[- ]up"
-    r"|replace (this |it )?with)\b",
-    re.IGNORECASE,
-)
-"""How a model marks, in a comment, a value that it does not know."""
-
-
-def _worth_running(code: str) -> str:
-    """Refuse code whose result cannot mean anything: it computes nothing, or computes with values that it made up."""
-    if _MADE_UP.search(code):
-        raise ToolException(
-            "The program says itself that a value in it is made up. Use the values of the question or of earlier "
-            "results, or look the fact up with a search tool first."
-        )
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code  # the interpreter explains it better
-    printed = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    prints_only = all(isinstance(call.func, ast.Name) and call.func.id == "print" for call in printed)
-    parts = (node for node in ast.walk(tree) if not isinstance(node, ast.Call))
-    if tree.body and prints_only and all(isinstance(node, _STATES_ONLY) for node in parts):
-        raise ToolException(
-            "The program computes nothing, it only states its result. Compute the result, or look the fact up with a "
-            "search tool."
-        )
-    return code
 
 
 def strip_fence(code: str) -> str:

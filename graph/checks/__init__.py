@@ -24,6 +24,7 @@ from graph.checks.arguments import ArgumentCheck, asked_before, failed_before, g
 from graph.checks.coverage import unanswered_part, unused_number
 from graph.checks.options import left_out, none_of_the_options
 from graph.checks.plans import PlanCheck, guessed_goal, invented_context, planned_before, sufficient_goal
+from graph.checks.programs import marked_as_made_up, stated_result
 from graph.checks.steps import StepCheck, all_failed, empty, nothing_to_finish, repeated, unreadable
 from graph.checks.verdicts import (
     VerdictCheck,
@@ -35,6 +36,8 @@ from graph.checks.verdicts import (
 PLAN_CHECKS: tuple[PlanCheck, ...] = (planned_before, invented_context, guessed_goal, sufficient_goal)
 ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
     ArgumentCheck(invented_fact),
+    ArgumentCheck(marked_as_made_up),
+    ArgumentCheck(stated_result),
     ArgumentCheck(failed_before),
     ArgumentCheck(asked_before, once=True),
     ArgumentCheck(guessed_name, once=True),

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 
-_FIGURES = re.compile(
-    r"(?<![\d.,])\d{1,3}(?:[,\u00a0\u202f ]\d{3})+(?!\d)(?:\.\d+)?"  # 1,234.5 and 1 234.5
-    r"|(?<![\w.])\d+(?:\.\d+)?[eE][+-]?\d{1,3}(?!\w)"
-    r"|\d+(?:\.\d+)?|(?<!\w)\.\d+"
+_WRITTEN = re.compile(
+    r"""(?<!\d)(?P<hours>\d{1,3})[ ]?(?:hours?|hrs?|h)\b(?:,|\s|and\b)*(?P<minutes>\d{1,2})[ ]?(?:minutes?|mins?|m)\b
+      | (?<![\d.])(?:(?P<whole>\d{1,4})[ ])?(?P<above>\d{1,6})[ ]?[/⁄][ ]?(?P<below>\d{1,6})(?![\d.])
+      | (?<![\d.])(?P<base>\d{1,6})(?:\^|\*\*)(?P<exponent>\d{1,2})(?!\d)
+      | (?P<figures>
+          (?<![\d.,])\d{1,3}(?:[,\u00a0\u202f\ ]\d{3})+(?!\d)(?:\.\d+)?     # 1,234.5 and 1 234.5
+        | (?<![\w.])\d+(?:\.\d+)?[eE][+-]?\d{1,3}(?!\w)
+        | \d+(?:\.\d+)?|(?<!\w)\.\d+)
+        (?: \s*[x*×·]\s*10\s*(?:\^|\*\*)\s*[({]?\s*(?P<ten>[+−-]?\d{1,3})
+          | [\ -]?(?P<size>%|(?:k|K|M|mn|bn|B|(?i:percent|per\ cent|hundred|thousand|million|billion|trillion))\b))?
+    """,
+    re.VERBOSE,
 )
-_POWER = re.compile(r"(\d+(?:\.\d+)?)\s*[x*×·]\s*10\s*(?:\^|\*\*)\s*[({]?\s*([+-−]?\d{1,3})")
+"""A number in figures with all that makes its value: 2 h 15 min, 7 1/2, 2^10, 6.02 x 10^23, 12.5 %, 3.2bn."""
 _CENTURY = re.compile(r"\b(\d{1,2}|\w+)(?:st|nd|rd|th)?[ -]century", re.IGNORECASE)
 _AFTERNOON = re.compile(r"\b(\d{1,2})(?::\d\d)?\s*(?:p\.?m\b|o'clock in the (?:afternoon|evening))", re.IGNORECASE)
 
@@ -24,6 +33,7 @@ _WORDS = {word: n for n, word in enumerate(_UNITS.split())}
 _WORDS |= {word: 10 * n for n, word in enumerate(_TENS.split(), 1)}
 _WORDS |= {word: n for n, word in enumerate(_ORDINALS.split(), 1)}
 _SIZES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SUFFIXES = {"k": 3, "K": 3, "M": 6, "mn": 6, "bn": 9, "B": 9}
 _GROUPS = {"dozen": 12.0, "dozens": 12.0, "score": 20.0, "fortnight": 14.0, "half": 0.5, "quarter": 0.25}
 _WORD = re.compile(r"[a-z]+")
 
@@ -35,28 +45,83 @@ _POWERS = {
 """Powers of ten of words in a text: a program writes 3.5 percent as 0.035 and 2 million as 2000000."""
 
 
-def numbers_in(text: str) -> Iterator[Decimal]:
-    """The numbers written in figures, without their signs, and the runs of digits inside them: 4.9.1923 has a year."""
-    for figures in _FIGURES.findall(text):
-        yield Decimal(re.sub(r"[,\u00a0\u202f ]", "", figures))
-    for digits in re.findall(r"\d+", text):
-        yield Decimal(digits)
-    for factor, power in _POWER.findall(text):
-        yield Decimal(factor).scaleb(int(power.replace("−", "-")))
+@dataclass(frozen=True)
+class Written:
+    """An amount as a text writes it."""
+
+    text: str
+    values: frozenset[Decimal]
+    """What it may mean, without its sign; `4:30 pm` has a 4 that may mean 16."""
+    parts: frozenset[Decimal]
+    """The numbers that it is written with: 3 and 4 in `3/4`."""
+
+
+def written_in(text: str) -> Iterator[Written]:
+    """The amounts that a text has in figures, in order."""
+    afternoon = afternoon_hours(text)
+    for match in _WRITTEN.finditer(text):
+        parts = frozenset(map(_number, _PART.findall(match[0])))
+        values = set(_values(match))
+        yield Written(match[0], frozenset(values | ({value + 12 for value in values} & afternoon)), parts)
+
+
+_PART = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?|(?<!\w)\.\d+")
+
+
+def _number(figures: str) -> Decimal:
+    return Decimal(re.sub(r"[,\u00a0\u202f ]", "", figures))
+
+
+def _values(match: re.Match[str]) -> Iterator[Decimal]:
+    if match["minutes"]:
+        minutes = 60 * Decimal(match["hours"]) + Decimal(match["minutes"])
+        yield from (minutes, minutes / 60)
+    elif match["below"]:
+        if int(match["below"]):
+            yield Decimal(match["whole"] or 0) + Decimal(match["above"]) / Decimal(match["below"])
+    elif match["exponent"]:
+        yield Decimal(int(match["base"]) ** int(match["exponent"]))
+    else:
+        number, size = _number(match["figures"]), match["size"]
+        if match["ten"]:
+            yield number.scaleb(int(match["ten"].replace("−", "-")))
+        else:
+            yield number
+        if size:
+            yield number.scaleb(_SUFFIXES[size] if size in _SUFFIXES else _POWERS[size.casefold()])
+
+
+def told_in(text: str) -> set[Decimal]:
+    """The amounts that a text tells: in figures, in words, and the runs of digits in it (4.9.1923 has a year)."""
+    written = {value for amount in written_in(text) for value in amount.values | amount.parts}
+    return {*written, *map(Decimal, re.findall(r"\d+", text)), *_in_words(text.casefold())} | afternoon_hours(text)
 
 
 def amounts_in(text: str) -> set[Decimal]:
     """Every amount that a program may write for what a text says.
 
-    These are its numbers, those that it writes in words, both scaled by the percent, millions and kilometres it
-    mentions, growth factors (1.035 and 0.965 for 3.5 percent), the hours of the afternoon, and the years of a century.
+    These are the amounts that it tells, scaled by the percent, millions and kilometres it mentions, growth factors
+    (1.035 and 0.965 for 3.5 percent), halves and doubles (a diameter's radius), and the years of a century.
     """
     lower = text.casefold()
-    plain = {*numbers_in(text), *_in_words(lower)}
+    plain = told_in(text)
     scaled = {n.scaleb(power) for word, power in _POWERS.items() if word in lower for n in plain}
     growth = {abs(1 + sign * n) for n in scaled if n < 1 for sign in (1, -1)}
     years = {Decimal(year) for century in _CENTURY.findall(lower) for year in _years_of(century)}
-    return plain | scaled | growth | afternoon_hours(text) | years
+    return plain | scaled | growth | {n / 2 for n in plain} | {n * 2 for n in plain} | years
+
+
+_PLACES = -9
+"""Exponent of the last decimal place that counts: what follows is the noise of floating point."""
+
+
+def is_told(value: Decimal, amounts: frozenset[Decimal]) -> bool:
+    """Whether a value is one of the amounts, as it is or rounded to the value's own decimal places."""
+    if value in amounts:
+        return True
+    exponent = value.as_tuple().exponent
+    place = Decimal(1).scaleb(max(exponent, _PLACES) if isinstance(exponent, int) else 0)
+    return any(abs(amount - value) * 2 <= place for amount in amounts)
 
 
 def afternoon_hours(text: str) -> set[Decimal]:
@@ -72,7 +137,7 @@ def _years_of(century: str) -> tuple[int, ...]:
 def _in_words(lower: str) -> Iterator[Decimal]:
     """Numbers in words: each word, and what words in a row make (`one hundred and twenty`)."""
     total = current = Decimal(0)
-    for word in _WORD.findall(lower):
+    for word in map(_singular_ten, _WORD.findall(lower)):
         if word in _WORDS:
             number = _WORDS[word]
             follows = current % 100 == 0 or (number < 10 and current % 10 == 0 and current % 100 >= 20)
@@ -90,3 +155,7 @@ def _in_words(lower: str) -> Iterator[Decimal]:
             yield from (value, (total + current) * value, total + current + value)
         elif word not in ("and", "a"):
             total = current = Decimal(0)
+
+
+def _singular_ten(word: str) -> str:
+    return f"{word[:-3]}y" if word.endswith("ties") else word  # the nineteen-twenties

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from graph.checks.amounts import told_in
 from graph.checks.evidence import Evidence
 from graph.checks.grounding import WEEKDAY, content_words, in_latin_script
 from graph.state import Verdict
@@ -34,11 +35,11 @@ _WANTS_YES = re.compile(r"(?i)(?:is|are|was|were|does|did|has|had|(?:do|have)(?!
 _YES = re.compile(r"(?i)(?:yes|no|true|false|both|neither|they|it|not)\b")
 _CHOICE = re.compile(r"(?i)\b(?:or|between|which of|which one|first|older|younger|larger|longer|more|earlier|later)\b")
 _OPTIONS = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
-_NUMBER_WORD = re.compile(
-    r"(?i)\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twent|thirt|hundred|thousand"
-    r"|million|none|no|never|once|twice|january|february|march|april|may|june|july|august|september|october|november"
-    r"|december|(?:mon|tues|wednes|thurs|fri|satur|sun)day|century)"
+_TIME_OR_COUNT = re.compile(
+    rf"(?i)\b(?:none|no|never|once|twice|noon|january|february|march|april|may|june|july|august|september|october"
+    rf"|november|december)\b|{WEEKDAY}|\bcentur"
 )
+"""What says when or how many without a number."""
 
 
 _FORMS = (
@@ -71,7 +72,7 @@ def wrong_form(answer: str, evidence: Evidence) -> str | None:
         if not _CHOICE.search(question) and not _YES.match(answer.strip()):
             return f"the question asks for yes or no, and {answer!r} is neither"
         return None
-    if _WANTS_NUMBER.search(question) and not _NUMBER_WORD.search(answer):
+    if _WANTS_NUMBER.search(question) and not told_in(answer) and not _TIME_OR_COUNT.search(answer):
         return f"the question asks for a date or a number, and {answer!r} is none"
     words = _words(answer)
     if words and words <= content_words(question) and not _CHOICE.search(question):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from graph.checks.amounts import afternoon_hours, amounts_in, numbers_in
+from graph.checks.amounts import afternoon_hours, amounts_in, told_in
 from graph.checks.evidence import Evidence
 from graph.checks.grounding import content_words
 
@@ -23,7 +23,7 @@ def unused_number(answer: str, evidence: Evidence) -> str | None:
     if _OPTIONS.search(question):
         return None
     inputs = [text.replace("_", "") for text in evidence.inputs]
-    used = set().union(*map(amounts_in, (*inputs, *evidence.results)), numbers_in(answer))
+    used = set().union(*map(amounts_in, (*inputs, *evidence.results)), told_in(answer))
     later = afternoon_hours(question)
     for figures in _FIGURES.findall(question):
         number = Decimal(figures.replace(",", ""))

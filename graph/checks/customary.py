@@ -15,7 +15,7 @@ _VALUES = frozenset(
             *("24", "28", "29", "30", "31", "52", "60", "365", "365.25", "366", "400"),  # the calendar
             *("1440", "3600", "86400", "604800", "1970", "2000"),  # and its conventional years
             *("45", "90", "180", "270", "360"),  # angles
-            *("1.8", "3.6", "1.6", "2.2", "9.8"),  # conversions, shortened
+            *("1.8", "3.6", "1.6", "2.2", "9.8", "3E+8"),  # conversions and constants, shortened
         ],
     )
 )
@@ -27,7 +27,7 @@ _CONSTANTS = (
     *map(Decimal, ("273.15", "9.80665", "9.81", "4.184", "365.2425", "30.4375", "101325", "8.314462618")),
     *map(Decimal, ("299792458", "6.02214076E+23", "6.67430E-11", "1.380649E-23", "6.62607015E-34")),
 )
-"""Of mathematics, conversions and physics; they may be shortened to three digits."""
+"""Of mathematics, conversions and physics; they may be shortened to three digits, or to five in another unit."""
 
 _TABLES = tuple(
     frozenset(map(Decimal, table))
@@ -41,6 +41,8 @@ _TABLES = tuple(
 _SHORTEST_TABLE = 5
 
 _DIGITS = 3
+_DIGITS_ELSEWHERE = 5
+"""With so many digits a constant is known at any power of ten: 299792.458 km/s."""
 
 
 def is_customary(value: Decimal) -> bool:
@@ -75,6 +77,8 @@ def _leading(value: Decimal) -> int:
 
 def _shortens(value: Decimal, constant: Decimal) -> bool:
     digits = _significant(value)
+    if digits >= _DIGITS_ELSEWHERE:
+        value = value.scaleb(constant.adjusted() - value.adjusted())
     shift = digits - 1 - constant.adjusted()
     scaled = constant.scaleb(shift)
     return value.scaleb(shift) in (

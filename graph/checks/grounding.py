@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 
+from graph.checks.amounts import is_told, told_in, written_in
+
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN_LETTER = re.compile("[A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿⱠ-ⱿꜢ-ꟿꬰ-ꭤＡ-Ｚａ-ｚ]")
 _FEW = 0.2
@@ -26,19 +28,19 @@ def in_latin_script(*texts: str) -> bool:
     return True
 
 
-_NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?|(?<=[a-zA-Z-])\d+(?:\.\d+)?")
-
-_DIGITS = re.compile(r"\d+")
-
-
 def unsupported_numbers(claim: str, sources: Iterable[str]) -> list[str]:
     """The numbers in `claim` that are in no source, as written.
 
-    Numbers are compared by value and without their sign, so 1,260 equals 1260 and 09 equals 9. A claim may round a
-    source's number to its own decimal places. In sources every run of digits counts as well: 4.9.1923 contains a year.
+    Numbers are compared by value and without their sign, so 1,260 equals 1260, and 12.5 % equals 0.125. A claim may
+    round a source's number to its own decimal places.
     """
-    numbers = {_value(number) for source in sources for number in _NUMBER.findall(source) + _DIGITS.findall(source)}
-    return [number for number in _NUMBER.findall(claim) if not _is_supported(_value(number), numbers)]
+    told = frozenset[Decimal]().union(*map(told_in, sources))
+    return [
+        amount.text
+        for amount in written_in(claim)
+        if not any(is_told(value, told) for value in amount.values)
+        and not all(is_told(part, told) for part in amount.parts)
+    ]
 
 
 WEEKDAY = r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day"
@@ -50,21 +52,6 @@ def unsupported_weekdays(claim: str, sources: Iterable[str]) -> list[str]:
     told = " ".join(sources)
     days = re.findall(WEEKDAY, claim, re.IGNORECASE)
     return [day for day in days if not re.search(rf"\b{day}|\b(?:{day[:3]}|{day[:-3]})\b", told, re.IGNORECASE)]
-
-
-def _value(number: str) -> Decimal:
-    return Decimal(number.replace(",", ""))
-
-
-def _is_supported(value: Decimal, numbers: set[Decimal]) -> bool:
-    if value in numbers:
-        return True
-    return any(other.is_finite() and abs(other - value) * 2 <= Decimal(1).scaleb(_exponent(value)) for other in numbers)
-
-
-def _exponent(value: Decimal) -> int:
-    exponent = value.as_tuple().exponent
-    return exponent if isinstance(exponent, int) else 0
 
 
 _NAME = re.compile(r"(?<![.!?:] )(?<!^)\b[A-Z][a-z]\w+")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal as OneOf
@@ -109,15 +109,19 @@ class _Reader:
         yield from self.read(node.value, Literal("", node.target.id, "data"))
 
     def _dict(self, node: ast.Dict, place: Literal) -> Iterator[Literal]:
+        entries: list[tuple[ast.expr | None, list[Literal]]] = []
         for key, value in zip(node.keys, node.values, strict=True):
             named = key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else place.name
+            entries.append((key, list(self.read(value, Literal("", named, "data")))))
+        table = is_table(_numbers(literal for _, inside in entries for literal in inside))
+        for key, inside in entries:
             if key is not None:
                 yield from self.read(key, replace(place, use="data"))
-            yield from self.read(value, Literal("", named, "data"))
+            yield from (literal for literal in inside if not (table and isinstance(literal.value, Decimal)))
 
     def _list(self, node: ast.List | ast.Tuple | ast.Set, place: Literal) -> Iterator[Literal]:
         inside = list(self._all(node.elts, replace(place, use="data")))
-        if not is_table(frozenset(literal.value for literal in inside if isinstance(literal.value, Decimal))):
+        if not is_table(_numbers(inside)):
             yield from inside
 
     _tuple = _set = _list
@@ -157,6 +161,10 @@ class _Reader:
                 yield from self.read(part.value, replace(place, use="data"))
             else:
                 yield from self.read(part, place if len(node.values) == 1 else replace(place, use="label"))
+
+
+def _numbers(literals: Iterable[Literal]) -> frozenset[Decimal]:
+    return frozenset(literal.value for literal in literals if isinstance(literal.value, Decimal))
 
 
 def _without_docstring(

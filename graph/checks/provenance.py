@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from graph.checks.amounts import amounts_in
+from graph.checks.amounts import amounts_in, is_told
 from graph.checks.customary import is_customary, is_round
 from graph.checks.grounding import content_words, unsupported_names
 from graph.checks.literals import Literal, literals_of
@@ -37,11 +37,9 @@ class Sources:
         """Whether a number has a source, is next to one (the bounds of a search), rounds one, or is customary."""
         if is_customary(value) or value in self.amounts:
             return True
-        exponent = value.as_tuple().exponent
-        places = exponent if isinstance(exponent, int) else 0
-        if places >= 0:
+        if value == value.to_integral_value():
             return value - 1 in self.amounts or value + 1 in self.amounts
-        return any(abs(amount - value) * 2 <= Decimal(1).scaleb(places) for amount in self.amounts)
+        return is_told(value, self.amounts)
 
     def name(self, words: Iterable[str]) -> bool:
         """Whether all words of a name have a source."""

@@ -49,7 +49,7 @@ def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:
     if verdict["accepted"]:
         return verdict
     fresh = unsupported_numbers(verdict["reason"], [evidence.question, *evidence.said, *evidence.old])
-    quoted = len(unsupported_numbers(" ".join(fresh), evidence.new)) < len(fresh)
+    quoted = any(not unsupported_numbers(number, evidence.new) for number in fresh)
     return {**verdict, "accepted": quoted}
 
 

@@ -24,7 +24,7 @@ _ALIASES = {
     "sql": {"sqlite", "postgresql", "psql", "mysql"},
 }
 _OPENING = re.compile(
-    r"""^(?P<lead>[ \t>]*(?:[-*+]|\d+[.)])?[ \t]*     # indented, quoted or in a list
+    r"""^(?P<lead>[ \t>]*+(?:[-*+]|\d+[.)])?[ \t]*     # indented, quoted or in a list
           |[^`\n]*:[ \t]*)                           # or after a label
         (?P<fence>`{3,}|~{3,})[ \t]*
         (?P<info>[^`\n]*)$""",

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _LINE = re.compile(
-    r"""^[ \t]*(?:[-*+>\#][ \t]*|\d+[.)][ \t]*)*       # bullet, heading, quote or number
-        [*_`<"]*                                        # emphasis, tag or quote before the label
+    r"""^[ \t]*+(?:[-+>\#][ \t]*+|\*[ \t]++|\d++[.)][ \t]*+)*+   # bullet, heading, quote or number
+        (?P<opening>[*_`<"]*+)                                   # emphasis, tag or quote before the label
         (?P<label>[A-Za-z][A-Za-z _-]{1,20}?)
-        [*_`>"]*[ \t]*[:=：](?:\*\*|__)?[ \t]*             # the colon may stand inside or outside the emphasis
+        (?P<inside>[*_`>"]*+)[ \t]*+[:=：](?P<outside>\*\*|__)?[ \t]*+   # the colon is inside the emphasis or outside
         (?P<value>.*)$""",
     re.VERBOSE,
 )
@@ -36,7 +36,12 @@ class Labels:
         """The field and the value of a line that begins with a label."""
         match = _LINE.match(line)
         name = self.field(match["label"]) if match else None
-        return (name, match["value"]) if match and name else None
+        if match is None or name is None:
+            return None
+        value: str = match["value"]
+        if match["opening"] and not match["inside"] and not match["outside"]:  # `**Label: value**`
+            value = value.rstrip().removesuffix(match["opening"])
+        return name, value
 
     def in_tags(self, text: str) -> dict[str, str]:
         """The fields that stand in tags; of two alike, the last."""

@@ -135,8 +135,13 @@ def _fields_in_lines(text: str) -> dict[str, str]:
     current: list[str] | None = None
     for line in text.splitlines():
         labelled = _LABELS.line(line)
-        if labelled and labelled[0] not in fields and "input" not in fields:  # the input is last and may hold any line
-            current = fields[labelled[0]] = [labelled[1]]
+        name = labelled[0] if labelled else ""
+        if "tool_name" in fields and "input" in fields:
+            name = ""  # the last of the two is the end, and an input may hold any line
+        elif name == "input" and "tool_name" not in fields and current is fields.get("context", ()):
+            name = ""  # `Code: LHR` is a fact there
+        if labelled and name and name not in fields:
+            current = fields[name] = [labelled[1]]
         elif current is not None:
             current.append(line)
         elif line.strip():

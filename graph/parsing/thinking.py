@@ -49,12 +49,12 @@ _MARK = re.compile(
 _POSSIBLE = re.compile(r"[<\[◁]|&lt;|assistant", re.IGNORECASE)
 """What every mark has one of; most replies have none, and looking for this takes a tenth of the time."""
 _WRAPPER = re.compile(
-    r"\A<(?P<tag>answer|final_answer|final|output|response|solution)>(?P<body>.*?)(?:</(?P=tag)>?\s*)?\Z"
+    r"\A<(?P<tag>answer|final_answer|final|output|response|solution)>(?P<body>(?:(?!</(?P=tag)\b).)*+)(?:</(?P=tag)>?\s*+)?\Z"
     r"|\A<\|(?:begin_of_solution|start_response|start_text)\|>(?P<content>.*?)(?:<\|(?:end_of_solution|end_response|end_text)\|>\s*)?\Z",
     re.DOTALL | re.IGNORECASE,
 )
 _END_OF_TURN = re.compile(
-    r"\s*(?:<\|(?:im_end|eot_id|eom_id|end|return|call|endoftext|end_of_text|end_of_turn|eot)\|>|<end_of_turn>|<eos>|</s>)\s*\Z"
+    r"(?<!\s)\s*(?:<\|(?:im_end|eot_id|eom_id|end|return|call|endoftext|end_of_text|end_of_turn|eot)\|>|<end_of_turn>|<eos>|</s>)\s*\Z"
 )
 _BEFORE_MENTION = re.compile(r"[\w,;)] \Z")
 _AFTER_MENTION = re.compile(r" [a-z]|[ ]?[.,;:!?)](?:\s|\Z)|[。，；：！？）、]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from typing import NamedTuple
 
 from graph.parsing.json_text import json_values
@@ -60,7 +61,18 @@ class Judgement(NamedTuple):
     """What has still to be found or computed."""
 
 
-_NOTHING = re.compile(r"(?i)(nothing|none|n/a|no|unknown|not (?:yet )?known|not provided|null)\b")
+_UNKNOWN = re.compile(
+    r"(?i)(?:still |as yet )?unknown|undetermined|n/a|null"
+    r"|(?:it is |is )?not (?:yet )?(?:known|provided|given|stated|found)(?: yet)?"
+    r"|(?:i |we )?(?:do not|don't|cannot|can't) (?:yet )?(?:know|say|tell)(?: yet)?"
+)
+"""What the whole of an answer is that is none."""
+_NOTHING = re.compile(
+    r"(?i)(?:no|none|nothing|false)(?: (?:else|more|further|other|additional|information|data|facts?|steps?|is|are"
+    r"|missing|needed|required|left))*"
+)
+"""What else the whole of `missing` may be where nothing is missing."""
+_AROUND = " \t\n" + string.punctuation
 
 
 def parse_verdict(reply: str) -> Judgement | str:
@@ -86,9 +98,10 @@ def parse_verdict(reply: str) -> Judgement | str:
     rejected = re.search(r"\breject", fields.get("result", ""), re.IGNORECASE) is not None
     reason = " ".join(fields.get("reason", "").split())
     missing, answer = (" ".join(fields.get(name, "").split()) for name in ("missing", "answer"))
-    if _NOTHING.match(missing):
+    bare = missing.strip(_AROUND)  # empty where JSON has an empty value
+    if not bare or _NOTHING.fullmatch(bare) or _UNKNOWN.fullmatch(bare):
         missing = ""
-    if missing or _NOTHING.match(answer):
+    if missing or _UNKNOWN.fullmatch(answer.strip(_AROUND)):
         answer, stop = "", False
     return Judgement(not rejected, stop, reason, answer, missing.rstrip("."))
 

@@ -135,31 +135,14 @@ def test_bad_limits_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "made_up"),
+    ("code", "answer"),
     [
-        ("rate = 10  # Example value\nprint(rate * 7)", True),
-        ("length = 1200  # placeholder, replace with the actual length\nprint(length / 1000)", True),
-        ("# For example, 2 + 2\nprint(2 + 2)", False),
-        ("example_value = 'a'\nprint(example_value * 3)", False),
+        ("print('Paris')", "Paris"),
+        ("x = 42  # example value\nx", "42"),
+        ("# Example data\nprint([3, 5])", "[3, 5]"),
+        ("print(f'{255:b}')", "11111111"),
     ],
 )
-def test_values_that_are_marked_as_made_up_are_refused(code: str, made_up: bool, python: BaseTool) -> None:
-    if made_up:
-        with pytest.raises(ToolException, match="made up"):
-            python.invoke({"code": code})
-    else:
-        python.invoke({"code": code})
-
-
-@pytest.mark.parametrize(
-    "code",
-    ["print('John Smith')", "'Paris'", "name = 'Paris'\nprint(f'It is {name}')", "x = 42\nx", "# it is 7\nprint(7)"],
-)
-def test_a_stated_result_is_no_result(python: BaseTool, code: str) -> None:
-    with pytest.raises(ToolException, match="computes nothing"):
-        python.invoke({"code": code})
-
-
-@pytest.mark.parametrize("code", ["-7", "2 * 3", "print(len('abc'))", "x = [3, 1]\nx.sort()\nx", "3 > 2", "[1, 2][0]"])
-def test_whatever_computes_is_run(python: BaseTool, code: str) -> None:
-    assert python.invoke({"code": code})
+def test_it_runs_whatever_it_is_given(python: BaseTool, code: str, answer: str) -> None:
+    """What programs of small models are held to is declared in `graph.checks`, and can be switched off."""
+    assert python.invoke({"code": code}) == answer

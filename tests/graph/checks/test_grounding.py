@@ -30,6 +30,53 @@ def test_numbers_are_compared_by_value(claim: str, sources: list[str], unsupport
     assert unsupported_numbers(claim, sources) == unsupported
 
 
+@pytest.mark.parametrize(
+    ("claim", "source"),
+    [
+        ("12.5%", "0.125"),
+        ("33.3%", "0.3333333333"),
+        ("75 percent", "0.75"),
+        ("12.5 %", "12.5"),
+        ("1.2 million", "1200000"),
+        ("about 1.2 million", "1234567"),
+        ("$52k", "52000"),
+        ("$3.2bn", "3,200,000,000"),
+        ("1/3", "0.3333333333333333"),
+        ("0.33", "1/3"),
+        ("3/4", "Rational(3, 4)"),
+        ("7 1/2", "7.5"),
+        ("2^10", "1024"),
+        ("1e6", "1000000"),
+        ("6.02 x 10^23", "6.02e+23"),
+        ("4:30 pm", "16:30"),
+        ("16:30", "4:30 p.m."),
+        ("2 hours 30 minutes", "150"),
+        ("1 h and 15 min", "1.25"),
+        ("3 000", "3000"),
+        ("20", "twenty of them"),
+    ],
+)
+def test_a_number_may_be_written_in_another_form(claim: str, source: str) -> None:
+    assert unsupported_numbers(claim, [source]) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "source"),
+    [
+        ("12.5%", "0.15"),
+        ("1.2 million", "1400000"),
+        ("1/3", "0.25"),
+        ("1/0", "7"),
+        ("2^10", "100"),
+        ("6.02 x 10^23", "6.02e+22"),
+        ("2 hours 30 minutes", "90"),
+        ("3.14159", "3"),
+    ],
+)
+def test_another_number_is_unsupported_in_every_form(claim: str, source: str) -> None:
+    assert unsupported_numbers(claim, [source]) == [claim]
+
+
 @given(st.lists(st.integers(0, 10**12), min_size=1), st.integers(10**13, 10**15))
 def test_what_stands_in_a_source_is_supported_and_nothing_else(known: list[int], other: int) -> None:
     source = " and ".join(f"{number:,}" for number in known)

@@ -100,6 +100,46 @@ def test_arguments_of_other_tools_are_held_to_the_same() -> None:
     assert refused(url="https://example.org/Quito/17", path="docs/Quito.txt", flag=True, nothing=None) == []
 
 
+@pytest.mark.parametrize(
+    ("question", "code"),
+    [
+        ("Which number is MCMXCIV?", "v = {'I': 1, 'V': 5, 'X': 10, 'L': 50, 'C': 100, 'D': 500, 'M': 1000}"),
+        ("It runs at 60 mph for 2 hours and 30 minutes. How far?", "print(60 * 2.5)"),
+        ("It flies 3 h 20 min.", "print(200 / 60)"),
+        ("What is 7 1/2 times 3?", "print(7.5 * 3)"),
+        ("What is a third, 1/3, of it?", "print(0.333)"),
+        ("What is the volume of a sphere of diameter 9?", "print(4 / 3 * pi * 4.5 ** 3)"),
+        ("A salary of 52k rises by 3%.", "print(52000 * 1.03)"),
+        ("A 1.5M loan at 3%", "print(1500000 * 0.03)"),
+        ("Revenue was $3.2bn and costs $2.75bn.", "print(3200000000 - 2750000000)"),
+        ("How long does light take for 150 million km?", "print(1.5e11 / 3e8, 150e6 / 299792.458)"),
+        ("What is 2^20 in words?", "n = 1048576"),
+    ],
+)
+def test_a_number_may_stand_in_a_program_in_another_form(question: str, code: str) -> None:
+    assert made_up(code, question) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "literals"),
+    [
+        ("Is Lyon larger than Paris?", "p = {'Lyon': 50, 'Paris': 500}", ["Lyon = 50", "Paris = 500"]),
+        ("Is A older?", "p = {1: 50, 2: 100, 3: 500, 4: 17, 5: 1832}", ["p = 50", "p = 500", "p = 17", "p = 1832"]),
+        ("It takes 2 hours and 30 minutes.", "t = 2.75", ["t = 2.75"]),
+        ("A salary of 52k", "s = 56000", ["s = 56000"]),
+        ("How long does light take?", "d = 149597870", ["d = 149597870"]),
+    ],
+)
+def test_another_number_is_made_up_in_every_form(question: str, code: str, literals: list[str]) -> None:
+    assert made_up(code, question) == literals
+
+
+def test_deeply_nested_literals_are_read_once() -> None:
+    depth = 60
+    literals = literals_of("d = " + "{'a': " * depth + "17" + "}" * depth)
+    assert sum(literal.value == 17 for literal in literals) == 1
+
+
 WORDS = {21: "twenty-one", 40: "forty", 300: "three hundred", 1250: "one thousand two hundred and fifty", 12: "a dozen"}
 
 
@@ -127,7 +167,7 @@ def test_a_number_of_the_question_is_never_refused(data: st.DataObject, number: 
     assert made_up(f"value = {data.draw(in_code(number))}\nprint(value)", question) == []
 
 
-@given(st.data(), st.integers(1013, 10**9), st.integers(0, 9))
+@given(st.data(), st.integers(2013, 10**9), st.integers(0, 9))
 def test_a_number_from_nowhere_is_always_refused(data: st.DataObject, number: int, other: int) -> None:
     code = data.draw(in_code(number))
     values = [literal.value for literal in literals_of(f"x = {code}") if isinstance(literal.value, Decimal)]

@@ -106,6 +106,21 @@ async def test_the_generator_is_not_told_an_answer_that_cannot_be_one(serve: Ser
 @pytest.mark.parametrize(
     ("answer", "result", "stops"),
     [
+        ("12.5%", "0.125", True),
+        ("4:30 pm", "16:30", True),
+        ("1/3", "0.3333333333333333", True),
+        ("15%", "0.125", False),
+    ],
+)
+def test_a_number_that_a_result_has_in_another_form_is_computed(answer: str, result: str, stops: bool) -> None:
+    verdict = Verdict(accepted=True, stop=True, reason="", answer=answer, missing="", source="model")
+    evidence = Evidence(question="How much is it?", new=(result,), old=(), passages=False)
+    assert revised(verdict, evidence, VERDICT_CHECKS)["stop"] == stops
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "stops"),
+    [
         ("Wednesday", "She sank on 3 November 1748.", False),
         ("on a Wednesday", "The market is held on Mondays.", False),
         ("Monday", "It took a month.", False),

@@ -47,6 +47,8 @@ GOOD_PLANS = {
     ),
     "a mended object": '{"tool_name": "web_search", "sub_goal": "x"}\nNo:\n'
     + json.dumps({"justification": "because", "context": "3 apples", "sub_goal": "count them", "tool_name": "python"}),
+    "bold lines": "**Justification: because**\n**Context: 3 apples**\n**Sub-Goal: count them**\n**Tool Name: python**",
+    "input before the tool": "Justification: because\nContext: 3 apples\nSub-Goal: count them\nInput: 1 + 2\nTool Name: python",
     "fenced json": "Here it is:\n```json\n"
     + json.dumps({"Justification": "because", "Context": "3 apples", "Sub-Goal": "count them", "Tool Name": "Python"})
     + "\n```\nGood luck!",
@@ -78,12 +80,21 @@ def test_every_variant_of_a_good_plan_is_read(reply: str) -> None:
         ("Tool: python\nInput: ```python\nx = 1\nprint(x)\n```", "python", "x = 1\nprint(x)"),
         ("Tool: python\nInput: for i in range(2):\n    tool: int = i\nprint(i)", "python",
          "for i in range(2):\n    tool: int = i\nprint(i)"),
+        ("Input: print(1)\nTool: python", "python", "print(1)"),
+        ("Reason: r\nCode:\nprint(1)\nprint(2)\nTool: python", "python", "print(1)\nprint(2)"),
         ("**Tool:** `web_search`\n**Input:** `capital of Peru`", "web_search", "capital of Peru"),
     ],
 )  # fmt: skip
 def test_direct_input_is_read_to_the_letter(reply: str, tool: str, given: str) -> None:
     plan = parse_plan(reply, TOOLS)
     assert (plan["error"], plan["tool_name"], plan["input"]) == (None, tool, given)
+
+
+@pytest.mark.parametrize("label", ["Input", "Code", "Arguments"])
+def test_a_line_of_the_context_may_look_like_an_input(label: str) -> None:
+    plan = parse_plan(f"Context: airport\n{label}: LHR\nSub-Goal: find it\nTool Name: web_search", TOOLS)
+    assert (plan["error"], plan["context"], plan["sub_goal"]) == (None, f"airport\n{label}: LHR", "find it")
+    assert (plan["tool_name"], plan["input"]) == ("web_search", "")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import pytest
 
 from graph.parsing import json_text
 from graph.parsing.answers import parse_answer
+from graph.parsing.blocks import fenced_blocks
 from graph.parsing.calls import calls_in
 from graph.parsing.code import code_in
+from graph.parsing.labels import Labels
 from graph.parsing.plans import parse_plan
 from graph.parsing.thinking import without_thinking
 from graph.parsing.verdicts import parse_verdict
@@ -31,6 +33,8 @@ FORMS = {
     "before a label": "{} Tool Name: python",
     "in a fence": "```python\nx = [1, {}\n]\n```",
 }
+LONG = 40_000
+"""Marks of a line; a reader whose time grows with their square takes minutes."""
 MARKS = [*string.punctuation, " ", "\n", "\t", "a", "1", "- ", "> ", "1. ", "# ", ", ", "<a>", "</", "\n\n", "[]", "{}"]
 
 
@@ -42,3 +46,13 @@ def test_a_mark_that_is_repeated_holds_nobody_up(reader: str, form: str) -> None
         began = time.thread_time()
         READERS[reader](text)
         assert time.thread_time() - began < 2, mark
+
+
+@pytest.mark.parametrize("mark", ["*", "_", "`", "<", ">", "-", "- ", "1.", "1", " ", "\t", "a", "*a", "**: "])
+def test_the_time_of_a_line_grows_with_its_length_only(mark: str) -> None:
+    line = f"I search first {mark * (LONG // len(mark))}!"
+    for read in (Labels({"tool": ("tool",)}).line, fenced_blocks, without_thinking):
+        for text in (line, line.removeprefix("I search first ")):
+            began = time.thread_time()
+            read(text)
+            assert time.thread_time() - began < 1

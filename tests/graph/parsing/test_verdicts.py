@@ -64,10 +64,48 @@ def test_verdicts_are_read(reply: str, verdict: tuple[bool, bool, str]) -> None:
         ({"missing": "Nothing.", "answer": "1900"}, (True, True, "r", "1900", "")),
         ({"missing": "nothing", "answer": "unknown"}, (True, False, "r", "", "")),
         ({"missing": "none"}, (True, True, "r", "", "")),
+        ({"answer": None}, (True, False, "r", "", "")),
+        ({"answer": "Not yet known."}, (True, False, "r", "", "")),
+        ({"answer": "I don't know"}, (True, False, "r", "", "")),
+        ({"missing": "No. 5's year", "answer": "1900"}, (True, False, "r", "", "No. 5's year")),
+        (
+            {"missing": "none of the results tells it", "answer": "1"},
+            (True, False, "r", "", "none of the results tells it"),
+        ),
     ],
 )
-def test_a_stop_that_contradicts_itself_goes_on(fields: dict[str, str], judgement: tuple[object, ...]) -> None:
+def test_a_stop_that_contradicts_itself_goes_on(fields: dict[str, object], judgement: tuple[object, ...]) -> None:
     assert parse_verdict(json.dumps({"reason": "r", "result": "accept", "next": "stop", **fields})) == judgement
+
+
+@pytest.mark.parametrize(
+    "answer", ["No", "no.", "None", "No. 5", "Nothing Else Matters", "Unknown Pleasures", "N/A Records", "-", "[]"]
+)
+def test_an_answer_that_begins_as_if_it_were_unknown_stops(answer: str) -> None:
+    reply = {"reason": "r", "result": "accept", "next": "stop", "missing": "nothing", "answer": answer}
+    assert parse_verdict(json.dumps(reply)) == (True, True, "r", answer, "")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        [],
+        {},
+        False,
+        None,
+        "",
+        "-",
+        "...",
+        ["nothing"],
+        "Nothing.",
+        "no information is missing",
+        "nothing else",
+        "unknown",
+    ],
+)
+def test_where_nothing_is_missing_a_stop_stops(missing: object) -> None:
+    reply = {"reason": "r", "result": "accept", "next": "stop", "missing": missing, "answer": 5}
+    assert parse_verdict(json.dumps(reply)) == (True, True, "r", "5", "")
 
 
 def test_an_undecided_verdict_is_a_complaint() -> None:

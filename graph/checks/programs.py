@@ -1,0 +1,105 @@
+"""Checks of a program before it runs: whether it says itself that it means nothing."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Callable
+from decimal import Decimal
+
+from graph.checks.arguments import Proposal
+from graph.checks.provenance import Sources
+from graph.memory import source_texts
+from graph.parsing.blocks import syntax_of
+from graph.state import State
+from tools.card import fence_of
+
+_STATES_ONLY = (
+    ast.Module, ast.Expr, ast.Assign, ast.Constant, ast.Name, ast.Load, ast.Store,
+    ast.JoinedStr, ast.FormattedValue, ast.List, ast.Tuple, ast.Dict,
+)  # fmt: skip
+"""What a program is made of that only says what its author believes."""
+_OTHER_BASE = re.compile(r"0[bxo]", re.IGNORECASE)
+
+
+def stated_result(proposal: Proposal) -> str | None:
+    """A program computes nothing: it only prints what its author believes.
+
+    To convert a number into decimal figures, or to format it, is to compute.
+    """
+    if not _any_program(proposal, _only_states):
+        return None
+    return (
+        "The program computes nothing, it only states its result. Compute the result, or look the fact up with a "
+        "search tool."
+    )
+
+
+def marked_as_made_up(proposal: Proposal) -> str | None:
+    """A comment on the line of a value says that it is an example, or stands for one that is not known."""
+    if not _any_program(proposal, _marks_a_value):
+        return None
+    return (
+        "The program says itself that a value in it is made up. Use the values of the question or of earlier "
+        "results, or look the fact up with a search tool first."
+    )
+
+
+def _any_program(proposal: Proposal, is_bad: Callable[[str, ast.Module, State], bool]) -> bool:
+    """Whether a program of the calls is bad; what cannot be parsed is not: the interpreter explains it better."""
+    if fence_of(proposal.tool) != "python":
+        return False
+    for code in (str(value) for call in proposal.arguments for value in call.values()):
+        try:
+            if is_bad(code, syntax_of(code), proposal.state):
+                return True
+        except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
+            continue
+    return False
+
+
+def _only_states(code: str, tree: ast.Module, state: State) -> bool:
+    nodes = list(ast.walk(tree))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    prints_only = all(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls)
+    computes = any(
+        not isinstance(node, (*_STATES_ONLY, ast.Call))
+        or (isinstance(node, ast.FormattedValue) and node.format_spec is not None)
+        or (type(getattr(node, "value", None)) is int and _OTHER_BASE.match(ast.get_source_segment(code, node) or ""))
+        for node in nodes
+    )
+    return bool(tree.body) and prints_only and not computes
+
+
+_MADE_UP = re.compile(
+    r"\b(example (value|data|number|length|rate|price|population|year)s?|placeholder|hypothetical|made[- ]up"
+    r"|replace (this |it )?with)\b",
+    re.IGNORECASE,
+)
+"""How a model marks, in a comment, a value that it does not know."""
+
+
+def _marks_a_value(code: str, tree: ast.Module, state: State) -> bool:
+    """Whether such a comment stands on the line of a number or a text that no source tells."""
+    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
+    lines = {token.start[0] for token in tokens if token.type == tokenize.COMMENT and _MADE_UP.search(token.string)}
+    if not lines:
+        return False
+    sources = Sources.of(source_texts(state))
+    return any(
+        isinstance(node, ast.Constant)
+        and not lines.isdisjoint(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        and not _is_told(node.value, sources)
+        for node in ast.walk(tree)
+    )
+
+
+def _is_told(value: object, sources: Sources) -> bool:
+    match value:
+        case str():
+            return sources.name([value])
+        case int() | float() if not isinstance(value, bool):
+            return abs(Decimal(str(value))) in sources.amounts
+    return True

@@ -1,0 +1,90 @@
+"""Programs that say themselves that their result means nothing are not run, where the checks are on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, cast
+
+import pytest
+
+from graph import Context, build_graph
+from graph.checks.arguments import Proposal
+from graph.checks.programs import marked_as_made_up, stated_result
+from graph.state import State
+from tests.graph.conftest import Serve, plan_text
+from tools.python import make_python_tool
+
+PYTHON = make_python_tool()
+
+
+def complains(check: Callable[[Proposal], str | None], code: str, question: str = "q") -> bool:
+    state = cast("State", {"question": question, "messages": [], "memory": []})
+    return check(Proposal(PYTHON, [{"code": code}], state)) is not None
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["print('John Smith')", "'Paris'", "name = 'Paris'\nprint(f'It is {name}')", "x = 42\nx", "# it is 7\nprint(7)"],
+)
+def test_a_stated_result_is_no_result(code: str) -> None:
+    assert complains(stated_result, code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "-7",
+        "2 * 3",
+        "print(len('abc'))",
+        "x = [3, 1]\nx.sort()\nx",
+        "3 > 2",
+        "[1, 2][0]",
+        "print(f'{255:b}')",
+        "print(f'{3.14159:.2f}')",
+        "x = 1e3\nprint(f'{x:,.0f}')",
+        "print(0b1011)",
+        "print(0xFF)",
+        "n = 0o17\nprint(n)",
+        "print(",
+        "",
+    ],
+)
+def test_whatever_computes_is_run(code: str) -> None:
+    assert not complains(stated_result, code)
+
+
+@pytest.mark.parametrize(
+    ("code", "marked"),
+    [
+        ("rate = 10  # Example value\nprint(rate * 7)", True),
+        ("length = 1200  # placeholder, replace with the actual length\nprint(length / 1000)", True),
+        ("data = {\n    'Lyon': 43,  # hypothetical\n}\nprint(data)", True),
+        ("founder = 'Sophie'  # made-up\nprint(len(founder))", True),
+        ("# For example, 2 + 2\nprint(2 + 2)", False),
+        ("example_value = 'a'\nprint(example_value * 3)", False),
+        ("# Replace with underscores\nprint('a-b'.replace('-', '_'))", False),
+        ("text = text.replace('-', '_')  # replace with underscores", False),
+        ("# hypothetical question: what if\nprint(2**10)", False),
+        ("# Example data\nd = [3, 5]\nprint(sum(d))", False),
+        ("print('# placeholder', 7)", False),
+        ("rate = 0.07  # the example rate of the question\nprint(rate * 900)", False),
+        ("rate = 10  # Example value\nprint(", False),
+    ],
+)
+def test_a_value_that_is_marked_as_made_up_is_found_on_its_line(code: str, marked: bool) -> None:
+    assert complains(marked_as_made_up, code, "What is 7 % of 900?") == marked
+
+
+@pytest.mark.parametrize(("checks", "calls"), [("on", 0), ("off", 1)])
+@pytest.mark.parametrize(
+    ("code", "told"), [("print(7)", "computes nothing"), ("n = 7  # placeholder\nprint(n * 2)", "made up")]
+)
+async def test_the_checks_of_programs_can_be_switched_off(
+    serve: Serve, checks: Literal["on", "off"], calls: int, code: str, told: str
+) -> None:
+    server = serve(planner=plan_text("python"), executor=f"```python\n{code}\n```")
+    context = Context(model=server.spec, checks=checks, max_turns=1)
+    state = await build_graph(tools=["python"]).ainvoke({"question": "How many days has a week?"}, context=context)
+    [turn] = state["memory"]
+    assert len(turn["calls"]) == calls
+    assert (told in turn["observation"]) == (calls == 0)
