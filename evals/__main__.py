@@ -86,7 +86,6 @@ def _add_run(run: argparse.ArgumentParser, *, several_limits: bool = False) -> N
     run.add_argument(
         "--no-analysis",
         "--no-analyse",
-        dest="no_analyse",
         action="store_true",
         help="skip the analysis of the question",
     )
@@ -108,16 +107,22 @@ def _add_run(run: argparse.ArgumentParser, *, several_limits: bool = False) -> N
 
 
 def options_from(given: argparse.Namespace) -> Options:
-    """The options of `run` as data."""
-    from evals.runs.session import Options
+    """The options of `run` as data.
 
+    Raises:
+        ConfigError: options contradict each other.
+    """
+    from evals.runs.session import Options
+    from graph.terminal.options import check_mode
+
+    check_mode(given)
     context: dict[str, Any] = {
         "max_turns": given.max_turns,
         "max_seconds": given.max_seconds,
         "max_tokens": given.max_tokens,
         "temperature": given.temperature,
         "planner_temperature": given.planner_temperature,
-        "analyse": False if given.no_analyse else None,
+        "analyse": False if given.no_analysis else None,
         "direct_arguments": given.direct_arguments or None,
         "verify": given.verify,
         "answer": given.answer,

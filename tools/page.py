@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import re
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
@@ -18,6 +19,11 @@ from tools.text import Text
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.\-]*:(?!\d)")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:\-]+)", re.IGNORECASE)
 _HTML = ("text/html", "application/xhtml+xml")
+_AS_BROWSERS = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932",
+    "euc_kr": "cp949", "iso8859-9": "cp1254",
+}  # fmt: skip
+"""Charsets, as Python calls them, that browsers read as a larger one (https://encoding.spec.whatwg.org/#names-and-labels)."""
 _LONG_PAGE = 200_000  # bytes
 _PLAIN = ("text/", "application/json", "application/xml", "application/ld+json")
 
@@ -53,27 +59,43 @@ def readable(fetched: Fetched) -> Passage:
         ToolException: it is no text, or none can be found in it.
     """
     kind = fetched.content_type.partition(";")[0].strip().lower()
+    declared = _declared(fetched)
     if kind in _HTML or (not kind and b"<" in fetched.body[:1000]):
         from trafilatura import bare_extraction
         from trafilatura.settings import Document
 
         # Without `fast`, other extractors are tried and compared: better on short pages, many seconds on long ones.
         fast = len(fetched.body) > _LONG_PAGE
-        page = bare_extraction(fetched.body, url=fetched.url, include_comments=False, with_metadata=True, fast=fast)
+        page = bare_extraction(
+            fetched.body if declared is None else declared,
+            url=fetched.url,
+            include_comments=False,
+            with_metadata=True,
+            fast=fast,
+        )
         text = page.text if isinstance(page, Document) else None
         if not isinstance(page, Document) or not text or not text.strip():
             raise ToolException(f"{fetched.url} has no readable text; it may need a browser. Try another page.")
         return Passage(page.title or fetched.url, text, fetched.url)
     if kind and not kind.startswith(_PLAIN):
         raise ToolException(f"{fetched.url} is {kind}, not a web page or text. Try another page.")
-    charset = _CHARSET.search(fetched.content_type)
-    try:
-        text = fetched.body.decode(charset.group(1) if charset else "utf-8", errors="replace")
-    except LookupError:
-        text = fetched.body.decode("utf-8", errors="replace")
+    text = fetched.body.decode("utf-8", errors="replace") if declared is None else declared
     if not text.strip():
         raise ToolException(f"{fetched.url} is empty. Try another page.")
     return Passage(fetched.url, text, fetched.url)
+
+
+def _declared(fetched: Fetched) -> str | None:
+    """The text in the charset that the server declares; None if it names none that is known, or the text belies it."""
+    charset = _CHARSET.search(fetched.content_type)
+    if charset is None:
+        return None
+    try:
+        name = codecs.lookup(charset[1]).name
+        text = fetched.body.decode(_AS_BROWSERS.get(name, name), errors="replace").removeprefix("\ufeff")
+    except (LookupError, UnicodeError):
+        return None
+    return None if text.count("\ufffd") * 100 > len(text) else text
 
 
 def _show(fetched: Fetched, query: str, k: int, max_chars: int) -> str:

@@ -1,7 +1,8 @@
 """Compares two runs question by question.
 
 Pairing removes what both have in common, the difficulty of the questions. The interval is a percentile bootstrap over
-questions (samples of a question stay together), with a fixed seed.
+questions (samples of a question stay together), with a fixed seed. A run is called better or worse only if the exact
+sign test over the questions that differ agrees.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from evals.reports.cells import Cells, percent, table
-from evals.reports.intervals import RESAMPLES, bootstrap
+from evals.reports.intervals import Paired, bootstrap
 from evals.reports.metrics import by_question, mean_of_questions
 from evals.reports.tools import (
     Change,
@@ -54,6 +55,8 @@ class Comparison:
     won: list[str]
     """Questions on which B is better."""
     lost: list[str]
+    p: float
+    """Of the exact two-sided sign test over the questions won and lost."""
     tools: list[Change]
     """Shares of turns by tool."""
     errors: list[Change]
@@ -92,6 +95,7 @@ def compare(a: Recorded, b: Recorded, seed: int = 0) -> Comparison:
     results_a = [result for task in shared for result in samples_a[task]]
     results_b = [result for task in shared for result in samples_b[task]]
     differences = scores_b - scores_a
+    paired = Paired.of(differences, seed)
     use_a, use_b = (
         {task: [tool_use(result.turns) for result in runs[task]] for task in shared} for runs in (samples_a, samples_b)
     )
@@ -107,9 +111,10 @@ def compare(a: Recorded, b: Recorded, seed: int = 0) -> Comparison:
         lenient_a=mean_of_questions({task: samples_a[task] for task in shared}, exact=False),
         lenient_b=mean_of_questions({task: samples_b[task] for task in shared}, exact=False),
         difference=float(differences.mean()),
-        interval=bootstrap(differences, seed),
+        interval=paired.interval,
         won=[task for task, change in zip(shared, differences, strict=True) if change > 0],
         lost=[task for task, change in zip(shared, differences, strict=True) if change < 0],
+        p=paired.p,
         tools=tools,
         errors=errors,
         combinations=unseen(
@@ -169,16 +174,15 @@ def cells(comparison: Comparison) -> Cells:
 
 def verdict(comparison: Comparison) -> list[str]:
     """Which questions were won and lost, and what that amounts to."""
-    low, high = comparison.interval
-    words = f"{comparison.b} is {'better' if low > 0 else 'worse'}"
-    if low <= 0 <= high:
-        words = "There is no significant difference"
+    paired = Paired(comparison.interval, len(comparison.won), len(comparison.lost))
+    direction = paired.direction
+    words = f"{comparison.b} is {direction}" if direction else "There is no significant difference"
     return [
         f"Won {len(comparison.won)}: {', '.join(comparison.won) or 'none'}.",
         f"Lost {len(comparison.lost)}: {', '.join(comparison.lost) or 'none'}.",
         f"Combinations of tools that only {comparison.b} uses: {combinations_in_words(comparison.combinations)}.",
         "",
-        f"{words} (95 % bootstrap interval over questions, {RESAMPLES:,} resamples).",
+        f"{words} ({paired.grounds}).",
     ]
 
 

@@ -21,7 +21,7 @@ from evals.runs.judge import Judge
 from evals.runs.leakage import current_task, leaks_in
 from evals.scorers import score
 from evals.task import Task
-from graph.errors import ModelUnavailable
+from graph.errors import ModelError
 from graph.state import Failure
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ async def run(
         All results in canonical order.
 
     Raises:
-        ModelRejected: the first question was refused, so all of them would be.
+        ModelRejected: the first question, or the first question to the judge, was refused, so all of them would be.
         ConfigError, DataError, SandboxError, OSError: something that all questions need is missing.
     """
     runner = _Runner(answerer, file, plan, judge, on_result)
@@ -121,6 +121,7 @@ class _Runner:
         self.judge = judge
         self.on_result = on_result
         self.any_answer = any(not result.failure for result in file.results)
+        self.any_opinion = any(result.judge and result.judge["correct"] is not None for result in file.results)
 
     async def work(self, pending: Iterator[tuple[Task, int]]) -> None:
         """Take questions from the shared iterator until none are left."""
@@ -194,9 +195,17 @@ class _Runner:
         )
 
     async def opinion(self, task: Task, prediction: str) -> dict[str, Any]:
-        """The judge's opinion; if the judge does not answer, the result stands without one."""
+        """The judge's opinion; if the judge does not answer, the result stands without one.
+
+        As with answers, the first opinion that is refused is assumed to be refused for all, a prompt too long aside.
+        """
         assert self.judge is not None
         try:
-            return (await self.judge.opinion(task, prediction)).as_dict()
-        except ModelUnavailable as error:
-            return {"correct": None, "reason": str(error)}
+            opinion = (await self.judge.opinion(task, prediction)).as_dict()
+        except ModelError as error:
+            failure = classify(error, any_success=self.any_opinion)
+            if failure is None:
+                raise
+            return {"correct": None, "reason": failure["message"]}
+        self.any_opinion = True
+        return opinion

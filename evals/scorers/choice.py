@@ -13,15 +13,22 @@ from string import ascii_uppercase
 
 from evals.scorers.denials import affirmed, has_denial, is_withdrawn
 from evals.scorers.final import final_answers
-from evals.scorers.mentions import MAX_SENTENCE, asserted, by_letter, by_ordinal, concluded, loose
+from evals.scorers.mentions import MAX_SENTENCE, asserted, by_letter, by_ordinal, concluded, loose, mentioned
 from evals.task import Score, Task, right, wrong
 
-_LETTER_ONLY = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:]?")
+_LETTER_ONLY = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:;!。]?")
 _LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[).:\-–,(])\s*(.*)", re.DOTALL)
 _LETTER_NAMED = re.compile(r"\b(?i:option|choice|answer)(?:\s+is)?\s*:?\s*(?:[(\[]([A-Z])[)\]]|([A-Z])\b(?!['’]))")
 _LETTER_LAST = re.compile(r"(.+\S)\s*[(\[](?:(?i:option|choice|answer)\s+)?([A-Z])[)\]][.!]?", re.DOTALL)
-_LIKELY = re.compile(r"\A(?:most\s+)?(?:likely|probably)\s+|,?\s+(?:most\s+)?(?:likely|probably)[.!]?\Z", re.IGNORECASE)
+_LIKELY = re.compile(
+    r"\A(?:most\s++)?(?:likely|probably)\s++|(?:,|(?<!\s))\s++(?:most\s++)?(?:likely|probably)[.!]?\Z", re.IGNORECASE
+)
 _MORE_LETTERS = re.compile(r"\s*(?:,|/|&|;|\bor\b|\band\b|\bnor\b)\s*(?:(?i:option|choice)\s*)?[(\[]?[A-Z]\b")
+_LISTED = re.compile(r"(?:^|[\s,;/])(?:or|and|,)\s*[(\[]?([A-Z])[)\]]?(?=[\s.,;:)]|$)")
+_AFFIRMED = re.compile(
+    r"\b([A-Z])\s+(?:is|could be|may be|might be|would be)\s+(?:(?:also|equally|just as)\s+)*"
+    r"(?:possible|plausible|correct|right|true|valid)\b"
+)
 _DISCARDED = re.compile(
     r"(?i:\W*(?:(?:it|this|that|which)\s+)?(?:is|was|are|can|would|should|must|does|could|has|been|seems|clearly|\s)*"
     r"\b(?:not|cannot|wrong|incorrect|false|unlikely|ruled|excluded|eliminated|no)\b)|\W*\w+n['’]t\b"
@@ -54,7 +61,7 @@ def score_choice(task: Task, prediction: object) -> Score:
     for chooses in (_chosen, _chosen_leniently):
         for reading in readings:
             chosen = chooses(reading, options)
-            if chosen is None:
+            if chosen is None or (len(reading) < len(readings[0]) and _names_another(readings[0], chosen, options)):
                 continue
             letter = ascii_uppercase[chosen]
             if all(plain_text(options[chosen]) != plain_text(answer) for answer in task.answers):
@@ -62,6 +69,11 @@ def score_choice(task: Task, prediction: object) -> Score:
             verdict = right(f"Chose option {letter}.")
             return verdict if chooses is _chosen else verdict.leniently()
     return wrong("Names no option, or more than one.")
+
+
+def _names_another(text: str, chosen: int, options: tuple[str, ...]) -> bool:
+    """Whether a text names an option of another text than the chosen one."""
+    return any(plain_text(options[index]) != plain_text(options[chosen]) for index in mentioned(text, options))
 
 
 def _chosen_leniently(reading: str, options: tuple[str, ...]) -> int | None:
@@ -77,6 +89,7 @@ def _chosen_leniently(reading: str, options: tuple[str, ...]) -> int | None:
 def _chosen(reading: str, options: tuple[str, ...]) -> int | None:
     """The index of the option that a reading names; None for none or several."""
     exact = _by_text(reading, options, _STRICT)
+    reading = unicodedata.normalize("NFKC", reading)  # （Ａ）
     if match := _LETTER_ONLY.fullmatch(reading.strip()):
         # An option can itself be a small letter ("a", "x"); a capital is a label before it is anything else.
         by_letter = _index(match[1].upper(), options)
@@ -95,7 +108,8 @@ def _chosen(reading: str, options: tuple[str, ...]) -> int | None:
 def _by_name(reading: str, options: tuple[str, ...]) -> int | None:
     """The one option that a text calls "option C" or "the answer C", if nothing is denied or named beside it."""
     matches = list(_LETTER_NAMED.finditer(reading))
-    named = {_index(match[1] or match[2], options) for match in matches}
+    letters = [match[1] or match[2] for match in matches] + _AFFIRMED.findall(reading[:MAX_SENTENCE])
+    named = {_index(letter, options) for letter in letters}
     text = affirmed(reading[:MAX_SENTENCE])
     if len(named) != 1 or has_denial(text) or _RULING_OUT.search(text):
         return None
@@ -147,7 +161,7 @@ def _by_letter_and_text(letter: str, rest: str, options: tuple[str, ...]) -> int
         return index if plain_text(options[by_text]) == plain_text(options[index]) else None
     if _DISCARDED.match(rest):
         return None
-    others = re.findall(r"(?:^|[\s,;/])(?:or|and|,)\s*[(\[]?([A-Z])[)\]]?(?=[\s.,;:)]|$)", rest[:MAX_SENTENCE])
+    others = _LISTED.findall(rest[:MAX_SENTENCE]) + _AFFIRMED.findall(rest[:MAX_SENTENCE])
     bare = re.fullmatch(r"[(\[]?([A-Z])[)\]]?(?:\s*[,;/]\s*[(\[]?[A-Z][)\]]?)*[.]?", rest.strip())
     if bare is not None or any(other != letter and _index(other, options) is not None for other in others):
         return None

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from fractions import Fraction
 
+from evals.scorers.denials import has_denial, is_open, is_withdrawn
 from evals.scorers.final import final_answers
 from evals.task import Score, Task, right, wrong
 
@@ -28,6 +29,21 @@ _REPLACED = str.maketrans({
 })  # fmt: skip
 _TOKEN = re.compile(r"\s*(\d+|[-+*/()=])")
 _CANDIDATE = re.compile(r"[\d(+\-][\d\s+\-*/()=]*[\d)]")
+_POWER = re.compile(r"(?<=[\d)])\s*\*\*\s*(?=[\d(+\-])")
+_SENTENCE_END = re.compile(r"[.;!?\n]")
+_CONTINUED_FROM = re.compile(
+    r"(?:[\w.!\\°]|\d,)\Z|(?:[/^%√∛≠≈≤≥<±|&~]|(?<=\S)[^\S\n]*\*)\s*\Z|"
+    r"(?i:\b(?:sqrt|root|log|ln|exp|sin|cos|tan|abs|int|floor|ceil|round|factorial|half|twice|double|square|cube|minus|"
+    r"negative|plus|times|over|mod|modulo|power|or|by)(?:\s+(?:of|by|the|base|\d+))*\s+\Z)"
+)
+"""The end of a text that goes on with an expression: what follows is a part of it, or worth something else."""
+_CONTINUED_BY = re.compile(
+    r"[\w!?°]|[.,]\d|[^\S\n]*(?:[+*/^%√∛≠≈≤≥±|&~]|!=|<(?!/)|>|=(?!\s*[=-]?>)|-(?!-?>|\s+(?!\w+\s*\()[a-z]{3})|"
+    r"\\(?![\s\\]|text\b|[,;]))|"
+    r"(?i:\W*(?:to the\s+)?\b(?:mod|modulo|squared|cubed|halved|doubled|factorial|percent|choose|plus|minus|times|"
+    r"divided|multiplied|over|power|or|root)\b)"
+)
+"""The beginning of a text that goes on from an expression; a dash before words is punctuation."""
 
 
 class NotAnExpressionError(ValueError):
@@ -36,7 +52,8 @@ class NotAnExpressionError(ValueError):
 
 def plain_arithmetic(text: str) -> str:
     """ASCII operators and round brackets for the typographic and LaTeX ones."""
-    text = _LATEX.sub(" ", text.replace("**", " "))  # Markdown bold; a power is no part of the game
+    text = _POWER.sub("^", text).replace("**", " ")  # Markdown bold; a power is no part of the game
+    text = _LATEX.sub(" ", text)
     for _ in range(4):  # a fraction of fractions of four numbers nests no deeper
         text = _FRACTION.sub(r"((\1)/(\2))", text)
     text = text.replace("\\times", "*").replace("\\cdot", "*").replace("\\div", "/")
@@ -133,6 +150,7 @@ def numbers_of(task: Task) -> tuple[int, ...]:
 def score_game24(task: Task, prediction: object) -> Score:
     """Right if the last expression of the prediction uses the puzzle's numbers once each and equals 24.
 
+    It has to stand by itself: as a part of another expression (`sqrt(4)*3*2*1`, `8*3*1*1.5`) or denied it is wrong.
     "expression = 24" and "expression = steps = 24" count as the expression; an equation that is false is wrong.
     """
     readings = final_answers(prediction)
@@ -140,18 +158,35 @@ def score_game24(task: Task, prediction: object) -> Score:
         return wrong("No answer was given.")
     numbers = Counter(numbers_of(task))
     for reading in readings:
-        candidate = _candidate(plain_arithmetic(reading[-4 * MAX_EXPRESSION :]))
+        try:
+            candidate = _candidate(plain_arithmetic(reading[-4 * MAX_EXPRESSION :]))
+        except NotAnExpressionError as error:
+            return wrong(f"The expression {error}.")
         if candidate is not None:
             return _judge(candidate, numbers)
     return wrong("Holds no arithmetic expression.")
 
 
 def _candidate(text: str) -> str | None:
-    """The whole text if it could be an expression, else the last stretch of it that could."""
+    """The whole text if it could be an expression, else the last stretch of it that could.
+
+    Raises:
+        NotAnExpressionError: the stretch is a part of another expression, or the words around it take it back.
+    """
     if re.fullmatch(r"[\d\s+\-*/()=]+", text):
         return text
-    stretches = [match[0] for match in _CANDIDATE.finditer(text) if re.search(r"\d\s*\)*\s*[-+*/(]", match[0])]
-    return stretches[-1] if stretches else None
+    stretches = [match for match in _CANDIDATE.finditer(text) if re.search(r"\d\s*\)*\s*[-+*/(]", match[0])]
+    if not stretches:
+        return None
+    before, stretch, after = text[: stretches[-1].start()], stretches[-1][0], text[stretches[-1].end() :]
+    if re.search(r"=\s*24\Z", stretch):
+        after = after.removeprefix("!")  # joy, no factorial
+    signed = stretch[0] in "+-" and re.search(r"(?:\b\w|\s)\Z", before) and re.match(r"[+-]\s", stretch)
+    if signed or _CONTINUED_FROM.search(before[-80:]) or _CONTINUED_BY.match(after[:80]):
+        raise NotAnExpressionError("is a part of something else that is not of the game")
+    if is_open(before) or has_denial(_SENTENCE_END.split(after, maxsplit=1)[0]) or is_withdrawn(after):
+        raise NotAnExpressionError("is taken back by the words around it")
+    return stretch
 
 
 def _judge(candidate: str, numbers: Counter[int]) -> Score:

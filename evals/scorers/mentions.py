@@ -83,6 +83,7 @@ _RIGHT = re.compile(
 _STATED_LETTER = re.compile(
     rf"(?i:(?:option|choice|answer)\s+)?[(\[]?(?P<letter>[A-Z])[)\]]?(?P<right>\s+{_RIGHT.pattern})?[.!]?", re.ASCII
 )
+_HENCE = re.compile(r"\A(?:so|therefore|thus|hence|consequently)\b[\s,:]*+", re.IGNORECASE)
 _REASONED = re.compile(r"[(\[]?([A-Z])[)\]]?,?\s+(?:because|since|as)\s+(.+)", re.DOTALL)
 
 
@@ -106,8 +107,8 @@ def by_ordinal(reading: str, options: Sequence[str]) -> int | None:
 
 def by_letter(reading: str, options: Sequence[str]) -> int | None:
     """The option of a short sentence that says of one letter that it is the answer ("it is C", "C is correct")."""
-    text = affirmed(reading).strip()
-    if match := _REASONED.fullmatch(text):
+    text = _HENCE.sub("", affirmed(reading).strip())
+    if match := _REASONED.fullmatch(_BEFORE_PLACE.sub("", text, count=1)):
         reason = match[2]
         return None if _CONCLUSION.search(reason) or _OPEN.search(reason) else _index_of(match[1], options)
     match = _STATED_LETTER.fullmatch(_BEFORE_PLACE.sub("", text, count=1))

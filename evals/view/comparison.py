@@ -1,4 +1,4 @@
-"""What changes from one set of runs to another by question, with the interval of `python -m evals compare`."""
+"""What changes from one set of runs to another by question, with interval and verdict of `python -m evals compare`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evals.reports.intervals import bootstrap
+from evals.reports.intervals import Paired
 from evals.reports.tools import Combination, PathOfRun, ToolUse, changes, unseen
 from evals.view.documents import FIELDS
 
@@ -35,7 +35,8 @@ def comparison(a: Iterable[Row], b: Iterable[Row]) -> dict[str, Any]:
 
     Returns:
         `questions`, how many they share, and where they share any: `exact` and `lenient`, each the two means over
-        questions, and the `interval` of the difference under the exact rules; `tools`, the share of turns of each tool
+        questions, and of the difference under the exact rules the `interval`, its `direction` ("better", "worse" or "")
+        and the `grounds` in words; `tools`, the share of turns of each tool
         and of tool errors, each with its two values and the interval of their difference; `unseen`, the combinations of
         tools that only A uses, and those that only B uses. All shares are in [0, 1].
     """
@@ -49,7 +50,8 @@ def comparison(a: Iterable[Row], b: Iterable[Row]) -> dict[str, Any]:
         means = [[fmean(map(score, runs)) for runs in tasks.values()] for tasks in both]
         comparison[name] = [fmean(values) for values in means]
         if name == "exact":
-            comparison["interval"] = bootstrap(np.array(means[1]) - np.array(means[0]), SEED)
+            paired = Paired.of(np.array(means[1]) - np.array(means[0]), SEED)
+            comparison |= {"interval": paired.interval, "direction": paired.direction, "grounds": paired.grounds}
     return comparison
 
 

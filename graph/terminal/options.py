@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 READ = "-"
 """Given as the question: read it from standard input. Without a question this happens wherever there is no terminal."""
 
+_OF_THE_AGENT = {
+    name: f"--{name.replace('_', '-')}"
+    for name in (
+        "tools", "corpus", "mcp", "ask_before", "max_turns", "planner_temperature", "no_analysis",
+        "direct_arguments", "verify", "answer", "checks", "brief_verdicts", "speculate", "report", "block_leaks",
+        *(f"{role}_model" for role in ROLES_WITH_SETTING if role != "generator"),
+    )
+}  # fmt: skip
+"""Options that change nothing when the bare model is asked, which answers in the generator's place."""
+
 
 def parser() -> CommandLine:
     """The options."""
@@ -88,6 +98,7 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
         ConfigError: an option cannot be used, or there is no question.
     """
     options = parser().parse_args(argv)
+    check_mode(options)
     if options.chat:
         for name in ("json", "question"):
             if getattr(options, name):
@@ -103,6 +114,14 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if not options.question.strip():
         raise ConfigError("The question is empty: write it as the first argument, in quotes.")
     return options
+
+
+def check_mode(options: argparse.Namespace) -> None:
+    """Raises ConfigError if options are given that need the agent, and `--mode direct`."""
+    given = [option for name, option in _OF_THE_AGENT.items() if getattr(options, name, None) not in (None, False)]
+    if options.mode == "direct" and given:
+        need, them = ("need", "them") if len(given) > 1 else ("needs", "it")
+        raise ConfigError(f"{', '.join(given)} {need} the agent: leave {them} out, or leave out --mode direct.")
 
 
 def read_question() -> str:

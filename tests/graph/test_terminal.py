@@ -188,7 +188,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
     def start(server: FakeModelServer, *arguments: str, given: str = "") -> tuple[int, str, str]:
         monkeypatch.setattr("sys.stdin", io.StringIO(given))
-        code = main([*arguments, "--model", server.spec, "--tools", TOOL])
+        tools = () if "direct" in arguments else ("--tools", TOOL)
+        code = main([*arguments, "--model", server.spec, *tools])
         return code, *capsys.readouterr()
 
     return start
@@ -283,6 +284,11 @@ def test_a_chat_outlives_a_turn_that_fails(serve: Serve, run: Run) -> None:
         (["--chat", "q"], "leave out question"),
         (["--chat", "--json"], "leave out --json"),
         (["--chat", "--mode", "direct"], "leave out --mode direct"),
+        (
+            ["q", "--mode", "direct", "--tools", "nonsense", "--mcp", "nofile.json", "--report"],
+            "--tools, --mcp, --report need the agent: leave them out, or leave out --mode direct.",
+        ),
+        (["q", "--mode", "direct", "--verify", "rules"], "--verify needs the agent: leave it out"),
         (["What", "is", "it?"], "needs quotes"),
         (["q", "--tolls", "x"], "Did you mean --tools?"),
     ],

@@ -55,6 +55,35 @@ def test_a_query_that_matches_nothing_says_so(site: Any, reply: Any, reader: Bas
     assert "fish markets" in result
 
 
+@pytest.mark.parametrize(
+    ("charset", "codec", "title", "sentence"),
+    [
+        ("gbk", "gbk", "城市", "北京是中华人民共和国的首都。"),
+        ("gb2312", "gbk", "朱镕基", "朱镕基曾任中华人民共和国国务院总理。"),
+        ("Shift_JIS", "shift_jis", "東京", "東京は日本の首都です。1868年に江戸から改称されました。"),
+        ("windows-1251", "cp1251", "Город", "Москва основана в 1147 году."),
+        ("iso-8859-1", "cp1252", "Café", "The café was “founded” in 1686."),
+        ("utf-8", "utf-8-sig", "Ülm", "Die Stadt Ülm liegt an der Donau."),
+        ("utf-8", "cp1251", "Город", "Москва основана в 1147 году князем Юрием Долгоруким, столица России."),
+        ("no-such-charset", "utf-8", "Ülm", "Die Stadt Ülm liegt an der Donau."),
+        ("idna", "utf-8", "Ülm", "Die Stadt Ülm liegt an der Donau."),
+    ],
+)
+@pytest.mark.parametrize("declaration", ["", '<?xml version="1.0" encoding="{}"?>'])
+def test_a_page_is_read_in_the_charset_that_its_header_declares(
+    site: Any, reply: Any, reader: BaseTool, charset: str, codec: str, title: str, sentence: str, declaration: str
+) -> None:
+    named = "" if codec == "utf-8-sig" or charset != "utf-8" else f"<meta charset='{codec.replace('cp', 'windows-')}'>"
+    page = (
+        f"{declaration.format(codec)}<html><head>{named}<title>{title}</title></head>"
+        f"<body><article><p>{sentence}</p></article></body></html>"
+    )
+    site.pages["/p"] = reply(page.encode(codec), headers={"Content-Type": f"text/html; charset={charset}"})
+    result = reader.invoke({"url": f"{site.url}/p"})
+    assert sentence in result
+    assert title in result
+
+
 def test_plain_text_is_read_in_its_own_charset(site: Any, reply: Any, reader: BaseTool) -> None:
     site.pages["/t"] = reply("Müßiggang".encode("latin-1"), headers={"Content-Type": "text/plain; charset=iso-8859-1"})
     assert "Müßiggang" in reader.invoke({"url": f"{site.url}/t"})

@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from evals.reports.cells import table
-from evals.reports.intervals import RESAMPLES, bootstrap
+from evals.reports.intervals import Paired, bootstrap
 from evals.reports.tools import PathOfRun, change_cells, changes, combinations_in_words, tool_use, unseen
 from graph.errors import DataError
 from training.flow_grpo.config import MATTERS
@@ -33,20 +33,17 @@ def comparison(a: Path, b: Path, seed: int = 0) -> str:
     lines += _differing(a, b)
     lines += ["", f"| | {a} | {b} | difference (95 % interval) |", "| --- | --- | --- | --- |"]
     parts = [name for name in PARTS if all(name in parts_of(before[task][0]) for task in shared)]
-    solved = (0.0, 0.0)
+    solved = Paired((0.0, 0.0), 0, 0)
     for name in parts:
-        row, interval = _compared(label(name), before, after, shared, seed, lambda rollout: parts_of(rollout)[name])  # noqa: B023
+        row, solved = _compared(label(name), before, after, shared, seed, lambda rollout: parts_of(rollout)[name])  # noqa: B023
         lines.append(row)
-        solved = interval
     families = {task: str(before[task][0].task.metadata.get("family") or "") for task in shared}
     for family in sorted({family for family in families.values() if family}):
         members = [task for task in shared if families[task] == family]
         row, _ = _compared(f"solved: {family} ({len(members)})", before, after, members, seed, is_solved)
         lines.append(row)
     lines += ["", *_tools(before, after, shared, seed, f"{a}", f"{b}")]
-    low, high = solved
-    verdict = "better" if low > 0 else "worse" if high < 0 else "not significantly different"
-    lines += ["", f"{b} is {verdict} (solved; paired bootstrap over tasks, {RESAMPLES:,} resamples)."]
+    lines += ["", f"{b} is {solved.direction or 'not significantly different'} (solved; {solved.grounds})."]
     return "\n".join(lines) + "\n"
 
 
@@ -60,12 +57,13 @@ def _compared(
     tasks: Sequence[str],
     seed: int,
     measure: Callable[[Rollout], bool],
-) -> tuple[str, tuple[float, float]]:
-    """A row of the comparison, and the interval of its difference."""
+) -> tuple[str, Paired]:
+    """A row of the comparison, and its differences."""
     of_a, of_b = (np.array([fmean(map(measure, runs[task])) for task in tasks]) for runs in (before, after))
-    low, high = bootstrap(of_b - of_a, seed)
+    paired = Paired.of(of_b - of_a, seed)
+    low, high = paired.interval
     change = f"{100 * (of_b - of_a).mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"| {words} | {of_a.mean():.1%} | {of_b.mean():.1%} | {change} |", (low, high)
+    return f"| {words} | {of_a.mean():.1%} | {of_b.mean():.1%} | {change} |", paired
 
 
 def _tools(before: _ByTask, after: _ByTask, shared: Sequence[str], seed: int, a: str, b: str) -> list[str]:

@@ -65,9 +65,8 @@ const Compare = (() => {
 
   function verdict(known) {
     if (!known) return h("p", { class: "quiet" }, "The interval of the difference is not in this file: look at the served page.");
-    const [low, high] = known.interval;
-    const words = low > 0 ? "B is better" : high < 0 ? "B is worse" : "There is no significant difference";
-    return h("p", { class: "verdict" }, h("b", {}, words), h("span", { class: "quiet" }, " (95 % bootstrap interval over questions, as in ", h("code", {}, "python -m evals compare"), ")."));
+    const words = known.direction ? `B is ${known.direction}` : "There is no significant difference";
+    return h("p", { class: "verdict" }, h("b", {}, words), h("span", { class: "quiet" }, ` (${known.grounds}, as in `, h("code", {}, "python -m evals compare"), ")."));
   }
 
   function table(a, b, known) {

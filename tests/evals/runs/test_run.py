@@ -301,11 +301,33 @@ def test_direct_mode_asks_the_bare_model(questions: Path, tmp_path: Path) -> Non
 
     with FakeModelServer(answer) as server:
         out = tmp_path / "out"
-        assert main(command(questions, server, out, "--mode", "direct")) == 0
+        bare = [
+            part
+            for part in command(questions, server, out, "--mode", "direct")
+            if part not in ("--tools", "generalist")
+        ]
+        assert main(bare) == 0
         assert len(server.requests) == 8
     run = read_run(out)
     assert run.settings["mode"] == "direct"
     assert all(result.correct and result.turns == [] for result in run.results)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--tools", "nonsense"], "--tools needs the agent: leave it out, or leave out --mode direct."),
+        (["--max-turns", "3", "--no-analysis"], "--max-turns, --no-analysis need the agent: leave them out"),
+        (["--block-leaks"], "--block-leaks needs the agent"),
+        (["--planner-model", "x"], "--planner-model needs the agent"),
+    ],
+)
+def test_options_that_need_the_agent_are_refused_for_the_bare_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], words: str
+) -> None:
+    assert main(["run", "own", "--mode", "direct", "--out", str(tmp_path / "out"), *more]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_judge_is_asked_once_and_stands_beside_the_score(

@@ -24,7 +24,13 @@ CHOSEN = [
     "So the answer: C.", "Answer C", "ANSWER: C", "Correct answer: C) Delirium", "The answer is C: Delirium.",
     "Option D is incorrect. Option C is correct.", "The correct answer is not D but C.", "Neither A nor B, so C", "c",
     "Delirium!", "DELIRIUM", "the delirium", "Delirium, most likely", "Most likely delirium", "Probably delirium",
-    "likely delirium",
+    "likely delirium", "I choose C because of the fever", "I would pick C, since the onset was acute.",
+    "Therefore, C is correct.", "So C is correct", "Hence C because of the fever", "答案：C", "答案是C", "答案：C。",
+    "C。",
+    "C!", "C;", "（C）", "Ｃ", "C，因为", "The answer is **C**.", "Answer: **C**", "**Final answer: C**",
+    "The answer is **C. Delirium**.", "The answer is **C**, because of the fever.", "**C**: Delirium",
+    "Therefore, **C** is correct.", "The final answer is C. I hope it is correct.", "#### C",
+    "The answer is delirium. It is caused by the infection.",
 ]  # fmt: skip
 """They choose C."""
 NOT_CHOSEN = [
@@ -51,6 +57,10 @@ NOT_CHOSEN = [
     "Clearly C", "Definitely C.", "must be D", "C it is", "The answer is D: Delirium.", "C is not correct",
     "A is correct", "It's not C", "It is either", "A, not C", "Option C is incorrect. Option D is correct.",
     "The correct answer is not C but D.", "Between C and D, C", "C > D", "ccc", "A patient", "acute delirium",
-    "hyperactive delirium",
+    "hyperactive delirium", "I choose C because it may be right", "Therefore, C is not correct.", "C! D!", "C; D",
+    "答案：C或D", "答案不是C", "I would not choose C because it is rare", "The answer is **C** or **D**.",
+    "The answer is **C**. D is also possible.", "The answer is C. D is correct, too.", "**C** and **D**",
+    "Answer: **C**, **D**", "The answer is **not C**.", "The answer is delirium. It is dementia.",
+    "The answer is delirium. That is wrong.", "#### C or D", "So C is right or D is right",
 ]  # fmt: skip
 """They choose another option, several, or none."""

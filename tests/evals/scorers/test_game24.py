@@ -99,3 +99,47 @@ def test_game24_accepts_solutions_that_are_not_listed() -> None:
         if score(puzzle, expression := f"(({a}{p}{b}){q}{c}){r}{d}").correct
     ]
     assert len(found) > 10
+
+
+WORTH_24 = st.permutations([1, 2, 3, 4]).map(lambda numbers: "*".join(map(str, numbers))) | st.sampled_from(
+    ["(1+3)*(2+4)", "(4+2)*(3+1)", "4*(1+2+3)", "4/(1-(2+3)/6)"]
+)
+AROUND = st.sampled_from([
+    "{}", "{}.", "The expression is {}.", "**{}**", "${}$", "`{}`", "Answer: {}", "{} = 24", "24 = {}", "{} = 24!",
+    "We use each number once: {} = 24.", "{}, which is 24", "Here it is:\n* {}\n* each number once",
+    "It is not 4*4, so {}", "{} - each number once", "{} → 24",
+    "I tried 4*4 and that is wrong.\nNow {} is right", "\\boxed{{{}}}", "<answer>{}</answer>", '"{}"', "{} equals 24",
+])  # fmt: skip
+OF_ANOTHER = st.sampled_from([
+    "sqrt({})", "log({})", "sin ({})", "√({})", "({})^2", "({})**2", "({})²", "({})!", "{} % 7", "{} mod 7", "{}.5",
+    "{},5", "1.{}", "0,{}", "x*{}", "x + {}", "{} - x", "{} + y", "2^{}", "2**{}", "2 ** ({})", "{} / \\sqrt{{4}}",
+    "\\sqrt{{{}}}", "{}e1", "{}x", "{}°", "{} squared", "half of {}", "the square root of {}", "{} choose 2", "{}?",
+    "{} to the power of 2", "{} ≠ 24", "{} != 24", "{} < 24", "{} = x", "{} = 24.5", "int({})", "{} or 5*5",
+    "{} is not 24", "It is not {}", "I doubt that {} is 24", "{}. Wait, that is wrong.", "{}, which is false",
+    "5*5 or {}",
+])  # fmt: skip
+
+
+@given(WORTH_24, AROUND)
+def test_game24_finds_the_expression_among_words(expression: str, around: str) -> None:
+    puzzle = task("gameof24", "1*2*3*4", metadata={"numbers": _numbers(expression)})
+    assert score(puzzle, around.format(expression)).correct
+
+
+@given(WORTH_24, OF_ANOTHER)
+def test_game24_takes_no_expression_out_of_another_one(expression: str, altered: str) -> None:
+    puzzle = task("gameof24", "1*2*3*4", metadata={"numbers": _numbers(expression)})
+    assert not score(puzzle, altered.format(expression)).correct
+    assert not score(puzzle, f"The answer is {altered.format(expression)}").correct
+
+
+def _numbers(expression: str) -> tuple[int, ...]:
+    return tuple(int(sign) for sign in expression if sign.isdigit())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "prediction"),
+    [((1, 1, 3, 8), "8*3*1*1.5"), ((1, 2, 3, 4), "sqrt(4)*3*2*1"), ((1, 2, 3, 4), "4**(3*2)*1")],
+)
+def test_game24_refuses_what_is_cut_out_of_something_else(numbers: tuple[int, ...], prediction: str) -> None:
+    assert not score(task("gameof24", "4*6", metadata={"numbers": numbers}), prediction).correct
