@@ -47,7 +47,7 @@ class Paired:
         """Two-sided p of the exact sign test; 1 if no question differs."""
         differing = self.won + self.lost
         tail = sum(comb(differing, n) for n in range(min(self.won, self.lost) + 1))
-        return min(1.0, 2 * tail / 2**differing)
+        return min(1.0, 2 * tail / (1 << differing))
 
     @property
     def direction(self) -> str:
