@@ -50,19 +50,21 @@ class Context:
         ConfigError: a value is of the wrong type or out of range, or there is no such setting.
     """
 
+    # A setting that names something outside of the run is marked with `names`; see `graph.limits`.
     model: str | None = option(
-        "Model of every role, e.g. 'embedded', 'openai:gpt-4o', 'vllm:NAME@http://host/v1'.", None
+        "Model of every role, e.g. 'embedded', 'openai:gpt-4o', 'vllm:NAME@http://host/v1'.", None, names="model"
     )
-    planner: str | None = option("Model of the planner; default: `model`.", None)
-    analyst: str | None = option("Model that analyses the question; default: `model`.", None)
-    executor: str | None = option("Model that writes tool arguments; default: `model`.", None)
-    verifier: str | None = option("Model that judges each step; default: `model`.", None)
-    generator: str | None = option("Model that writes the answer; default: `model`.", None)
+    planner: str | None = option("Model of the planner; default: `model`.", None, names="model")
+    analyst: str | None = option("Model that analyses the question; default: `model`.", None, names="model")
+    executor: str | None = option("Model that writes tool arguments; default: `model`.", None, names="model")
+    verifier: str | None = option("Model that judges each step; default: `model`.", None, names="model")
+    generator: str | None = option("Model that writes the answer; default: `model`.", None, names="model")
     tools: tuple[str, ...] | None = option(
         "Tools the planner may choose from, by name or import path; default: all tools of the graph.",
         None,
+        names="tool",
     )
-    corpus: str | None = option("File or folder that `local_search` searches.", None)
+    corpus: str | None = option("File or folder that `local_search` searches.", None, names="file")
     max_turns: Count = option("Maximum number of turns; the run then ends with an answer.", 10)
     max_seconds: Seconds = option("Time budget in seconds, pauses excluded; the run then ends with an answer.", 300.0)
     max_tokens: Count = option("Maximum length of a reply in tokens; an analysis gets a quarter of it.", 1024)
