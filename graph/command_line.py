@@ -21,7 +21,7 @@ from contextvars import ContextVar
 from typing import Any, Final, NoReturn, TextIO
 
 from graph.errors import AgentFlowError, ConfigError
-from graph.secrecy import without_credentials
+from tools.secrecy import without_credentials
 
 BAD_INPUT: Final = 2
 """Exit code after a mistake that the user can correct."""

@@ -18,7 +18,7 @@ from graph.errors import (
     ModelUnavailable,
     SandboxError,
 )
-from graph.secrecy import without_credentials
+from tools.secrecy import without_credentials
 from graph.state import Failure
 
 TRANSIENT = "unavailable"

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from graph.errors import DataError
-from graph.secrecy import without_keys
+from tools.secrecy import without_keys
 from training.rollouts.records import Rollout, rollout_from_dict
 from training.run.folder import ROLLOUTS
 

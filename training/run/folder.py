@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from graph.errors import ConfigError, DataError
-from graph.secrecy import without_credentials
+from tools.secrecy import without_credentials
 from training.run import ranks
 
 SETTINGS = "config.yaml"

@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from graph.command_line import did_you_mean
 from graph.errors import ConfigError
-from graph.secrecy import without_credentials
+from tools.secrecy import without_credentials
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
