@@ -23,9 +23,10 @@ from graph.models.connections import run_sync
 from graph.models.roles import ANY_ROLE, named_by_operator
 from graph.planner import plan
 from graph.response_format import ResponseFormat
+from graph.resuming import as_record, continues, resumed
 from graph.roles import ROLES, Module
 from graph.run import Node, Run
-from graph.state import AgentInput, RunState, State, add_usage
+from graph.state import AgentInput, RunMark, RunState, State, add_usage
 from graph.toolbox import Toolbox, ToolLike
 from graph.verifier import verify
 from graph.wording import Wording
@@ -146,7 +147,7 @@ def _models_by_role(
     return dict(models)
 
 
-class _Node(Runnable[RunState, State]):
+class _Node(Runnable[RunState, RunState]):
     """A module as a node for both `invoke` and `ainvoke`.
 
     A plain function would support only one of them, and a `RunnableLambda` would add a traced run to every node.
@@ -164,26 +165,35 @@ class _Node(Runnable[RunState, State]):
         self._make_run = make_run
         self._limits = limits
 
-    def invoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> State:
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> RunState:
         """Run the node from a plain thread."""
         return run_sync(self._work(input, config or {}, sync=True))
 
-    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> State:
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> RunState:
         """Run the node on the event loop."""
         return await self._work(input, config or {}, sync=False)
 
-    async def _work(self, state: RunState, config: RunnableConfig, *, sync: bool) -> State:
-        context = get_runtime(Context).context or Context()
+    async def _work(self, state: RunState, config: RunnableConfig, *, sync: bool) -> RunState:
+        given = get_runtime(Context).context
+        mark = None if self.name == "planner" and not continues(state) else state.get("run")
+        context = resumed(given, (mark or {}).get("settings", {}))
         self._limits.check(context)
+        approvals = sorted({*context.ask_before, *(mark or {}).get("approvals", ())})
         run = self._make_run(
             context=context,
             config=config,
+            approvals=approvals,
             sync=sync,
             seconds_before=state.get("seconds", 0.0),
             turn=len(state.get("memory", [])) + 1,
         )
         run.hear(state.get("messages", []))
-        return await self._module(state, run)
+        update = await self._module(state, run)
+        if mark := update.get("run", mark):
+            marked: RunMark = {**mark, "settings": as_record(context), "approvals": approvals}
+            if marked != mark:
+                update["run"] = marked
+        return update
 
 
 async def answer_now(

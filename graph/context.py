@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -24,9 +24,14 @@ Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 T = TypeVar("T")
 
+_GIVEN = "_given"
+
 
 def _refuse_unknown_settings(cls: type[T]) -> type[T]:
-    """Answer a misspelt setting with the nearest one; LangGraph makes the object from whatever a client sends."""
+    """Answer a misspelt setting with the nearest one; LangGraph makes the object from whatever a client sends.
+
+    The object also keeps which settings were given.
+    """
     create = cls.__init__
 
     @functools.wraps(create)
@@ -35,6 +40,7 @@ def _refuse_unknown_settings(cls: type[T]) -> type[T]:
         for name in settings:
             if name not in names:
                 raise ConfigError(f"There is no setting `{name}`.{did_you_mean(name, names)}")
+        object.__setattr__(self, _GIVEN, frozenset(settings))
         create(self, **settings)
 
     cls.__init__ = checked  # type: ignore[assignment, method-assign]
@@ -97,6 +103,11 @@ class Context:
     )
     report: bool = option("Write a long report as well.", False)
     ask_before: tuple[str, ...] = option("Tools whose calls need a human's approval (by an interrupt).", ())
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The settings that were given, whatever their values; they win where a run is resumed."""
+        return cast("frozenset[str]", getattr(self, _GIVEN))
 
     def __post_init__(self) -> None:
         for name in ("tools", "ask_before"):

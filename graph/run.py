@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -82,6 +82,8 @@ class Run:
     config: RunnableConfig
     sync: bool
     """Whether the graph runs under `invoke`, where LangGraph needs plain functions as tasks."""
+    approvals: Collection[str] = ()
+    """The tools whose calls need a human's approval, by the context and by what the run began with."""
     wording: Wording = STANDARD
     """The application's wording of the prompts."""
     response_format: ResponseFormat | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graph.secrecy import without_credentials, without_keys
+from tools.secrecy import without_credentials, without_keys
 
 KEY = "sk-0123456789abcdef"
 
