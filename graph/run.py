@@ -24,6 +24,7 @@ from langgraph.func import task
 
 from graph.chat import Attachment, attachments_in, instructions_in, with_attachments
 from graph.context import Context
+from graph.errors import ConfigError
 from graph.models.calling import cost_of, replies_of
 from graph.models.connections import run_sync
 from graph.models.roles import model_for
@@ -100,8 +101,13 @@ class Run:
     _tools: list[BaseTool] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        configurable = self.config.get("configurable", {})
+        limit, callers = configurable.get("seconds_left"), configurable.get("models") or {}
+        if limit is not None and not callable(limit):
+            raise ConfigError("`configurable` holds a `seconds_left` that is no function: set `max_seconds` instead.")
+        if not isinstance(callers, Mapping):
+            raise ConfigError("`configurable` holds `models` that are no chat models by role.")
         # The caller's own chat models for single roles, so that runs with other models can share one graph.
-        callers: Mapping[str, object] = self.config.get("configurable", {}).get("models") or {}
         own = {role: model for role, model in callers.items() if isinstance(model, BaseChatModel)}
         if own:
             self.models = {**self.models, **own}
