@@ -155,9 +155,13 @@ def exit_code(work: Callable[[], int]) -> int:
     return code
 
 
-def _refused(sentence: str) -> int:
-    """Shows a mistake without keys and passwords."""
+def show_error(sentence: str) -> None:
+    """Show a mistake without keys and passwords."""
     sys.stderr.write(f"error: {without_credentials(sentence)}\n")
+
+
+def _refused(sentence: str) -> int:
+    show_error(sentence)
     return BAD_INPUT
 
 
