@@ -107,7 +107,8 @@ class Context:
     @property
     def given(self) -> frozenset[str]:
         """The settings that were given, whatever their values; they win where a run is resumed."""
-        return cast("frozenset[str]", getattr(self, _GIVEN))
+        of_a_subclass = frozenset(setting.name for setting in fields(self))  # which has a constructor of its own
+        return cast("frozenset[str]", getattr(self, _GIVEN, of_a_subclass))
 
     def __post_init__(self) -> None:
         for name in ("tools", "ask_before"):

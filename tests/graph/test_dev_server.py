@@ -108,9 +108,12 @@ async def test_a_run_is_interrupted_and_resumed(address: str, server: FakeModelS
     state = await client.threads.get_state(thread)
     assert state["next"] == ["executor"]
     assert state["tasks"][0]["interrupts"][0]["value"]["calls"] == [{"number": 21}]
-    result = await client.runs.wait(thread, "agentflow", command={"resume": True}, context=settings)
-    assert result["answer"] == "42"
-    assert len(server.asked("executor")) == before + 1
+    result = await client.runs.wait(thread, "agentflow", command={"resume": "not that"})
+    assert result["memory"][0]["calls"][0]["error"]["message"] == "a human refused the call: not that"
+    await client.runs.wait(thread, "agentflow", command={"resume": True})
+    state = await client.threads.get_state(thread)
+    assert state["values"]["answer"] == "42"
+    assert len(server.asked("executor")) == before + 2
 
 
 async def test_a_thread_is_a_chat(address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -124,6 +125,19 @@ def test_a_record_is_plain_data_that_makes_the_same_settings() -> None:
     assert resumed(None, record) == context
     assert resumed(Context(max_turns=10), record).max_turns == 10, "a default that is given counts"
     assert resumed(Context(), {**record, "of_an_earlier_version": 1}) == context
+
+
+@dataclass(frozen=True, kw_only=True)
+class MyContext(Context):
+    tenant: str = ""
+
+
+async def test_a_context_of_an_applications_own_class_is_a_whole_one(serve: Serve) -> None:
+    server = serve()
+    graph = build_graph(tools=[double_tool], checkpointer=InMemorySaver(), interrupt_before=["executor"])
+    await graph.ainvoke({"question": "q"}, THREAD, context=MyContext(model=server.spec, tenant="a"))
+    state = await graph.ainvoke(None, THREAD, context=MyContext(model=server.spec, max_turns=1))
+    assert state["answer"] == "42"
 
 
 async def test_a_served_graph_holds_recorded_settings_to_its_limits_as_well(serve: Serve) -> None:
