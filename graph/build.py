@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -17,13 +18,15 @@ from graph.context import Context
 from graph.errors import ConfigError, ModelUnavailable
 from graph.executor import execute
 from graph.generator import generate
+from graph.limits import Kind, Limits
 from graph.models.connections import run_sync
-from graph.models.roles import ANY_ROLE
+from graph.models.roles import ANY_ROLE, named_by_operator
 from graph.planner import plan
 from graph.response_format import ResponseFormat
+from graph.resuming import as_record, continues, resumed
 from graph.roles import ROLES, Module
 from graph.run import Node, Run
-from graph.state import AgentInput, RunState, State, add_usage
+from graph.state import AgentInput, RunMark, RunState, State, add_usage
 from graph.toolbox import Toolbox, ToolLike
 from graph.verifier import verify
 from graph.wording import Wording
@@ -51,6 +54,8 @@ def build_graph(
     interrupt_before: Sequence[str] = (),
     interrupt_after: Sequence[str] = (),
     max_turns: int = 50,
+    corpus: str | Path | None = None,
+    trust_context: bool = True,
 ) -> AgentGraph:
     """Compile the agent.
 
@@ -73,6 +78,10 @@ def build_graph(
         interrupt_after: Modules to pause after, by name.
         max_turns: Upper limit for the `max_turns` of a run's context; it sets LangGraph's recursion limit. A run that
             exceeds it is refused at the start.
+        corpus: File or folder that `local_search` searches; the tool is then one of the default tools.
+        trust_context: Whether a run's context may name anything: tools by import path, files, addresses that are sent
+            `AGENTFLOW_API_KEY`. Say False where contexts come from others, e.g. through a server; they may then choose
+            among this graph's tools, and models that reach nothing of yours (see `graph.limits`).
 
     Returns:
         The compiled graph. It takes a `question` (or `messages`) and a `Context`.
@@ -81,19 +90,26 @@ def build_graph(
         ConfigError: a role is unknown, two tools have the same name, a tool requires what this graph cannot supply, or
             `response_format` has no JSON schema.
     """
+    toolbox, by_role = Toolbox(tools, corpus), _models_by_role(models)
     make_run = partial(
         Run,
-        toolbox=Toolbox(tools),
-        models=_models_by_role(models),
+        toolbox=toolbox,
+        models=by_role,
         wording=Wording(instructions, prompts or {}),
         response_format=None if response_format is None else ResponseFormat(response_format),
     )
+    own_names: dict[Kind, Collection[str]] = {
+        "tool": toolbox.names,
+        "model": named_by_operator(by_role),
+        "file": [str(corpus)] if corpus else [],
+    }
+    limits = Limits(max_turns, None if trust_context else own_names)
     builder: StateGraph[RunState, Context, AgentInput, State] = StateGraph(
         RunState, Context, input_schema=AgentInput, output_schema=State
     )
     retry = RetryPolicy(max_attempts=2, initial_interval=1.0, retry_on=ModelUnavailable)
     for name, module in NODES.items():
-        builder.add_node(name, _Node(name, module, make_run, max_turns), retry_policy=retry)
+        builder.add_node(name, _Node(name, module, make_run, limits), retry_policy=retry)
     # Edges read the state (nodes return no commands), so that a state edited at a pause is routed correctly as well.
     builder.add_edge(START, "planner")
     builder.add_conditional_edges("planner", _Route("executor"), ["executor", "generator"])
@@ -124,7 +140,7 @@ def _models_by_role(
     return dict(models)
 
 
-class _Node(Runnable[RunState, State]):
+class _Node(Runnable[RunState, RunState]):
     """A module as a node for both `invoke` and `ainvoke`.
 
     A plain function would support only one of them, and a `RunnableLambda` would add a traced run to every node.
@@ -133,39 +149,44 @@ class _Node(Runnable[RunState, State]):
         name: The node's name.
         module: The node's function.
         make_run: Creates a `Run` with the graph's tools, models, wording and response format.
-        max_turns: Limit of a run's `max_turns`.
+        limits: What a run's context may ask for.
     """
 
-    def __init__(self, name: str, module: Node, make_run: Callable[..., Run], max_turns: int) -> None:
+    def __init__(self, name: str, module: Node, make_run: Callable[..., Run], limits: Limits) -> None:
         self.name = name
         self._module = module
         self._make_run = make_run
-        self._max_turns = max_turns
+        self._limits = limits
 
-    def invoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> State:
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> RunState:
         """Run the node from a plain thread."""
         return run_sync(self._work(input, config or {}, sync=True))
 
-    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> State:
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **kwargs: Any) -> RunState:
         """Run the node on the event loop."""
         return await self._work(input, config or {}, sync=False)
 
-    async def _work(self, state: RunState, config: RunnableConfig, *, sync: bool) -> State:
-        context = get_runtime(Context).context or Context()
-        if context.max_turns > self._max_turns:
-            raise ConfigError(
-                f"The setting `max_turns` is {context.max_turns}, but this graph was built for {self._max_turns} turns "
-                "at most: ask for fewer, or build it with build_graph(max_turns=...)."
-            )
+    async def _work(self, state: RunState, config: RunnableConfig, *, sync: bool) -> RunState:
+        given = get_runtime(Context).context
+        mark = None if self.name == "planner" and not continues(state) else state.get("run")
+        context = resumed(given, (mark or {}).get("settings", {}))
+        self._limits.check(context)
+        approvals = sorted({*context.ask_before, *(mark or {}).get("approvals", ())})
         run = self._make_run(
             context=context,
             config=config,
+            approvals=approvals,
             sync=sync,
             seconds_before=state.get("seconds", 0.0),
             turn=len(state.get("memory", [])) + 1,
         )
         run.hear(state.get("messages", []))
-        return await self._module(state, run)
+        update = await self._module(state, run)
+        if mark := update.get("run", mark):
+            marked: RunMark = {**mark, "settings": as_record(context), "approvals": approvals}
+            if marked != mark:
+                update["run"] = marked
+        return update
 
 
 class _Route(Runnable[RunState, str]):

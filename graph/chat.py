@@ -52,8 +52,8 @@ def well_formed_prompt(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """The prompt with well-formed texts; descriptions from tools and applications may not be well formed."""
     prompt = list(messages)
     for place, message in enumerate(prompt):
-        if isinstance(message.content, str) and (text := well_formed(message.content)) != message.content:
-            prompt[place] = message.model_copy(update={"content": text})
+        if (content := well_formed_value(message.content)) != message.content:
+            prompt[place] = message.model_copy(update={"content": content})
     return prompt
 
 

@@ -21,7 +21,7 @@ from contextvars import ContextVar
 from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 from graph.errors import AgentFlowError, ConfigError
-from graph.secrecy import without_credentials
+from tools.secrecy import without_credentials
 
 BAD_INPUT: Final = 2
 """Exit code after a mistake that the user can correct."""
@@ -175,9 +175,13 @@ def exit_code(work: Callable[[], int]) -> int:
     return code
 
 
-def _refused(sentence: str) -> int:
-    """Shows a mistake without keys and passwords."""
+def show_error(sentence: str) -> None:
+    """Show a mistake without keys and passwords."""
     sys.stderr.write(f"error: {without_credentials(sentence)}\n")
+
+
+def _refused(sentence: str) -> int:
+    show_error(sentence)
     return BAD_INPUT
 
 

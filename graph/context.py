@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -24,9 +24,14 @@ Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 T = TypeVar("T")
 
+_GIVEN = "_given"
+
 
 def _refuse_unknown_settings(cls: type[T]) -> type[T]:
-    """Answer a misspelt setting with the nearest one; LangGraph makes the object from whatever a client sends."""
+    """Answer a misspelt setting with the nearest one; LangGraph makes the object from whatever a client sends.
+
+    The object also keeps which settings were given.
+    """
     create = cls.__init__
 
     @functools.wraps(create)
@@ -35,6 +40,7 @@ def _refuse_unknown_settings(cls: type[T]) -> type[T]:
         for name in settings:
             if name not in names:
                 raise ConfigError(f"There is no setting `{name}`.{did_you_mean(name, names)}")
+        object.__setattr__(self, _GIVEN, frozenset(settings))
         create(self, **settings)
 
     cls.__init__ = checked  # type: ignore[assignment, method-assign]
@@ -50,19 +56,21 @@ class Context:
         ConfigError: a value is of the wrong type or out of range, or there is no such setting.
     """
 
+    # A setting that names something outside of the run is marked with `names`; see `graph.limits`.
     model: str | None = option(
-        "Model of every role, e.g. 'embedded', 'openai:gpt-4o', 'vllm:NAME@http://host/v1'.", None
+        "Model of every role, e.g. 'embedded', 'openai:gpt-4o', 'vllm:NAME@http://host/v1'.", None, names="model"
     )
-    planner: str | None = option("Model of the planner; default: `model`.", None)
-    analyst: str | None = option("Model that analyses the question; default: `model`.", None)
-    executor: str | None = option("Model that writes tool arguments; default: `model`.", None)
-    verifier: str | None = option("Model that judges each step; default: `model`.", None)
-    generator: str | None = option("Model that writes the answer; default: `model`.", None)
+    planner: str | None = option("Model of the planner; default: `model`.", None, names="model")
+    analyst: str | None = option("Model that analyses the question; default: `model`.", None, names="model")
+    executor: str | None = option("Model that writes tool arguments; default: `model`.", None, names="model")
+    verifier: str | None = option("Model that judges each step; default: `model`.", None, names="model")
+    generator: str | None = option("Model that writes the answer; default: `model`.", None, names="model")
     tools: tuple[str, ...] | None = option(
         "Tools the planner may choose from, by name or import path; default: all tools of the graph.",
         None,
+        names="tool",
     )
-    corpus: str | None = option("File or folder that `local_search` searches.", None)
+    corpus: str | None = option("File or folder that `local_search` searches.", None, names="file")
     max_turns: Count = option("Maximum number of turns; the run then ends with an answer.", 10)
     max_seconds: Seconds = option("Time budget in seconds, pauses excluded; the run then ends with an answer.", 300.0)
     max_tokens: Count = option("Maximum length of a reply in tokens; an analysis gets a quarter of it.", 1024)
@@ -96,6 +104,12 @@ class Context:
     )
     report: bool = option("Write a long report as well.", False)
     ask_before: tuple[str, ...] = option("Tools whose calls need a human's approval (by an interrupt).", ())
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The settings that were given, whatever their values; they win where a run is resumed."""
+        of_a_subclass = frozenset(setting.name for setting in fields(self))  # which has a constructor of its own
+        return cast("frozenset[str]", getattr(self, _GIVEN, of_a_subclass))
 
     def __post_init__(self) -> None:
         for name in ("tools", "ask_before"):

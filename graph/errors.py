@@ -4,18 +4,24 @@ Two kinds of failure never mix. A failure of the *agent* (an unreadable plan, a 
 it is recorded in the run's memory, and the run continues. A failure of its *environment* (no connection, a wrong key,
 a missing file) is one of the exceptions below and ends the run, because an answer given after it would be meaningless.
 
-Every message is one sentence that says what is wrong, where, and what to do next. Command lines print it and exit with
+Every message is one sentence that says what is wrong, where, and what to do next, without keys and passwords: it is
+shown, logged, stored, and handed to the clients of a server. Command lines print it and exit with
 code 2; nobody needs a traceback to fix a typo. Each class is also a ValueError or a RuntimeError, because the LangGraph
 server only passes on the messages of those.
 """
 
 from __future__ import annotations
 
+from tools.secrecy import without_credentials
+
 
 class AgentFlowError(Exception):
     """Base class of all errors that this project raises on purpose."""
 
     kind = "error"
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(without_credentials(part) if isinstance(part, str) else part for part in args))
 
 
 class ConfigError(AgentFlowError, ValueError):

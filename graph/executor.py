@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, NotRequired, cast
 
 from langchain_core.tools import BaseTool
 from langgraph.types import interrupt
@@ -38,6 +38,8 @@ class WrittenArguments(TypedDict):
     """One entry per call; empty if no call can be made."""
     error: Failure | None
     usage: dict[str, Usage]
+    needs_approval: NotRequired[bool]
+    """Whether a human is asked, whatever a call that resumes the run says; absent in earlier checkpoints."""
 
 
 async def execute(state: State, run: Run) -> State:
@@ -49,12 +51,18 @@ async def execute(state: State, run: Run) -> State:
     plan = cast("Plan", state["plan"])
     if plan["error"] is not None or plan["tool_name"] == FINISH:
         return State(calls=[], usage=run.usage, seconds=run.seconds)
-    tool = next(tool for tool in await run.tools() if tool.name == plan["tool_name"])
+    tool = next((tool for tool in await run.tools() if tool.name == plan["tool_name"]), None)
+    if tool is None:  # it was planned before the run was resumed with fewer tools
+        message = f"the tool {plan['tool_name']} is not available any more; choose another"
+        failed: Plan = {**plan, "error": Failure(kind="unknown_tool", message=message)}
+        return State(calls=[], plan=failed, usage=run.usage, seconds=run.seconds)
     written = await run.in_task("write_arguments", partial(_write_in_time, tool, state, run))
     run.usage = written["usage"]
     if written["error"] is not None:
         return State(calls=[], plan={**plan, "error": written["error"]}, usage=run.usage, seconds=run.seconds)
-    arguments, refusal = _ask_human(tool, written["arguments"], plan, run)
+    arguments, refusal = written["arguments"], None
+    if written.get("needs_approval") or tool.name in run.approvals:
+        arguments, refusal = _ask_human(tool, arguments, plan)
     calls = [refusal] if refusal else await _call_all(tool, arguments, state, run)
     return State(calls=calls, usage=run.usage, seconds=run.seconds)
 
@@ -79,7 +87,8 @@ async def _write_in_time(tool: BaseTool, state: State, run: Run) -> WrittenArgum
         error = Failure(kind="arguments", message=str(problem))
     else:
         if isinstance(arguments, list):
-            return WrittenArguments(arguments=arguments, error=None, usage=run.usage)
+            asks = tool.name in run.approvals
+            return WrittenArguments(arguments=arguments, error=None, usage=run.usage, needs_approval=asks)
         error = Failure(kind="arguments", message=arguments) if isinstance(arguments, str) else arguments
     return WrittenArguments(arguments=[], error=error, usage=run.usage)
 
@@ -164,17 +173,13 @@ def _usable_calls(tool: BaseTool, calls: object) -> list[Arguments] | str:
     return next((problem for call in calls if (problem := complaint(tool, call))), calls)
 
 
-def _ask_human(
-    tool: BaseTool, arguments: list[Arguments], plan: Plan, run: Run
-) -> tuple[list[Arguments], ToolCall | None]:
-    """Ask a human to approve the calls, if the context requires it.
+def _ask_human(tool: BaseTool, arguments: list[Arguments], plan: Plan) -> tuple[list[Arguments], ToolCall | None]:
+    """Ask a human to approve the calls.
 
     The interrupt's value describes the calls. Resume with True or "approve" to make them, with `{"arguments": [...]}`
     to change them, or with anything else (a reason, False) to refuse them. If the tool does not accept the changed
     arguments, the human is asked again, and the value names the `problem`.
     """
-    if tool.name not in run.context.ask_before:
-        return arguments, None
     question = {"tool": tool.name, "sub_goal": plan["sub_goal"], "calls": arguments}
     answer = well_formed_value(interrupt(question))
     while isinstance(answer, dict) and answer.get("arguments") is not None:

@@ -6,7 +6,7 @@ from dataclasses import MISSING, field
 from typing import Any
 
 
-def option(description: str, default: Any = MISSING, **marks: bool) -> Any:
+def option(description: str, default: Any = MISSING, **marks: bool | str) -> Any:
     """A field of a settings dataclass.
 
     Args:

@@ -15,6 +15,7 @@ from graph.models.senses import senses
 from graph.parsing import parse_plan, without_thinking
 from graph.prompts import analyst_messages
 from graph.rendering import conversation_text
+from graph.resuming import continues
 from graph.roles import Role
 from graph.run import Run
 from graph.speculation import reply_of
@@ -35,7 +36,7 @@ async def plan(state: RunState, run: Run) -> RunState:
     """
     before = state
     fresh = RunState()
-    if not _continues(state):
+    if not continues(state):
         fresh = _start(state)
         _check_senses(run)
         await run.tools()  # a tool that cannot be used is told before a model is asked
@@ -65,20 +66,6 @@ def _replacing(before: RunState, update: RunState) -> RunState:
     """
     reduced = {key: Overwrite(value) for key, value in update.items() if key in _REDUCED and before.get(key)}
     return cast("RunState", {**update, **reduced})
-
-
-def _continues(state: RunState) -> bool:
-    """Whether this visit continues the run in the state.
-
-    The verifier marks it as such. The mark does not survive an edit of the state at a pause (`update_state`, Studio);
-    an unfinished run then continues unless there is a new question.
-    """
-    if state.get("continues"):
-        return True
-    mark, newest = state.get("run"), newest_of(state.get("messages", []))
-    if mark is None or state.get("ended_by") or not state.get("memory"):
-        return False
-    return state["question"] == mark["question"] and (newest is None or newest.id == mark["message_id"])
 
 
 _REDUCED = ("memory", "usage", "seconds", "planner_turns")

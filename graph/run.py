@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -24,6 +24,7 @@ from langgraph.func import task
 
 from graph.chat import Attachment, attachments_in, instructions_in, with_attachments
 from graph.context import Context
+from graph.errors import ConfigError
 from graph.models.calling import cost_of, replies_of
 from graph.models.connections import run_sync
 from graph.models.roles import model_for
@@ -82,6 +83,8 @@ class Run:
     config: RunnableConfig
     sync: bool
     """Whether the graph runs under `invoke`, where LangGraph needs plain functions as tasks."""
+    approvals: Collection[str] = ()
+    """The tools whose calls need a human's approval, by the context and by what the run began with."""
     wording: Wording = STANDARD
     """The application's wording of the prompts."""
     response_format: ResponseFormat | None = None
@@ -98,8 +101,13 @@ class Run:
     _tools: list[BaseTool] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        configurable = self.config.get("configurable", {})
+        limit, callers = configurable.get("seconds_left"), configurable.get("models") or {}
+        if limit is not None and not callable(limit):
+            raise ConfigError("`configurable` holds a `seconds_left` that is no function: set `max_seconds` instead.")
+        if not isinstance(callers, Mapping):
+            raise ConfigError("`configurable` holds `models` that are no chat models by role.")
         # The caller's own chat models for single roles, so that runs with other models can share one graph.
-        callers: Mapping[str, object] = self.config.get("configurable", {}).get("models") or {}
         own = {role: model for role, model in callers.items() if isinstance(model, BaseChatModel)}
         if own:
             self.models = {**self.models, **own}

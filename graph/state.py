@@ -111,6 +111,10 @@ class RunMark(TypedDict):
     question: str
     analysis: str
     message_id: str
+    settings: NotRequired[dict[str, Any]]
+    """The run's settings, as far as they are not the defaults; see `graph.resuming`."""
+    approvals: NotRequired[list[str]]
+    """The tools whose calls need a human's approval: a call that resumes the run adds to them and removes none."""
 
 
 def add_usage(total: Mapping[str, Usage], more: Mapping[str, Usage]) -> dict[str, Usage]:

@@ -27,20 +27,27 @@ class Toolbox:
 
     Args:
         tools: LangChain tools, functions, built-in names or import paths; None means the default set.
+        corpus: What `local_search` searches, unless a run's context names another corpus.
 
     Raises:
         ConfigError: two tools have the same name, or one cannot be called.
     """
 
-    def __init__(self, tools: Sequence[ToolLike] | None) -> None:
+    def __init__(self, tools: Sequence[ToolLike] | None, corpus: str | Path | None = None) -> None:
         items = [tool if isinstance(tool, str) else _usable(tool) for tool in tools or ()]
         self._default: tuple[BaseTool | str, ...] | None = tuple(items) if tools is not None else None
         self._objects = {tool.name: tool for tool in items if isinstance(tool, BaseTool)}
         names = [tool.name if isinstance(tool, BaseTool) else tool for tool in items]
         _check_names(names)
+        self._corpus = str(corpus) if corpus else ""
         self._made: dict[tuple[str, str, int], BaseTool] = {}
         self._lock = threading.Lock()
         self._models: dict[int, BaseChatModel] = {}  # keeps the ids in the keys from being reused
+
+    @property
+    def names(self) -> list[str]:
+        """The graph's own tools, by name, or by import path where that is how the graph names them."""
+        return [item if isinstance(item, str) else item.name for item in self._wanted(Context())]
 
     def select(self, context: Context, model: BaseChatModel) -> list[BaseTool]:
         """The tools of one run, in a fixed order.
@@ -68,7 +75,7 @@ class Toolbox:
     def has_all(self, context: Context, model: BaseChatModel) -> bool:
         """Whether all tools exist already, so that `select` returns at once."""
         return all(
-            isinstance(item, BaseTool) or item in self._objects or _key(item, context, model) in self._made
+            isinstance(item, BaseTool) or item in self._objects or self._key(item, context, model) in self._made
             for item in self._wanted(context)
         )
 
@@ -77,24 +84,30 @@ class Toolbox:
             return context.tools
         if self._default is not None:
             return self._default
-        return DEFAULT_TOOLS + (("local_search",) if context.corpus else ())
+        return DEFAULT_TOOLS + (("local_search",) if context.corpus or self._corpus else ())
 
     def _get(self, item: BaseTool | str, context: Context, model: BaseChatModel) -> BaseTool:
         if isinstance(item, BaseTool):
             return item
         if item in self._objects:
             return self._objects[item]
-        key = _key(item, context, model)
+        key = self._key(item, context, model)
         if key not in self._made:
             from tools.registry import load_tool
 
             self._models[id(model)] = model
-            corpus = Path(context.corpus) if context.corpus else None
+            place = context.corpus or self._corpus
             try:
-                self._made[key] = _usable(load_tool(item, corpus=corpus, model=model, read=without_thinking))
+                tool = load_tool(item, corpus=Path(place) if place else None, model=model, read=without_thinking)
             except ValueError as error:
                 raise ConfigError(str(error)) from error
+            self._made[key] = _usable(tool)
         return self._made[key]
+
+    def _key(self, spec: str, context: Context, model: BaseChatModel) -> tuple[str, str, int]:
+        """Everything that a tool made from a spec depends on."""
+        corpus = (context.corpus or self._corpus) if spec == "local_search" else ""
+        return spec, corpus, id(model) if spec == "generalist" else 0
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -117,12 +130,6 @@ def _usable(item: object) -> BaseTool:
         raise ConfigError(str(error)) from error
     check_injections(tool)
     return tool
-
-
-def _key(spec: str, context: Context, model: BaseChatModel) -> tuple[str, str, int]:
-    """Everything that a tool made from a spec depends on."""
-    corpus = context.corpus or "" if spec == "local_search" else ""
-    return spec, corpus, id(model) if spec == "generalist" else 0
 
 
 def quotes_sources(tools: Sequence[BaseTool], name: str) -> bool:

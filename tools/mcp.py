@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, Field, ValidationError
@@ -26,6 +27,7 @@ from tools.mcp_results import Answer
 from tools.passages import RESULT_CHARS
 from tools.results import error_text
 from tools.schemas import Schema, outline, self_contained
+from tools.secrecy import bears_key, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -149,14 +151,15 @@ async def _listing(name: str, server: Any, time_limit: float) -> list[_Definitio
     """The tools of a server, or a sentence that says why there are none."""
     try:
         connection = _connection(name, server)
+    except ValueError as error:
+        return str(error)
+    try:
         async with asyncio.timeout(time_limit):
             listed = await _listed(connection)
     except TimeoutError:
         return f"The MCP server {name!r} did not list its tools within {time_limit:g} s."
-    except ValueError as error:
-        return str(error)
     except Exception as error:  # noqa: BLE001 - a server and its transport may fail in any way
-        return f"The MCP server {name!r} could not be used ({_cause(error)}). Check its command or address."
+        return f"The MCP server {name!r} could not be used ({_cause(error, connection)}). Check its command or address."
     tools: dict[str, _Definition] = {}
     for item in listed:
         try:
@@ -223,7 +226,7 @@ def _tool(
         answer = await _answer(server, connection, definition.name, arguments, time_limit)
         text = answer.text if len(answer.text) <= max_chars else answer.text[: max_chars - 2] + " …"
         if answer.isError:
-            raise ToolException(text or f"{definition.name} failed and did not say why")
+            raise ToolException(_shown(text, connection) or f"{definition.name} failed and did not say why")
         return text
 
     return McpTool(
@@ -260,19 +263,29 @@ async def _answer(
     except TimeoutError:
         raise ToolUnavailable(f"The MCP server {server!r} did not answer within {time_limit:g} s.") from None
     except Exception as error:
-        raise ToolUnavailable(f"The MCP server {server!r} failed ({_cause(error)}).") from error
+        raise ToolUnavailable(f"The MCP server {server!r} failed ({_cause(error, connection)}).") from error
     if refusal is None:
         return answer
     if refusal.error.code == _CONNECTION_CLOSED:
-        raise ToolUnavailable(f"The MCP server {server!r} failed ({_cause(refusal)}).") from refusal
-    raise ToolException(f"{tool} refuses the call: {refusal.error.message}") from refusal
+        raise ToolUnavailable(f"The MCP server {server!r} failed ({_cause(refusal, connection)}).") from refusal
+    raise ToolException(f"{tool} refuses the call: {_shown(refusal.error.message, connection)}") from refusal
 
 
-def _cause(error: BaseException) -> str:
-    """The first real error inside the groups that the MCP client's task groups make."""
+def _cause(error: BaseException, connection: Mapping[str, Any]) -> str:
+    """What a server or its transport failed with; the MCP client's task groups wrap it in groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"its reply is not of the protocol: `{'.'.join(map(str, first['loc']))}`: {first['msg']}"
-    return error_text(error)
+    return _shown(error_text(error), connection)
+
+
+def _shown(text: str, connection: Mapping[str, Any]) -> str:
+    """A text about a server without what is secret in its configuration; its address may hold a key anywhere."""
+    if address := str(connection.get("url", "")):
+        parts = urlsplit(address)
+        text = text.replace(address, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    headers = [word for value in (connection.get("headers") or {}).values() for word in str(value).split()]
+    variables = {name: str(value) for name, value in (connection.get("env") or {}).items()}
+    return without_credentials(text, [*headers, *(v for name, v in variables.items() if bears_key(name, v))])

@@ -18,8 +18,8 @@ from graph.errors import (
     ModelUnavailable,
     SandboxError,
 )
-from graph.secrecy import without_credentials
 from graph.state import Failure
+from tools.secrecy import without_credentials
 
 TRANSIENT = "unavailable"
 """Kind of failures that a retry may avoid."""

@@ -28,6 +28,7 @@ from graph.errors import ConfigError
 from graph.models.progress import progress_told_to
 from graph.models.spec import preflight
 from graph.roles import ROLES, ROLES_WITH_SETTING
+from tools.secrecy import to_be_stored, without_credentials
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -94,11 +95,10 @@ class Session:
         asked = f"{self.benchmark.title}: {len(self.tasks)} question{'s' * (len(self.tasks) != 1)}"
         if self.options.samples > 1:
             asked += f", {self.options.samples} answers to each"
+        model = without_credentials(self.context.model or "")
         if self.options.mode == "direct":
-            return f"{asked}, the bare model {self.context.model}."
-        return (
-            f"{asked}, model {self.context.model}, tools {', '.join(self.context.tools or ())} (--tools names others)."
-        )
+            return f"{asked}, the bare model {model}."
+        return f"{asked}, model {model}, tools {', '.join(self.context.tools or ())} (--tools names others)."
 
 
 def prepare(options: Options) -> Session:
@@ -128,7 +128,7 @@ def prepare(options: Options) -> Session:
         "judge": options.judge,
         "block_leaks": options.block_leaks,
     }
-    return Session(options, entry, tasks, context, settings)
+    return Session(options, entry, tasks, context, to_be_stored(settings))
 
 
 async def carry_out(session: Session, progress: RunProgress) -> Recorded:

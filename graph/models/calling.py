@@ -13,6 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
+from graph.chat import well_formed_prompt
 from graph.errors import AgentFlowError, ModelError, ModelRejected, ModelUnavailable
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.room import with_more_room
@@ -83,9 +84,10 @@ async def call_model(
     try:
         if isinstance(model, OpenAICompatibleChat):
             return await model.ainvoke(messages, config, **_body(config, schema))
+        prompt = well_formed_prompt(messages)  # our own models see to that themselves
         if schema is None:
-            return _well_formed(await model.ainvoke(messages, config))
-        return _well_formed(await _ask_provider(model, messages, config, schema))
+            return _well_formed(await model.ainvoke(prompt, config))
+        return _well_formed(await _ask_provider(model, prompt, config, well_formed_value(dict(schema))))
     except AgentFlowError:
         raise
     except Exception as error:

@@ -13,7 +13,7 @@ from langchain_core.language_models import BaseChatModel
 
 from graph.context import Context
 from graph.models.spec import make_model
-from graph.roles import Role
+from graph.roles import ROLES, Role
 
 DEFAULT_MODEL = "embedded"
 _LEAST_TIMEOUT = 120.0
@@ -24,6 +24,13 @@ _ANALYSIS_SHARE = 4
 
 ANY_ROLE = "*"
 """Key of a model for all roles, as in `build_graph(models=MODEL)`."""
+
+
+def named_by_operator(models: Mapping[str, BaseChatModel | str]) -> set[str]:
+    """The specs in a graph's own models and in the environment."""
+    variables = ("AGENTFLOW_MODEL", *(f"AGENTFLOW_{role.upper()}_MODEL" for role in ROLES))
+    named = (*models.values(), *map(os.environ.get, variables))
+    return {spec for spec in named if isinstance(spec, str)}
 
 
 def model_for(role: Role, context: Context, models: Mapping[str, BaseChatModel | str]) -> BaseChatModel:

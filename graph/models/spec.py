@@ -3,7 +3,8 @@
 `make_model` only parses the string. Nothing is downloaded, started or contacted before the first call (or `preflight`),
 so a graph can be built, drawn and type-checked on a machine without any model.
 
-API keys: `AGENTFLOW_API_KEY` is only sent to the address in the spec; keys of well-known providers (`OPENAI_API_KEY`,
+API keys: `AGENTFLOW_API_KEY` is only sent to the address in the spec, so only those who may have the key may choose
+the spec (`graph.limits`); keys of well-known providers (`OPENAI_API_KEY`,
 ...) are only sent to those providers, by LangChain's own classes.
 """
 
@@ -27,6 +28,9 @@ FORMS: Final = (
     "`MODEL@http://host:port/v1` (or `vllm:MODEL@...`), `http://host:port/v1` (the only model there), "
     "or `provider:model` such as `openai:gpt-4o-mini`"
 )
+HARMLESS_FORMS: Final = (
+    "`embedded`, `embedded:0.5b`, `embedded:1.5b`, `ollama:NAME`, or a provider's model such as `openai:gpt-4o-mini`"
+)
 OLLAMA_ADDRESS: Final = "http://127.0.0.1:11434"
 
 _BY_ADDRESS = re.compile(r"(?:(?:vllm|openai-compatible|ollama):)?(?:(?P<model>\S+?)@)?(?P<url>https?://[^\s/@?#]\S*)")
@@ -49,6 +53,7 @@ _KEYS: Final = {
     "nvidia": ("NVIDIA_API_KEY",),
 }
 """The environment variables of the providers' keys; checked here because every class complains differently."""
+_PLAIN_NAME = re.compile(r"(?!.*\.\.)\w[\w.:/-]*", re.ASCII)
 
 
 def make_model(
@@ -67,6 +72,20 @@ def make_model(
     """
     environment = (os.environ.get("AGENTFLOW_API_KEY"), os.environ.get("OLLAMA_HOST"))
     return _made(spec.strip(), temperature, max_tokens, timeout, *environment)
+
+
+def is_harmless(spec: str) -> bool:
+    """Whether anybody may choose this model on somebody else's machine.
+
+    The spec contains no address that would be sent a key, no file, and no repository to fetch: it is the embedded model
+    by its own name, or a model's name at Ollama or at a well-known provider (which gets its own key in any case).
+    """
+    from graph.models.download import MODEL_FILES
+
+    kind, _, name = spec.strip().partition(":")
+    if kind == "embedded":
+        return name in ("", *MODEL_FILES)
+    return kind.replace("-", "_") in (*_KEYS, "ollama") and _PLAIN_NAME.fullmatch(name) is not None
 
 
 async def preflight(model: BaseChatModel) -> None:

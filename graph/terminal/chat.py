@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
-from graph.command_line import did_you_mean
+from graph.command_line import did_you_mean, show_error
 from graph.errors import AgentFlowError
 
 COMMANDS: Final = {"/help": "say this", "/new": "forget the conversation", "/quit": "end the chat (also Ctrl-D)"}
@@ -52,7 +52,7 @@ class Chat:
                 try:
                     self._runner.run(self._turn(question))
                 except AgentFlowError as error:  # the next question may fare better
-                    sys.stderr.write(f"error: {error}\n")
+                    show_error(str(error))
 
     def _command(self, name: str) -> bool:
         """Do what a command says; False ends the chat."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatResult
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -93,6 +94,29 @@ async def test_models_of_other_providers() -> None:
     state = await graph.ainvoke({"question": "q"}, context=Context(analyse=False, max_turns=3))
     everything(state)
     assert state["answer"] == GOOD
+
+
+class Sending(GenericFakeChatModel):
+    """Encodes its prompt and its schema, as every HTTP client does."""
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **settings: Any) -> ChatResult:
+        json.dumps([message.content for message in messages], ensure_ascii=False).encode("utf-8")
+        return super()._generate(messages, *args, **settings)
+
+    def with_structured_output(self, schema: Any, **settings: Any) -> Any:
+        json.dumps(schema, ensure_ascii=False).encode("utf-8")
+        raise NotImplementedError
+
+
+async def test_descriptions_of_tools_reach_models_of_other_providers() -> None:
+    replies = [AIMessage(text) for text in (plan_text("files"), calls_text({"path": "/"}), verdict_text(), "Answer: 1")]
+    picture = {"type": "image", "url": "https://host/picture.png"}
+    tool = _tool(f"List {BAD}.")
+    tool.args_schema.model_fields["path"].description = BAD  # type: ignore[union-attr]
+    graph = build_graph(tools=[tool], models=Sending(messages=iter(replies)), instructions=BAD)
+    chat = [HumanMessage([{"type": "text", "text": "q"}, picture])]
+    state = await graph.ainvoke({"messages": chat}, context=Context(analyse=False, max_turns=1))
+    assert (state["answer"], state["memory"][0]["error"]) == ("1", None)
 
 
 @pytest.mark.parametrize(

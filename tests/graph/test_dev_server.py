@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,22 @@ import httpx
 import pytest
 
 from evals.speed.fake_server import FakeModelServer
-from tests.graph.conftest import plan_text
+from tests.graph.conftest import plan_text, script
 
 sdk = pytest.importorskip("langgraph_sdk")
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A dev server on a free port, without a key, stopped by its process group."""
+def server() -> Iterator[FakeModelServer]:
+    """The model that the operator chose."""
+    with FakeModelServer(script(), 0.0) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def address(server: FakeModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A dev server on a free port, configured by its environment, stopped by its process group."""
     pytest.importorskip("langgraph_api")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -39,8 +46,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "--no-reload",
     ]
     environment = {key: value for key, value in os.environ.items() if "API_KEY" not in key}
+    environment |= {"AGENTFLOW_MODEL": server.spec, "AGENTFLOW_TOOLS": "tests.graph.conftest:double_tool"}
     with log.open("w") as out:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment, start_new_session=True)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 90
@@ -50,27 +58,22 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                     break
             except httpx.TransportError:
                 time.sleep(0.3)
-            assert server.poll() is None, log.read_text()[-3000:]
+            assert process.poll() is None, log.read_text()[-3000:]
         else:
             pytest.fail(f"the dev server did not come up:\n{log.read_text()[-3000:]}")
         yield url
     finally:
-        if server.poll() is None:
-            os.killpg(server.pid, signal.SIGTERM)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         try:
-            server.wait(15)
+            process.wait(15)
         except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(5)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
     assert "BlockingError" not in log.read_text()
 
 
-def context(server: FakeModelServer, **more: Any) -> dict[str, Any]:
-    return {"model": server.spec, "tools": ["tests.graph.conftest:double_tool"], **more}
-
-
-async def test_a_run_is_streamed(address: str, serve: Callable[..., FakeModelServer]) -> None:
-    server = serve()
+async def test_a_run_is_streamed(address: str) -> None:
     client = sdk.get_client(url=address)
     thread = await client.threads.create()
     nodes: list[str] = []
@@ -79,7 +82,7 @@ async def test_a_run_is_streamed(address: str, serve: Callable[..., FakeModelSer
         thread["thread_id"],
         "agentflow",
         input={"messages": [{"role": "user", "content": "What is 2 x 21?"}]},
-        context=context(server),
+        context={"tools": ["double"]},
         stream_mode=["updates", "messages-tuple"],
     ):
         if part.event == "updates":
@@ -96,27 +99,29 @@ async def test_a_run_is_streamed(address: str, serve: Callable[..., FakeModelSer
     assert state["values"]["messages"][-1]["content"] == "42"
 
 
-async def test_a_run_is_interrupted_and_resumed(address: str, serve: Callable[..., FakeModelServer]) -> None:
-    server = serve()
+async def test_a_run_is_interrupted_and_resumed(address: str, server: FakeModelServer) -> None:
+    before = len(server.asked("executor"))
     client = sdk.get_client(url=address)
     thread = (await client.threads.create())["thread_id"]
-    settings = context(server, ask_before=["double"])
+    settings = {"ask_before": ["double"]}
     await client.runs.wait(thread, "agentflow", input={"question": "What is 2 x 21?"}, context=settings)
     state = await client.threads.get_state(thread)
     assert state["next"] == ["executor"]
     assert state["tasks"][0]["interrupts"][0]["value"]["calls"] == [{"number": 21}]
-    result = await client.runs.wait(thread, "agentflow", command={"resume": True}, context=settings)
-    assert result["answer"] == "42"
-    assert len(server.asked("executor")) == 1
+    result = await client.runs.wait(thread, "agentflow", command={"resume": "not that"})
+    assert result["memory"][0]["calls"][0]["error"]["message"] == "a human refused the call: not that"
+    await client.runs.wait(thread, "agentflow", command={"resume": True})
+    state = await client.threads.get_state(thread)
+    assert state["values"]["answer"] == "42"
+    assert len(server.asked("executor")) == before + 2
 
 
-async def test_a_thread_is_a_chat(address: str, serve: Callable[..., FakeModelServer]) -> None:
-    server = serve()
+async def test_a_thread_is_a_chat(address: str) -> None:
     client = sdk.get_client(url=address)
     thread = (await client.threads.create())["thread_id"]
     for question in ("first?", "second?"):
         message = {"role": "user", "content": question}
-        state = await client.runs.wait(thread, "agentflow", input={"messages": [message]}, context=context(server))
+        state = await client.runs.wait(thread, "agentflow", input={"messages": [message]})
         assert (state["question"], len(state["memory"])) == (question, 1)
     assert len(state["messages"]) == 4
 
@@ -138,10 +143,19 @@ async def test_schemas_describe_what_can_be_set(address: str) -> None:
     assert undescribed == [], "what is passed on within a run is seen by nobody"
 
 
-async def test_wrong_settings_are_told(address: str, serve: Callable[..., FakeModelServer]) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_turns": 0},
+        {"tools": ["subprocess:getoutput"]},
+        {"model": "m@http://evil.example/v1"},
+        {"corpus": "/etc"},
+    ],
+)
+async def test_settings_that_are_wrong_or_reach_the_operator_are_refused(
+    address: str, settings: dict[str, Any]
+) -> None:
     client = sdk.get_client(url=address)
     thread = (await client.threads.create())["thread_id"]
-    with pytest.raises(Exception, match="max_turns"):
-        await client.runs.wait(
-            thread, "agentflow", input={"question": "q"}, context=context(serve(), max_turns=0), raise_error=True
-        )
+    with pytest.raises(Exception, match=f"`{next(iter(settings))}`"):
+        await client.runs.wait(thread, "agentflow", input={"question": "q"}, context=settings, raise_error=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,13 @@ def test_a_misspelt_setting_is_answered_with_the_nearest(serve: Serve) -> None:
     with pytest.raises(ConfigError, match="Did you mean ask_before"):
         graph.invoke({"question": "q"}, context={"ask_befor": ["double"]})  # type: ignore[arg-type]
     assert replace(Context(max_turns=3), max_turns=4).max_turns == 4
+
+
+@pytest.mark.parametrize(("own", "words"), [({"seconds_left": 5}, "max_seconds"), ({"models": ["m"]}, "`models`")])
+async def test_what_a_caller_configures_wrongly_is_told(serve: Serve, own: dict[str, Any], words: str) -> None:
+    graph = build_graph(tools=[double_tool], models=serve().spec)
+    with pytest.raises(ConfigError, match=words):
+        await graph.ainvoke({"question": "q"}, {"configurable": own})
 
 
 async def test_approval_is_asked_for_tools_that_are_there(serve: Serve) -> None:

@@ -269,12 +269,15 @@ def test_a_piped_chat_answers_line_by_line(serve: Serve, run: Run) -> None:
     assert "Assistant: 42" in str(server.asked("analyst")[1].messages)
 
 
-def test_a_chat_outlives_a_turn_that_fails(serve: Serve, run: Run) -> None:
-    server = serve(analyst=[ChatReply("no", status=401), "A number."])
+def test_a_chat_outlives_a_turn_that_fails(serve: Serve, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = json.dumps({"error": {"message": "no such key: sk-verysecret-0123456789 at http://me:pass@host/v1?k=1"}})
+    monkeypatch.setenv("SERVICE_API_KEY", "sk-verysecret-0123456789")
+    server = serve(analyst=[ChatReply("", status=400, raw=refusal.encode()), "A number."])
     code, out, err = run(server, "--chat", "--quiet", given="one\ntwo\n")
     assert (code, out) == (0, "42\n")
     assert err.startswith("error: The model server")
     assert err.count("\n") == 1
+    assert "no such key: [key] at http://host/v1" in err
 
 
 @pytest.mark.parametrize(

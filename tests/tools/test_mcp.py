@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from langchain_core.tools import ToolException
 
 from tools.card import card_of, time_limit_of
 from tools.errors import ToolUnavailable
-from tools.mcp import load_mcp_tools
+from tools.mcp import _connection, _shown, load_mcp_tools
 
 pytest.importorskip("langchain_mcp_adapters", reason="needs the extra `mcp`")
 
@@ -87,6 +90,42 @@ async def test_equal_names_get_their_servers_name(server: dict[str, Any]) -> Non
     assert {"one_add", "two_add"} <= {tool.name for tool in tools}
     add = next(tool for tool in tools if tool.name == "two_add")
     assert add.invoke({"a": 1, "b": 1}) == "2"
+
+
+class Broken(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_error(500)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def broken() -> Iterator[str]:
+    """Host and port of a server that always fails."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{service.server_port}"
+        service.shutdown()
+
+
+async def test_errors_tell_no_secrets_of_the_configuration(
+    server: dict[str, Any], broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"http://me:passw0rd@{broken}/mcp/s3cret-path?api_key=s3cret-key"
+    remote = {"url": url, "headers": {"Authorization": "Bearer s3cret-bearer"}}
+    with pytest.raises(ValueError, match=f"500.*{broken}") as refused:
+        await load_mcp_tools({"mcpServers": {"remote": remote}})
+    echo = f"401 for '{url}' with s3cret-bearer"
+    assert _shown(echo, _connection("remote", remote)) == f"401 for 'http://{broken}' with [key]"
+    local = {**server, "env": {"SERVICE_TOKEN": "s3cret-token"}}
+    tools = await load_mcp_tools({"mcpServers": {"local": local, "remote": remote}})
+    fail = next(tool for tool in tools if tool.name == "fail")
+    with pytest.raises(ToolException, match="because of") as failed:
+        await fail.ainvoke({"reason": "because of s3cret-token"})
+    assert "Its tools are left out" in caplog.text
+    logged = [record.getMessage() for record in caplog.records if record.name.startswith("tools.")]
+    assert "s3cret" not in f"{refused.value} {failed.value} {logged}"
 
 
 @pytest.mark.parametrize(

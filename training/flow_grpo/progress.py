@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Final, Protocol
 
-from graph.secrecy import without_credentials
+from tools.secrecy import without_credentials
 from training.flow_grpo.config import HTTP, FlowGRPOConfig
 from training.rollouts.records import Rollout
 from training.rollouts.time_spent import time_in_words

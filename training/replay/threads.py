@@ -21,8 +21,8 @@ from evals.task import Task
 from graph.context import Context
 from graph.errors import ConfigError, DataError
 from graph.prompts import planner_messages, planner_opening
-from graph.secrecy import without_credentials
 from graph.toolbox import Toolbox
+from tools.secrecy import without_credentials
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.records import PlannerTurn, Rollout, rollout_id, seed_from
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from evals.runs.failures import TRANSIENT, classify, unavailable_tool
 from evals.task import Task
-from graph.secrecy import without_credentials
+from tools.secrecy import without_credentials
 from tools.spans import note_span, recorded
 from training.engines.base import Engine
 from training.rollouts.agents import FINAL, Agent, State

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from evals.stored import lines_of, make_room, read_object
 from graph.errors import DataError
-from graph.secrecy import without_keys
+from tools.secrecy import without_keys
 from training.rollouts.records import Rollout, rollout_from_dict
 from training.run.folder import ROLLOUTS
 

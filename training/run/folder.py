@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from graph.errors import ConfigError, DataError
-from graph.secrecy import without_credentials
+from tools.secrecy import to_be_stored
 from training.run import ranks
 
 SETTINGS = "config.yaml"
@@ -40,7 +40,7 @@ def claimed(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[
     if ranks.rank() > 0:
         yield
         return
-    shown = {name: _shown(value) for name, value in settings.items()}
+    shown = to_be_stored(settings)
     _refuse_other(folder, shown, resumable)  # before anything is written to it
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):
@@ -107,9 +107,3 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise DataError(f"{folder / SETTINGS} holds no settings; name the folder of a training run.")
     return settings
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _shown(part) for name, part in value.items()}
-    return without_credentials(value) if isinstance(value, str) else value

@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from graph.command_line import did_you_mean
 from graph.errors import ConfigError
-from graph.secrecy import without_credentials
+from tools.secrecy import without_credentials
 
 _LARGEST = 2**32 - 1
 """The largest seed that the libraries beneath take; their sizes and counts end not far above."""

@@ -330,6 +330,18 @@ def test_options_that_need_the_agent_are_refused_for_the_bare_model(
     assert not (tmp_path / "out").exists()
 
 
+def test_logins_of_models_are_neither_shown_nor_stored(
+    questions: Path, server: FakeModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    login = server.spec.replace("http://", "http://alice:s3cretpass@")
+    more = ("--model", login, "--planner-model", login, "--judge", login, "--limit", "1")
+    for _ in range(2):  # the second finds the settings of the first
+        assert main(command(questions, server, tmp_path / "out", *more)) == 0
+    stored = "".join(path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert "s3cretpass" not in stored + "".join(capsys.readouterr())
+    assert read_run(tmp_path / "out").settings["model"] == server.spec
+
+
 def test_the_judge_is_asked_once_and_stands_beside_the_score(
     questions: Path, vaults: Vaults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

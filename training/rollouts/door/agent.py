@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from evals.task import Task
 from graph.errors import AgentFlowError, ConfigError, ModelUnavailable
-from graph.secrecy import without_credentials
+from tools.secrecy import without_credentials
 from training.rollouts.agents import FINAL, State
 from training.rollouts.door.answer import read_answer
 from training.rollouts.door.command import CommandRun, environment_of

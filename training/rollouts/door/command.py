@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
-from graph.secrecy import bears_key
+from tools.secrecy import bears_key
 from training.run import keeper
 from training.run.ranks import LAUNCH_VARIABLES
 

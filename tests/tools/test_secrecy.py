@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from graph.secrecy import without_credentials, without_keys
+from graph.errors import ConfigError, ModelRejected, RequestRefused
+from tools.secrecy import to_be_stored, without_credentials, without_keys
 
 KEY = "sk-0123456789abcdef"
 
@@ -35,3 +36,11 @@ def test_what_is_no_key_is_left_alone() -> None:
 )
 def test_addresses_are_shown_without_user_password_and_query(address: str, shown: str) -> None:
     assert without_credentials(address) == shown
+
+
+def test_errors_and_stored_settings_are_without_credentials() -> None:
+    sentence = f"The server http://me:pass@host/v1?api_key=abc refused {KEY}."
+    for kind in (ConfigError, ModelRejected, RequestRefused):
+        assert str(kind(sentence)) == "The server http://host/v1 refused [key]."
+    stored = to_be_stored({"model": "m@http://me:pass@host/v1", "more": {"list": (f"--key={KEY}", 1, None)}})
+    assert stored == {"model": "m@http://host/v1", "more": {"list": ["--key=[key]", 1, None]}}
