@@ -219,7 +219,7 @@ class FlowGRPOConfig:
     # Update
     learning_rate: AboveZero = option("Peak learning rate.", 1e-6)
     lr_scheduler: str = option("Learning rate schedule, as in transformers' TrainingArguments.", "constant")
-    warmup_steps: Count = option("Warm-up of the learning rate, in updates.", 0)
+    warmup_steps: Count = option("Updates over which the learning rate rises to its peak, whatever the schedule.", 0)
     weight_decay: NotNegative = option("Weight decay of AdamW.", 0.0)
     max_grad_norm: AboveZero = option("Largest gradient norm; larger gradients are scaled down.", 1.0)
     packing: Literal["auto", "off"] = option("`auto` packs rows by prefix tree if the model allows it.", "auto")
