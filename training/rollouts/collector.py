@@ -20,7 +20,7 @@ from evals.task import Task
 from graph.secrecy import without_credentials
 from tools.spans import note_span, recorded
 from training.engines.base import Engine
-from training.rollouts.agents import FINAL, Agent, State
+from training.rollouts.agents import Agent, State
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout, seed_from
 from training.rollouts.rewards import RewardFunction
@@ -217,7 +217,7 @@ class Collector:
         state = await self.agent.run(run.task, start, policy, run.seed)
         turns = tuple(self.agent.turns(state, policy))
         ended = time.perf_counter()
-        reward = await self.reward(run.task, state.get(FINAL, state), turns)
+        reward = await self.reward(run.task, state, turns)
         note_span("reward", "reward", ended)
         down = unavailable_tool(state)
         if down is not None and reward.terms.get("outcome", reward.total) <= 0:
