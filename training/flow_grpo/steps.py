@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from evals.task import Task
 from graph.errors import ModelError
+from training.algo.credit import varies
 from training.engines.base import Engine
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.micro_batches import Room
@@ -211,7 +212,7 @@ class Steps:
         wanted = sum(group.task.id in first for group in groups)
         if self.config.refill:
             # Groups without variance fill the rest, so that a fully solved step continues.
-            groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
+            groups = sorted(groups, key=lambda group: not varies(group.rewards))[:wanted]
         return rollouts, groups
 
     def _tasks(self, number: int) -> tuple[list[Task], list[list[Task]]]:
@@ -293,10 +294,6 @@ class Steps:
                 f"The {who} was never asked in the {len(rollouts)} rollouts of step {number + 1}, so there "
                 "is nothing to learn; check `role` and the settings of the agent."
             )
-
-
-def _varies(group: Group) -> bool:
-    return len(set(group.rewards)) > 1
 
 
 def _group_figures(assembled: Assembled, groups: Sequence[Group]) -> dict[str, float]:

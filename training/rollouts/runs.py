@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from evals.task import Task
 from tools.spans import Span
+from training.algo.credit import varies
 from training.rollouts.records import Rollout, rollout_id
 from training.rollouts.tail import Tail
 
@@ -68,7 +69,7 @@ class RunningGroup:
 
     def has_variance(self) -> bool:
         """Whether the runs so far can teach something."""
-        return len({reward for reward in self.rewards if reward is not None}) > 1
+        return varies([reward for reward in self.rewards if reward is not None])
 
 
 @dataclass
