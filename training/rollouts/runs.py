@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -84,6 +84,8 @@ class RunningStep:
     tasks: asyncio.TaskGroup
     began: float
     on_rollout: Callable[[Rollout], None] | None
+    done: Collection[str] = ()
+    """Ids of its rollouts that are not made again."""
     groups: list[RunningGroup] = field(default_factory=list)
     admissions: list[AsyncExitStack] = field(default_factory=list)
     """Each run's, entered before it begins."""
