@@ -283,11 +283,20 @@ class Steps:
         """Refuses a step with nothing to learn from: it would look like training."""
         if not assembled.rollouts:
             kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
-            first = next((r.failure["message"] for r in rollouts if r.failure), "")
-            raise ModelError(
-                f"No rollout of step {number + 1} can be used; failures: {kinds}. The first: {first} Fix that and run "
-                f"the same command again; {newest_in_words(Path(self.config.out))}."
+            first = next((f" The first: {r.failure['message']}" for r in rollouts if r.failure), "")
+            finished = sum(rollout.reward is not None for rollout in rollouts)
+            problem = (
+                f"The {finished} finished rollouts of step {number + 1} cannot be compared: its groups have fewer than "
+                "two rollouts"
+                if finished
+                else f"No rollout of step {number + 1} can be used"
             )
+            advice = (
+                "Replay several runs of each question; `training.sft` learns from single ones."
+                if self.config.replay and finished
+                else f"Fix that and run the same command again; {newest_in_words(Path(self.config.out))}."
+            )
+            raise ModelError(f"{problem}; failures: {kinds}.{first} {advice}")
         if not any(rollout.turns for rollout in rollouts):
             who = " and ".join(self.config.roles) or "policy"
             raise ModelError(

@@ -94,8 +94,9 @@ def _show(options: argparse.Namespace) -> None:
 def described(rollout: Rollout) -> str:
     """A rollout as text: question, turns, answer."""
     earned = f"reward {rollout.reward:.3g}" if rollout.reward is not None else f"failed: {dict(rollout.failure or {})}"
+    thread = rollout.task.metadata.get("thread")
     lines = [
-        f"=== {rollout.id}: {earned}, ended by {rollout.ended_by or '?'}, {len(rollout.memory)} turns",
+        f"=== {rollout.id}{f' (thread {thread})' if thread else ''}: {earned}, ended by {rollout.ended_by or '?'}, {len(rollout.memory)} turns",
         f"question: {rollout.task.prompt}",
         f"expected: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
     ]
