@@ -94,9 +94,9 @@ def _show(options: argparse.Namespace) -> None:
 def described(rollout: Rollout) -> str:
     """A rollout as text: question, turns, answer."""
     earned = f"reward {rollout.reward:.3g}" if rollout.reward is not None else f"failed: {dict(rollout.failure or {})}"
-    thread = rollout.task.metadata.get("thread")
+    thread = f" (thread {rollout.task.metadata['thread']})" if "thread" in rollout.task.metadata else ""
     lines = [
-        f"=== {rollout.id}{f' (thread {thread})' if thread else ''}: {earned}, ended by {rollout.ended_by or '?'}, {len(rollout.memory)} turns",
+        f"=== {rollout.id}{thread}: {earned}, ended by {rollout.ended_by or '?'}, {len(rollout.memory)} turns",
         f"question: {rollout.task.prompt}",
         f"expected: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
     ]
