@@ -18,9 +18,11 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from evals.speed.fake_server import FakeModelServer
+from evals.task import Task
 from graph import Context, build_graph
 from graph.context import Context as GraphContext
 from graph.errors import ModelError
@@ -33,10 +35,11 @@ from training.flow_grpo.config import load_config
 from training.flow_grpo.launch import train
 from training.replay.__main__ import main
 from training.replay.threads import task_of
+from training.rollouts.agents import GraphAgent
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout, groups_of
-from training.rollouts.store import read_rollouts
+from training.rollouts.store import RolloutStore, read_rollouts
 from training.run.metrics import read_metrics
 
 
@@ -131,6 +134,52 @@ def test_planner_samples_carry_the_runs_one_reward(run: Path, tmp_path: Path) ->
     assert len(lines) == sum(len(rollout.turns) for rollout in rollouts.values())
     assert all(line["reward"] == rollouts[line["run"]].reward for line in lines)
     assert abs(sum(line["advantage"] for line in lines)) < 1e-6
+
+
+def pair(a: str, b: str) -> str:
+    """Join two texts."""
+    return a + b
+
+
+async def two_roles(folder: Path) -> ScriptedEngine:
+    """Two runs in which planner and executor are the policy; in the second the executor's reply is another."""
+    plan = "Justification: j\nContext: c\nSub-Goal: join x and y\nTool Name: pair"
+
+    def reply(text: str, seed: int) -> str:
+        if "Justification" in text.split("<|im_start|>")[-2]:
+            return plan
+        return f'{{"calls": [{{"a": "x", "b": "{"yz"[len(store)]}"}}]}}'
+
+    engine, task, store = ScriptedEngine(reply), Task("t", "q", ("xz",)), list[Rollout]()
+    context = Context(verify="rules", answer="last_result", analyse=False, max_turns=2)
+    agent = GraphAgent(context, tools=[StructuredTool.from_function(pair)], role=("planner", "executor"))
+    for index in range(2):
+        policy = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run=f"0/t/{index}", seed=0)
+        state = await agent.run(task, await agent.prepare(task, 0), policy, 0)
+        turns, memory = tuple(agent.turns(state, policy)), [dict(turn) for turn in state["memory"]]
+        record: dict[str, Any] = {"turns": turns, "memory": memory, "trace": state["trace"], "reward": float(index)}
+        store.append(Rollout(f"0/t/{index}", task, 0, index, 0, **record))
+    for rollout in store:
+        RolloutStore(folder / "rollouts").append(rollout)
+    return engine
+
+
+async def test_a_sample_has_the_text_of_its_tokens_and_the_credit_of_its_run(tmp_path: Path) -> None:
+    engine, out = await two_roles(tmp_path), tmp_path / "samples.jsonl"
+
+    def samples(*words: str) -> list[dict[str, Any]]:
+        assert main(["samples", str(tmp_path), "--out", str(out), *words]) == 0
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    broadcast = samples()
+    assert {line["role"] for line in broadcast} == {"planner", "executor"}
+    for line in broadcast:
+        assert engine.chat.text(line["completion_ids"]).removesuffix("<|im_end|>") == line["text"]
+    (tmp_path / "config.yaml").write_text("credit: rollout_tree\n")
+    tree = samples()
+    assert tree == samples("--credit", "rollout_tree") != broadcast
+    assert samples("--credit", "broadcast") == broadcast
+    assert tree[0]["advantage"] == 0  # both runs began with the same plan
 
 
 REPLY = "Tool: shout\nInput: x"
