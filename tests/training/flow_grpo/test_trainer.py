@@ -144,6 +144,8 @@ def test_a_warm_start_goes_on_from_trained_weights(undisturbed: Path, tmp_path: 
         train(toy_config(other, policy_folder, warm_start=str(undisturbed), lora_targets="q_proj", **still))
     with pytest.raises(DataError, match="no complete checkpoint"):
         train(toy_config(other, policy_folder, warm_start=str(tmp_path), **still))
+    with pytest.raises(ConfigError, match=r"holds an adapter, and lora_rank 0 trains all weights; .*training\.export"):
+        train(toy_config(other, policy_folder, warm_start=str(undisturbed), lora_rank=0, **still))
 
 
 def test_finer_credit_and_easy_tasks_first_make_a_run(tmp_path: Path, policy_folder: Path) -> None:
