@@ -170,7 +170,7 @@ class FlowGRPOConfig:
     group_size: Annotated[int, Field(ge=2)] = option("Runs of each task (G).", 8)
     replay: str | None = option("Folder of stored rollouts to train on instead of new ones, step by step.", None)
     concurrency: Positive | None = option(
-        "Runs at the same time; default: all of a step, or max_batch with engine transformers.", None, resumable=True
+        "Runs at once in all processes; default: a whole step, max_batch in engine transformers.", None, resumable=True
     )
     rollout_processes: Positive | Literal["auto"] = option(
         "Processes for rollouts; auto: one per 128 rollouts at once, on half of the cores; 1 with engine transformers.",
@@ -420,7 +420,7 @@ class FlowGRPOConfig:
     @property
     def context(self) -> Context:
         """The graph's settings."""
-        return Context(model=self.agent_model, **{name: getattr(self, name) for name in _CONTEXT})
+        return Context(model=self.agent_model, **{name: getattr(self, name) for name in CONTEXT})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
@@ -432,7 +432,7 @@ FROZEN = ("agent_model", "analyst", "executor", "verifier", "generator")
 
 RESUMABLE = marked(FlowGRPOConfig, "resumable")
 MATTERS = marked(FlowGRPOConfig, "matters")
-_CONTEXT = marked(FlowGRPOConfig, "context")
+CONTEXT = marked(FlowGRPOConfig, "context")
 
 GROUPS = {
     "model": "What is trained",
