@@ -102,6 +102,17 @@ async def test_an_agent_as_it_is(tmp_path: Path) -> None:
     assert 0 < figures["tool/add"] <= 0.5
 
 
+async def test_a_graph_that_nobody_has_looked_at_is_looked_at_once() -> None:
+    made: list[int] = []
+
+    def counted(model: Any) -> Any:
+        made.append(1)
+        return make(model)
+
+    await collected(agent_of(counted), group_size=8)
+    assert len(made) == 8 + 1
+
+
 class Question(TypedDict):
     question: str
 
