@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import glob
 import json
 import math
@@ -16,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from evals.speed.fake_server import FakeModelServer
+from evals.task import Task
 from graph import Context, build_graph
 from graph.context import Context as GraphContext
+from graph.errors import ModelError
 from tests.training.support.scripted_engine import ScriptedEngine
 from tests.training.support.tiny_model import tiny_tokenizer
 from tests.training.support.toy import toy_config, toy_tools
@@ -29,10 +34,12 @@ from training.flow_grpo.__main__ import main as flow_grpo
 from training.flow_grpo.config import load_config
 from training.flow_grpo.launch import train
 from training.replay.__main__ import main
+from training.replay.threads import task_of
+from training.rollouts.agents import GraphAgent
 from training.rollouts.chat_tokens import ChatTokens
 from training.rollouts.policy_chat import PolicyChat
-from training.rollouts.records import Rollout
-from training.rollouts.store import read_rollouts
+from training.rollouts.records import Rollout, groups_of
+from training.rollouts.store import RolloutStore, read_rollouts
 from training.run.metrics import read_metrics
 
 
@@ -138,11 +145,57 @@ def test_planner_samples_carry_the_runs_one_reward(run: Path, tmp_path: Path) ->
     assert abs(sum(line["advantage"] for line in lines)) < 1e-6
 
 
+def pair(a: str, b: str) -> str:
+    """Join two texts."""
+    return a + b
+
+
+async def two_roles(folder: Path) -> ScriptedEngine:
+    """Two runs in which planner and executor are the policy; in the second the executor's reply is another."""
+    plan = "Justification: j\nContext: c\nSub-Goal: join x and y\nTool Name: pair"
+
+    def reply(text: str, seed: int) -> str:
+        if "Justification" in text.split("<|im_start|>")[-2]:
+            return plan
+        return f'{{"calls": [{{"a": "x", "b": "{"yz"[len(store)]}"}}]}}'
+
+    engine, task, store = ScriptedEngine(reply), Task("t", "q", ("xz",)), list[Rollout]()
+    context = Context(verify="rules", answer="last_result", analyse=False, max_turns=2)
+    agent = GraphAgent(context, tools=[StructuredTool.from_function(pair)], role=("planner", "executor"))
+    for index in range(2):
+        policy = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run=f"0/t/{index}", seed=0)
+        state = await agent.run(task, await agent.prepare(task, 0), policy, 0)
+        turns, memory = tuple(agent.turns(state, policy)), [dict(turn) for turn in state["memory"]]
+        record: dict[str, Any] = {"turns": turns, "memory": memory, "trace": state["trace"], "reward": float(index)}
+        store.append(Rollout(f"0/t/{index}", task, 0, index, 0, **record))
+    for rollout in store:
+        RolloutStore(folder / "rollouts").append(rollout)
+    return engine
+
+
+async def test_a_sample_has_the_text_of_its_tokens_and_the_credit_of_its_run(tmp_path: Path) -> None:
+    engine, out = await two_roles(tmp_path), tmp_path / "samples.jsonl"
+
+    def samples(*words: str) -> list[dict[str, Any]]:
+        assert main(["samples", str(tmp_path), "--out", str(out), *words]) == 0
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    broadcast = samples()
+    assert {line["role"] for line in broadcast} == {"planner", "executor"}
+    for line in broadcast:
+        assert engine.chat.text(line["completion_ids"]).removesuffix("<|im_end|>") == line["text"]
+    (tmp_path / "config.yaml").write_text("credit: rollout_tree\n")
+    tree = samples()
+    assert tree == samples("--credit", "rollout_tree") != broadcast
+    assert samples("--credit", "broadcast") == broadcast
+    assert tree[0]["advantage"] == 0  # both runs began with the same plan
+
+
 REPLY = "Tool: shout\nInput: x"
 
 
-async def leave_threads(saver: Any, *, captured: bool) -> None:
-    """Two runs of an app, kept by its checkpointer."""
+async def leave_threads(saver: Any, *, captured: bool, threads: str = "ab", question: str = "") -> None:
+    """Runs of an app, kept by its checkpointer; all of one question, or each of its own."""
     context = Context(direct_arguments=True, verify="rules", answer="last_result", analyse=False, max_turns=1)
     engine = ScriptedEngine(lambda text, seed: REPLY)
     policy = PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run="app", seed=0)
@@ -150,9 +203,9 @@ async def leave_threads(saver: Any, *, captured: bool) -> None:
         graph = build_graph(
             tools=toy_tools(), models={"planner": policy if captured else server.spec}, checkpointer=saver
         )
-        for thread in ("a", "b"):
+        for thread in threads:
             config: Any = {"configurable": {"thread_id": thread}}
-            await graph.ainvoke({"question": f"Number {thread}"}, config, context=context)
+            await graph.ainvoke({"question": question or f"Number {thread}"}, config, context=context)
 
 
 @pytest.mark.parametrize("captured", [True, False])
@@ -182,20 +235,64 @@ async def test_threads_of_an_app_become_rollouts(
         out = tmp_path / "rendered"
     assert main(words) == 0
     made: list[Rollout] = list(read_rollouts(out))
-    assert [(rollout.task.id, rollout.reward, rollout.captured) for rollout in made] == [
+    assert [(rollout.task.metadata["thread"], rollout.reward, rollout.captured) for rollout in made] == [
         ("a", 1.0, captured), ("b", 0.0, captured),
     ]  # fmt: skip
+    assert made[0].task.id != made[1].task.id
     for rollout in made:
         [turn] = rollout.turns
         chat = ChatTokens(tiny_tokenizer())
         assert chat.text(turn.completion_ids) == REPLY
-        assert f"Number {rollout.task.id}" in chat.text(turn.prompt_ids)
+        assert f"Number {rollout.task.metadata['thread']}" in chat.text(turn.prompt_ids)
     again = ["threads", str(database), "--scores", str(scores), "--out", str(tmp_path / "x")]
     scores.write_text("thread_id,score\nmissing,1\n")
     assert main(again) == 2
     assert "no thread 'missing'" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
     assert not (tmp_path / "x.tmp").exists()
+
+
+def as_rollouts(tmp_path: Path, scores: str, out: str, **threads: Any) -> Path:
+    """What `replay threads` makes of the threads that `leave_threads` leaves."""
+
+    async def left() -> None:
+        async with AsyncSqliteSaver.from_conn_string(str(tmp_path / f"{out}.sqlite")) as saver:
+            await leave_threads(saver, captured=True, **threads)
+
+    asyncio.run(left())
+    (tmp_path / f"{out}.csv").write_text("thread_id,score\n" + scores)
+    words = ["--scores", str(tmp_path / f"{out}.csv"), "--out", str(tmp_path / out)]
+    assert main(["threads", str(tmp_path / f"{out}.sqlite"), *words]) == 0
+    return tmp_path / out
+
+
+def test_threads_with_one_question_are_a_group_that_can_be_trained_on(
+    tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    together = as_rollouts(tmp_path, "a,1\nb,0\nc,0\n", "together", threads="abc", question="Number 1")
+    [group] = groups_of(list(read_rollouts(together)))
+    assert [rollout.index for rollout in group.rollouts] == [0, 1, 2]
+    assert main(["show", str(together)]) == 0
+    assert "(thread c): reward 0" in capsys.readouterr().out
+    config = toy_config(tmp_path, policy_folder, steps=1, replay=str(together))
+    train(config)
+    [line] = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert (line["rollouts"], line["skipped_groups"], line["zero_variance"]) == (3, 0, 0)
+    apart = as_rollouts(tmp_path, "a,1\nb,0\n", "apart")
+    with pytest.raises(ModelError, match=r"2 finished .* fewer than two rollouts.* Replay several runs of each"):
+        train(toy_config(tmp_path, policy_folder, steps=1, replay=str(apart), out=str(tmp_path / "other")))
+
+
+async def test_a_question_in_another_conversation_is_another_task(tmp_path: Path) -> None:
+    chats = (["Oslo?", "Norway."], ["Rome?", "Italy."], [], ["Rome?", "Italy."])
+    states = [
+        {"question": "How large is it?", "messages": [*map(HumanMessage, chat[:1]), *map(AIMessage, chat[1:]),
+         HumanMessage("How large is it?"), AIMessage(f"Answer {number}")]}
+        for number, chat in enumerate(chats)
+    ]  # fmt: skip
+    names = [task_of(str(number), state).id for number, state in enumerate(states)]
+    assert names[1] == names[3]
+    assert len(set(names)) == 3
 
 
 @pytest.mark.parametrize(
@@ -268,7 +365,8 @@ async def test_threads_in_postgres_become_rollouts(
     words = ["--scores", str(scores), "--out", str(tmp_path / "out")]
     assert main(["threads", postgres, *words]) == 0
     made = list(read_rollouts(tmp_path / "out"))
-    assert [(rollout.task.id, rollout.reward, len(rollout.turns)) for rollout in made] == [("b", 0.5, 1), ("a", 0.0, 1)]
+    threads = [(rollout.task.metadata["thread"], rollout.reward, len(rollout.turns)) for rollout in made]
+    assert threads == [("b", 0.5, 1), ("a", 0.0, 1)]
     scores.write_text('{"thread_id": "c", "score": 1}\n')
     words[-1] = str(tmp_path / "other")
     refused = postgres.replace("hunter22", "wrong555")

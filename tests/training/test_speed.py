@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from graph.errors import ConfigError
-from training.models.flops import accelerator, shape_of
-from training.models.policy import twin
+from tests.training.support.tiny_model import tiny_model
+from training.models.flops import accelerator, operations, shape_of
+from training.models.policy import twin, with_adapter
 from training.models.shapes import SHAPES, config_of
 from training.speed import clock as speed_measure
 from training.speed.__main__ import main
@@ -32,7 +34,7 @@ from training.speed.variants import (
     unpacked,
 )
 from training.speed.workload import Workload, merged_samples, rows_of, step_of, turn_samples, unshared
-from training.update.logprobs import forward_terms
+from training.update.logprobs import attach_scoring, forward_terms
 from training.update.packing import pack, pad
 from training.update.rows import Row
 
@@ -206,6 +208,26 @@ def test_operations_are_counted_from_the_weights_that_are_there() -> None:
     assert found.forward == linear + attention
     assert found.model == 3 * found.forward
     assert found.hardware == 4 * found.forward
+
+
+@pytest.mark.parametrize(("rank", "products"), [(0, 4), (4, 2)])
+def test_the_heads_products_are_counted_as_they_are_made(rank: int, products: int) -> None:
+    """A frozen head's gradient is found in the forward pass; the logits of a trained one are computed again."""
+    model = tiny_model()
+    shape = shape_of(model.config)
+    policy = with_adapter(model, rank=rank, alpha=8, targets="all-linear", seed=0) if rank else model
+    attach_scoring(policy)
+    row = rows_of(step_of(SMALL, 512))[0]
+    made = []
+    for scored in (1, 3):
+        [batch] = pack([replace(row, terms=row.terms.take(np.arange(scored)))], 100)
+        assert len(batch.head_index) == scored
+        with FlopCounterMode(display=False) as counter:
+            forward_terms(policy, batch, 1.0).logprobs.sum().backward()
+        made.append(counter.get_total_flops())
+    head = products * 2 * shape.head_weights * 2
+    assert made[1] - made[0] == head
+    assert operations(shape, 0, 0, 2, lora_rank=rank, checkpointing=False).hardware == head
 
 
 @pytest.mark.parametrize(("name", "millions"), [("135m", 135), ("0.5b", 494), ("1.5b", 1543), ("7b", 7615)])

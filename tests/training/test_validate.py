@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from evals.task import Task
-from graph.errors import DataError
+from graph.errors import DataError, ModelUnavailable
 from tests.training.support.toy import toy_config, toy_policy
+from training.rollouts.agents import GraphAgent, State
 from training.rollouts.breakdown import breakdown, parts_of
-from training.rollouts.records import Rollout
+from training.rollouts.policy_chat import PolicyChat
+from training.rollouts.records import Rollout, groups_of
 from training.rollouts.store import read_rollouts
 from training.town import questions
 from training.validate.__main__ import main
+from training.validate.measure import validate
 
 torch.set_num_threads(1)
 
@@ -129,6 +132,37 @@ def test_an_interrupted_measurement_goes_on(tmp_path: Path, policy_folder: Path,
     assert sorted(rollout.id for rollout in again) == sorted(rollout.id for rollout in whole)
     turns = {rollout.id: [turn.completion_ids for turn in rollout.turns] for rollout in whole}
     assert turns == {rollout.id: [turn.completion_ids for turn in rollout.turns] for rollout in again}
+
+
+def test_a_repeated_measurement_makes_only_what_is_missing(
+    tmp_path: Path, policy_folder: Path, held_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: dict[str, Any] = {"validation": held_out, "validation_limit": 3, "attempts": 1}
+    settings = toy_config(tmp_path, policy_folder, **limits, out=str(tmp_path / "m"))
+    ran: list[str] = []
+    down: set[str] = set()
+    run_of = GraphAgent.run
+
+    async def run(self: GraphAgent, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
+        ran.append(policy.run)
+        if policy.run in down:
+            raise ModelUnavailable("down")
+        return await run_of(self, task, start, policy, seed)
+
+    monkeypatch.setattr(GraphAgent, "run", run)
+    down |= {f"0/v{number}/2" for number in range(12)}
+    first = {rollout.id: rollout for rollout in validate(settings, None, samples=3)}
+    failed = {name for name, rollout in first.items() if rollout.failure}
+    assert (len(ran), len(failed)) == (9, 3)
+    ran.clear()
+    down.clear()
+    down |= {f"0/v{number}/{index}" for number in range(12) for index in (0, 1)}  # others are down now
+    second = {rollout.id: rollout for rollout in validate(settings, None, samples=3)}
+    assert set(ran) == failed
+    assert not any(rollout.failure for rollout in second.values())
+    assert all(second[name] == rollout for name, rollout in first.items() if name not in failed)
+    assert {rollout.id: rollout for rollout in read_rollouts(tmp_path / "m" / "rollouts")} == second
+    assert [len(group.rollouts) for group in groups_of(list(read_rollouts(tmp_path / "m")))] == [3, 3, 3]
 
 
 def test_an_interrupted_measurement_of_several_runs_a_task_loses_none(

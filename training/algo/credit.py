@@ -28,19 +28,29 @@ Roles = Sequence[Sequence[str]]
 """The role of each turn of each rollout of a group."""
 
 
+def varies(rewards: Sequence[float] | FloatArray) -> bool:
+    """Whether rewards differ by more than the rounding of their sums; if not, their group teaches nothing."""
+    values = np.asarray(rewards, dtype=np.float64)
+    return bool(values.size and np.ptp(values) > _ROUNDING * np.abs(values).max())
+
+
+_ROUNDING = 1e-9
+"""Difference of two rewards, as a share of the larger, that is taken for none."""
+
+
 def normalised(rewards: FloatArray) -> FloatArray:
     """(R_i - mean R) / std R with the sample standard deviation: GRPO, and equation 6 of AgentFlow.
 
     Zeros for a group with equal rewards, which teaches nothing.
     """
-    if np.ptp(rewards) == 0:
+    if not varies(rewards):
         return np.zeros_like(rewards)
     return (rewards - rewards.mean()) / rewards.std(ddof=1)  # type: ignore[no-any-return]
 
 
 def centred(rewards: FloatArray) -> FloatArray:
     """R_i - mean R: Dr.GRPO (arXiv 2503.20783), without the division that favours very easy and very hard questions."""
-    return np.zeros_like(rewards) if np.ptp(rewards) == 0 else rewards - rewards.mean()
+    return rewards - rewards.mean() if varies(rewards) else np.zeros_like(rewards)
 
 
 def leave_one_out(rewards: FloatArray) -> FloatArray:

@@ -245,7 +245,7 @@ class TransformersEngine:
             longest = max(len(request.prompt) for request in wave)
             raise ConfigError(
                 f"Sampling {len(wave)} completions at once (prompts of up to {longest} tokens) ran out of memory; "
-                "lower max_batch, max_positions or memory_tokens."
+                "lower max_batch, max_context or memory_tokens."
             ) from error
         except AgentFlowError:
             raise

@@ -8,9 +8,8 @@ lengths.py    what rollouts are taken to be like before any was made
 micro_batches.py  their size by the memory that is free
 update_memory.py  the memory of updates: planned, measured, made to do
 own_server.py  the vLLM server that a run starts for itself
-agent.py      the agent that settings name: ours, a function of one's own, or an object
 launch.py     runs the training that settings describe
-agent.py      the agent that the settings name
+agent.py      the agent that the settings name: ours, a function of one's own, or an object
 collectors.py  what rolls out: in the trainer's process or several others
 build.py      from settings to a trainer: model, engine, agent, reward, tasks
 steps.py      a step up to its gradient: roll out, refill, credit, lay out

@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 
 from graph.errors import ConfigError
 from graph.models.spec import make_model
-from training.flow_grpo.config import FROZEN, HTTP, FlowGRPOConfig
+from training.flow_grpo.config import CONTEXT, FROZEN, HTTP, FlowGRPOConfig
 from training.rollouts.agents import Agent, GraphAgent
 from training.rollouts.door.agent import DoorOptions, HttpAgent
 from training.rollouts.factory import FactoryAgent, roles_of
@@ -60,9 +60,9 @@ def _http_agent(config: FlowGRPOConfig) -> HttpAgent:
 
 
 def _refuse_settings_of_our_graph(config: FlowGRPOConfig, agent: str) -> None:
-    for name in ("tools", "corpus"):
-        if getattr(config, name):
-            raise ConfigError(f"The setting `{name}` applies to our graph only; {agent} has its own.")
+    for name in sorted(CONTEXT - {*FROZEN, "max_seconds"}):  # in every agent a run has its time
+        if getattr(config, name) != getattr(FlowGRPOConfig, name):
+            raise ConfigError(f"The setting `{name}` applies to our graph only, not to {agent}; leave it out.")
     for name in FROZEN:
         if name != "agent_model" and getattr(config, name):
             raise ConfigError(

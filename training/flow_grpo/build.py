@@ -83,7 +83,7 @@ def _trainer(
     from training.models.adapters import SHARED
     from training.models.policy import load_policy, load_trained, start_from, with_adapter
 
-    start = weights_of(Path(config.warm_start)) if config.warm_start else None
+    start = _start(config)
     whole = start if not config.lora_rank else None
     base: Any
     base, tokenizer = load_trained(config.model, whole, config.dtype)
@@ -123,6 +123,19 @@ def _trainer(
         room=room,
     )
     return FlowGRPOTrainer(model, config, parts, tokenizer)
+
+
+def _start(config: FlowGRPOConfig) -> Path | None:
+    """The folder of the weights to start from, if the run starts from trained ones."""
+    from training.models.adapters import saved_adapters
+
+    start = weights_of(Path(config.warm_start)) if config.warm_start else None
+    if start and not config.lora_rank and saved_adapters(start):
+        raise ConfigError(
+            f"warm_start: {start} holds an adapter, and lora_rank 0 trains all weights; set the adapter's lora_rank, "
+            "or merge it (`python -m training.export RUN --out FOLDER`) and start from that folder."
+        )
+    return start
 
 
 def make_validator(

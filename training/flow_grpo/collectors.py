@@ -8,7 +8,6 @@ another process cannot have.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -101,12 +100,12 @@ def make_sources(
     obstacle = _obstacle(config, agent, handed)
     if obstacle and config.rollout_processes not in ("auto", 1):
         raise ConfigError(f"rollout_processes is {config.rollout_processes}, but {obstacle}; leave it out.")
+    config = _share_of(config, ranks.world_size())
     number = 1 if obstacle else processes_for(config, usable_cores() // ranks.world_size())
     if number == 1:
         return make_collectors(config, chat, engine, agent), None
-    share = config.concurrency and math.ceil(config.concurrency / number)
     lending: LendingEngine = engine  # type: ignore[assignment]  # engines on servers lend
-    pool = Pool(number, lending, partial(make_collectors, replace(config, concurrency=share), chat))
+    pool = Pool(number, lending, partial(make_collectors, _share_of(config, number), chat))
     out = Path(config.out)
     return {
         TRAINING: PooledRollouts(
@@ -118,8 +117,15 @@ def make_sources(
     }, pool
 
 
+def _share_of(config: FlowGRPOConfig, processes: int) -> FlowGRPOConfig:
+    """The settings of each of so many processes: `concurrency` is of all together."""
+    if config.concurrency is None:
+        return config
+    return replace(config, concurrency=max(1, config.concurrency // processes))
+
+
 def processes_for(config: FlowGRPOConfig, cores: int) -> int:
-    """How many processes roll out: the setting, or by rollouts at once and cores (see above)."""
+    """How many processes roll out for this one: the setting, or by rollouts at once and cores (see above)."""
     if config.rollout_processes != "auto":
         return config.rollout_processes
     rollouts = config.tasks_per_step * config.group_size // ranks.world_size()

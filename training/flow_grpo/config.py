@@ -171,7 +171,7 @@ class FlowGRPOConfig:
     group_size: Annotated[int, Field(ge=2, le=MOST_OF_A_TASK)] = option("Runs of each task (G).", 8)
     replay: str | None = option("Folder of stored rollouts to train on instead of new ones, step by step.", None)
     concurrency: Positive | None = option(
-        "Runs at the same time; default: all of a step, or max_batch with engine transformers.", None, resumable=True
+        "Runs at once in all processes; default: a whole step, max_batch in engine transformers.", None, resumable=True
     )
     rollout_processes: Positive | Literal["auto"] = option(
         "Processes for rollouts; auto: one per 128 rollouts at once, on half of the cores; 1 with engine transformers.",
@@ -220,7 +220,7 @@ class FlowGRPOConfig:
     # Update
     learning_rate: AboveZero = option("Peak learning rate.", 1e-6)
     lr_scheduler: str = option("Learning rate schedule, as in transformers' TrainingArguments.", "constant")
-    warmup_steps: Count = option("Warm-up of the learning rate, in updates.", 0)
+    warmup_steps: Count = option("Updates over which the learning rate rises to its peak, whatever the schedule.", 0)
     weight_decay: NotNegative = option("Weight decay of AdamW.", 0.0)
     max_grad_norm: AboveZero = option("Largest gradient norm; larger gradients are scaled down.", 1.0)
     packing: Literal["auto", "off"] = option("`auto` packs rows by prefix tree if the model allows it.", "auto")
@@ -421,7 +421,7 @@ class FlowGRPOConfig:
     @property
     def context(self) -> Context:
         """The graph's settings."""
-        return Context(model=self.agent_model, **{name: getattr(self, name) for name in _CONTEXT})
+        return Context(model=self.agent_model, **{name: getattr(self, name) for name in CONTEXT})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""
@@ -433,7 +433,7 @@ FROZEN = ("agent_model", "analyst", "executor", "verifier", "generator")
 
 RESUMABLE = marked(FlowGRPOConfig, "resumable")
 MATTERS = marked(FlowGRPOConfig, "matters")
-_CONTEXT = marked(FlowGRPOConfig, "context")
+CONTEXT = marked(FlowGRPOConfig, "context")
 
 GROUPS = {
     "model": "What is trained",

@@ -38,6 +38,8 @@ class RunFacts:
     device: str
     """Device of the first process."""
     processes: int
+    engine: str
+    """The one that samples, where the settings leave the choice open."""
     updates: int
     """Made before, by a run that goes on."""
     memory: str
@@ -211,7 +213,7 @@ def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
     share = f"{adapter}, {_count(facts.trained)} weights" if config.lora_rank else "all weights"
     held_out = f", {facts.held_out} held out" if facts.held_out else ""
     processes = f", {facts.processes} processes" if facts.processes > 1 else ""
-    engine = f"{config.engine} at {config.vllm_url}" if config.vllm_url else config.engine
+    engine = f"{facts.engine} at {config.vllm_url}" if config.vllm_url else facts.engine
     before = f" (resumed after update {facts.updates})" if facts.updates else ""
     lines = {
         "model": f"{config.model}, {_count(facts.weights)} weights in {config.dtype}; trained: {share}",

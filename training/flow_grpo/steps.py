@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from evals.task import Task
 from graph.errors import ModelError
+from training.algo.credit import varies
 from training.engines.base import Engine
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.micro_batches import Room
@@ -211,7 +212,7 @@ class Steps:
         wanted = sum(group.task.id in first for group in groups)
         if self.config.refill:
             # Groups without variance fill the rest, so that a fully solved step continues.
-            groups = sorted(groups, key=lambda group: not _varies(group))[:wanted]
+            groups = sorted(groups, key=lambda group: not varies(group.rewards))[:wanted]
         return rollouts, groups
 
     def _tasks(self, number: int) -> tuple[list[Task], list[list[Task]]]:
@@ -283,21 +284,26 @@ class Steps:
         """Refuses a step with nothing to learn from: it would look like training."""
         if not assembled.rollouts:
             kinds = ", ".join(f"{kind} ({count})" for kind, count in failures_by_kind(rollouts).items()) or "none"
-            first = next((r.failure["message"] for r in rollouts if r.failure), "")
-            raise ModelError(
-                f"No rollout of step {number + 1} can be used; failures: {kinds}. The first: {first} Fix that and run "
-                f"the same command again; {newest_in_words(Path(self.config.out))}."
+            first = next((f" The first: {r.failure['message']}" for r in rollouts if r.failure), "")
+            finished = sum(rollout.reward is not None for rollout in rollouts)
+            problem = (
+                f"The {finished} finished rollouts of step {number + 1} cannot be compared: its groups have fewer than "
+                "two rollouts"
+                if finished
+                else f"No rollout of step {number + 1} can be used"
             )
+            advice = (
+                "Replay several runs of each question; `training.sft` learns from single ones."
+                if self.config.replay and finished
+                else f"Fix that and run the same command again; {newest_in_words(Path(self.config.out))}."
+            )
+            raise ModelError(f"{problem}; failures: {kinds}.{first} {advice}")
         if not any(rollout.turns for rollout in rollouts):
             who = " and ".join(self.config.roles) or "policy"
             raise ModelError(
                 f"The {who} was never asked in the {len(rollouts)} rollouts of step {number + 1}, so there "
                 "is nothing to learn; check `role` and the settings of the agent."
             )
-
-
-def _varies(group: Group) -> bool:
-    return len(set(group.rewards)) > 1
 
 
 def _group_figures(assembled: Assembled, groups: Sequence[Group]) -> dict[str, float]:

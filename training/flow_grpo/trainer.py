@@ -294,6 +294,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
             if device.type == "cuda"
             else f"{device.type}, {torch.get_num_threads()} threads",
             processes=self.accelerator.num_processes,
+            engine=self.config.engine,
             updates=updates,
             memory=self._memory.in_words(),
         )

@@ -97,9 +97,14 @@ def trainability_kept(model: nn.Module) -> Iterator[None]:
 
 
 def saved_adapters(folder: Path) -> dict[str, Path]:
-    """The adapters that a folder holds, by name, in order of their names: its own, or those of its sub-folders."""
+    """The adapters that a folder holds, by name, in order of their names: its own, or those of its sub-folders.
+
+    A folder with a whole model (`training.export`) is that model: the adapter beside it is merged into it already.
+    """
     if (folder / CONFIG).is_file():
         return {SHARED: folder}
+    if any(folder.glob("model*.safetensors")):
+        return {}
     places = sorted(folder.iterdir()) if folder.is_dir() else []
     return {place.name: place for place in places if (place / CONFIG).is_file()}
 

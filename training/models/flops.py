@@ -4,7 +4,8 @@ A multiply-add counts as two operations. A forward pass costs 2 operations for e
 4 for each pair of a token and a token it sees (scores and values, per head dimension), and 2 for each weight
 of the head and *scored* position. A backward pass through frozen weights costs the same again (gradients of activations
 alone), through trained ones twice; through attention twice. *Model* operations are forward and backward. *Hardware*
-operations also include what gradient checkpointing recomputes; utilisation refers to model operations.
+operations also include what is recomputed: layers by gradient checkpointing, and a trained head; a frozen one is not,
+since its gradient is found in the forward pass (`update.logprobs`). Utilisation refers to model operations.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def operations(
         pairs: pairs of a position and one that it attends to, including itself.
         scored: positions that pass through the head.
         lora_rank: 0 trains all weights.
-        checkpointing: whether layers are recomputed in the backward pass; the head always is.
+        checkpointing: whether layers are recomputed in the backward pass.
     """
     linear, head = 2.0 * shape.layer_weights * tokens, 2.0 * shape.head_weights * scored
     attention = 4.0 * shape.layers * shape.heads * shape.head_size * pairs
@@ -122,7 +123,7 @@ def operations(
     forward = linear + attention + adapter + head
     frozen = 1 if lora_rank else 2
     backward = frozen * (linear + head) + 2 * (attention + adapter)
-    again = head + (linear + attention + adapter if checkpointing else 0.0)
+    again = (0.0 if lora_rank else head) + (linear + attention + adapter if checkpointing else 0.0)
     return Operations(forward, forward + backward, forward + backward + again)
 
 

@@ -25,10 +25,13 @@ from typing import Any
 
 from graph.command_line import CommandLine, between
 from graph.errors import ConfigError, DataError
-from training.algo.credit import GROUPINGS, turn_advantages
+from training.algo.credit import CREDITS, ESTIMATORS, GROUPINGS
 from training.rollouts.records import Rollout, groups_of
 from training.rollouts.store import RolloutStore, read_rollouts
 from training.run.command import run
+
+_CREDIT = {"estimator": ESTIMATORS, "grouping": GROUPINGS, "credit": CREDITS}
+"""Settings of what a turn is credited with, and their values."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,8 +72,8 @@ def _line() -> CommandLine:
     samples = commands.add_parser("samples", help="write planner turns with rewards and advantages, one per line")
     samples.add_argument("run", type=Path)
     samples.add_argument("--out", type=Path, required=True, metavar="FILE")
-    samples.add_argument("--estimator", default="grpo")
-    samples.add_argument("--grouping", choices=GROUPINGS, default="role", help="as the setting of that name")
+    for name, choices in _CREDIT.items():
+        samples.add_argument(f"--{name}", choices=choices, help="as the setting of that name; default: the run's own")
     samples.set_defaults(work=_samples)
     threads = commands.add_parser("threads", help="turn threads of a LangGraph checkpointer into rollouts")
     threads.add_argument("checkpointer", help="a SQLite file or postgresql://...")
@@ -100,8 +103,9 @@ def _show(options: argparse.Namespace) -> None:
 def described(rollout: Rollout) -> str:
     """A rollout as text: question, turns, answer."""
     earned = f"reward {rollout.reward:.3g}" if rollout.reward is not None else f"failed: {dict(rollout.failure or {})}"
+    thread = f" (thread {rollout.task.metadata['thread']})" if "thread" in rollout.task.metadata else ""
     lines = [
-        f"=== {rollout.id}: {earned}, ended by {rollout.ended_by or '?'}, {len(rollout.memory)} turns",
+        f"=== {rollout.id}{thread}: {earned}, ended by {rollout.ended_by or '?'}, {len(rollout.memory)} turns",
         f"question: {rollout.task.prompt}",
         f"expected: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
     ]
@@ -154,21 +158,11 @@ def _rescore(options: argparse.Namespace) -> None:
 
 
 def _samples(options: argparse.Namespace) -> None:
-    lines = []
-    for group in groups_of(list(read_rollouts(options.run))):
-        roles = [[turn.role for turn in rollout.turns] for rollout in group.rollouts]
-        alone = len(group.rollouts) < 2
-        values = (
-            [[0.0] * len(turns) for turns in roles]
-            if alone
-            else turn_advantages(group.rewards, roles, options.estimator, options.grouping)
-        )
-        for rollout, of_turns in zip(group.rollouts, values, strict=True):
-            for number, (turn, advantage) in enumerate(zip(rollout.turns, of_turns, strict=True)):
-                reply = rollout.memory[number]["reply"] if number < len(rollout.memory) else ""
-                place = {"task": rollout.task.id, "step": rollout.step, "turn": number, "text": reply}
-                credit = {"reward": rollout.reward, "advantage": advantage, "captured": rollout.captured}
-                lines.append(place | credit | turn.as_dict())
+    from training.replay.samples import credit_settings, samples_of
+
+    settings = credit_settings(options.run, {name: getattr(options, name) for name in _CREDIT})
+    groups = groups_of(list(read_rollouts(options.run)))
+    lines = [line for group in groups for line in samples_of(group, settings)]
     temporary = options.out.with_name(options.out.name + ".tmp")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

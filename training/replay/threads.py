@@ -3,11 +3,15 @@
 If the planner's model captured its tokens, they are in the thread's state, and the rollout can be trained on. Other
 threads are tokenised again from their texts. Such rollouts are marked (`captured` is False) and can only be inspected
 or used for supervised fine-tuning.
+
+Threads that were asked the same in the same conversation are runs of one task, and so a group.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -18,6 +22,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from evals.benchmarks.files import read_rows
 from evals.task import Task
+from graph.chat import speaker_of, text_of
 from graph.context import Context
 from graph.errors import ConfigError, DataError
 from graph.prompts import planner_messages, planner_opening
@@ -74,6 +79,7 @@ def rollouts_of_threads(
     for thread, score in scores.items():
         if not math.isfinite(score):
             raise DataError(f"The score of thread {thread!r} is {score}; a score must be a finite number.")
+    runs: Counter[str] = Counter()
     try:
         with _saver(address) as saver:
             for thread, score in scores.items():
@@ -85,8 +91,10 @@ def rollouts_of_threads(
                     raise DataError(
                         f"Thread {thread!r} is not a run of this graph: its state has {', '.join(sorted(state))}."
                     )
-                rollout = _rollout(thread, score, state, rendering)
+                task = task_of(thread, state)
+                rollout = _rollout(thread, task, runs[task.id], score, state, rendering)
                 if rollout is not None:
+                    runs[task.id] += 1
                     yield rollout
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("sqlite3", "psycopg"):
@@ -115,9 +123,20 @@ def _saver(address: str) -> AbstractContextManager[Any]:
     return sqlite
 
 
-def _rollout(thread: str, score: float, state: Mapping[str, Any], rendering: Rendering | None) -> Rollout | None:
-    task = Task(id=thread, question=str(state.get("question", "")), answers=())
-    mark = rollout_id(0, task, 0)
+def task_of(thread: str, state: Mapping[str, Any]) -> Task:
+    """What a thread was asked: its id is that of the question and the conversation before it."""
+    question, messages = str(state.get("question") or ""), state.get("messages") or []
+    asked = max((place for place, message in enumerate(messages) if speaker_of(message) == "user"), default=0)
+    earlier = [[speaker_of(message), text_of(message)] for message in messages[:asked]]
+    told = json.dumps([*earlier, question or thread])
+    name = hashlib.sha256(told.encode()).hexdigest()[:12]
+    return Task(id=name, question=question, answers=(), metadata={"thread": thread})
+
+
+def _rollout(
+    thread: str, task: Task, index: int, score: float, state: Mapping[str, Any], rendering: Rendering | None
+) -> Rollout | None:
+    mark = rollout_id(0, task, index)
     captured = state.get("planner_turns") or []
     if captured:
         turns = [replace(PlannerTurn(**turn), run=mark) for turn in captured]
@@ -129,7 +148,7 @@ def _rollout(thread: str, score: float, state: Mapping[str, Any], rendering: Ren
         id=mark,
         task=task,
         step=0,
-        index=0,
+        index=index,
         seed=seed_from(thread),
         turns=tuple(turns),
         reward=score,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -20,9 +20,9 @@ from evals.task import Task
 from tools.secrecy import without_credentials
 from tools.spans import note_span, recorded
 from training.engines.base import Engine
-from training.rollouts.agents import FINAL, Agent, State
+from training.rollouts.agents import Agent, State
 from training.rollouts.policy_chat import PolicyChat
-from training.rollouts.records import Rollout, seed_from
+from training.rollouts.records import Rollout, rollout_id, seed_from
 from training.rollouts.rewards import RewardFunction
 from training.rollouts.runs import Outcome, Run, RunningGroup, RunningStep, Unfinished
 from training.rollouts.store import RolloutStore
@@ -101,6 +101,7 @@ class Collector:
         on_rollout: Callable[[Rollout], None] | None = None,
         spares: Sequence[Sequence[Task]] = (),
         tail: Tail | None = None,
+        done: Collection[str] = (),
     ) -> list[Rollout]:
         """G runs of each task, all at once.
 
@@ -111,6 +112,7 @@ class Collector:
             spares: further tasks, place by place, a list for each round. As soon as a group has ended whose rewards
                 have no variance, the task of the next round in its place begins; no group waits for others.
             tail: what is done with stragglers, if not what the settings say.
+            done: ids of rollouts that are not made again.
 
         Returns:
             All rollouts in order of tasks and places in their groups, failed ones included; then those of the spares.
@@ -119,13 +121,13 @@ class Collector:
             AgentFlowError: a failure that every run would meet.
             OSError: a rollout could not be stored.
         """
-        total = len(tasks) * self.settings.group_size
+        total = sum(len(self.missing(step, task, done)) for task in tasks)
         limit = asyncio.Semaphore(self.settings.concurrency or 2**31)
         tail = tail or Tail(total, self.settings.tail_fraction, self.settings.tail_seconds)
         running: RunningStep | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                running = RunningStep(step, spares, limit, tail, group, time.perf_counter(), on_rollout)
+                running = RunningStep(step, spares, limit, tail, group, time.perf_counter(), on_rollout, done)
                 for place, task in enumerate(tasks):
                     await self._begin(running, task, place)
         except BaseExceptionGroup as error:
@@ -135,13 +137,18 @@ class Collector:
                 await admission.aclose()  # of runs that were cancelled before they began
         return running.rollouts()
 
+    def missing(self, step: int, task: Task, done: Collection[str]) -> list[int]:
+        """The places of a task's group whose rollouts are not among those that are done."""
+        places = range(self.settings.group_size)
+        return [index for index in places if rollout_id(step, task, index) not in done]
+
     async def _begin(self, step: RunningStep, task: Task, place: int, round_: int = 0) -> None:
         """Begins a group. Its runs are admitted at once, or a deterministic wave would start without them; where only
         so many run at a time, each as it gets its place."""
         start = step.tasks.create_task(self._start(step.number, task))
         group = RunningGroup(task, place, round_, time.perf_counter(), start)
         step.groups.append(group)
-        for index in range(self.settings.group_size):
+        for index in self.missing(step.number, task, step.done):
             admission = AsyncExitStack()
             if self.settings.concurrency is None:
                 await admission.enter_async_context(self.engine.admit())
@@ -217,7 +224,7 @@ class Collector:
         state = await self.agent.run(run.task, start, policy, run.seed)
         turns = tuple(self.agent.turns(state, policy))
         ended = time.perf_counter()
-        reward = await self.reward(run.task, state.get(FINAL, state), turns)
+        reward = await self.reward(run.task, state, turns)
         note_span("reward", "reward", ended)
         down = unavailable_tool(state)
         if down is not None and reward.terms.get("outcome", reward.total) <= 0:

@@ -85,6 +85,7 @@ class FactoryAgent:
         self.embeds_models = any(isinstance(model, EmbeddedChat) for model in self._frozen.values())
         """Whether a frozen model runs in this process."""
         self._told: set[str] = set()
+        self._looking: asyncio.Task[None] | None = None
 
     # Before any run
 
@@ -113,6 +114,12 @@ class FactoryAgent:
             )
         for model in {id(model): model for model in self._frozen.values()}.values():
             await preflight(model)
+
+    async def _looked_at(self) -> None:
+        """The same where nobody has asked for it, once for all runs that begin together."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self.preflight())
+        await asyncio.shield(self._looking)
 
     async def _graph(self, policy: PolicyChat) -> Pregel[Any, Any, Any, Any]:
         """A graph for one run."""
@@ -153,7 +160,7 @@ class FactoryAgent:
             AgentFlowError: an infrastructure failure.
         """
         if self._input_field is None:
-            await self.preflight()
+            await self._looked_at()
         run = GraphRun(await self._graph(policy), policy, self._options, self.name)
         ended_by = await run.to_its_end(self._input(task), self._config(policy, run.record, seed))
         self._tell(run.error)

@@ -207,13 +207,11 @@ class Policy:
     def _own(self, message: Message, context: str) -> Message | None:
         record = message.record or {}
         remembered = self._by_reply.get(message.digest, [])
-        for sampled in remembered:
-            if record and list(sampled.turn.completion_ids) == list(record["completion_ids"]):
-                remembered = [sampled]  # of several that say the same, the one that travelled
-                break
-        in_place = [sampled for sampled in remembered if sampled.turn.prompt_digest == context]
-        if in_place or remembered:
-            sampled = (in_place or remembered)[0]
+        # Of several that say the same: those with the tokens that travelled, and of these the one that was said here.
+        ids = list(record.get("completion_ids", ()))
+        said = [each for each in remembered if record and list(each.turn.completion_ids) == ids] or remembered
+        if said:
+            sampled = next((each for each in said if each.turn.prompt_digest == context), said[0])
             return replace(message, thinking=sampled.message.thinking, turn=sampled.turn, own=True)
         if record.get("reply_digest") == message.digest:  # sampled in an earlier part of this run
             turn = PlannerTurn(**record)

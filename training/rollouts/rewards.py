@@ -17,6 +17,7 @@ from typing import Any
 from evals.scorers import score
 from evals.task import Score, Task
 from graph.errors import ConfigError, DataError, ModelUnavailable
+from training.rollouts.agents import FINAL
 from training.rollouts.records import PlannerTurn
 from training.run.imports import imported
 
@@ -36,6 +37,7 @@ Outcome = Callable[[Task, State], Awaitable[float]]
 """The outcome reward of a finished run."""
 
 RewardFunction = Callable[[Task, State, Sequence[PlannerTurn]], Awaitable[Reward]]
+"""The reward of a run by its record (`training.rollouts.agents.State`) and the policy's turns."""
 
 
 def make_reward(
@@ -64,7 +66,7 @@ def make_reward(
     outcome = _outcome(spec, cache)
 
     async def reward(task: Task, state: State, turns: Sequence[PlannerTurn]) -> Reward:
-        terms = {"outcome": await outcome(task, state)}
+        terms = {"outcome": await outcome(task, state.get(FINAL, state))}
         if format_weight:
             terms["format"] = format_weight * readable_share(state)
         if length_weight:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from evals.task import Task
 from tools.spans import Span
+from training.algo.credit import varies
 from training.rollouts.records import Rollout, rollout_id
 from training.rollouts.tail import Tail
 
@@ -68,7 +69,7 @@ class RunningGroup:
 
     def has_variance(self) -> bool:
         """Whether the runs so far can teach something."""
-        return len({reward for reward in self.rewards if reward is not None}) > 1
+        return varies([reward for reward in self.rewards if reward is not None])
 
 
 @dataclass
@@ -83,6 +84,8 @@ class RunningStep:
     tasks: asyncio.TaskGroup
     began: float
     on_rollout: Callable[[Rollout], None] | None
+    done: Collection[str] = ()
+    """Ids of its rollouts that are not made again."""
     groups: list[RunningGroup] = field(default_factory=list)
     admissions: list[AsyncExitStack] = field(default_factory=list)
     """Each run's, entered before it begins."""

@@ -114,6 +114,8 @@ def _settle(stored: asyncio.Future[None], error: Exception | None) -> None:
 def read_rollouts(path: Path) -> Iterator[Rollout]:
     """Stored rollouts, step by step; a last line that was cut off is left out.
 
+    Of a run that was made again, the last success; a failure only if there is none.
+
     Args:
         path: a run's folder, a folder of rollouts, or one file.
 
@@ -126,9 +128,13 @@ def read_rollouts(path: Path) -> Iterator[Rollout]:
         raise DataError(f"{path} holds no rollouts; name a run's folder, or a file such as step-000000.jsonl.")
     for file in files:
         lines, _ = lines_of(file.read_bytes())
+        by_id: dict[str, Rollout] = {}
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield _rollout(line, f"{file}, line {number}")
+                rollout = _rollout(line, f"{file}, line {number}")
+                if rollout.failure is None or by_id.get(rollout.id, rollout).failure is not None:
+                    by_id[rollout.id] = rollout
+        yield from by_id.values()
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:

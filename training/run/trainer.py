@@ -13,12 +13,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import DistributedType, broadcast_object_list  # type: ignore[import-untyped]
 from safetensors import SafetensorError
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer
 
@@ -63,6 +66,18 @@ class WholeCheckpoints(Trainer):
             self.discard_after(checkpoints.update_of(newest) if newest else -1)
         self.accelerator.wait_for_everyone()
         self.train(resume_from_checkpoint=str(newest) if newest else None)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        """The learning rate rises over `warmup_steps` updates in every schedule, and is above 0 in the first.
+
+        In transformers `constant` has no warm-up, and the others begin with an update that changes nothing.
+        """
+        exists = self.lr_scheduler is not None
+        schedule = super().create_scheduler(num_training_steps, optimizer)
+        updates = self.args.get_warmup_steps(num_training_steps)
+        if not exists and updates and isinstance(schedule, LambdaLR):
+            self.lr_scheduler = schedule = warmed_up(schedule, updates)
+        return schedule
 
     def sync_context(self, model: nn.Module) -> Callable[[bool], AbstractContextManager[object]]:
         """Makes a context for the passes of each micro-batch, told whether it is the last of its update.
@@ -140,6 +155,15 @@ class WholeCheckpoints(Trainer):
             self._staged = None
             if self.is_world_process_zero():
                 checkpoints.drop_staging(self.run_folder)
+
+
+def warmed_up(schedule: LambdaLR, updates: int) -> LambdaLR:
+    """A schedule whose learning rate rises evenly over so many updates, the first of which has a share of the peak."""
+    return LambdaLR(schedule.optimizer, [partial(_share_of_peak, after, updates) for after in schedule.lr_lambdas])
+
+
+def _share_of_peak(after: Callable[[int], float], updates: int, update: int) -> float:
+    return (update + 1) / (updates + 1) if update < updates else after(update)
 
 
 def update_numbers(count: int) -> DataLoader[dict[str, int]]:

@@ -46,7 +46,7 @@ class SFTSettings:
     token_budget: Positive = option("Tokens per micro-batch.", 8192, resumable=True)
     learning_rate: AboveZero = option("Peak learning rate.", 1e-5)
     lr_scheduler: str = option("Learning rate schedule, as in transformers' TrainingArguments.", "cosine")
-    warmup_steps: Count = option("Warm-up of the learning rate, in updates.", 0)
+    warmup_steps: Count = option("Updates over which the learning rate rises to its peak, whatever the schedule.", 0)
     weight_decay: NotNegative = option("Weight decay of AdamW.", 0.0)
     max_grad_norm: AboveZero = option("Largest gradient norm; larger gradients are scaled down.", 1.0)
     seed: Count = option("Seed of every random draw.", 0)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graph.errors import DataError
-from training.algo.credit import BROADCAST, ROLLOUT_TREE, token_weights, tree_advantages, turn_advantages
+from training.algo.credit import BROADCAST, ROLLOUT_TREE, token_weights, tree_advantages, turn_advantages, varies
 from training.rollouts.records import Group, PlannerTurn, Rollout
 from training.update.rows import Row, Terms
 
@@ -70,12 +70,12 @@ def assemble(
     worth: dict[str, list[float]] = {}
     equal = 0
     for group in compared:
-        varies = len(set(group.rewards)) > 1
-        equal += not varies
+        teaches = varies(group.rewards)
+        equal += not teaches
         values = turn_worths(group, estimator, grouping, credit)
         for rollout, of_turns in zip(group.rollouts, values, strict=True):
             worth[rollout.id] = of_turns
-            if varies or keep_zero_variance:
+            if teaches or keep_zero_variance:
                 rows += rows_of(rollout, weights[rollout.id], of_turns)
     return Assembled(rows, len(rollouts), equal, len(groups) - len(compared), worth)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,16 +61,17 @@ def _measured(config: FlowGRPOConfig, weights: Path | None, samples: int) -> lis
     store.repair(0)
     stored = stored_rollouts(folder) if (folder / ROLLOUTS).is_dir() else {}
     _refuse_other_tasks(stored.values(), tasks, folder)
-    done = Counter(rollout.task.id for rollout in stored.values() if rollout.failure is None)
-    left = [task for task in tasks if done[task.id] < samples]
+    done = {name for name, rollout in stored.items() if rollout.failure is None}
+    missing = {task.id: len(collector.missing(0, task, done)) for task in tasks}
+    left = [task for task in tasks if missing[task.id]]
 
     async def collect() -> list[Rollout]:
         try:
-            return await collector.collect(0, left, on_rollout=count) if left else []
+            return await collector.collect(0, left, on_rollout=count, done=done) if left else []
         finally:
             await engine.aclose()
 
-    with _progress(len(left) * samples) as count:
+    with _progress(sum(missing.values())) as count:
         stored |= {rollout.id: rollout for rollout in asyncio.run(collect())}
     place = {task.id: number for number, task in enumerate(tasks)}
     rollouts = sorted(stored.values(), key=lambda rollout: (place[rollout.task.id], rollout.index))
@@ -114,7 +114,7 @@ def several_roles(rollouts: Sequence[Rollout]) -> list[str]:
 
 
 def stored_rollouts(folder: Path) -> dict[str, Rollout]:
-    """The stored rollouts by id; the last one where a run was repeated."""
+    """The stored rollouts by id."""
     return {rollout.id: rollout for rollout in read_rollouts(folder / ROLLOUTS)}
 
 

@@ -18,6 +18,7 @@ from training.algo.credit import (
     token_weights,
     tree_advantages,
     turn_advantages,
+    varies,
 )
 
 rewards = st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0]), min_size=2, max_size=9)
@@ -43,6 +44,18 @@ def test_advantages_follow_their_definitions(earned: list[float]) -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_equal_rewards_teach_exactly_nothing(estimator: str) -> None:
     assert not advantages([0.1, 0.1, 0.1], estimator).any()  # whose mean is not exactly 0.1
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_rewards_equal_but_for_rounding_are_equal(estimator: str, scale: float) -> None:
+    sums = [(0.1 + 0.2) * scale, 0.3 * scale, 0.3 * scale]
+    assert len(set(sums)) == 2
+    assert not varies(sums)
+    assert not advantages(sums, estimator).any()
+    apart = [0.3 * scale, 0.3 * scale, 0.300001 * scale]
+    assert varies(apart)
+    assert advantages(apart, estimator).any()
 
 
 @pytest.mark.parametrize("bad", [[1.0], [], [1.0, float("nan")], [0.0, float("inf")]])

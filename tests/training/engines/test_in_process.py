@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.training.support.tiny_model import tiny_model
 from training.engines.base import Completion, Sampling
 from training.engines.in_process import TransformersEngine
 from training.engines.memories import Memories
+from training.flow_grpo.config import FlowGRPOConfig
 from training.models.policy import with_adapter
 from training.update.logprobs import attach_scoring, completion_logprobs
 
@@ -59,6 +62,21 @@ async def transcript(engine: TransformersEngine, run: str, turns: int) -> list[t
             made.append((prompt, reply))
             prompt = [*prompt, *reply.token_ids, 5, 6, 7 + turn]
     return made
+
+
+async def test_what_ran_out_of_memory_names_settings_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(TransformersEngine, "_sample", full)
+    engine = TransformersEngine(policy(), END)
+    with pytest.raises(ConfigError, match="ran out of memory; lower") as told:
+        async with engine.admit():
+            await ask(engine, PREFIX)
+    named = set(re.findall(r"[a-z]+_[a-z_]+", str(told.value)))
+    assert named
+    assert named <= {item.name for item in fields(FlowGRPOConfig)}
+    await engine.aclose()
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -96,7 +96,11 @@ PLAIN: dict[str, int] = {}
         ({"agent": f"{__name__}:PLAIN"}, r"is a dict.*def make\(model\)"),
         ({"agent": f"{__name__}:two", "role": "planner"}, "role solver.*agent_model"),
         ({"agent": f"{__name__}:two"}, "say in `role`"),
-        ({"agent": MAKE, "tools": ["python"]}, "has its own"),
+        ({"agent": MAKE, "tools": ["python"]}, "`tools` applies to our graph only, not to the agent .*leave it out"),
+        ({"agent": MAKE, "max_turns": 2}, "`max_turns` applies to our graph only"),
+        ({"agent": MAKE, "verify": "rules"}, "`verify` applies to our graph only"),
+        ({"agent": MAKE, "direct_arguments": True}, "`direct_arguments` applies to our graph only"),
+        ({"agent": "http", "agent_command": "true", "max_result_chars": 9}, "`max_result_chars` .* not to agent: http"),
         ({"agent": MAKE, "agent_resume": f"{__name__}:nobody"}, "cannot be imported"),
         ({"agent": MAKE, "role": "boss"}, "no role 'boss'"),
     ],
@@ -104,6 +108,12 @@ PLAIN: dict[str, int] = {}
 def test_what_is_wrong_with_an_agent_is_said_in_a_sentence(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_agent(settings(**values), asks=False)
+
+
+def test_settings_that_say_what_holds_anyway_are_no_mistake() -> None:
+    usual = settings()
+    values = {name: getattr(usual, name) for name in ("max_turns", "verify", "checks", "tools")}
+    load_agent(settings(agent=MAKE, max_seconds=5.0, **values), asks=False)
 
 
 def test_a_module_that_is_broken_names_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

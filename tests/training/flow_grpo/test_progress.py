@@ -24,6 +24,7 @@ FACTS = RunFacts(
     held_out=64,
     device="NVIDIA H100",
     processes=2,
+    engine="vllm",
     updates=0,
     memory="micro-batches of 8,192 tokens",
 )
@@ -41,6 +42,7 @@ def test_the_banner_says_what_is_trained_on_what_and_where() -> None:
         assert words in shown
     assert "engine: vllm at http://gpu:8000/v1" in shown
     assert "secret" not in shown
+    assert "engine: vllm\n" in banner(config(), FACTS)  # which `auto` chose
     assert "trained: all weights" in banner(config(lora_rank=0), FACTS)
 
 

@@ -23,7 +23,7 @@ from tests.training.support.pooled import Lender, collectors_of, refuses
 from tests.training.support.toy import toy_agent, toy_config
 from tests.training.support.vllm_standin import StandIn
 from training.engines.in_process import TransformersEngine
-from training.flow_grpo.collectors import VALIDATION, make_collectors, processes_for
+from training.flow_grpo.collectors import VALIDATION, make_collectors, make_sources, processes_for
 from training.flow_grpo.launch import train
 from training.models.policy import load_policy
 from training.rollouts.channel import sendable
@@ -197,6 +197,18 @@ def test_as_many_processes_as_rollouts_and_cores_ask_for(
         **{"group_size": 8, "deterministic": False, "engine": "vllm", "vllm_url": "http://h:1/v1", **settings},
     )
     assert processes_for(config, cores) == number
+
+
+@pytest.mark.parametrize(("processes", "concurrency", "share"), [(1, 16, 16), (2, 16, 8), (3, 16, 5), (4, 2, 1)])
+def test_concurrency_is_of_all_training_processes_together(
+    processes: int, concurrency: int, share: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    config = toy_config(tmp_path, tmp_path, deterministic=False, engine="transformers", concurrency=concurrency)
+    nothing: Any = None
+    sources, pool = make_sources(config, nothing, nothing, toy_agent(), handed=True)
+    assert pool is None
+    assert {source.settings.concurrency for source in sources.values()} == {share}
 
 
 def test_no_more_runs_at_once_than_an_engine_in_this_process_computes(tmp_path: Path, policy_folder: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file  # type: ignore[import-untyped]
+from safetensors.torch import load_file
 
 from evals.task import Task
 from evals.view.details import details
@@ -22,6 +23,7 @@ from evals.view.library import Library
 from graph.errors import ConfigError, DataError, ModelError, ModelUnavailable
 from tests.training.support.runs import figures, same, weights
 from tests.training.support.toy import toy_agent, toy_config, toy_tasks
+from training.export.write import export
 from training.flow_grpo.__main__ import main
 from training.flow_grpo.build import make_trainer
 from training.flow_grpo.config import GROUPS, FlowGRPOConfig, load_config
@@ -150,6 +152,11 @@ def test_a_warm_start_goes_on_from_trained_weights(undisturbed: Path, tmp_path: 
         train(toy_config(other, policy_folder, warm_start=str(undisturbed), lora_targets="q_proj", **still))
     with pytest.raises(DataError, match="no complete checkpoint"):
         train(toy_config(other, policy_folder, warm_start=str(tmp_path), **still))
+    with pytest.raises(ConfigError, match=r"holds an adapter, and lora_rank 0 trains all weights; .*training\.export"):
+        train(toy_config(other, policy_folder, warm_start=str(undisturbed), lora_rank=0, **still))
+    export(undisturbed, tmp_path / "merged")
+    train(toy_config(other, policy_folder, warm_start=str(tmp_path / "merged"), lora_rank=0, **still))
+    same(weights(other / "run" / "final"), load_file(tmp_path / "merged" / "model.safetensors"), 1e-6)
 
 
 def test_finer_credit_and_easy_tasks_first_make_a_run(tmp_path: Path, policy_folder: Path) -> None:

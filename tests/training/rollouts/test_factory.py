@@ -63,7 +63,12 @@ def agent_of(make: Callable[..., Any], **options: Any) -> FactoryAgent:
 
 
 async def collected(
-    agent: Any, reply: Callable[[str, int], str | None] = adder, *, reward: str = "scorer", **settings: Any
+    agent: Any,
+    reply: Callable[[str, int], str | None] = adder,
+    *,
+    reward: str = "scorer",
+    format_weight: float = 0.0,
+    **settings: Any,
 ) -> list[Rollout]:
     engine = ScriptedEngine(reply, "qwen2_5")
     store = settings.pop("store", None)
@@ -72,7 +77,8 @@ async def collected(
         return PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run=run, seed=seed)
 
     chosen = CollectorSettings(**{"group_size": 4, "backoff": 0.0, **settings})
-    return await Collector(agent, engine, make_policy, make_reward(reward), chosen, store=store).collect(0, [TASK])
+    earns = make_reward(reward, format_weight=format_weight)
+    return await Collector(agent, engine, make_policy, earns, chosen, store=store).collect(0, [TASK])
 
 
 async def test_an_agent_as_it_is(tmp_path: Path) -> None:
@@ -94,6 +100,17 @@ async def test_an_agent_as_it_is(tmp_path: Path) -> None:
     figures = step_metrics(rollouts, version=0)
     assert figures["rewritten"] == figures["unreadable_calls"] == 0.0
     assert 0 < figures["tool/add"] <= 0.5
+
+
+async def test_a_graph_that_nobody_has_looked_at_is_looked_at_once() -> None:
+    made: list[int] = []
+
+    def counted(model: Any) -> Any:
+        made.append(1)
+        return make(model)
+
+    await collected(agent_of(counted), group_size=8)
+    assert len(made) == 8 + 1
 
 
 class Question(TypedDict):
@@ -127,6 +144,8 @@ async def test_a_graph_with_fields_of_its_own() -> None:
     [rollout] = await collected(agent, reward=f"{__name__}:saw_everything", group_size=1)
     assert (rollout.answer, rollout.reward) == ("3", 1.0)
     assert len(rollout.memory) == 1
+    [rollout] = await collected(agent, reward=f"{__name__}:saw_everything", format_weight=0.5, group_size=1)
+    assert (rollout.failure, rollout.rewards) == (None, {"outcome": 1.0, "format": 0.5})
 
 
 def test_paths_of_answers() -> None:

@@ -324,6 +324,15 @@ async def test_of_two_replies_that_say_the_same_the_one_that_travelled_is_extend
     )
 
 
+async def test_a_reply_that_is_given_again_word_for_word_stays_in_its_transcript() -> None:
+    again = '<tool_call>\n{"arguments": {"b": 2,   "a": 1}, "name": "add"}\n</tool_call>'  # not as a template writes it
+    policy, _ = policy_of(in_turn(again, again, again, "done"))
+    await ask(create_agent(policy, TOOLS))
+    assert len({turn.completion_ids for turn in policy.turns[:3]}) == 1
+    assert not any(turn.rewritten for turn in policy.turns)
+    assert len(rows(policy)) == 1
+
+
 def test_random_is_not_asked() -> None:
     """Seeds come from the run alone."""
     random.seed(0)

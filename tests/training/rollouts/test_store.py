@@ -1,4 +1,4 @@
-"""Rollouts on disk that other hands have touched."""
+"""Rollouts on disk: those that other hands have touched, and those that were made again."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from typing import Any
 
 import pytest
 
+from evals.task import Task
 from tests.evals.view.samples import _task, rollout
+from training.rollouts.records import Rollout
 from training.rollouts.store import RolloutStore, read_rollouts
 from training.validate.__main__ import main
+
+TASK = Task(id="t", question="?", answers=("1",))
+FAILED = Rollout("0/t/0", TASK, 0, 0, 0, failure={"kind": "unavailable", "message": "."})
+RIGHT, WRONG = (Rollout("0/t/0", TASK, 0, 0, 0, reward=reward) for reward in (1.0, 0.0))
+OTHER = Rollout("0/t/1", TASK, 0, 1, 0, reward=1.0)
 
 
 @pytest.fixture
@@ -85,3 +92,22 @@ def test_a_file_that_an_editor_has_saved_is_read_whole_and_can_grow(measured: Pa
     more = rollout(0, _task("more", 1), 0, random.Random(0))
     store.append(more)
     assert [each.task.id for each in read_rollouts(measured)] == ["h0", "h1", "h2", "more"]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ([FAILED, FAILED], FAILED),
+        ([FAILED, RIGHT], RIGHT),
+        ([RIGHT, FAILED], RIGHT),
+        ([WRONG, RIGHT, FAILED], RIGHT),
+    ],
+)
+def test_of_a_run_that_was_made_again_the_last_success_is_read(
+    written: list[Rollout], read: Rollout, tmp_path: Path
+) -> None:
+    store = RolloutStore(tmp_path)
+    for rollout in [written[0], OTHER, *written[1:]]:
+        store.append(rollout)
+    kept = [(rollout.id, rollout.reward) for rollout in read_rollouts(tmp_path)]
+    assert kept == [(read.id, read.reward), (OTHER.id, OTHER.reward)]

@@ -107,7 +107,8 @@ def test_two_interleaved_transcripts_of_one_run_are_two_rows() -> None:
 
 
 def test_groups_without_variance_count_and_may_be_left_out() -> None:
-    same = Group(task("a"), tuple(rollout([([1], [2])], 1.0, "a", index) for index in range(2)))
+    equal = [0.3, 0.1 + 0.2]  # but for rounding
+    same = Group(task("a"), tuple(rollout([([1], [2])], equal[index], "a", index) for index in range(2)))
     other = Group(task("b"), tuple(rollout([([1], [2])], index / 1, "b", index) for index in range(2)))
     kept = assemble([same, other], temperature=1.0)
     dropped = assemble([same, other], temperature=1.0, keep_zero_variance=False)
