@@ -1,4 +1,4 @@
-"""A loop for somebody else's code: as many plain functions as there are, and none that hangs or exits stops the rest."""
+"""A loop for somebody else's code: plain functions do not queue, and what hangs or exits stops nothing else."""
 
 from __future__ import annotations
 
