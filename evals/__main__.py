@@ -4,7 +4,6 @@ turn limits, `list` lists the benchmarks."""
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import signal
@@ -176,6 +175,7 @@ def run_command(given: argparse.Namespace) -> int:
 def _recorded(session: Session, *, shown: bool) -> Recorded | None:
     """Carries a session out; None if it was interrupted."""
     from evals.garbage import collect_less_often
+    from evals.loop_thread import run_on_thread
     from evals.runs.progress import run_progress
     from evals.runs.session import carry_out
 
@@ -189,7 +189,7 @@ def _recorded(session: Session, *, shown: bool) -> Recorded | None:
     progress = run_progress(session.benchmark.title, session.total, shown=shown)
     try:
         with progress:
-            return asyncio.run(carry_out(session, progress))
+            return run_on_thread(carry_out(session, progress))
     except KeyboardInterrupt:
         print(
             f"Stopped with {progress.done} of {session.total} answers in {session.folder}; "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +120,20 @@ def test_before_and_after_are_measured_and_compared(
     assert f"Combinations of tools that only {after} uses: none." in told
     assert main(["--compare", after, before]) == 0
     assert f"{before} is worse" in capsys.readouterr().out
+
+
+async def all_at_once(task: Task, state: Mapping[str, Any]) -> float:
+    barrier = threading.Barrier(60)
+    await asyncio.gather(*(asyncio.to_thread(barrier.wait, 20.0) for _ in range(60)))
+    return 1.0
+
+
+def test_plain_functions_do_not_queue_for_threads(tmp_path: Path, policy_folder: Path, held_out: str) -> None:
+    settings = tmp_path / "settings.yaml"
+    config = toy_config(tmp_path, policy_folder, validation=held_out, reward=f"{__name__}:all_at_once")
+    settings.write_text(json.dumps(config.as_dict()))
+    assert main(["--config", str(settings), "--validation_limit", "1", "--out", str(tmp_path / "m")]) == 0
+    assert json.loads((tmp_path / "m" / "summary.json").read_text())["solved"] == 1.0
 
 
 def test_an_interrupted_measurement_goes_on(tmp_path: Path, policy_folder: Path, held_out: str) -> None:

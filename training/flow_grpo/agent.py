@@ -113,6 +113,7 @@ def _factory_agent(config: FlowGRPOConfig, spec: str, make: Callable[..., Any]) 
         config=config.agent_config or {},
         resume=imported(config.agent_resume, "The function") if config.agent_resume else None,
         max_seconds=config.max_seconds,
+        most_calls=config.agent_calls,
     )
     models = {
         role: _frozen(chosen, config)

@@ -157,7 +157,7 @@ class FlowGRPOConfig:
         "Environment variables that your agent's command gets although they look like keys.", (), resumable=True
     )
     agent_calls: Positive = option(
-        "Most model calls in a run of your agent; further ones are refused.", 100, matters=True
+        "Most model calls in a run of your own agent, graph or program; further ones are refused.", 100, matters=True
     )
 
     # Rollouts

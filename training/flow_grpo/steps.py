@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import torch
 from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from evals.loop_thread import LoopThread
 from evals.task import Task
 from graph.errors import ModelError
 from training.algo.credit import varies
@@ -25,7 +27,7 @@ from training.engines.base import Engine
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.micro_batches import Room
 from training.flow_grpo.progress import Progress
-from training.rollouts.background import LoopThread, RolloutSource, Underway
+from training.rollouts.background import RolloutSource, Underway
 from training.rollouts.breakdown import breakdown
 from training.rollouts.collector import Collector
 from training.rollouts.figures import step_metrics
@@ -105,7 +107,7 @@ class Steps:
         self.parts = parts
         self._packed, self._packing_checked = packed, not packed
         self._process, self._processes = process, processes
-        self._loop = LoopThread(device)
+        self._loop = LoopThread(partial(_choose, device))
         self._device = device
         self._made_room = False
         self._rollout_seconds = 0.0
@@ -304,6 +306,12 @@ class Steps:
                 f"The {who} was never asked in the {len(rollouts)} rollouts of step {number + 1}, so there "
                 "is nothing to learn; check `role` and the settings of the agent."
             )
+
+
+def _choose(device: torch.device) -> None:
+    """Makes a GPU the current one of this thread: what an engine sends to other processes has to leave from it."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def _group_figures(assembled: Assembled, groups: Sequence[Group]) -> dict[str, float]:

@@ -10,6 +10,7 @@ Threads that were asked the same in the same conversation are runs of one task, 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping

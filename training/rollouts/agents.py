@@ -41,6 +41,9 @@ State = Mapping[str, Any]
 FINAL = "final"
 """Key of the final state of another graph, which rewards are then given instead of the run's state."""
 
+DOUBT = "doubt"
+"""Key of the error (one of `graph.errors`) that ended a run, where it may not be the run's own failure."""
+
 
 class Agent(Protocol):
     """A run of a task with the policy in it."""

@@ -11,6 +11,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, combinations
 from typing import Any
 
 from jinja2 import TemplateError
@@ -90,10 +91,10 @@ class ChatTemplate:
             ) from error
 
     def _rendered(self, messages: Sequence[Message], tools: ToolSet, prompt: bool) -> str:
-        """With what the template was found to need, or else with the first relaxation that helps."""
+        """With what the template was found to need, or else with the fewest relaxations that help."""
         refusal: TemplateError | None = None
         tried: list[Sequence[Message]] = []
-        for more in ((), *((each,) for each in _RELAXATIONS), _RELAXATIONS):
+        for more in chain.from_iterable(combinations(_RELAXATIONS, n) for n in range(len(_RELAXATIONS) + 1)):
             chosen = [each for each in _RELAXATIONS if each in self._relaxations or each in more]
             relaxed: Sequence[Message] = list(messages)
             for relax in chosen:
@@ -258,7 +259,18 @@ def _some_user(messages: Sequence[Message]) -> Sequence[Message]:
     return [Message("user", message.content) if place == last else message for place, message in enumerate(messages)]
 
 
-_RELAXATIONS: tuple[_Relaxation, ...] = (_system_first, _one_call_each, _thinking_or_content, _some_user)
+def _joined(messages: Sequence[Message]) -> Sequence[Message]:
+    """User and assistant must take turns (Llama 2, Mistral, Gemma): what the user says in a row is one message."""
+    told: list[Message] = []
+    for message in messages:
+        if told and message.role == told[-1].role == "user":
+            told[-1] = replace(told[-1], content=f"{told[-1].content}\n\n{message.content}")
+        else:
+            told.append(message)
+    return told
+
+
+_RELAXATIONS: tuple[_Relaxation, ...] = (_system_first, _one_call_each, _thinking_or_content, _some_user, _joined)
 
 
 def common_length(one: str, other: str) -> int:

@@ -2,7 +2,9 @@
 
 Infrastructure failures (a dead server, a cut connection, a search service that is down) are tried again, then recorded
 as failures, which have no reward. The agent's own failures earn what they earn. What would fail in every run alike (a
-wrong key, no sandbox) ends the step.
+wrong key, no sandbox) ends the step. `classify` says which is which. An agent's code that cannot run, or asks for what
+cannot be had, looks the same whether every run meets it or one reply has led there, so the runs of a step decide: if
+none has ever come through, it ends the step, otherwise it is the run's own failure.
 """
 
 from __future__ import annotations
@@ -15,15 +17,16 @@ from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from evals.runs.failures import TRANSIENT, classify, unavailable_tool
+from evals.runs.failures import DEFECT, TRANSIENT, classify, unavailable_tool
 from evals.task import Task
+from graph.errors import AgentFlowError, ConfigError, DataError
 from tools.secrecy import without_credentials
 from tools.spans import note_span, recorded
 from training.engines.base import Engine
-from training.rollouts.agents import Agent, State
+from training.rollouts.agents import DOUBT, Agent, State
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout, rollout_id, seed_from
-from training.rollouts.rewards import RewardFunction
+from training.rollouts.rewards import RewardError, RewardFunction
 from training.rollouts.runs import Outcome, Run, RunningGroup, RunningStep, Unfinished
 from training.rollouts.store import RolloutStore
 from training.rollouts.tail import Late, Tail
@@ -87,6 +90,8 @@ class Collector:
         self.seed = seed
         self.store = store
         self._any_success = False
+        self._doubt: AgentFlowError | None = None
+        """The first error that ended a run while none had come through."""
 
     @property
     def group_size(self) -> int:
@@ -135,6 +140,8 @@ class Collector:
         finally:
             for admission in running.admissions if running else ():
                 await admission.aclose()  # of runs that were cancelled before they began
+        if self._doubt is not None and not self._any_success:
+            raise self._doubt
         return running.rollouts()
 
     def missing(self, step: int, task: Task, done: Collection[str]) -> list[int]:
@@ -209,7 +216,6 @@ class Collector:
         seconds = time.perf_counter() - began
         if outcome.value is None:
             return run.rollout(failure=outcome.failure, attempts=outcome.attempts, seconds=seconds)
-        self._any_success = True
         return replace(outcome.value, attempts=outcome.attempts, seconds=seconds)
 
     async def _attempt(self, run: Run, start: State, tail: Tail) -> Rollout:
@@ -221,7 +227,13 @@ class Collector:
         """
         policy = self.make_policy(run.id, run.seed)
         policy.seconds_left = tail.seconds_left
-        state = await self.agent.run(run.task, start, policy, run.seed)
+        try:
+            state = await self.agent.run(run.task, start, policy, run.seed)
+        finally:
+            policy.policy.close()
+        doubt: AgentFlowError | None = state.get(DOUBT)
+        if doubt is not None:
+            self._raise_unless_own(doubt)
         turns = tuple(self.agent.turns(state, policy))
         ended = time.perf_counter()
         reward = await self.reward(run.task, state, turns)
@@ -229,6 +241,7 @@ class Collector:
         down = unavailable_tool(state)
         if down is not None and reward.terms.get("outcome", reward.total) <= 0:
             raise Unfinished(down["kind"], down["message"])
+        self._any_success |= doubt is None
         return run.rollout(
             turns=turns,
             reward=reward.total,
@@ -242,6 +255,13 @@ class Collector:
             trace=dict(state.get("trace") or {}),
         )
 
+    def _raise_unless_own(self, doubt: AgentFlowError) -> None:
+        """Raises an error that ended a run, unless it may be the run's own failure, which is scored."""
+        if not isinstance(doubt, ConfigError | DataError):
+            raise doubt
+        if classify(doubt, any_success=self._any_success) is None:
+            self._doubt = self._doubt or doubt
+
     async def _tried(self, attempt: Callable[[], Awaitable[T]]) -> Outcome[T]:
         """The outcome of up to so many attempts as the settings allow."""
         for number in range(1, self.settings.attempts + 1):
@@ -249,11 +269,11 @@ class Collector:
                 return Outcome(await attempt(), number)
             except Unfinished as error:
                 failure = {"kind": error.kind, "message": error.message}
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 classified = classify(error, any_success=self._any_success)
                 if classified is None:
                     raise
-                if classified["kind"] == "defect":  # in one run; it must not end a night's training
+                if classified["kind"] in (DEFECT, RewardError.kind):  # in one run; it must not end a night's training
                     logger.warning("A run failed with %s.", type(error).__name__, exc_info=True)
                 failure = {"kind": classified["kind"], "message": without_credentials(classified["message"])}
                 if failure["kind"] != TRANSIENT:

@@ -5,8 +5,8 @@
 
 The function's parameters are roles. Those that are trained get the policy, the others a frozen model; the graph is made
 anew for each run, so that nothing is shared between runs. A run's own failure (an endless loop, a tool
-that raises, an unreadable answer) ends it there, and it earns what its state earns. An infrastructure failure (a model
-or a service out of reach) is raised or recorded as with any other agent, and has no reward.
+that raises, an unreadable answer) ends it there, and it earns what its state earns. Where an error may be another's
+failure (a model or a service out of reach, code that cannot run), the collector judges it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from graph.errors import AgentFlowError, ConfigError
 from graph.models.embedded import EmbeddedChat
 from graph.models.spec import preflight
 from training.engines.base import Sampling
-from training.rollouts.agents import FINAL, State
+from training.rollouts.agents import DOUBT, FINAL, State
 from training.rollouts.graph_run import GraphOptions, GraphRun
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import PlannerTurn
@@ -154,10 +154,10 @@ class FactoryAgent:
         return policy.turns
 
     async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
-        """One run of the graph.
+        """One run of the graph; an error that may not be the run's own is in its state (`DOUBT`).
 
         Raises:
-            AgentFlowError: an infrastructure failure.
+            ConfigError: the graph cannot be made.
         """
         if self._input_field is None:
             await self._looked_at()
@@ -174,7 +174,8 @@ class FactoryAgent:
             "usage": run.record.usage,
             "trace": run.record.trace.as_dict(),
         }
-        return {**record, FINAL: {**record, **values, "answer": record["answer"]}}
+        judged = {"early_calls": run.record.early_calls(), DOUBT: run.doubt}
+        return {**record, **judged, FINAL: {**record, **values, "answer": record["answer"]}}
 
     def _input(self, task: Task) -> dict[str, Any]:
         assert self._input_field is not None
@@ -194,7 +195,7 @@ class FactoryAgent:
             config["recursion_limit"] = given["recursion_limit"]
         return config
 
-    def _tell(self, error: Exception | None) -> None:
+    def _tell(self, error: BaseException | None) -> None:
         """Log each kind of error that ended a run once."""
         if error is None or type(error).__name__ in self._told:
             return

@@ -1,4 +1,8 @@
-"""One run of any graph: its time limit, its interrupts, and the cause of its failure."""
+"""One run of any graph: its limits, its interrupts, and how it ended.
+
+What ended it is not judged here: an error that may be somebody else's is put into the words of `graph.errors`, and the
+collector asks `evals.runs.failures.classify` about it.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,23 @@ from langgraph.errors import GraphRecursionError
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
 
-from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded
+from evals.runs.failures import is_outage
+from graph.errors import AgentFlowError, ConfigError, ContextLengthExceeded, ModelUnavailable
 from graph.models.calling import as_model_error
-from training.rollouts.policy import Policy
+from training.rollouts.policy import CallLimitReached, Policy
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.run_record import RunRecord
 from training.run.imports import in_words
 
-_NOT_THE_MODELS = (NameError, ImportError, SyntaxError, NotImplementedError)
-"""Errors in the agent's code that no reply of a model can cause."""
+_OF_THE_CODE = (NameError, ImportError, SyntaxError, NotImplementedError)
+"""Errors of code that cannot run, the agent's as a rule; but a reply that is run or parsed as code causes them, too."""
+
+_LIMITS: Mapping[type[Exception], str] = {
+    GraphRecursionError: "recursion",
+    ContextLengthExceeded: "context",
+    CallLimitReached: "calls",
+}
+"""Limits of a run, and what its `ended_by` calls them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class GraphOptions:
     """Answers an interrupt, given its value; plain or async. None refuses interrupts."""
     max_seconds: float = math.inf
     """Seconds of a run, waiting for the policy left out."""
+    most_calls: int | None = None
+    """Calls of the policy in a run; None: any number."""
 
 
 async def ended_in_time(work: asyncio.Future[Any], policy: Policy, seconds: float) -> bool:
@@ -71,36 +85,34 @@ class GraphRun:
     def __init__(self, graph: Pregel[Any, Any, Any, Any], policy: PolicyChat, options: GraphOptions, name: str) -> None:
         self._graph = graph
         self._policy = policy.policy
+        self._policy.most_calls = options.most_calls
         self._options = options
         self._name = name
         self.record = RunRecord(self._policy)
         self.values: dict[str, Any] = {}
         """The state as it was last seen, also of a run that failed."""
-        self.error: Exception | None = None
-        """What ended it, if it was its own failure."""
+        self.error: BaseException | None = None
+        """What ended it, if it did not end by itself."""
+        self.doubt: AgentFlowError | None = None
+        """The same in the words of `graph.errors`, if it may be another's failure than the run's own."""
 
     async def to_its_end(self, given: Mapping[str, Any], config: RunnableConfig) -> str:
-        """Runs the graph; says how it ended: `agent` by itself, `time`, `recursion`, `context` or `error: TYPE`.
+        """Runs the graph; what it raises is kept in `error` and `doubt`.
 
-        Raises:
-            AgentFlowError: an infrastructure failure.
+        Returns:
+            How it ended: `agent` (by itself), `time`, `recursion`, `context`, `calls` or `error: TYPE`.
         """
         work = asyncio.ensure_future(self._played(given, config))
         try:
             if not await ended_in_time(work, self._policy, self._options.max_seconds):
                 return "time"
             await work
-        except GraphRecursionError as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the agent's code raises ends its run
             self.error = error
-            return "recursion"
-        except ContextLengthExceeded as error:
-            self.error = error
-            return "context"
-        except AgentFlowError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever the agent's code raises is the run's failure
-            self._raise_unless_own(error)
-            self.error = error
+            for limit, name in _LIMITS.items():
+                if isinstance(error, limit):
+                    return name
+            self.doubt = self._doubt(error)
             return f"error: {type(error).__name__}"
         finally:
             work.cancel()
@@ -140,15 +152,18 @@ class GraphRun:
             answers[interrupt.id] = await answer if isinstance(answer, Awaitable) else answer
         return Command(resume=answers)
 
-    def _raise_unless_own(self, error: Exception) -> None:
-        """Raise what is not the run's own failure.
+    def _doubt(self, error: BaseException) -> AgentFlowError | None:
+        """The error as one of `graph.errors`, or None if nobody else than the run can have caused it.
 
-        A tool's errors are its own, and those that tell of a dead service stand in the run's memory.
+        Other errors of a tool are the run's own, and so is the end of a time limit that the agent sets for itself.
         """
-        if any(error is known for known in self.record.tool_errors):
-            return
-        if isinstance(error, _NOT_THE_MODELS):
-            raise ConfigError(f"The agent {self._name!r} cannot run: {in_words(error)}.") from error
-        known = as_model_error(error, f"of the agent {self._name}")
-        if known is not None and not isinstance(error, TimeoutError):
-            raise known from error
+        of_tool = any(error is known for known in self.record.tool_errors)
+        if isinstance(error, AgentFlowError):
+            return error
+        if is_outage(error) and (of_tool or not isinstance(error, TimeoutError)):
+            return ModelUnavailable(f"A service of the agent {self._name!r} did not answer: {in_words(error)}.")
+        if of_tool or not isinstance(error, Exception) or isinstance(error, TimeoutError):
+            return None
+        if isinstance(error, _OF_THE_CODE):
+            return ConfigError(f"The agent {self._name!r} cannot run: {in_words(error)}.")
+        return as_model_error(error, f"of the agent {self._name}")

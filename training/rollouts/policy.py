@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from graph.errors import ConfigError
+from graph.errors import AgentFlowError, ConfigError
 from graph.models.connections import run_sync
 from tools.spans import note_span
 from training.engines.base import Completion, Engine, Sampling
@@ -28,6 +28,15 @@ Place = tuple[tuple[int, str], ...]
 """Where in a run a call was made: step and path of each graph around it, the outermost first. The same in each run."""
 
 T = TypeVar("T")
+
+_PAUSE = 0.05
+"""Seconds before a call beyond the limit is refused: an agent that asks all the same must not keep others waiting."""
+
+
+class CallLimitReached(AgentFlowError, RuntimeError):
+    """The run has made as many calls of the policy as it may: its own failure."""
+
+    kind = "calls"
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,15 @@ class Policy:
         self.seed = seed
         self.sampled: list[Sampled] = []
         """All calls, in the order in which they ended."""
+        self.most_calls: int | None = None
+        """Calls that the run may make; None: any number."""
         self.results: dict[str, str] = {}
         """Results of tools by the id of their call, as later prompts told them."""
         self._by_reply: dict[str, list[Sampled]] = {}
         self._asked: Counter[tuple[object, ...]] = Counter()
         self._home = _running_loop()
+        self._calls = 0
+        self._closed = False
         self._waiting = 0
         self._waited = 0.0
         self._waits_since = 0.0
@@ -110,6 +123,14 @@ class Policy:
             if not self._waiting:
                 self._waited += time.perf_counter() - self._waits_since
 
+    def close(self) -> None:
+        """Ends the run: nothing that still runs of it samples again, e.g. a plain function on a thread of its own."""
+        self._closed = True
+
+    def _refuse_closed(self) -> None:
+        if self._closed:  # an error that code which catches every `Exception` does not catch
+            raise asyncio.CancelledError(f"The run {self.run} has ended.")
+
     async def reply(self, messages: Sequence[Message], call: Call) -> Message:
         """Samples the next message of a conversation; its `turn` is what was sampled.
 
@@ -117,7 +138,10 @@ class Policy:
             ConfigError: the model's chat template cannot hold the conversation, or has no tools.
             ModelUnavailable: the engine is gone.
             ContextLengthExceeded: the conversation leaves no room for a reply.
+            CallLimitReached: the run has made all of its calls.
+            asyncio.CancelledError: the run has ended.
         """
+        self._refuse_closed()
         work = self._reply(messages, call)
         if self._home is None or self._home is _running_loop():
             return await work
@@ -129,6 +153,7 @@ class Policy:
         Raises:
             ConfigError: it was called on the very loop that has to do the work.
         """
+        self._refuse_closed()
         if self._home is None:
             return run_sync(self._reply(messages, call))
         if self._home is _running_loop():
@@ -139,6 +164,7 @@ class Policy:
         return _result(self._reply(messages, call), self._home)
 
     async def _reply(self, messages: Sequence[Message], call: Call) -> Message:
+        await self._count_call()
         if call.tools and self.chat.template.refuses_tools:
             raise ConfigError(
                 f"The agent offers tools to the policy. {self.chat.template.refuses_tools} Train a model that knows "
@@ -160,6 +186,7 @@ class Policy:
             raise
         finally:
             note_span("model", call.role or "policy", began)
+        self._refuse_closed()
         if drawn.waited:
             note_span("wait", "engine", began, began + drawn.waited)
         completion = self._until_stop(drawn, call.stop)
@@ -183,6 +210,12 @@ class Policy:
         self.sampled.append(sampled)
         self._by_reply.setdefault(message.digest, []).append(sampled)
         return message
+
+    async def _count_call(self) -> None:
+        if self.most_calls is not None and self._calls >= self.most_calls:
+            await asyncio.sleep(_PAUSE)
+            raise CallLimitReached(f"The run has made all of its {self.most_calls} calls (agent_calls).")
+        self._calls += 1
 
     def _sampling(self, call: Call) -> Sampling:
         most = self.sampling.max_tokens

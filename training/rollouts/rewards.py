@@ -14,14 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evals.runs.failures import is_outage
 from evals.scorers import score
 from evals.task import Score, Task
-from graph.errors import ConfigError, DataError, ModelUnavailable
+from graph.errors import AgentFlowError, ConfigError, DataError, ModelUnavailable
 from training.rollouts.agents import FINAL
 from training.rollouts.records import PlannerTurn
-from training.run.imports import imported
+from training.run.imports import imported, in_words
 
 State = Mapping[str, Any]
+
+
+class RewardError(AgentFlowError, RuntimeError):
+    """A reward function raised an error, so the run has no reward."""
+
+    kind = "reward"
 
 
 @dataclass(frozen=True)
@@ -141,10 +148,15 @@ def _own(module_name: str, attribute: str) -> Outcome:
         raise ConfigError(f"The reward function {spec!r} must take two arguments, the task and the state.") from None
 
     async def outcome(task: Task, state: State) -> float:
-        if inspect.iscoroutinefunction(function):
-            value = await function(task, state)
-        else:
-            value = await asyncio.to_thread(function, task, state)
+        try:
+            if inspect.iscoroutinefunction(function):
+                value = await function(task, state)
+            else:
+                value = await asyncio.to_thread(function, task, state)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, AgentFlowError) or is_outage(error):
+                raise
+            raise RewardError(f"The reward function {spec!r} failed on task {task.id}: {in_words(error)}.") from error
         if isinstance(value, bool | int | float):
             return float(value)
         raise DataError(f"The reward function {spec!r} returned {value!r} for task {task.id}; it must be a number.")

@@ -18,11 +18,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from graph.errors import ModelUnavailable
-from graph.models.calling import as_model_error
+from evals.runs.failures import is_outage
 from graph.state import Failure, ToolCall, Turn, Usage, add_usage
 from graph.trace import Trace
-from tools.errors import ToolUnavailable
 from training.rollouts.places import Places
 from training.rollouts.policy import Policy, Sampled
 
@@ -143,7 +141,8 @@ class RunRecord(Places):
         """
         results = dict(self._policy.results)
         results |= {str(m.tool_call_id): _text(m) for m in messages if isinstance(m, ToolMessage)}
-        uses = {use.call_id: use for use in self._tools.values() if use.call_id}
+        uses = self._uses()
+        found = {id(use) for use in uses.values()}
         order = {id(sampled): number for number, sampled in enumerate(self._policy.sampled, 1)}
         turns: list[Turn] = []
         for sampled in sorted(self._policy.sampled, key=lambda each: each.place):
@@ -153,17 +152,36 @@ class RunRecord(Places):
             ]
             # Tools that the graph called by itself belong to the reply before them.
             called += [
-                _call(use.name, use.arguments, use, use.result, frozenset({use.name}))
+                _own_call(use)
                 for use in self._tools.values()
-                if use.after == order[id(sampled)] and use.call_id not in self._asked_for
+                if use.after == order[id(sampled)] and use.call_id not in uses and id(use) not in found
             ]
             turns.append(_turn(sampled, called))
         return turns
 
-    @property
-    def _asked_for(self) -> frozenset[str]:
-        """Ids of the calls that the policy's replies ask for."""
-        return frozenset(call.id for sampled in self._policy.sampled for call in sampled.message.calls)
+    def early_calls(self) -> list[ToolCall]:
+        """Calls that the graph made by itself before the policy's first reply; no turn has them."""
+        return [_own_call(use) for use in self._tools.values() if use.after == 0]
+
+    def _uses(self) -> dict[str, ToolUse]:
+        """The uses of tools that the policy's replies asked for, by the id of their call.
+
+        A node that calls the tool itself (`tool.invoke(call["args"])`) gives no id: the first such use after the reply,
+        with the same name and arguments, is that of the call.
+        """
+        uses: dict[str, ToolUse] = {}
+        nameless = [use for use in self._tools.values() if not use.call_id]
+        by_id = {use.call_id: use for use in self._tools.values() if use.call_id}
+        for number, sampled in enumerate(self._policy.sampled, 1):
+            for call in sampled.message.calls:
+                said = (number, call.name, _plain(call.arguments))
+                use = by_id.get(call.id) or next(
+                    (each for each in nameless if (each.after, each.name, _plain(each.arguments)) == said), None
+                )
+                if use is not None:
+                    uses[call.id] = use
+                    nameless = [each for each in nameless if each is not use]
+        return uses
 
 
 def in_role(model: M, role: str) -> M:
@@ -171,11 +189,9 @@ def in_role(model: M, role: str) -> M:
     return model.model_copy(update={"metadata": {**(model.metadata or {}), ROLE: role}})
 
 
-def is_outage(error: BaseException) -> bool:
-    """Whether a tool failed because the service behind it was not there."""
-    if isinstance(error, ToolUnavailable):
-        return True
-    return isinstance(error, Exception) and isinstance(as_model_error(error, "tool"), ModelUnavailable)
+def _own_call(use: ToolUse) -> ToolCall:
+    """A call that the graph made by itself."""
+    return _call(use.name, use.arguments, use, use.result, frozenset({use.name}))
 
 
 def _call(

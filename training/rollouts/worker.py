@@ -17,12 +17,11 @@ import signal
 import socket
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from evals.garbage import collect_less_often
+from evals.loop_thread import run_on_thread
 from tools.sandbox_limits import share_cores
 from training.engines.vllm.sampler import LentEngine
-from training.rollouts.background import MOST_THREADS
 from training.rollouts.channel import (
     Answer,
     Cancel,
@@ -132,7 +131,6 @@ class _Forward(logging.Handler):
 
 
 async def _serve(end: socket.socket) -> None:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="rollout"))
     worker = Worker(end)
     await worker.gone.wait()  # what runs is then cancelled
 
@@ -141,7 +139,7 @@ def main() -> None:
     """Serves until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which then hangs up
     open_more_files()
-    asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    run_on_thread(_serve(socket.socket(fileno=int(sys.argv[1]))))
 
 
 if __name__ == "__main__":

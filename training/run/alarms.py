@@ -11,6 +11,32 @@ _WINDOW = 20
 _MANY = 0.5
 """Share of runs out of time from which it is said, since their rewards then tell little of the policy."""
 
+_SOME = 0.05
+"""Share of rollouts without a reward from which it is said."""
+
+_FAILED = "failed/"
+
+_LEFT_OUT = {
+    "late": (
+        "were cancelled as stragglers",
+        "biases the reward towards quick runs; raise tail_seconds or tail_fraction, or lower max_turns",
+    ),
+    "unavailable": (
+        "met a server or service that did not answer",
+        "biases the reward towards runs that do without it; see that it can serve so many, or lower concurrency",
+    ),
+    "reward": (
+        "ended in an error of the reward function",
+        "never punishes what the policy wrote there; let the function return a number, e.g. 0 for an answer that it "
+        "cannot read",
+    ),
+    "defect": (
+        "failed with an error",
+        "biases the reward towards the others; the log and the stored rollouts tell the errors",
+    ),
+}
+"""By kind of failure, what happened to the runs, and what comes of it and can be done."""
+
 
 class Alarms:
     """Compares each step with the steps before it. An alarm is raised once, and again only after its sign has gone."""
@@ -32,7 +58,7 @@ class Alarms:
             "repeats": self._repeats(metrics),
             "variance": self._variance(metrics),
             "gap": self._gap(metrics),
-            "late": self._late(metrics),
+            **{name: _left_out(metrics, name) for name in metrics if name.startswith(_FAILED)},
             "calls": self._calls(metrics),
             "time": out_of_time(metrics.get("ended_by/time", 0.0)),
         }
@@ -99,14 +125,14 @@ class Alarms:
             "one temperature."
         )
 
-    def _late(self, metrics: Mapping[str, float]) -> str | None:
-        share = metrics.get("failed/late", 0.0) / max(1.0, metrics.get("rollouts", 1.0))
-        if share < 0.05:
-            return None
-        return (
-            f"{share:.0%} of the rollouts were cancelled as stragglers and left out, which biases the reward towards "
-            "quick runs; raise tail_seconds or tail_fraction, or lower max_turns."
-        )
+
+def _left_out(metrics: Mapping[str, float], name: str) -> str:
+    """A sentence about rollouts without a reward, of one kind of failure; empty if these are few."""
+    share, kind = metrics[name] / max(1.0, metrics.get("rollouts", 1.0)), name.removeprefix(_FAILED)
+    if share < _SOME:
+        return ""
+    what, remedy = _LEFT_OUT.get(kind, _LEFT_OUT["defect"])
+    return f"{share:.0%} of the rollouts {what} and were left out ({name}), which {remedy}."
 
 
 def out_of_time(share: float) -> str:

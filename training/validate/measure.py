@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from evals.loop_thread import run_on_thread
 from evals.reports.intervals import wilson
 from evals.task import Task
 from graph.errors import ConfigError
@@ -72,7 +72,7 @@ def _measured(config: FlowGRPOConfig, weights: Path | None, samples: int) -> lis
             await engine.aclose()
 
     with _progress(sum(missing.values())) as count:
-        stored |= {rollout.id: rollout for rollout in asyncio.run(collect())}
+        stored |= {rollout.id: rollout for rollout in run_on_thread(collect())}
     place = {task.id: number for number, task in enumerate(tasks)}
     rollouts = sorted(stored.values(), key=lambda rollout: (place[rollout.task.id], rollout.index))
     _write(folder / SUMMARY, summary(rollouts))

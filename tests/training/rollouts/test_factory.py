@@ -70,7 +70,7 @@ async def collected(
     format_weight: float = 0.0,
     **settings: Any,
 ) -> list[Rollout]:
-    engine = ScriptedEngine(reply, "qwen2_5")
+    engine = ScriptedEngine(reply, settings.pop("template", "qwen2_5"))
     store = settings.pop("store", None)
 
     def make_policy(run: str, seed: int) -> PolicyChat:
@@ -323,8 +323,6 @@ async def test_what_fails_around_a_run_is_no_reward() -> None:
     ]
     for outage in outages:
         for in_tool in (True, False):
-            if not in_tool and outage is outages[2]:
-                continue
             [rollout] = await collected(
                 agent_of(failing(outage, in_tool=in_tool)), lambda text, seed: ADD, group_size=1, attempts=2
             )

@@ -17,13 +17,13 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from typing_extensions import TypedDict
 
+from evals.loop_thread import LoopThread
 from evals.scorers.formulas.process import Comparison, FormulaWorker, FormulaWorkers
 from evals.task import Task
 from tests.training.rollouts.test_background import Patience
 from tests.training.rollouts.test_collector import DIRECT, collector, direct_plan, task
 from tests.training.support.scripted_engine import ScriptedEngine
 from training.rollouts.agents import Agent, GraphAgent
-from training.rollouts.background import LoopThread
 from training.rollouts.factory import FactoryAgent
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout

@@ -107,7 +107,7 @@ def test_of_a_run_that_was_made_again_the_last_success_is_read(
     written: list[Rollout], read: Rollout, tmp_path: Path
 ) -> None:
     store = RolloutStore(tmp_path)
-    for rollout in [written[0], OTHER, *written[1:]]:
-        store.append(rollout)
-    kept = [(rollout.id, rollout.reward) for rollout in read_rollouts(tmp_path)]
+    for each in [written[0], OTHER, *written[1:]]:
+        store.append(each)
+    kept = [(each.id, each.reward) for each in read_rollouts(tmp_path)]
     assert kept == [(read.id, read.reward), (OTHER.id, OTHER.reward)]

@@ -210,6 +210,28 @@ async def test_a_system_message_may_stand_anywhere() -> None:
     assert "<|im_start|>user\nSay something.<|im_end|>" in bench.sent()
 
 
+ALTERNATING = (
+    "{% set first = 1 if messages[0]['role'] == 'system' else 0 %}{% for message in messages[first:] %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"
+    "{% endif %}{% endfor %}"
+)
+
+
+async def test_what_the_user_says_in_a_row_is_one_message_where_roles_must_alternate() -> None:
+    bench = Bench("phi3")
+    bench.tokenizer.chat_template = ALTERNATING + str(bench.tokenizer.chat_template)
+    bench.chat = ChatTokens(bench.tokenizer)
+    bench.policy = Policy(bench.engine, bench.chat, Sampling(), "run", 1)
+    again = [*OPENING, Message("user", "Please answer.")]
+    reply = await bench.reply(again, "The Danube.")
+    assert f"{OPENING[-1].content}\n\nPlease answer." in bench.sent()
+    await bench.reply([*again, reply, Message("user", "And"), Message("user", "now?")], "The Rhine.")
+    assert "And\n\nnow?" in bench.sent()
+    with pytest.raises(ConfigError, match="must alternate"):
+        await bench.reply([*again, reply, reply], "Hm.")
+
+
 async def test_few_shot_replies_are_context() -> None:
     bench = Bench("qwen2_5")
     shots = [Message("user", "1 + 1?"), Message("assistant", "2")]

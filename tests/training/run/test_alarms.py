@@ -27,6 +27,10 @@ USUAL = {
         ({"zero_variance": 1.0, "pass_rate": 0.5}, "each is all solved or not at all: use larger groups"),
         ({"logprob_gap": 0.5}, r"disagree by 0\.5 nats"),
         ({"ended_by/time": 1.0}, "100% of the runs ended because their time was over.*raise max_seconds"),
+        ({"rollouts": 64.0, "failed/late": 8.0}, r"12% .*stragglers.*failed/late.*raise tail_seconds"),
+        ({"rollouts": 64.0, "failed/reward": 4.0}, r"6% .*error of the reward function.*return a number"),
+        ({"rollouts": 64.0, "failed/unavailable": 16.0}, r"25% .*did not answer"),
+        ({"rollouts": 64.0, "failed/model": 32.0}, r"50% .*failed with an error.*failed/model"),
         ({"unreadable_calls": 0.8}, r"hold 0\.8 tool calls.*cannot be read"),
     ],
 )

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evals.loop_thread import LoopThread
 from evals.task import Task
 from graph.errors import ConfigError, ModelUnavailable
 from training.engines.base import Engine, Sampling
@@ -97,7 +98,6 @@ def refuses(engine: Engine) -> dict[str, Collector]:
 def main() -> None:
     """Rolls out until it is killed."""
     from tests.training.support.pooled import collectors_of  # under the name that other processes know
-    from training.rollouts.background import LoopThread
     from training.rollouts.pool import Pool, PooledRollouts
 
     folder, settings = Path(sys.argv[1]), CollectorSettings(group_size=2)

@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from graph.errors import ConfigError, ContextLengthExceeded
 from tools.spans import note_span
 from training.rollouts.door.requests import ChatRequest, Refused
+from training.rollouts.policy import CallLimitReached
 from training.rollouts.policy_chat import CAPTURED, PolicyChat
 from training.rollouts.run_record import RunRecord, in_role
 
@@ -44,8 +45,7 @@ class Session:
         """A failure around the run, after which no call can succeed."""
         self.refusals: list[Refused] = []
         """Refused requests."""
-        self._most_calls = most_calls
-        self._calls = 0
+        policy.policy.most_calls = most_calls
         self._context = contextvars.copy_context()  # a request has another context than the run
         self._idle_since = time.perf_counter()
         self._replies: dict[str, Mapping[str, Any]] = {}
@@ -76,9 +76,6 @@ class Session:
         Raises:
             Refused: the policy cannot answer, the limit of calls is reached, or the run has ended.
         """
-        if self._calls >= self._most_calls:
-            raise Refused(f"The run has made all of its {self._most_calls} calls (agent_calls).", code=TOO_MANY_CALLS)
-        self._calls += 1
         asked = asyncio.get_running_loop().create_task(self._asked(role, request), context=self._context)
         self._busy()
         self._under_way.add(asked)
@@ -90,6 +87,8 @@ class Session:
             raise
         except ContextLengthExceeded as error:
             raise Refused(str(error), code=CONTEXT_LENGTH) from error
+        except CallLimitReached as error:
+            raise Refused(str(error), code=TOO_MANY_CALLS) from error
         except ConfigError as error:
             raise Refused(str(error)) from error
         except Exception as error:
