@@ -169,9 +169,10 @@ class _Node(Runnable[RunState, RunState]):
     async def _work(self, state: RunState, config: RunnableConfig, *, sync: bool) -> RunState:
         given = get_runtime(Context).context
         mark = None if self.name == "planner" and not continues(state) else state.get("run")
-        context = resumed(given, (mark or {}).get("settings", {}))
+        known: Mapping[str, Any] = mark or {}
+        context = resumed(given, known.get("settings", {}))
         self._limits.check(context)
-        approvals = sorted({*context.ask_before, *(mark or {}).get("approvals", ())})
+        approvals = sorted({*context.ask_before, *known.get("approvals", ())})
         run = self._make_run(
             context=context,
             config=config,
@@ -181,7 +182,7 @@ class _Node(Runnable[RunState, RunState]):
             turn=len(state.get("memory", [])) + 1,
         )
         run.hear(state.get("messages", []))
-        update = await self._module(state, run)
+        update = cast("RunState", await self._module(state, run))
         if mark := update.get("run", mark):
             marked: RunMark = {**mark, "settings": as_record(context), "approvals": approvals}
             if marked != mark:

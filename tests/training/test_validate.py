@@ -15,13 +15,17 @@ import torch
 
 from evals.task import Task
 from graph.errors import DataError, ModelUnavailable
+from tests.training.rollouts.test_collector import DIRECT, collector, direct_plan, number_tool
+from tests.training.rollouts.test_collector import task as number
+from tests.training.support.scripted_engine import ScriptedEngine
 from tests.training.support.toy import toy_config, toy_policy
 from training.rollouts.agents import GraphAgent, State
 from training.rollouts.breakdown import breakdown, parts_of
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout, groups_of
-from training.rollouts.store import read_rollouts
+from training.rollouts.store import RolloutStore, read_rollouts
 from training.town import questions
+from training.validate import measure
 from training.validate.__main__ import main
 from training.validate.measure import validate
 
@@ -128,12 +132,13 @@ async def all_at_once(task: Task, state: Mapping[str, Any]) -> float:
     return 1.0
 
 
-def test_plain_functions_do_not_queue_for_threads(tmp_path: Path, policy_folder: Path, held_out: str) -> None:
-    settings = tmp_path / "settings.yaml"
-    config = toy_config(tmp_path, policy_folder, validation=held_out, reward=f"{__name__}:all_at_once")
-    settings.write_text(json.dumps(config.as_dict()))
-    assert main(["--config", str(settings), "--validation_limit", "1", "--out", str(tmp_path / "m")]) == 0
-    assert json.loads((tmp_path / "m" / "summary.json").read_text())["solved"] == 1.0
+def test_plain_functions_do_not_queue_for_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, store = ScriptedEngine(direct_plan), RolloutStore(tmp_path / "m" / "rollouts")
+    agent, reward = GraphAgent(DIRECT, tools=[number_tool()]), f"{__name__}:all_at_once"
+    source = collector(engine, agent, store, reward, group_size=1)
+    monkeypatch.setattr(measure, "make_validator", lambda *args, **kwargs: (source, engine, store, [number(4)]))
+    [rollout] = measure.validate(toy_config(tmp_path, tmp_path / "model", out=str(tmp_path / "m")), None)
+    assert (rollout.reward, rollout.failure) == (1.0, None)
 
 
 def test_an_interrupted_measurement_goes_on(tmp_path: Path, policy_folder: Path, held_out: str) -> None:
