@@ -9,103 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import threading
-import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
+
+from tools.threads import GRACE, DaemonThreads
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
 T = TypeVar("T")
-
-MOST_THREADS = 1024
-"""Plain functions (tools, nodes, rewards) that run at once. Each that waits holds a thread, and asyncio's own pool has
-cores + 4, so that many runs would queue for them, inside their time limits. A thread is made when none is free."""
-
-GRACE = 5.0
-"""Seconds that tasks, and then threads, have to end when the loop is closed."""
-
-
-class DaemonThreads(ThreadPoolExecutor):
-    """Threads that the end of the process does not wait for, made when none is free.
-
-    Args:
-        most: Maximum number of threads.
-    """
-
-    def __init__(self, most: int = MOST_THREADS) -> None:
-        super().__init__(most)  # it starts no thread before its own `submit`
-        self._most = most
-        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._counts = threading.Lock()
-        self._members: list[threading.Thread] = []
-        self._free = 0
-        self._queued = 0
-        self._closed = False
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call a function on a free thread, on a new one, or on the first that becomes free.
-
-        Raises:
-            RuntimeError: It has been shut down.
-        """
-        future: Future[T] = Future()
-        with self._counts:
-            if self._closed:
-                raise RuntimeError("These threads have been shut down.")
-            self._work.put((future, partial(fn, *args, **kwargs)))
-            if self._free:
-                self._free -= 1
-            elif len(self._members) < self._most:
-                member = threading.Thread(target=self._serve, name=f"run_{len(self._members)}", daemon=True)
-                self._members.append(member)
-                member.start()
-            else:
-                self._queued += 1
-        return future
-
-    def _serve(self) -> None:
-        while (work := self._work.get()) is not None:
-            _call(*work)
-            del work  # or its result would live on while nothing is to be done
-            with self._counts:
-                if self._queued:
-                    self._queued -= 1
-                else:
-                    self._free += 1
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more work; with `wait`, give the rest a grace period (`GRACE`)."""
-        with self._counts:
-            self._closed = True
-        if cancel_futures:
-            with suppress(queue.Empty):
-                while True:
-                    if (work := self._work.get_nowait()) is not None:
-                        work[0].cancel()
-        for _ in self._members:
-            self._work.put(None)
-        ends = time.monotonic() + GRACE
-        for member in self._members if wait else ():
-            member.join(max(0.0, ends - time.monotonic()))
-        if wait and (hanging := sum(member.is_alive() for member in self._members)):
-            logger.warning("Functions of %d runs have not returned; they end with the process.", hanging)
-
-
-def _call(future: Future[Any], function: Callable[[], Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        value = function()
-    except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
-        future.set_exception(error)
-    else:
-        future.set_result(value)
 
 
 class LoopThread:

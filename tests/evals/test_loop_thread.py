@@ -11,7 +11,8 @@ import time
 import pytest
 
 from evals import loop_thread
-from evals.loop_thread import DaemonThreads, LoopThread, run_on_thread
+from evals.loop_thread import LoopThread, run_on_thread
+from tools import threads
 
 AT_ONCE = 60
 """More than asyncio's own pool has on a machine of this kind."""
@@ -24,21 +25,6 @@ def test_plain_functions_do_not_queue_for_threads() -> None:
         return await asyncio.gather(*(asyncio.to_thread(barrier.wait, 20.0) for _ in range(AT_ONCE)))
 
     assert sorted(run_on_thread(all_meet())) == list(range(AT_ONCE))
-
-
-def test_threads_are_used_again_and_their_number_is_bounded() -> None:
-    threads = DaemonThreads(most=3)
-    names = {future.result(10) for future in [threads.submit(_name) for _ in range(40)]}
-    assert 1 <= len(names) <= 3
-    assert {threads.submit(_name).result(10) for _ in range(10)} <= names
-    threads.shutdown()
-    with pytest.raises(RuntimeError):
-        threads.submit(_name)
-
-
-def _name() -> str:
-    time.sleep(0.001)
-    return threading.current_thread().name
 
 
 async def exits() -> None:
@@ -84,7 +70,8 @@ def test_closing_cancels_and_lets_tasks_clear_up() -> None:
 
 @pytest.mark.parametrize("hanging", ["thread", "task", "loop"])
 def test_closing_does_not_wait_for_what_hangs(hanging: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_thread, "GRACE", 0.1)
+    for module in (loop_thread, threads):
+        monkeypatch.setattr(module, "GRACE", 0.1)
     released = threading.Event()
 
     async def work() -> None:
@@ -111,7 +98,8 @@ def test_the_process_ends_though_a_function_hangs() -> None:
     program = (
         "import asyncio, time\n"
         "from evals import loop_thread\n"
-        "loop_thread.GRACE = 0.1\n"
+        "from tools import threads\n"
+        "threads.GRACE = 0.1\n"
         "async def work():\n"
         "    asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)\n"
         "    return 'done'\n"
