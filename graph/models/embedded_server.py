@@ -24,12 +24,13 @@ from weakref import WeakSet
 
 from graph.errors import AgentFlowError, ConfigError
 from graph.models.adapters import Applied, adapter_header, check_adapter
+from graph.models.connections import run_sync
 from graph.models.cores import free_cores
 from graph.models.download import cache_directory, digest_of
 from graph.models.embedded_files import model_file
 from graph.models.prefixes import Prefixes, PrefixFiles
 from graph.models.progress import note_stage
-from graph.models.server import Endpoint
+from graph.models.server import Endpoint, post_json
 from graph.models.server_settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -182,11 +183,13 @@ def _start(start: _Start, model: str, settings: ServerSettings) -> Served:
             f"llama.cpp cannot load {path} ({error}); it may be no GGUF model or need more memory "
             "(AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
         ) from error
+    endpoint = Endpoint(str(server.listening_address), timeout=_PREFIX_TIMEOUT, max_retries=0)
+    # A server that is dropped before it has begun to serve never ends, and holds the interpreter while it does not.
+    run_sync(post_json(endpoint, "/completion", {"prompt": "a", "n_predict": 0, "cache_prompt": False}))
     note_stage("")
     digests = {adapter: digest_of(Path(adapter)) for adapter in adapters}
     if files is None:
         return Served(server, None, digests)
-    endpoint = Endpoint(str(server.listening_address), timeout=_PREFIX_TIMEOUT, max_retries=0)
     return Served(server, Prefixes(endpoint, files, settings.slots), digests)
 
 

@@ -95,11 +95,15 @@ async def test_failures_progress_and_repairs_reach_the_trainer(
     assert len({rollout.answer for rollout in made if rollout.reward is not None}) == 2  # two processes have worked
     assert {rollout.id for rollout in read_rollouts(tmp_path)} == set(seen)
     assert len(lender.counted) == 2
-    with pytest.raises(DataError, match="must be a number"):  # what every run would meet ends the step
-        await source.collect(6, [Task(id="nan", question="nan", answers=("x",))])
+    nan = [Task(id="nan", question="nan", answers=("x",))]
+    assert all("must be a number" in (rollout.failure or {})["message"] for rollout in await source.collect(6, nan))
     again = await source.collect(7, TASKS[:1])
     assert len(again) == 4
     await source.pool.aclose()
+    fresh = pooled(tmp_path, lender)
+    with pytest.raises(DataError, match="must be a number"):  # what every run has met ends the step
+        await fresh.collect(8, nan)
+    await fresh.pool.aclose()
 
 
 async def test_stragglers_of_all_processes_are_hurried_together(tmp_path: Path) -> None:
