@@ -17,7 +17,7 @@ from evals.runs.answerers import agent
 from evals.runs.runner import Answerer, Plan, run, seed_of
 from evals.task import Task
 from graph.context import Context
-from graph.errors import ConfigError, ContextLengthExceeded, ModelRejected, ModelUnavailable
+from graph.errors import ConfigError, ContextLengthExceeded, ModelRejected, ModelUnavailable, SandboxError
 
 TASKS = [Task(id=str(n), question=f"Q{n}?", answers=(str(n),), benchmark="own") for n in range(6)]
 QUICK = Plan(backoff=0.001)
@@ -150,12 +150,12 @@ async def test_the_questions_to_come_take_no_memory(tmp_path: Path) -> None:
     async def answer(task: Task, seed: int) -> Mapping[str, Any]:
         asked.append(task.id)
         if len(asked) == 3:
-            raise ConfigError("enough")
+            raise SandboxError("enough")
         return {"answer": task.answers[0]}
 
     tracemalloc.start()
     try:
-        with pytest.raises(ConfigError, match="enough"):
+        with pytest.raises(SandboxError, match="enough"):
             await results_of(tmp_path / "r", answer, Plan(samples=100_000, concurrency=1))
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
