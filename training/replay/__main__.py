@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evals.loop_thread import run_on_thread
 from graph.command_line import CommandLine, between
 from graph.errors import ConfigError, DataError
 from training.algo.credit import CREDITS, ESTIMATORS, GROUPINGS
@@ -148,7 +149,7 @@ def _rescore(options: argparse.Namespace) -> None:
         return await asyncio.gather(*(scored(rollout, limit) for rollout in before))
 
     with _new_store(options.out) as store:
-        after = asyncio.run(all_of_them())
+        after = run_on_thread(all_of_them())
         for rollout in after:
             store.append(rollout)
     changed = sum(one.reward != other.reward for one, other in zip(before, after, strict=True))

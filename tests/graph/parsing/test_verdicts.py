@@ -117,4 +117,4 @@ def test_an_undecided_verdict_is_a_complaint() -> None:
 
 @given(st.text(max_size=400) | st.text(alphabet='{}[]":,abc \n`*<>#-.', max_size=300))
 def test_no_text_breaks_the_parser(text: str) -> None:
-    parse_verdict(text)
+    assert isinstance(parse_verdict(text), str | Judgement)

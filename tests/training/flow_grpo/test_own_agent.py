@@ -113,7 +113,7 @@ def test_what_is_wrong_with_an_agent_is_said_in_a_sentence(values: dict[str, Any
 def test_settings_that_say_what_holds_anyway_are_no_mistake() -> None:
     usual = settings()
     values = {name: getattr(usual, name) for name in ("max_turns", "verify", "checks", "tools")}
-    load_agent(settings(agent=MAKE, max_seconds=5.0, **values), asks=False)
+    assert load_agent(settings(agent=MAKE, max_seconds=5.0, **values), asks=False) is not None
 
 
 def test_a_module_that_is_broken_names_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
