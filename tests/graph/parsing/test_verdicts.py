@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.parsing import parse_verdict, reads_as_stop
+from graph.parsing.verdicts import Judgement
 
 
 @pytest.mark.parametrize(
