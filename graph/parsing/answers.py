@@ -13,7 +13,7 @@ _COLON = re.compile(r"[^=:：\"<]*+[:：]")
 """`answer = 2` is a line of a program, and `"answer": 2` one of JSON."""
 _OTHER_LABEL = re.compile(r"[ \t>#]*+[*_]*+[^\W\d_a-z][\w-]*+(?: [\w-]++){0,2}[*_]*+[:：](?=[\s*_]|\Z)")
 """The label of a line, with a capital letter as `Explanation:` has one."""
-_PAIRED = re.compile(r"(\*++|`++)((?:(?!\1).)++)\1", re.DOTALL)
+_PAIRED = re.compile(r"(\*++|`++)((?:(?!\1).)+)\1", re.DOTALL)
 """A text in emphasis or backticks; `a*`, `*.py` and `**a** or **b**` are none."""
 
 

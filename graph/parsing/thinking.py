@@ -49,7 +49,7 @@ _MARK = re.compile(
 _POSSIBLE = re.compile(r"[<\[◁]|&lt;|assistant", re.IGNORECASE)
 """What every mark has one of; most replies have none, and looking for this takes a tenth of the time."""
 _WRAPPER = re.compile(
-    r"\A<(?P<tag>answer|final_answer|final|output|response|solution)>(?P<body>(?:(?!</(?P=tag)\b).)*+)(?:</(?P=tag)>?\s*+)?\Z"
+    r"\A<(?P<tag>answer|final_answer|final|output|response|solution)>(?P<body>(?:(?!</(?P=tag)\b).)*)(?:</(?P=tag)>?\s*+)?\Z"
     r"|\A<\|(?:begin_of_solution|start_response|start_text)\|>(?P<content>.*?)(?:<\|(?:end_of_solution|end_response|end_text)\|>\s*)?\Z",
     re.DOTALL | re.IGNORECASE,
 )
