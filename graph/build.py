@@ -170,7 +170,8 @@ class _Node(Runnable[RunState, RunState]):
         given = get_runtime(Context).context
         mark = None if self.name == "planner" and not continues(state) else state.get("run")
         known: Mapping[str, Any] = mark or {}
-        context = resumed(given, known.get("settings", {}))
+        settings: Mapping[str, Any] = known.get("settings", {})
+        context = resumed(given, settings)
         self._limits.check(context)
         approvals = sorted({*context.ask_before, *known.get("approvals", ())})
         run = self._make_run(
@@ -184,7 +185,7 @@ class _Node(Runnable[RunState, RunState]):
         run.hear(state.get("messages", []))
         update = cast("RunState", await self._module(state, run))
         if mark := update.get("run", mark):
-            marked: RunMark = {**mark, "settings": as_record(context), "approvals": approvals}
+            marked: RunMark = {**mark, "settings": as_record(context, settings), "approvals": approvals}
             if marked != mark:
                 update["run"] = marked
         return update

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -108,8 +108,10 @@ class Context:
     @property
     def given(self) -> frozenset[str]:
         """The settings that were given, whatever their values; they win where a run is resumed."""
-        of_a_subclass = frozenset(setting.name for setting in fields(self))  # which has a constructor of its own
-        return cast("frozenset[str]", getattr(self, _GIVEN, of_a_subclass))
+        given: frozenset[str] | None = getattr(self, _GIVEN, None)
+        if given is None:  # a subclass, which has a constructor of its own
+            return frozenset(setting.name for setting in fields(self))
+        return given
 
     def __post_init__(self) -> None:
         for name in ("tools", "ask_before"):

@@ -32,13 +32,19 @@ def continues(state: RunState) -> bool:
     return state["question"] == mark["question"] and (newest is None or newest.id == mark["message_id"])
 
 
-def as_record(context: Context) -> dict[str, Any]:
-    """The settings that are not the defaults, as plain data; None in place of an address with a login or a key."""
+def as_record(context: Context, before: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are not the defaults, as plain data; None in place of an address with a login or a key.
+
+    Args:
+        context: The settings.
+        before: The record so far; a text that stands in it was examined when it was recorded.
+    """
     record: dict[str, Any] = {}
     for setting in fields(context):
         value = getattr(context, setting.name)
         if value != setting.default:
-            is_secret = isinstance(value, str) and without_credentials(value) != value
+            is_new = isinstance(value, str) and value != before.get(setting.name)
+            is_secret = is_new and without_credentials(value) != value
             record[setting.name] = None if is_secret else list(value) if isinstance(value, tuple) else value
     return record
 

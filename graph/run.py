@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -268,11 +267,9 @@ class Run:
             raise GraphInterrupt([question for error in errors for question in error.args[0]])
         return [done.result() for done in tasks]
 
-    @asynccontextmanager
-    async def within_budget(self) -> AsyncIterator[None]:
+    def within_budget(self) -> asyncio.Timeout:
         """Cancel the block with `TimeoutError` when the run's time budget is used up."""
-        async with asyncio.timeout(max(self.seconds_left, 0.0)):
-            yield
+        return asyncio.timeout(max(self.seconds_left, 0.0))
 
 
 def tagged(config: RunnableConfig, *tags: str) -> RunnableConfig:

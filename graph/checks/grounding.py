@@ -22,6 +22,8 @@ _FEW = 0.2
 def in_latin_script(*texts: str) -> bool:
     """Whether every text is in Latin script; a text without letters counts as Latin."""
     for text in texts:
+        if text.isascii():
+            continue
         letters = len(_LETTER.findall(text))
         if letters - len(_LATIN_LETTER.findall(text)) > _FEW * letters:
             return False

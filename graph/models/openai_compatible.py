@@ -299,7 +299,8 @@ def _is_plain(message: object) -> bool:
 def _message(message: BaseMessage) -> dict[str, Any]:
     """A message for the chat API; anything but plain text is converted by LangChain."""
     role = _ROLES.get(message.type)
-    if role is None or not isinstance(message.content, str) or getattr(message, "tool_calls", None):
+    calls = isinstance(message, AIMessage) and message.tool_calls
+    if role is None or not isinstance(message.content, str) or calls:
         supported = message.model_copy(update={"content": _known_blocks(message.content)})
         converted = convert_to_openai_messages(supported)
         if not isinstance(converted, dict):

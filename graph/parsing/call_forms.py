@@ -72,6 +72,8 @@ def _pythonic_calls(text: str) -> list[Call]:
     """The calls of a reply that is nothing but calls in Python (`[double(number=10)]`)."""
     blocks = fenced_blocks(text)
     code = blocks[-1].body if blocks else text
+    if "(" not in code:
+        return []
     try:
         body = syntax_of(code.strip().removeprefix("<|python_tag|>"), mode="eval").body
         expressions = body.elts if isinstance(body, ast.List) else [body]

@@ -121,10 +121,19 @@ async def test_logins_are_not_stored_and_asked_for(serve: Serve, wiped: list[int
 
 def test_a_record_is_plain_data_that_makes_the_same_settings() -> None:
     context = Context(model="embedded", tools=("python",), ask_before=("python",), max_turns=3, report=True)
-    record = json.loads(json.dumps(as_record(context)))
+    record = json.loads(json.dumps(as_record(context, {})))
     assert resumed(None, record) == context
     assert resumed(Context(max_turns=10), record).max_turns == 10, "a default that is given counts"
     assert resumed(Context(), {**record, "of_an_earlier_version": 1}) == context
+    assert as_record(context, record) == record
+
+
+def test_an_address_with_a_login_stays_out_of_the_record_at_every_node() -> None:
+    context = Context(model="m@http://me:s3cretpass@host/v1", planner="m@http://host/v1")
+    record = as_record(context, {})
+    assert record == {"model": None, "planner": "m@http://host/v1"}
+    assert as_record(context, record) == record
+    assert as_record(Context(model="m@http://me:s3cretpass@host/v1"), {"model": "m@http://host/v1"}) == {"model": None}
 
 
 @dataclass(frozen=True, kw_only=True)
