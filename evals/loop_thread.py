@@ -26,22 +26,26 @@ class LoopThread:
     """Runs coroutines on one loop, which engines and collectors are bound to; closed once at the end.
 
     Args:
-        prepare: Is called first on the loop's thread, e.g. to choose its GPU.
+        prepare: Is called first on the loop's thread, e.g. to choose its GPU; what it raises is raised here.
     """
 
     def __init__(self, prepare: Callable[[], None] | None = None) -> None:
         self._loop = asyncio.new_event_loop()
-        self._prepare = prepare
         self._stopped = False
         self._thread = threading.Thread(target=self._serve, name="runs", daemon=True)
         self._thread.start()
+        if prepare is not None:
+            try:
+                self.run(_called(prepare))
+            except BaseException:
+                self.close()
+                raise
 
     def _serve(self) -> None:
         self._loop.set_default_executor(DaemonThreads())
-        if self._prepare is not None:
-            self._prepare()
         while not self._stopped:
-            with suppress(SystemExit):  # of somebody's code; the task that called it has it as its error, too
+            # Raised by somebody's code; the task that called it has it as its error, too.
+            with suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -89,6 +93,10 @@ class LoopThread:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._loop.shutdown_asyncgens(), GRACE)
         await self._loop.shutdown_default_executor()
+
+
+async def _called(function: Callable[[], None]) -> None:
+    function()
 
 
 def run_on_thread(work: Coroutine[Any, Any, T]) -> T:

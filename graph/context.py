@@ -75,7 +75,7 @@ class Context:
     max_seconds: Seconds = option("Time budget in seconds, pauses excluded; the run then ends with an answer.", 300.0)
     max_tokens: Count = option("Maximum length of a reply in tokens; an analysis gets a quarter of it.", 1024)
     max_result_chars: Count = option("Longest tool result kept in the memory, in characters.", 2000)
-    max_chat_chars: Count = option("Characters shown of a chat's earlier messages, the newest first.", 8000)
+    max_chat_chars: Count = option("Characters shown of a chat's earlier messages, the newest first.", 4000)
     max_calls: Count = option("Maximum number of calls of a tool in one turn.", 4)
     temperature: Temperature = option("Sampling temperature of all roles.", 0.0)
     planner_temperature: Temperature | None = option(

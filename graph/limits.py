@@ -55,7 +55,7 @@ def _refuse_foreign_names(context: Context, own_names: Mapping[Kind, Collection[
     for setting in fields(context):
         kind: Kind | None = setting.metadata.get("names")
         value = getattr(context, setting.name)
-        if kind is None or value is None:
+        if kind is None or not value:  # an empty setting is one that is not set
             continue
         own = own_names.get(kind, ())
         for name in (value,) if isinstance(value, str) else value:

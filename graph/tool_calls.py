@@ -39,7 +39,7 @@ from tools.card import card_of, time_limit_of
 from tools.errors import ToolUnavailable
 from tools.places import time_limit
 from tools.results import MORE, MOST_PARTS, as_text, error_text, shown
-from tools.secrecy import without_credentials
+from tools.secrecy import without_secrets
 from tools.text import well_formed
 from tools.threads import on_own_thread
 
@@ -95,7 +95,7 @@ async def call_tool(tool: BaseTool, arguments: Mapping[str, Any], *, state: Stat
         error = _failure(work, problem)
     note_call(tool.name, run.turn, began)
     if error is not None:
-        error["message"] = clip(without_credentials(well_formed(error["message"])), run.context.max_result_chars)
+        error["message"] = clip(without_secrets(well_formed(error["message"])), run.context.max_result_chars)
     seconds = time.perf_counter() - began
     result = clip(well_formed(result), run.context.max_result_chars)
     call = ToolCall(arguments=dict(arguments), result=result, error=error, seconds=seconds)

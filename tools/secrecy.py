@@ -1,8 +1,9 @@
 """Removes keys and passwords from texts that are stored or shown.
 
 Keys come from environment variables, and those of a service from its configuration, so their values are known and can
-be removed from any text. Addresses are shown without user name, password and query. Every error of the project
-(`graph.errors`), every failed call of a tool and every stored setting passes through here.
+be removed from any text. Every error of the project (`graph.errors`) and every stored setting shows addresses without
+user name, password and query. The error of a tool keeps its query, since the planner has to see what failed, but for
+the values of parameters that are named like a key.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ _PERHAPS = re.compile(r"(?:^|_)(?:KEYS?|TOKENS?|SECRETS?|PASSWORD|PASSWD|PGPASSW
 _SHORTEST = 8
 """Shortest value that counts as a key; shorter ones are ordinary words."""
 _ADDRESS = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/'\"]*@)?(?P<place>[^\s?'\",]*)(?:\?[^\s'\",]*)?", re.I
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/'\"]*@)?(?P<place>[^\s?'\",]*)(?:\?[^\s'\",]+)?", re.I
 )
 
 _LOGIN = re.compile(r"://[^\s/@]+@")
+_PARAMETER = re.compile(
+    r"(?i)(?<=[?&])([\w.-]*(?:key(?!words?=)|token|secret|passw|pwd|auth(?!or)|sig(?==)|signature|credential)[\w.-]*)"
+    r"=[^\s&'\"<>,]+"
+)
+"""A parameter in an address that may be a key."""
 
 
 def bears_key(name: str, value: str) -> bool:
@@ -42,6 +48,11 @@ def without_keys(text: str, secrets: Iterable[str] = ()) -> str:
 def without_credentials(text: str, secrets: Iterable[str] = ()) -> str:
     """The text without keys and further secrets, and with addresses stripped of user name, password and query."""
     return without_keys(_ADDRESS.sub(r"\g<scheme>\g<place>", text), secrets)
+
+
+def without_secrets(text: str) -> str:
+    """The text without keys, and with addresses stripped of user name, password and parameters that may be keys."""
+    return without_keys(_PARAMETER.sub(rf"\1={MARK}", _LOGIN.sub("://", text)))
 
 
 def to_be_stored(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import queue
 import threading
 import time
@@ -113,6 +114,16 @@ def _call(future: Future[Any], function: Callable[[], Any]) -> None:
 
 
 _threads = DaemonThreads()
+
+
+def _renew() -> None:
+    """In a forked child, which has none of its parent's threads."""
+    global _threads
+    _threads = DaemonThreads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 async def on_own_thread(function: Callable[..., T], *args: Any) -> T:

@@ -201,7 +201,7 @@ def _tools(entry: Benchmark, corpus: str | None) -> tuple[str, ...]:
     return ("local_search", *(name for name in entry.tools if name in NO_SEARCH))
 
 
-_BEFORE = {"brief_verdicts": False, "speculate": False, "checks": "on"}
+_BEFORE = {"brief_verdicts": False, "speculate": False, "checks": "on", "max_chat_chars": 4000}
 """The behaviour of runs from before these settings existed, whose folders do not mention them."""
 
 

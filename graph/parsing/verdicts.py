@@ -61,18 +61,21 @@ class Judgement(NamedTuple):
     """What has still to be found or computed."""
 
 
-_UNKNOWN = re.compile(
-    r"(?i)(?:still |as yet )?unknown|undetermined|n/a|null"
-    r"|(?:it is |is )?not (?:yet )?(?:known|provided|given|stated|found)(?: yet)?"
-    r"|(?:i |we )?(?:do not|don't|cannot|can't) (?:yet )?(?:know|say|tell)(?: yet)?"
-)
-"""What the whole of an answer is that is none."""
-_NOTHING = re.compile(
-    r"(?i)(?:no|none|nothing|false)(?: (?:else|more|further|other|additional|information|data|facts?|steps?|is|are"
-    r"|missing|needed|required|left))*"
-)
-"""What else the whole of `missing` may be where nothing is missing."""
 _AROUND = " \t\n" + string.punctuation
+_REMARK = r"(?=\W*\Z|[*_`]*\s*[,;:(–—]|\s+-|\.\s+(?!\d)|\s+because\b)"
+"""The end of a word that is all that a field says, or the beginning of a remark on it; "No. 5" is a name."""
+_UNKNOWN = re.compile(
+    r"(?i)(?:(?:still |as yet )?unknown|undetermined|n/a|null"
+    r"|(?:it is |is )?not (?:yet )?(?:known|provided|given|stated|found)(?: yet)?"
+    r"|(?:i |we )?(?:do not|don't|cannot|can't) (?:yet )?(?:know|say|tell)(?: yet)?)"
+    r"(?: (?:from|by|in) (?:the|these|any) [\w ]{1,30})?" + _REMARK
+)
+"""An answer that is none."""
+_NOTHING = re.compile(
+    r"(?i)(?:(?:no|none|nothing|false)(?: (?:else|more|further|other|additional|information|data|facts?|steps?"
+    r"|is|are|missing|needed|required|left))*|n/a|null)" + _REMARK
+)
+"""What `missing` says where nothing is missing."""
 
 
 def parse_verdict(reply: str) -> Judgement | str:
@@ -99,9 +102,9 @@ def parse_verdict(reply: str) -> Judgement | str:
     reason = " ".join(fields.get("reason", "").split())
     missing, answer = (" ".join(fields.get(name, "").split()) for name in ("missing", "answer"))
     bare = missing.strip(_AROUND)  # empty where JSON has an empty value
-    if not bare or _NOTHING.fullmatch(bare) or _UNKNOWN.fullmatch(bare):
+    if not bare or _NOTHING.match(bare) or _UNKNOWN.fullmatch(bare):
         missing = ""
-    if missing or _UNKNOWN.fullmatch(answer.strip(_AROUND)):
+    if missing or _UNKNOWN.match(answer.strip(_AROUND)):
         answer, stop = "", False
     return Judgement(not rejected, stop, reason, answer, missing.rstrip("."))
 

@@ -49,6 +49,27 @@ def test_code_that_exits_ends_its_own_task_only() -> None:
     loop.close()  # without effect
 
 
+async def is_interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def fails() -> None:
+    raise OSError("no such device")
+
+
+def test_an_interrupt_that_code_raises_ends_its_own_task_only() -> None:
+    loop = LoopThread()
+    with pytest.raises(KeyboardInterrupt):
+        loop.start(is_interrupted()).result(10)
+    assert loop.start(asyncio.sleep(0, "here")).result(10) == "here"
+    loop.close()
+
+
+def test_a_preparation_that_fails_is_told() -> None:
+    with pytest.raises(OSError, match="no such device"):
+        LoopThread(fails)
+
+
 def test_closing_cancels_and_lets_tasks_clear_up() -> None:
     cleared: list[str] = []
 

@@ -43,7 +43,9 @@ async def test_an_untrusted_context_chooses_among_what_the_operator_named(serve:
     graph = build_graph(
         tools=[double_tool, shout_tool, "local_search"], models=server.spec, corpus=tmp_path, trust_context=False
     )
-    settings = Context(tools=("double", "local_search"), model=server.spec, corpus=str(tmp_path), ask_before=())
+    settings = Context(
+        tools=("double", "local_search"), model=server.spec, planner="", corpus=str(tmp_path), ask_before=()
+    )
     assert (await graph.ainvoke({"question": "q"}, context=settings))["answer"] == "42"
     assert "shout" not in str(server.asked("planner")[0].messages)
 

@@ -94,7 +94,7 @@ async def test_an_error_of_a_tool_is_kept_without_keys(serve: Serve, monkeypatch
     monkeypatch.setenv("SERVICE_API_KEY", "sk-verysecret-0123456789")
     error = OSError("401 for http://me:s3cret@host/v1?api_key=hidden with sk-verysecret-0123456789")
     call = await called(serve, acting(raising(error))[1], "async")
-    assert call["error"] == {"kind": "tool", "message": "OSError: 401 for http://host/v1 with [key]"}
+    assert call["error"] == {"kind": "tool", "message": "OSError: 401 for http://host/v1?api_key=[key] with [key]"}
 
 
 async def test_a_tools_thread_may_raise_what_ctrl_c_raises(serve: Serve) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from graph.errors import ConfigError, ModelRejected, RequestRefused
-from tools.secrecy import to_be_stored, without_credentials, without_keys
+from tools.secrecy import to_be_stored, without_credentials, without_keys, without_secrets
 
 KEY = "sk-0123456789abcdef"
 
@@ -27,6 +27,7 @@ def test_what_is_no_key_is_left_alone() -> None:
     ("address", "shown"),
     [
         ("vllm:m@http://me:pass@host:8000/v1", "vllm:m@http://host:8000/v1"),
+        ("Is the server at http://host/v1? Start it.", "Is the server at http://host/v1? Start it."),
         ("http://host/v1?api_key=abc, http://b:c@d/v1", "http://host/v1, http://d/v1"),
         ("postgresql://u:p@ss@db/threads", "postgresql://db/threads"),
         ("openai:gpt-4o", "openai:gpt-4o"),
@@ -36,6 +37,21 @@ def test_what_is_no_key_is_left_alone() -> None:
 )
 def test_addresses_are_shown_without_user_password_and_query(address: str, shown: str) -> None:
     assert without_credentials(address) == shown
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("GET http://me:pass@host/items?id=21&page=2 gave 404", "GET http://host/items?id=21&page=2 gave 404"),
+        ("http://host/v1?api_key=abc&q=x, refused", "http://host/v1?api_key=[key]&q=x, refused"),
+        ("https://b.s3/f?X-Amz-Signature=0a1b&author=Ada", "https://b.s3/f?X-Amz-Signature=[key]&author=Ada"),
+        ("?keyword=sun&access_token=1", "?keyword=sun&access_token=[key]"),
+        (f"--key={KEY}", "--key=[key]"),
+        ("re.match(r'https?://(?:www.)?x', 'mailto:a@b')", "re.match(r'https?://(?:www.)?x', 'mailto:a@b')"),
+    ],
+)
+def test_the_error_of_a_tool_shows_what_was_asked_for(said: str, shown: str) -> None:
+    assert without_secrets(said) == shown
 
 
 def test_errors_and_stored_settings_are_without_credentials() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import multiprocessing
 import threading
 import time
 
@@ -54,6 +55,18 @@ def test_a_loop_closes_while_a_function_hangs(monkeypatch: pytest.MonkeyPatch) -
     for thread in hung:  # they end without a word although their loop is closed
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    asyncio.run(on_own_thread(_name))
+    child = multiprocessing.get_context("fork").Process(target=_asks)
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
+
+
+def _asks() -> None:
+    asyncio.run(asyncio.wait_for(on_own_thread(_name), 10))
 
 
 def test_there_is_an_end_to_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:

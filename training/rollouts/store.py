@@ -114,7 +114,7 @@ def _settle(stored: asyncio.Future[None], error: Exception | None) -> None:
 def read_rollouts(path: Path) -> Iterator[Rollout]:
     """Stored rollouts, step by step; a last line that was cut off is left out.
 
-    Of a run that was made again, the last success; a failure only if there is none.
+    A failure is left out where the run was made again: for its success, or for the later failure.
 
     Args:
         path: a run's folder, a folder of rollouts, or one file.
@@ -128,13 +128,9 @@ def read_rollouts(path: Path) -> Iterator[Rollout]:
         raise DataError(f"{path} holds no rollouts; name a run's folder, or a file such as step-000000.jsonl.")
     for file in files:
         lines, _ = lines_of(file.read_bytes())
-        by_id: dict[str, Rollout] = {}
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                rollout = _rollout(line, f"{file}, line {number}")
-                if rollout.failure is None or by_id.get(rollout.id, rollout).failure is not None:
-                    by_id[rollout.id] = rollout
-        yield from by_id.values()
+        found = [_rollout(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+        last = {rollout.id: rollout for rollout in sorted(found, key=lambda rollout: rollout.failure is None)}
+        yield from (rollout for rollout in found if rollout.failure is None or last[rollout.id] is rollout)
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:

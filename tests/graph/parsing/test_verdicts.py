@@ -68,6 +68,9 @@ def test_verdicts_are_read(reply: str, verdict: tuple[bool, bool, str]) -> None:
         ({"answer": None}, (True, False, "r", "", "")),
         ({"answer": "Not yet known."}, (True, False, "r", "", "")),
         ({"answer": "I don't know"}, (True, False, "r", "", "")),
+        ({"answer": "Unknown, the search gave nothing"}, (True, False, "r", "", "")),
+        ({"answer": "Not known from the results."}, (True, False, "r", "", "")),
+        ({"answer": "unknown (no source)", "missing": "none"}, (True, False, "r", "", "")),
         ({"missing": "No. 5's year", "answer": "1900"}, (True, False, "r", "", "No. 5's year")),
         (
             {"missing": "none of the results tells it", "answer": "1"},
@@ -80,7 +83,19 @@ def test_a_stop_that_contradicts_itself_goes_on(fields: dict[str, object], judge
 
 
 @pytest.mark.parametrize(
-    "answer", ["No", "no.", "None", "No. 5", "Nothing Else Matters", "Unknown Pleasures", "N/A Records", "-", "[]"]
+    "answer",
+    [
+        "No",
+        "no.",
+        "None",
+        "No. 5",
+        "Nothing Else Matters",
+        "Unknown Pleasures",
+        "N/A Records",
+        "-",
+        "[]",
+        "No Country for Old Men",
+    ],
 )
 def test_an_answer_that_begins_as_if_it_were_unknown_stops(answer: str) -> None:
     reply = {"reason": "r", "result": "accept", "next": "stop", "missing": "nothing", "answer": answer}
@@ -102,6 +117,12 @@ def test_an_answer_that_begins_as_if_it_were_unknown_stops(answer: str) -> None:
         "no information is missing",
         "nothing else",
         "unknown",
+        "Nothing, the answer is complete",
+        "None - all parts are told.",
+        "nothing (42 is the result)",
+        "N/A (complete)",
+        "No. The answer is complete.",
+        "**None**: all is known",
     ],
 )
 def test_where_nothing_is_missing_a_stop_stops(missing: object) -> None:
