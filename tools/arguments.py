@@ -241,8 +241,8 @@ def check_callable(tool: BaseTool) -> None:
         )
     supplied = {*arguments.names, *arguments.injected, *getattr(tool.args_schema, "model_fields", {})}
     for function in _given_functions(tool):
-        hint = _hints(function).get("callbacks", Any)
-        if hint is Any or any(isinstance(kind, type) and issubclass(kind, BaseCallbackManager) for kind in _marks(hint)):
+        kinds = [kind for kind in _marks(_hints(function).get("callbacks", Any)) if isinstance(kind, type)]
+        if Any in kinds or any(issubclass(kind, BaseCallbackManager) for kind in kinds):
             supplied.add("callbacks")
         for name, parameter in inspect.signature(function).parameters.items():
             needed = parameter.default is parameter.empty and parameter.kind in _BY_NAME

@@ -33,6 +33,7 @@ from tools.secrecy import bears_key, without_credentials
 
 if TYPE_CHECKING:
     from mcp import ClientSession
+    from mcp.client.session import MessageHandlerFnT
 
 logger = logging.getLogger(__name__)
 
@@ -221,9 +222,7 @@ async def _session(connection: dict[str, Any], time_limit: float) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _connected(
-    connection: dict[str, Any], received: Callable[[object], Awaitable[None]]
-) -> AsyncIterator[ClientSession]:
+async def _connected(connection: dict[str, Any], received: MessageHandlerFnT) -> AsyncIterator[ClientSession]:
     from langchain_mcp_adapters.sessions import create_session
     from mcp import ClientSession
 
