@@ -161,8 +161,9 @@ def _write(rollouts: Iterable[Rollout], folder: Path) -> int:
     folder.mkdir()
     store = RolloutStore(folder)
     count = 0
-    for count, rollout in enumerate(rollouts, 1):
+    for rollout in rollouts:
         store.append(rollout)
+        count += 1
     return count
 
 

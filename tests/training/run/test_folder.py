@@ -82,15 +82,21 @@ def test_one_process_at_a_time_writes_an_output(tmp_path: Path) -> None:
         pass
 
 
+def half_written(out: Path) -> None:
+    with new_output(out) as place:
+        assert not place.exists()
+        place.mkdir()
+        (place / "half").touch()
+        raise KeyError
+
+
 def test_an_output_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "out.tmp").mkdir()  # of a process that was killed
     (tmp_path / "out.tmp" / "half").touch()
     (tmp_path / "out.lock").touch()
-    with pytest.raises(KeyError), new_output(out) as place:
-        assert not place.exists()
-        place.write_text("half")
-        raise KeyError
+    with pytest.raises(KeyError):
+        half_written(out)
     assert not list(tmp_path.iterdir())
     for text in ("one", "two"):
         with new_output(out, replace=True) as place:
