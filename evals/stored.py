@@ -25,7 +25,7 @@ def lines_of(data: bytes) -> tuple[list[str], bytes]:
     A last line without its end counts as one if it is a whole object.
     """
     whole, _, rest = data.rpartition(b"\n")
-    if _is_object(rest):
+    if is_object(rest):
         whole, rest = data, b""
     return whole.decode("utf-8-sig", errors="replace").split("\n"), rest
 
@@ -46,7 +46,8 @@ def make_room(path: Path) -> bool:
     return bool(rest)
 
 
-def _is_object(line: bytes) -> bool:
+def is_object(line: bytes) -> bool:
+    """Whether a line without its end is whole."""
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):

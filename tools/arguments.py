@@ -16,8 +16,9 @@ from functools import cached_property
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, Tool
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, Tool
 from langchain_core.tools.base import get_all_basemodel_annotations
 from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticUserError
@@ -150,6 +151,13 @@ def _injected(tool: BaseTool) -> dict[str, Injection]:
     return injected
 
 
+_RESERVED = frozenset(
+    name
+    for method in (StructuredTool._run, StructuredTool._arun)
+    for name, parameter in inspect.signature(method).parameters.items()
+    if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+)
+"""Arguments of `StructuredTool`'s own methods: what a model writes for one of the same name gets lost on the way."""
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -214,7 +222,8 @@ def check_callable(tool: BaseTool) -> None:
     """Refuse a tool that no call can serve.
 
     Raises:
-        ValueError: its arguments cannot be told to a model, or it needs one that neither a model nor a graph supplies.
+        ValueError: its arguments cannot be told to a model, one has a name that LangChain uses itself, or it needs one
+            that neither a model nor a graph supplies.
     """
     arguments = arguments_of(tool)
     for name, injection in arguments.injected.items():
@@ -225,8 +234,16 @@ def check_callable(tool: BaseTool) -> None:
             )
     if isinstance(tool, Tool):
         return
-    supplied = {*arguments.names, *arguments.injected, *getattr(tool.args_schema, "model_fields", {}), "callbacks"}
+    if taken := _RESERVED.intersection(arguments.names) if _given_functions(tool) else ():
+        raise ValueError(
+            f"The tool {tool.name!r} has an argument `{min(taken)}`, a name that LangChain uses itself when it calls a "
+            "function as a tool: rename it."
+        )
+    supplied = {*arguments.names, *arguments.injected, *getattr(tool.args_schema, "model_fields", {})}
     for function in _given_functions(tool):
+        kinds = [kind for kind in _marks(_hints(function).get("callbacks", Any)) if isinstance(kind, type)]
+        if Any in kinds or any(issubclass(kind, BaseCallbackManager) for kind in kinds):
+            supplied.add("callbacks")
         for name, parameter in inspect.signature(function).parameters.items():
             needed = parameter.default is parameter.empty and parameter.kind in _BY_NAME
             if needed and name not in supplied:

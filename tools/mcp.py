@@ -1,4 +1,4 @@
-"""Tools of MCP servers, through the connections of `langchain-mcp-adapters` (the extra `mcp`).
+"""Tools of MCP servers, through `langchain-mcp-adapters` and the client library it brings (the extra `mcp`).
 
 A server is started, or connected to, anew for each call: calls are independent and a hanging server dies with its call.
 A server that must keep state between calls needs a transport of its own (HTTP) that keeps it. A server that does not
@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from langchain_core.tools import BaseTool, ToolException
@@ -29,6 +31,10 @@ from tools.results import error_text
 from tools.schemas import Schema, outline, self_contained
 from tools.secrecy import bears_key, without_credentials
 
+if TYPE_CHECKING:
+    from mcp import ClientSession
+    from mcp.client.session import MessageHandlerFnT
+
 logger = logging.getLogger(__name__)
 
 _TRANSPORTS = {
@@ -40,8 +46,8 @@ _TRANSPORTS = {
     "websocket": "websocket",
 }
 _FIELDS = ("command", "args", "env", "cwd", "encoding", "url", "headers")
-
-
+_GRACE = 2.0
+"""Seconds in which a call leaves its server, after its answer or its time limit."""
 _CONNECTION_CLOSED = -32000
 _MOST_PAGES = 1000
 
@@ -154,8 +160,7 @@ async def _listing(name: str, server: Any, time_limit: float) -> list[_Definitio
     except ValueError as error:
         return str(error)
     try:
-        async with asyncio.timeout(time_limit):
-            listed = await _listed(connection)
+        listed = await _listed(connection, time_limit)
     except TimeoutError:
         return f"The MCP server {name!r} did not list its tools within {time_limit:g} s."
     except Exception as error:  # noqa: BLE001 - a server and its transport may fail in any way
@@ -173,6 +178,83 @@ async def _listing(name: str, server: Any, time_limit: float) -> list[_Definitio
     return list(tools.values())
 
 
+@asynccontextmanager
+async def _session(connection: dict[str, Any], time_limit: float) -> AsyncIterator[ClientSession]:
+    """A connection to a server, ready for requests. Leaving it takes a grace period at most, however it is left.
+
+    Raises:
+        TimeoutError: the time limit is over.
+        _BadReply: a reply of the server is not of the protocol. The client library waits on for another one.
+    """
+    import anyio
+
+    replies = anyio.CancelScope()
+    problem: Exception | None = None
+    done = False
+
+    async def received(message: object) -> None:
+        nonlocal problem
+        if isinstance(message, ValidationError) and (words := _broken_reply(message)):
+            problem = _BadReply(words)
+            replies.cancel()
+
+    try:
+        async with (
+            asyncio.timeout(None) as leaving,
+            asyncio.timeout(time_limit),
+            _connected(connection, received) as session,
+        ):
+            try:
+                with replies:
+                    await session.initialize()
+                    yield session
+                    done = True
+            except Exception as error:
+                problem = error
+                raise
+            finally:
+                leaving.reschedule(asyncio.get_running_loop().time() + _GRACE)
+    except TimeoutError:
+        if not (done or problem):  # otherwise only leaving took too long
+            raise
+    if problem is not None and not done:
+        raise problem
+
+
+@asynccontextmanager
+async def _connected(connection: dict[str, Any], received: MessageHandlerFnT) -> AsyncIterator[ClientSession]:
+    from langchain_mcp_adapters.sessions import create_session
+    from mcp import ClientSession
+
+    if connection["transport"] == "stdio" and os.name == "posix":
+        from tools.mcp_stdio import stdio_server
+
+        async with stdio_server(connection) as streams, ClientSession(*streams, message_handler=received) as session:
+            yield session
+    else:
+        settings: Any = {**connection, "session_kwargs": {"message_handler": received}}
+        async with create_session(settings) as session:
+            yield session
+
+
+class _BadReply(Exception):
+    """A reply of a server that is not of the protocol."""
+
+
+def _broken_reply(error: ValidationError) -> str:
+    """What is wrong with a message that replies to a request; empty for any other, such as a line of a log."""
+    problems = error.errors(include_url=False)
+    message = next((each["input"] for each in problems if each["type"] == "missing" and len(each["loc"]) == 2), None)
+    if not isinstance(message, Mapping) or "id" not in message:
+        return ""
+    kind = "JSONRPCError" if "error" in message else "JSONRPCResponse" if "result" in message else ""
+    return next((_broken(each["loc"][1:], each["msg"]) for each in problems if each["loc"][0] == kind), "")
+
+
+def _broken(place: Sequence[int | str], words: str) -> str:
+    return f"its reply is not of the protocol: `{'.'.join(map(str, place))}`: {words}"
+
+
 class _Page(BaseModel):
     """The result of `tools/list`, its tools unread: one that breaks the protocol must not hide the others."""
 
@@ -180,12 +262,9 @@ class _Page(BaseModel):
     nextCursor: str | None = None  # noqa: N815 - the protocol's name
 
 
-async def _listed(connection: dict[str, Any]) -> list[Any]:
-    from langchain_mcp_adapters.sessions import create_session
-
+async def _listed(connection: dict[str, Any], time_limit: float) -> list[Any]:
     listed: list[Any] = []
-    async with create_session(connection) as session:  # type: ignore[arg-type]
-        await session.initialize()
+    async with _session(connection, time_limit) as session:
         cursor: str | None = None
         for _ in range(_MOST_PAGES):
             page = await session.send_request(_message("tools/list", {"cursor": cursor} if cursor else None), _Page)
@@ -247,14 +326,12 @@ async def _answer(
         ToolException: the server refuses the call.
         ToolUnavailable: the server does not work.
     """
-    from langchain_mcp_adapters.sessions import create_session
     from mcp import McpError
 
     refusal: McpError | None = None
     answer = Answer()
     try:
-        async with asyncio.timeout(time_limit), create_session(connection) as session:  # type: ignore[arg-type]
-            await session.initialize()
+        async with _session(connection, time_limit) as session:
             try:
                 call = _message("tools/call", {"name": tool, "arguments": arguments})
                 answer = await session.send_request(call, Answer)
@@ -275,9 +352,11 @@ def _cause(error: BaseException, connection: Mapping[str, Any]) -> str:
     """What a server or its transport failed with; the MCP client's task groups wrap it in groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, _BadReply):
+        return str(error)
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        return f"its reply is not of the protocol: `{'.'.join(map(str, first['loc']))}`: {first['msg']}"
+        return _broken(first["loc"], first["msg"])
     return _shown(error_text(error), connection)
 
 

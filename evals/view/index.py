@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evals.stored import is_object
 from evals.view.documents import Kind, Unreadable, plain, row_of, searchable, without_bulk
 
 _BLOCK = 8 << 20
@@ -110,12 +111,12 @@ class RunIndex:
             yield 0, data
             return
         for line in file:
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and not is_object(line):
                 return  # still being written
             start, entry.end = entry.end, entry.end + len(line)
-            entry.lines += 1
+            entry.lines += line.endswith(b"\n")
             if line.strip():
-                yield start, line[:-1]
+                yield start, line.removesuffix(b"\n")
 
     def _add(self, file: int, offset: int, line: bytes, entry: _File) -> None:
         try:

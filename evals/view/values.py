@@ -1,7 +1,7 @@
 """Reads JSON from files that may be damaged, and writes valid JSON.
 
-`orjson` is fast and strict; what it rejects (lone surrogates, NaN) is parsed by `json`. Output is always valid JSON in
-valid UTF-8: numbers that are not finite become null, lone surrogates become question marks.
+`orjson` is fast and strict; what it rejects (lone surrogates, NaN, a byte order mark) is parsed by `json`. Output is
+always valid JSON in valid UTF-8: numbers that are not finite become null, lone surrogates become question marks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def read(data: bytes) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         try:
-            return json.loads(data.decode("utf-8", errors="replace"))
+            return json.loads(data.decode("utf-8-sig", errors="replace"))
         except RecursionError:
             raise ValueError("nested too deeply") from None
 

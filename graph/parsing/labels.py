@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ _LINE = re.compile(
         (?P<value>.*)$""",
     re.VERBOSE,
 )
-_TAG = re.compile(r"<(?P<label>[A-Za-z][A-Za-z _-]{1,20})>(?P<value>.*?)</(?P=label)>", re.DOTALL)
+_TAG = re.compile(r"<(?P<closes>/?)(?P<label>[A-Za-z][A-Za-z _-]{1,20})>")
 
 
 class Labels:
@@ -44,8 +45,22 @@ class Labels:
         return name, value
 
     def in_tags(self, text: str) -> dict[str, str]:
-        """The fields that stand in tags; of two alike, the last."""
-        return {name: match["value"].strip() for match in _TAG.finditer(text) if (name := self.field(match["label"]))}
+        """The fields that stand in tags; of two alike, the last. What stands inside another tag is its value's."""
+        tags = list(_TAG.finditer(text))
+        closing: dict[str, list[int]] = {}
+        for tag in tags:
+            if tag["closes"]:
+                closing.setdefault(tag["label"], []).append(tag.start())
+        fields, end = {}, 0
+        for tag in tags:
+            if tag["closes"] or tag.start() < end:
+                continue
+            ends = closing.get(tag["label"], [])
+            if (first := bisect_left(ends, tag.end())) < len(ends):
+                end = ends[first]
+                if name := self.field(tag["label"]):
+                    fields[name] = text[tag.end() : end].strip()
+        return fields
 
     def in_json(self, value: object) -> dict[str, str]:
         """The fields of a JSON object; values that are no text are written as JSON."""

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -78,13 +79,23 @@ def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None
     process.communicate()
 
 
-def is_saved(folder: Path, text: str) -> bool:
-    """Whether the checkpointer, which writes in the background, has put a value with this text on disk."""
+STATE = "SELECT count(*) FROM checkpoints WHERE instr(checkpoint, CAST(? AS BLOB)) > 0"
+TASK = """SELECT count(*) FROM writes JOIN checkpoints USING (thread_id, checkpoint_ns, checkpoint_id)
+          WHERE instr(value, CAST(? AS BLOB)) > 0"""
+
+
+def is_saved(folder: Path, text: str, where: str) -> bool:
+    """Whether the checkpointer, which writes in the background and in any order, has put this text on disk.
+
+    Args:
+        folder: Where its database is.
+        text: Part of the result of a call.
+        where: `STATE`: the step of the call has ended, and the state after it is saved. `TASK`: the call's own result
+            is, and the step that it belongs to has a checkpoint.
+    """
     try:
-        with sqlite3.connect(folder / "db", timeout=5) as database:
-            found = database.execute(
-                "SELECT count(*) FROM writes WHERE instr(value, CAST(? AS BLOB)) > 0", (text,)
-            ).fetchone()[0]
+        with closing(sqlite3.connect(folder / "db", timeout=5)) as database:
+            found = database.execute(where, (text,)).fetchone()[0]
     except sqlite3.OperationalError:
         return False  # not there yet, or being made
     return bool(found)
@@ -102,7 +113,7 @@ def test_killed_between_executor_and_verifier(serve: Callable[..., FakeModelServ
     stuck = ChatReply(verdict_text(), delay=30)
     slow = serve(planner=plan_text("fetch"), executor=calls_text({"name": "book"}), verifier=stuck)
     process = start(slow, tmp_path, "", mode, "start")
-    kill_when(process, lambda: bool(slow.asked("verifier")) and is_saved(tmp_path, "the book"))
+    kill_when(process, lambda: bool(slow.asked("verifier")) and is_saved(tmp_path, "the book", STATE))
     assert (tmp_path / "calls").read_text() == "book\n"
     assert resumed(server, tmp_path, mode) == "42 1 ['the book']"
     assert (tmp_path / "calls").read_text() == "book\n", "the finished call was made again"
@@ -116,7 +127,7 @@ def test_killed_between_the_two_calls_of_a_turn(
 ) -> None:
     server = serve(planner=plan_text("fetch"), executor=calls_text({"name": "book"}, {"name": "lamp"}))
     process = start(server, tmp_path, "lamp", mode, "start")
-    kill_when(process, lambda: (tmp_path / "slow").exists() and is_saved(tmp_path, "the book"))
+    kill_when(process, lambda: (tmp_path / "slow").exists() and is_saved(tmp_path, "the book", TASK))
     assert sorted((tmp_path / "calls").read_text().split()) == ["book", "lamp"]
     assert resumed(server, tmp_path, mode) == "42 1 ['the book', 'the lamp']"
     assert sorted((tmp_path / "calls").read_text().split()) == ["book", "lamp", "lamp"]

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.callbacks import Callbacks
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, Tool, tool
 from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
@@ -174,9 +175,27 @@ def keeps_secret(user: Annotated[str, InjectedToolArg]) -> str:
     return ""
 
 
+def in_words(self: str, city: str) -> str:
+    """Takes an argument that `StructuredTool` has itself."""
+    return ""
+
+
+async def configured(city: str, config: dict[str, str] | None = None) -> str:
+    """Takes another, which it may go without."""
+    return ""
+
+
+def called_back(callbacks: list[str]) -> str:
+    """Takes a name that LangChain keeps from the model."""
+    return ""
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lambda: tool(in_words), "'in_words' has an argument `self`, a name that LangChain uses itself .*: rename it"),
+        (lambda: tool(configured), "'configured' has an argument `config`, a name that LangChain uses itself"),
+        (lambda: tool(called_back), "'called_back' needs `callbacks`, which is not among its arguments"),
         (lambda: StructuredTool.from_function(wants_opaque), "'wants_opaque' cannot be offered to a model"),
         (lambda: StructuredTool.from_function(keeps_secret), "keeps the argument `user` from the model"),
         (
@@ -192,6 +211,17 @@ def keeps_secret(user: Annotated[str, InjectedToolArg]) -> str:
 def test_a_tool_that_nobody_can_call_is_refused(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         check_callable(make())
+
+
+def test_what_langchain_supplies_keeps_its_names() -> None:
+    def supplied(city: str, config: RunnableConfig, callbacks: Callbacks = None) -> str:
+        """Says where."""
+        return f"{city} {config['tags']} {type(callbacks).__name__}"
+
+    made = tool(supplied)
+    check_callable(made)
+    assert arguments_of(made).names == ["city"]
+    assert made.invoke({"city": "Oslo"}, {"tags": ["a"]}) == "Oslo ['a'] CallbackManager"
 
 
 def test_a_tool_is_looked_at_once() -> None:

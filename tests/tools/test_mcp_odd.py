@@ -5,12 +5,16 @@ The server is a script that answers with the bare messages of a test, so that it
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +57,8 @@ SERVER = textwrap.dedent(
             if result is None:
                 result = {"content": [{"type": "text", "text": json.dumps(params["arguments"], ensure_ascii=False)}]}
             error = result.get("error")
-        body = {"error": error} if error else {"result": result}
+        body = result.get("body") or ({"error": error} if error else {"result": result})
+        print("a line of a log", '{"id": 1, "level": "info"}', sep="\\n")
         print(json.dumps({"jsonrpc": "2.0", "id": request["id"], **body}), flush=True)
     """
 )
@@ -213,6 +218,99 @@ async def test_errors_of_calls(odd: Serve) -> None:
         with pytest.raises(ToolException, match=words) as caught:
             await tools[name].ainvoke({})
         assert not isinstance(caught.value, ToolUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"result": None}, "`result`: Input should be an object"),
+        ({"result": "4"}, "`result`: Input should be an object"),
+        ({"error": "no"}, "`error`: Input should be an object"),
+    ],
+)
+async def test_a_reply_that_breaks_the_protocol_is_told_at_once(odd: Serve, body: Any, words: str) -> None:
+    [tool] = await load_mcp_tools({"mcpServers": {"odd": odd([listed("tool")], tool={"body": body})}})
+    began = time.monotonic()
+    with pytest.raises(ToolUnavailable, match=f"'odd' failed .its reply is not of the protocol: {words}"):
+        await tool.ainvoke({})
+    assert time.monotonic() - began < 30  # the limit is 60
+
+
+STUBBORN = textwrap.dedent(
+    """
+    import json, os, pathlib, signal, sys, time
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["method"] == "tools/call":
+            pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+            time.sleep(120)
+        info = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "stubborn", "version": "1"}}
+        result = {**info, "tools": [{"name": "tool"}]}
+        if "id" in request:
+            print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}), flush=True)
+    """
+)
+
+
+@pytest.mark.parametrize("from_outside", [3.0, 6.0, None])  # while it is asked, while it is left, not at all
+@pytest.mark.parametrize("launcher", [[sys.executable], ["/bin/sh", "-c", '"$0" "$@"; true', sys.executable]])
+async def test_a_server_that_does_not_end_is_killed(
+    tmp_path: Path, launcher: list[str], from_outside: float | None
+) -> None:
+    (tmp_path / "server.py").write_text(STUBBORN)
+    command, *args = [*launcher, str(tmp_path / "server.py"), str(tmp_path / "pid")]
+    config = {"mcpServers": {"stubborn": {"command": command, "args": args}}}
+    [tool] = await load_mcp_tools(config, time_limit=5.5)
+    began = time.monotonic()
+    with pytest.raises((TimeoutError, ToolUnavailable)):
+        async with asyncio.timeout(from_outside):
+            await tool.ainvoke({})
+    assert time.monotonic() - began < 15
+    server = Path("/proc", (tmp_path / "pid").read_text(), "stat")
+    async with asyncio.timeout(30):  # a killed process takes a moment to go
+        while server.exists() and server.read_text().rpartition(")")[2].split()[0] != "Z":
+            await asyncio.sleep(0.05)
+
+
+class Unending(BaseHTTPRequestHandler):
+    """A server over HTTP that answers everything but calls and goodbyes."""
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if request["method"] == "tools/call":
+            self.do_DELETE()
+        info = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "unending", "version": "1"}}
+        result = {**info, "tools": [{"name": "tool"}]}
+        body = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}) if "id" in request else ""
+        self.send_response(200 if body else 202)
+        for name, value in ("Content-Type", "application/json"), ("Mcp-Session-Id", "1"), ("Content-Length", len(body)):
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def do_DELETE(self) -> None:
+        time.sleep(120)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+async def test_a_server_that_does_not_hear_the_goodbye_is_left() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unending) as service:
+        service.daemon_threads, service.block_on_close = True, False
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        config = {"mcpServers": {"unending": {"url": f"http://127.0.0.1:{service.server_port}/mcp"}}}
+        began = time.monotonic()
+        [tool] = await load_mcp_tools(config, time_limit=15)
+        assert time.monotonic() - began < 14
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await tool.ainvoke({})
+        assert time.monotonic() - began < 14
+        service.shutdown()
 
 
 async def test_keys_of_a_server_are_not_shown(odd: Serve) -> None:

@@ -125,6 +125,27 @@ def test_rollouts_scored_anew_can_be_trained_on(run: Path, tmp_path: Path, polic
     assert not (tmp_path / "run" / "rollouts").exists()
 
 
+_ASIDE: list[tuple[list[str], int]] = []
+"""A command, and what it answered while another was at work."""
+
+
+def aside(task: Any, state: Any) -> float:
+    if len(_ASIDE) == 1:
+        _ASIDE.append((_ASIDE[0][0], main(_ASIDE[0][0])))
+    return 1.0
+
+
+def test_two_commands_do_not_write_into_one_folder(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    _ASIDE[:] = [(["rescore", str(run), "--reward", f"{__name__}:wants_double", "--out", str(out)], -1)]
+    assert main(["rescore", str(run), "--reward", f"{__name__}:aside", "--out", str(out)]) == 0
+    assert _ASIDE[1][1] == 2
+    assert f"error: Another process is at work in {out}; wait for it, or choose" in capsys.readouterr().err
+    assert {rollout.reward for rollout in read_rollouts(out)} == {1.0}
+
+
 def test_more_steps_than_were_recorded_are_refused(
     run: Path, tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

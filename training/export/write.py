@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from graph.errors import ConfigError
 from training.export.card import AGENT, base_name, model_card
 from training.models.adapters import CONFIG, SHARED, WEIGHTS, saved_adapters
 from training.run import checkpoints
-from training.run.folder import SETTINGS, read_settings
+from training.run.folder import SETTINGS, new_output, read_settings
 from training.run.metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -41,7 +40,8 @@ def export(
         The GGUF file, if requested.
 
     Raises:
-        ConfigError, DataError: there is no such run, checkpoint or base; or `out` is taken.
+        ConfigError, DataError: there is no such run, checkpoint or base; or `out` is taken, or another
+            process writes it.
         OSError: the disk is full.
     """
     settings = run_settings(run)
@@ -49,17 +49,13 @@ def export(
     weights = _of_role(checkpoint_folder, role)
     if role:
         settings["role"] = role
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists already; remove it or choose another --out.")
     if gguf:
         base = base or base_file(settings)
     from training.models.policy import load_trained, quiet
 
     quiet()
-    staged = out.with_name(f"{out.name}.{os.getpid()}.staging")
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
-    try:
+    with new_output(out) as staged:
+        staged.mkdir()
         with _progress() as progress:
             model, tokenizer = load_trained(str(settings["model"]), weights, str(settings["dtype"]))
             merged = merge(model, _room_for(model, device))
@@ -71,11 +67,6 @@ def export(
         _add_adapter(weights, staged, settings)
         _add_card(staged, out.name, run, checkpoint_folder, settings, base)
         checkpoints.let_others_read(staged)
-        if out.exists():
-            out.rmdir()
-        staged.rename(out)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
     return out / f"{out.name}-{gguf}.gguf" if gguf else None
 
 
@@ -92,19 +83,18 @@ def export_adapter(
         base: the GGUF file of the base model; None: the one that was trained.
 
     Raises:
-        ConfigError, DataError: there is no such run, checkpoint, adapter or base; or `out` is taken.
+        ConfigError, DataError: there is no such run, checkpoint, adapter or base; or `out` is taken, or
+            another process writes it.
         OSError: the disk is full.
     """
     settings = run_settings(run)
     weights = _of_role(checkpoints.weights_of(run, checkpoint), role)
     if not (weights / CONFIG).is_file():
         raise ConfigError(f"{weights} holds no adapter, because all weights were trained; export them with --gguf.")
-    if out.exists():
-        raise ConfigError(f"{out} exists already; remove it or choose another --out.")
     from training.export.gguf_adapter import write_gguf_adapter
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_gguf_adapter(weights, base or base_file(settings), out, name=out.stem)
+    with new_output(out) as staged:
+        write_gguf_adapter(weights, base or base_file(settings), staged, name=out.stem)
 
 
 def _of_role(weights: Path, role: str | None) -> Path:

@@ -15,21 +15,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evals.loop_thread import run_on_thread
 from graph.command_line import CommandLine, between
-from graph.errors import ConfigError, DataError
+from graph.errors import DataError
 from training.algo.credit import CREDITS, ESTIMATORS, GROUPINGS
 from training.rollouts.records import Rollout, groups_of
 from training.rollouts.store import RolloutStore, read_rollouts
 from training.run.command import run
+from training.run.folder import new_output
 
 _CREDIT = {"estimator": ESTIMATORS, "grouping": GROUPINGS, "credit": CREDITS}
 """Settings of what a turn is credited with, and their values."""
@@ -148,14 +147,24 @@ def _rescore(options: argparse.Namespace) -> None:
         limit = asyncio.Semaphore(options.concurrency)
         return await asyncio.gather(*(scored(rollout, limit) for rollout in before))
 
-    with _new_store(options.out) as store:
+    with new_output(options.out) as folder:
         after = run_on_thread(all_of_them())
-        for rollout in after:
-            store.append(rollout)
+        _write(after, folder)
     changed = sum(one.reward != other.reward for one, other in zip(before, after, strict=True))
     left_out = sum(rollout.reward is None for rollout in before)
     failed = f" ({left_out} failed because of a server or service and have none)" if left_out else ""
     sys.stdout.write(f"{changed} of {len(before)} rewards changed{failed}; rollouts in {options.out}\n")
+
+
+def _write(rollouts: Iterable[Rollout], folder: Path) -> int:
+    """Writes a folder of rollouts; returns how many there are."""
+    folder.mkdir()
+    store = RolloutStore(folder)
+    count = 0
+    for rollout in rollouts:
+        store.append(rollout)
+        count += 1
+    return count
 
 
 def _samples(options: argparse.Namespace) -> None:
@@ -164,10 +173,8 @@ def _samples(options: argparse.Namespace) -> None:
     settings = credit_settings(options.run, {name: getattr(options, name) for name in _CREDIT})
     groups = groups_of(list(read_rollouts(options.run)))
     lines = [line for group in groups for line in samples_of(group, settings)]
-    temporary = options.out.with_name(options.out.name + ".tmp")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    temporary.replace(options.out)
+    with new_output(options.out, replace=True) as file:
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     sys.stdout.write(f"{len(lines)} planner turns in {options.out}\n")
 
 
@@ -183,31 +190,11 @@ def _threads(options: argparse.Namespace) -> None:
 
         config = load_config(options.config, {"out": str(options.out)})
         rendering = Rendering(ChatTokens(load_tokenizer(config.model)), config.context)
-    count = 0
-    with _new_store(options.out) as store:
-        for rollout in rollouts_of_threads(options.checkpointer, scores, rendering):
-            store.append(rollout)
-            count += 1
+    with new_output(options.out) as folder:
+        count = _write(rollouts_of_threads(options.checkpointer, scores, rendering), folder)
     sys.stdout.write(f"{count} rollouts in {options.out}\n")
     if left_out := len(scores) - count:
         sys.stdout.write(f"{left_out} threads without captured tokens were left out; --config tokenises them\n")
-
-
-@contextmanager
-def _new_store(folder: Path) -> Iterator[RolloutStore]:
-    """A folder of rollouts, created atomically: after an error it does not exist."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is not empty; choose another --out.")
-    unfinished = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        yield RolloutStore(unfinished)
-        if folder.exists():
-            folder.rmdir()
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -34,18 +34,20 @@ def load_tasks(spec: str) -> list[Task]:
         ConfigError: the spec names nothing known.
         DataError: a file cannot be had or read, or two tasks bear one id.
     """
-    parts = [spec] if Path(spec).expanduser().is_file() else [part.strip() for part in spec.split("+")]
+    whole = any(Path(place).expanduser().is_file() for place in (spec, _place_and_scorer(spec)[0]))
+    parts = [spec] if whole else [part.strip() for part in spec.split("+")]
     if len(parts) == 1:
         return _load(parts[0])
     return [replace(task, id=f"{number}-{task.id}") for number, part in enumerate(parts) for task in _load(part)]
 
 
-def _load(spec: str) -> list[Task]:
+def _place_and_scorer(spec: str) -> tuple[str, str]:
     place, _, scorer = spec.rpartition("@")
-    if scorer in SCORERS and place:
-        spec = place
-    else:
-        scorer = "match"
+    return (place, scorer) if scorer in SCORERS and place else (spec, "match")
+
+
+def _load(spec: str) -> list[Task]:
+    spec, scorer = _place_and_scorer(spec)
     kind, _, rest = spec.partition(":")
     if kind == "benchmark":
         return data.load_tasks(rest)

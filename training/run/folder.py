@@ -1,10 +1,11 @@
-"""A run's folder: its settings, and a lock that lets one process at a time write to it."""
+"""What one process at a time writes to: a run's folder with its settings, and outputs that are there whole or not."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,63 @@ def held(folder: Path) -> Iterator[None]:
     if ranks.rank() > 0:
         yield
         return
-    try:
-        with FileLock(folder / LOCK, timeout=0):
-            yield
-    except Timeout:
-        raise ConfigError(f"Another process is at work in {folder}; wait for it, or choose another --out.") from None
+    with _locked(folder / LOCK, folder):
+        yield
+
+
+@contextmanager
+def _locked(lock: Path, place: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(lock, timeout=0))
+        except Timeout:
+            raise ConfigError(f"Another process is at work in {place}; wait for it, or choose another --out.") from None
+        yield
+
+
+@contextmanager
+def new_output(out: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Where to write a file or a folder that becomes `out` if no error occurs; one process at a time.
+
+    What a killed process has left there is removed. The lock is a file beside `out`.
+
+    Args:
+        out: the output.
+        replace: whether it may be a file that exists.
+
+    Returns:
+        A path beside `out` at which there is nothing yet.
+
+    Raises:
+        ConfigError: `out` is taken, or another process writes it.
+        OSError: it cannot be written.
+    """
+    _refuse_taken(out, replace)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock, unfinished = (out.with_name(f"{out.name}.{ending}") for ending in ("lock", "tmp"))
+    with _locked(lock, out):
+        try:
+            _refuse_taken(out, replace)  # another process may have finished
+            _remove(unfinished)
+            yield unfinished
+            if out.is_dir():
+                out.rmdir()
+            unfinished.replace(out)
+        finally:
+            _remove(unfinished)
+            lock.unlink(missing_ok=True)
+
+
+def _refuse_taken(out: Path, replace: bool) -> None:
+    if out.exists() and not (replace and out.is_file()) and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists already; remove it or choose another --out.")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -61,6 +61,22 @@ def test_rows_agree_with_the_trainings_own_figures(tmp_path: Path) -> None:
     assert len(kinds) == sum(failures_by_kind(rollouts).values())
 
 
+@pytest.mark.parametrize(("mark", "end"), [("\ufeff", "\n"), ("", ""), ("\ufeff", "\r\n"), ("", '\n{"schema": 1, "ta')])
+def test_lines_that_other_hands_touched_are_those_that_training_reads(tmp_path: Path, mark: str, end: str) -> None:
+    folder = training(tmp_path / "run")
+    file = folder / "rollouts" / "step-000000.jsonl"
+    file.write_text(mark + file.read_text().rstrip("\n") + end, newline="")
+    [source] = Library([file]).sources
+    rollouts = list(read_rollouts(file))
+    assert [row[PLACE["key"]] for row in source.index.rows] == [rollout.id for rollout in rollouts]
+    assert source.index.document(len(rollouts) - 1)["question"] == rollouts[-1].task.question
+    assert not source.index.problems
+    with file.open("a", newline="") as lines:
+        lines.write("" if end.endswith("\n") else "\n" if not end else end + "\n")
+    source.refresh()
+    assert len(source.index.rows) == len(rollouts)
+
+
 def test_the_bulk_that_is_cut_out_changes_no_row(tmp_path: Path) -> None:
     training(tmp_path / "t", 2, 2, 2)
     evaluation(tmp_path / "e", 4)

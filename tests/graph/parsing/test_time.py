@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import string
 import time
 from collections.abc import Callable
@@ -56,3 +57,12 @@ def test_the_time_of_a_line_grows_with_its_length_only(mark: str) -> None:
             began = time.thread_time()
             read(text)
             assert time.thread_time() - began < 1
+
+
+@pytest.mark.parametrize("tag", ["<answer>", "</answer>", "<{}>", "<{0}></not {0}>", "<aa></bb>"])
+def test_the_time_of_tags_that_nobody_closes_grows_with_the_length_only(tag: str) -> None:
+    names = ("".join(letters) for letters in itertools.product(string.ascii_letters, repeat=3))
+    text = "".join(tag.format(name) for name in itertools.islice(names, LONG // len(tag)))
+    began = time.thread_time()
+    Labels({"answer": ("answer",)}).in_tags(text)
+    assert time.thread_time() - began < 1

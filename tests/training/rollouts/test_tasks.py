@@ -98,6 +98,14 @@ def test_files_of_every_form_are_read(tmp_path: Path) -> None:
     ] * 2
 
 
+@pytest.mark.parametrize("scorer", ["match", "math"])
+def test_a_file_may_have_a_plus_in_its_name(tmp_path: Path, scorer: str) -> None:
+    file = tmp_path / "town+chains.jsonl"
+    file.write_text('{"question": "Q?", "answer": "x"}\n')
+    [task] = load_tasks(f"{file}@{scorer}")
+    assert (task.question, task.scorer) == ("Q?", scorer)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from graph.errors import ConfigError
-from training.run.folder import claimed, read_settings
+from training.run.folder import claimed, new_output, read_settings
 
 SETTINGS: dict[str, Any] = {"model": "m", "steps": 3, "out": "runs/mine"}
 
@@ -66,3 +66,39 @@ def test_a_full_disk_leaves_a_folder_that_can_be_used(tmp_path: Path, monkeypatc
         with pytest.raises(OSError, match="No space"):
             begun(tmp_path)
     begun(tmp_path)
+
+
+def test_one_process_at_a_time_writes_an_output(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    with new_output(out) as place:
+        place.mkdir()
+        (place / "mine").touch()
+        with pytest.raises(ConfigError, match="Another process is at work"), new_output(out):
+            pass
+        assert (place / "mine").exists()
+        assert not out.exists()
+    assert [path.name for path in out.parent.rglob("*")] == ["out", "mine"]
+    with pytest.raises(ConfigError, match="exists already"), new_output(out):
+        pass
+
+
+def half_written(out: Path) -> None:
+    with new_output(out) as place:
+        assert not place.exists()
+        place.mkdir()
+        (place / "half").touch()
+        raise KeyError
+
+
+def test_an_output_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "out.tmp").mkdir()  # of a process that was killed
+    (tmp_path / "out.tmp" / "half").touch()
+    (tmp_path / "out.lock").touch()
+    with pytest.raises(KeyError):
+        half_written(out)
+    assert not list(tmp_path.iterdir())
+    for text in ("one", "two"):
+        with new_output(out, replace=True) as place:
+            place.write_text(text)
+    assert out.read_text() == "two"
