@@ -46,6 +46,12 @@ _TRANSPORTS = {
     "websocket": "websocket",
 }
 _FIELDS = ("command", "args", "env", "cwd", "encoding", "url", "headers")
+_FORMS: dict[str, tuple[type, str]] = {
+    "args": (list, "a list of texts"),
+    "env": (Mapping, "an object"),
+    "headers": (Mapping, "an object"),
+}
+"""What the fields are that are no texts."""
 _GRACE = 2.0
 """Seconds in which a call leaves its server, after its answer or its time limit."""
 _CONNECTION_CLOSED = -32000
@@ -150,6 +156,14 @@ def _connection(name: str, server: Any) -> dict[str, Any]:
     connection = {field: server[field] for field in _FIELDS if field in server}
     if "command" in server:
         connection.setdefault("args", [])
+    for field, value in connection.items():
+        form, words = _FORMS.get(field, (str, "a text"))
+        if not isinstance(value, form) and not (value is None and field in ("env", "cwd", "headers")):
+            raise ValueError(f'"{field}" of the MCP server {name!r} has to be {words}.')
+    try:
+        urlsplit(connection.get("url", ""))
+    except ValueError as error:
+        raise ValueError(f'"url" of the MCP server {name!r} is no address ({error}).') from None
     return {**connection, "transport": _TRANSPORTS[kind]}
 
 
