@@ -119,6 +119,8 @@ def speaker_of(message: BaseMessage) -> Speaker:
 
 def text_of(message: BaseMessage) -> str:
     """The text of a message; a user's text blocks are joined as paragraphs, an assistant's directly."""
+    if isinstance(message.content, str):
+        return well_formed(message.content).strip()
     is_result = speaker_of(message) == "tool"
     texts = [
         str(block.get("text") or "") if block.get("type") == "text" else json.dumps(block, default=str)
@@ -201,10 +203,10 @@ def _attachment(block: Mapping[str, Any]) -> Attachment:
 
 
 def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
-    """The content as LangChain's standard blocks, without their random ids."""
+    """The content as LangChain's standard blocks, without their random ids; none of a plain text."""
     content = message.content
     if isinstance(content, str):
-        return [{"type": "text", "text": content}]
+        return []
     blocks: list[Mapping[str, Any]] = []
     for part in content:
         try:

@@ -96,10 +96,10 @@ async def _fitting(
 
 async def _verifier_is_plausible(state: State, run: Run) -> bool:
     """Whether the verifier's answer may be right; a small generator would simply copy it."""
-    accepted = accepted_turns(state)
-    if not accepted:
+    accepted, checks = accepted_turns(state), run.held_to(ANSWER_CHECKS, "verifier")
+    if not (accepted and checks):
         return True
     plan, verdict = accepted[-1]["plan"], accepted[-1]["verdict"]
     finished: State = {**state, "calls": []}  # the last step's calls are in the memory by now
     evidence = Evidence.of(finished, passages=quotes_sources(await run.tools(), plan["tool_name"]))
-    return answer_complaint(verdict, evidence, run.held_to(ANSWER_CHECKS, "verifier")) is None
+    return answer_complaint(verdict, evidence, checks) is None

@@ -40,7 +40,10 @@ def as_record(context: Context, before: Mapping[str, Any]) -> dict[str, Any]:
         before: The record so far; a text that stands in it was examined when it was recorded.
     """
     record: dict[str, Any] = {}
+    given = context.given
     for setting in fields(context):
+        if setting.name not in given:  # it has its default
+            continue
         value = getattr(context, setting.name)
         if value != setting.default:
             is_new = isinstance(value, str) and value != before.get(setting.name)

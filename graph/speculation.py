@@ -103,11 +103,11 @@ class Ahead:
 
 
 @asynccontextmanager
-async def planned_ahead(state: State, expected: Turn, run: Run) -> AsyncIterator[Ahead]:
-    """Plan the step after `expected` while the block runs, if the context asks for it; nothing outlives the block."""
+async def planned_ahead(state: State, expected: Turn | None, run: Run) -> AsyncIterator[Ahead]:
+    """Plan the step after `expected`, if there is such a turn, while the block runs; nothing outlives the block."""
     ahead = Ahead()
     memory = state.get("memory", [])
-    if run.context.speculate and len(memory) + 1 < run.context.max_turns and _worth_it(memory, run):
+    if expected is not None and len(memory) + 1 < run.context.max_turns and _worth_it(memory, run):
         future: State = {**state, "memory": [*memory, expected]}
         ahead = Ahead(expected, asyncio.create_task(_plan(future, run)))
     try:

@@ -65,7 +65,8 @@ async def verify(state: State, run: Run) -> RunState:
     error = failure_of(Step(plan, state.get("calls", []), memory), STEP_CHECKS)
     step: Speculation | None = None
     if error is None and run.context.verify == "model":
-        async with planned_ahead(state, await _turn(state, Judged(EXPECTED, EXPECTED), None, run), run) as ahead:
+        expected = await _turn(state, Judged(EXPECTED, EXPECTED), None, run) if run.context.speculate else None
+        async with planned_ahead(state, expected, run) as ahead:
             judged = await _judge_in_time(state, run)
             turn = await _turn(state, judged, None, run)
             if not judged.ended_by:

@@ -25,7 +25,7 @@ def well_formed(text: str) -> str:
     The two halves of a pair become their character, undecoded bytes (PEP 383) what UTF-8 makes of them, and the rest
     U+FFFD.
     """
-    if not _BAD.search(text):
+    if (text.isascii() and "\0" not in text) or not _BAD.search(text):
         return text
     text = _with_pairs(text)
     text = _ESCAPED_BYTES.sub(lambda run: run[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace"), text)

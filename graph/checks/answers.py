@@ -22,7 +22,7 @@ AnswerCheck: TypeAlias = Callable[[str, Evidence], str | None]
 def answer_complaint(verdict: Verdict, evidence: Evidence, checks: Sequence[AnswerCheck]) -> str | None:
     """Why the answer of a verdict that stops cannot be right; None if it may be, or the verdict continues."""
     answer = verdict["answer"]
-    if not verdict["stop"] or not answer or not in_latin_script(answer, *evidence.texts):
+    if not (checks and verdict["stop"] and answer) or not in_latin_script(answer, *evidence.texts):
         return None
     return next((complaint for check in checks if (complaint := check(answer, evidence)) is not None), None)
 

@@ -46,7 +46,7 @@ PlanCheck: TypeAlias = Callable[[Plan, BaseTool, State], Doubts]
 def doubts_about(plan: Plan, tool: BaseTool, state: State, checks: Sequence[PlanCheck]) -> Doubts:
     """The doubts of all checks together."""
     doubts = Doubts()
-    if in_latin_script(*source_texts(state), plan["context"], plan["sub_goal"]):
+    if checks and in_latin_script(*source_texts(state), plan["context"], plan["sub_goal"]):
         for check in checks:
             doubts |= check(plan, tool, state)
     return doubts

@@ -18,7 +18,7 @@ _NEAR = 0.5
 
 def revised(verdict: Verdict, evidence: Evidence, checks: Sequence[VerdictCheck]) -> Verdict:
     """The verdict after all checks."""
-    if not in_latin_script(verdict["reason"], verdict["answer"], *evidence.texts):
+    if not checks or not in_latin_script(verdict["reason"], verdict["answer"], *evidence.texts):
         return verdict
     for check in checks:
         verdict = check(verdict, evidence)

@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import ModelProfile
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
 from pydantic import Field
 
 from graph.models.embedded_files import DEFAULT_MODEL
@@ -104,18 +104,11 @@ class EmbeddedChat(OpenAICompatibleChat):
             body["grammar"] = _on_one_line(form["json_schema"]["schema"])
         return body
 
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
+    async def _reply(self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any) -> AIMessage:
         reading = await self._read_static_part(messages)
-        result = await super()._agenerate(messages, stop, run_manager, **kwargs)
-        for generation in result.generations:
-            _note(reading, generation.message)
-        return result
+        reply = await super()._reply(messages, stop, **kwargs)
+        _note(reading, reply)
+        return reply
 
     async def _astream(
         self,

@@ -104,9 +104,9 @@ def error_in(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return reply
     choices = reply.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, Mapping) and choice.get("error"):
+        if isinstance(choice, dict) and choice.get("error"):
             return choice
-        if isinstance(choice, Mapping) and choice.get("finish_reason") == "error":
+        if isinstance(choice, dict) and choice.get("finish_reason") == "error":
             return {"error": {"message": "the reply ended in an error"}}
     if "choices" not in reply and "data" not in reply and any(reply.get(key) for key in ("errors", "detail")):
         return reply

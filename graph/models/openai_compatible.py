@@ -13,7 +13,7 @@ import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from operator import itemgetter
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackManager, CallbackManagerForLLMRun
 from langchain_core.globals import get_llm_cache
@@ -138,10 +138,9 @@ class OpenAICompatibleChat(BaseChatModel):
         """Ask; without the bookkeeping of callbacks, half of the CPU time of a call, where nobody listens."""
         if not (isinstance(input, list) and self._unheard(config) and all(map(_is_plain, input))):
             return await super().ainvoke(input, config, stop=stop, **kwargs)
-        result = await self._agenerate(input, stop, **kwargs)
-        reply = result.generations[0].message
+        reply = await self._reply(input, stop, **kwargs)
         reply.id = f"{LC_ID_PREFIX}-{uuid.uuid4()}"
-        return cast("AIMessage", reply)
+        return reply
 
     def _unheard(self, config: RunnableConfig | None) -> bool:
         """Whether a call has no callbacks (tracers and streams are some), no cache and no rate limiter."""
@@ -168,6 +167,10 @@ class OpenAICompatibleChat(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=await self._reply(messages, stop, **kwargs))])
+
+    async def _reply(self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any) -> AIMessage:
+        """Ask once, without streaming."""
         endpoint = await self._endpoint()
         body = await self._request(endpoint, messages, stop, kwargs)
         try:
@@ -180,7 +183,7 @@ class OpenAICompatibleChat(BaseChatModel):
             raise ModelUnavailable(
                 f"{endpoint.named} sent a reply without a message; is it an OpenAI-compatible server?"
             )
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return message
 
     def _stream(
         self,

@@ -27,7 +27,7 @@ def message_of(reply: Mapping[str, Any], *, tools_asked: bool) -> AIMessage | No
     """
     choice = _choice(reply)
     whole = choice.get("message")
-    if not isinstance(whole, Mapping):
+    if not isinstance(whole, dict):
         if not isinstance(choice.get("text"), str):
             return None
         whole = {"content": choice["text"]}
@@ -66,7 +66,7 @@ class StreamedReply:
         """The chunk for an event; None if there is nothing to show yet."""
         choice = _choice(event)
         delta = choice.get("delta") or choice.get("message")
-        delta = delta if isinstance(delta, Mapping) else {"content": choice.get("text")}
+        delta = delta if isinstance(delta, dict) else {"content": choice.get("text")}
         self._metadata |= {key: value for key, value in _metadata(event, choice).items() if value}
         self._usage = _larger(self._usage, _usage(event))
         calls = _tool_calls(delta)
@@ -105,7 +105,7 @@ class StreamedReply:
 def _choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = reply.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
-    return choice if isinstance(choice, Mapping) else {}
+    return choice if isinstance(choice, dict) else {}
 
 
 def _parts(message: Mapping[str, Any]) -> tuple[str, str]:
@@ -115,9 +115,9 @@ def _parts(message: Mapping[str, Any]) -> tuple[str, str]:
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
             texts.append(part)
-        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
             texts.append(part["text"])
-        elif isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning"):
+        elif isinstance(part, dict) and part.get("type") in ("thinking", "reasoning"):
             thoughts.append(_thought(part.get("thinking") or part.get("content")))
     beside = next((message[key] for key in _THINKING if isinstance(message.get(key), str) and message[key]), "")
     refusal = message.get("refusal")
@@ -128,16 +128,16 @@ def _parts(message: Mapping[str, Any]) -> tuple[str, str]:
 def _thought(part: Any) -> str:
     if isinstance(part, list):
         return "".join(_thought(piece) for piece in part)
-    if isinstance(part, Mapping):
+    if isinstance(part, dict):
         part = part.get("text")
     return part if isinstance(part, str) else ""
 
 
 def _tool_calls(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     calls = message.get("tool_calls")
-    if not calls and isinstance(message.get("function_call"), Mapping):  # before there were tools
+    if not calls and isinstance(message.get("function_call"), dict):  # before there were tools
         calls = [{"index": 0, "function": message["function_call"]}]
-    return [call for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
 def _written(arguments: Any) -> str:
@@ -198,7 +198,7 @@ def _extras(reply: Mapping[str, Any], choice: Mapping[str, Any], thinking: str) 
     tokens = {
         "prompt_token_ids": reply.get("prompt_token_ids") or choice.get("prompt_token_ids"),
         "token_ids": choice.get("token_ids"),
-        "logprobs": logprobs.get("content") if isinstance(logprobs, Mapping) else None,
+        "logprobs": logprobs.get("content") if isinstance(logprobs, dict) else None,
     }
     tokens = {name: value for name, value in tokens.items() if value is not None}
     extras: dict[str, Any] = {"tokens": tokens} if tokens else {}
@@ -209,14 +209,14 @@ def _extras(reply: Mapping[str, Any], choice: Mapping[str, Any], thinking: str) 
 
 def _usage(reply: Mapping[str, Any]) -> UsageMetadata | None:
     usage = reply.get("usage")
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return None
     read, written = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     metadata = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
     before, within = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    if isinstance(before, Mapping) and before.get("cached_tokens") is not None:
+    if isinstance(before, dict) and before.get("cached_tokens") is not None:
         metadata["input_token_details"] = {"cache_read": _count(before, "cached_tokens")}
-    if isinstance(within, Mapping) and within.get("reasoning_tokens") is not None:
+    if isinstance(within, dict) and within.get("reasoning_tokens") is not None:
         metadata["output_token_details"] = {"reasoning": _count(within, "reasoning_tokens")}
     return metadata
 

@@ -75,6 +75,8 @@ def fenced_blocks(text: str, assumed: str = "") -> list[Block]:
         text: Any text.
         assumed: The language of blocks that name none.
     """
+    if "```" not in text and "~~~" not in text:
+        return []
     lines = list(_lines(text))
     blocks: list[Block] = []
     number = 0

@@ -16,6 +16,7 @@ _LINE = re.compile(
         (?P<value>.*)$""",
     re.VERBOSE,
 )
+_BETWEEN_WORDS = re.compile(r"[\s_-]+")
 _TAG = re.compile(r"<(?P<closes>/?)(?P<label>[A-Za-z][A-Za-z _-]{1,20})>")
 
 
@@ -31,7 +32,7 @@ class Labels:
 
     def field(self, label: str) -> str | None:
         """The field that a label stands for, however it is spelled (`Sub-Goal`, `sub_goal`)."""
-        return self._field_of.get(re.sub(r"[\s_-]+", " ", label).strip().lower())
+        return self._field_of.get(_BETWEEN_WORDS.sub(" ", label).strip().lower())
 
     def line(self, line: str) -> tuple[str, str] | None:
         """The field and the value of a line that begins with a label."""

@@ -152,6 +152,8 @@ def _fields_in_lines(text: str) -> dict[str, str]:
 def _labelled_part(text: str) -> str:
     """The text, or the fenced block in it that chooses a tool where the text around it does not."""
     blocks = fenced_blocks(text)
+    if not blocks:
+        return text
     around, position = "", 0
     for block in blocks:
         around, position = around + text[position : block.start], block.end

@@ -75,7 +75,7 @@ def without_thinking(text: str) -> str:
     A wrapper around all that is left (`<answer>`, `<output>`) and the marks that end a turn are taken off as well.
     """
     text = _after_thinking(text).strip()
-    while (shorter := _END_OF_TURN.sub("", text)) != text:
+    while text.endswith(">") and (shorter := _END_OF_TURN.sub("", text)) != text:
         text = shorter
     if wrapped := _WRAPPER.match(text):
         text = wrapped["body"] or wrapped["content"] or ""
