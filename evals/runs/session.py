@@ -26,7 +26,7 @@ from evals.task import Task
 from graph.context import DEFAULT_TOOLS
 from graph.errors import ConfigError
 from graph.models.progress import progress_told_to
-from graph.models.spec import preflight
+from graph.models.spec import cheapest_first, preflight
 from graph.roles import ROLES, ROLES_WITH_SETTING
 from tools.secrecy import to_be_stored, without_credentials
 
@@ -151,7 +151,7 @@ async def carry_out(session: Session, progress: RunProgress) -> Recorded:
         if len(file.results) < session.total:
             models = _models(session.context)
             with progress_told_to(progress):
-                for model in models:
+                for model in cheapest_first(models):
                     await preflight(model)
                 answerer = _answerer(session)
             judge = _judge(options)

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from graph.errors import ConfigError
@@ -88,11 +90,24 @@ def is_harmless(spec: str) -> bool:
     return kind.replace("-", "_") in (*_KEYS, "ollama") and _PLAIN_NAME.fullmatch(name) is not None
 
 
+def cheapest_first(models: Iterable[BaseChatModel]) -> list[BaseChatModel]:
+    """Models in the order in which to check them: the embedded one last, which may take a download or a minute to load.
+
+    Of the embedded ones, files that the user names come first, since they may not exist.
+    """
+    from graph.models.embedded import EmbeddedChat
+
+    def cost(model: BaseChatModel) -> int:
+        return (1 if Path(model.model).is_absolute() else 2) if isinstance(model, EmbeddedChat) else 0
+
+    return sorted(models, key=cost)
+
+
 async def preflight(model: BaseChatModel) -> None:
     """Check a model before a run, to fail early with a clear sentence.
 
     Checks that an OpenAI-compatible server is up and has the model, and starts the embedded model (which may download
-    its file). Models of other providers are not contacted.
+    its file). Models of other providers are not contacted. Of several, start with the `cheapest_first`.
 
     Raises:
         ModelUnavailable, ModelRejected: as in the first call.

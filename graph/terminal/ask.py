@@ -21,7 +21,7 @@ from graph.context import DEFAULT_TOOLS, Context
 from graph.errors import ConfigError
 from graph.models.progress import progress_told_to
 from graph.models.roles import model_for
-from graph.models.spec import preflight
+from graph.models.spec import cheapest_first, preflight
 from graph.roles import ROLES
 from graph.state import State
 from graph.terminal.human import Human
@@ -169,7 +169,7 @@ async def start_models(context: Context, view: View) -> None:
     """
     models = {id(model): model for model in (model_for(role, context, {}) for role in ROLES)}
     with progress_told_to(view):
-        for model in models.values():
+        for model in cheapest_first(models.values()):
             view.begin("", f"asking for the model {getattr(model, 'model', '')}".rstrip())
             await preflight(model)
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from graph.errors import ConfigError, ModelUnavailable
 from graph.models.embedded import EmbeddedChat
 from graph.models.openai_compatible import OpenAICompatibleChat
-from graph.models.spec import make_model, preflight
+from graph.models.spec import cheapest_first, make_model, preflight
 
 KEYS = ("AGENTFLOW_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OLLAMA_HOST")
 
@@ -169,6 +169,12 @@ def test_equal_arguments_share_a_model_and_different_settings_do_not() -> None:
     spec = "m@http://host/v1"
     assert make_model(spec, temperature=0.5) is make_model(spec, temperature=0.5)
     assert make_model(spec, temperature=0.5) is not make_model(spec, temperature=0.0)
+
+
+def test_a_model_that_takes_long_to_load_is_checked_last() -> None:
+    specs = ["embedded", "embedded:o/r", "/no/such.gguf", "m@http://host/v1"]
+    models = {spec: make_model(spec) for spec in specs}
+    assert cheapest_first(models.values()) == [models[spec] for spec in [specs[3], specs[2], specs[0], specs[1]]]
 
 
 async def test_preflight_says_that_nobody_is_there() -> None:
