@@ -142,7 +142,7 @@ async def _judge(state: State, run: Run) -> Judged:
     evidence = Evidence.of(
         state,
         passages=quotes_sources(tools, cast("Plan", state["plan"])["tool_name"]),
-        computes_with=next((tool.name for tool in tools if fence_of(tool) is not None), ""),
+        computes_with=next((tool.name for tool in tools if fence_of(tool) == "python"), ""),
     )
     for foresee in run.held_to(FORESEEN_VERDICTS, "verifier"):
         if (foreseen := foresee(evidence)) is not None:

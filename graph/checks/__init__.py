@@ -9,6 +9,7 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | `PLAN_CHECKS` | the planner | before the executor reads it; doubtful parts are left out, a repeated step is refused |
 | `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
+| `FORESEEN_VERDICTS` | nobody | before the verifier is asked; what must come next in any case is said without it |
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
 | `VERDICT_CHECKS` | the verifier | before its verdict takes effect; they revise it |
 

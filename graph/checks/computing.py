@@ -17,12 +17,23 @@ from graph.memory import accepted_turns
 from graph.state import Plan, State, Verdict
 
 _COMPUTED = re.compile(
-    r"(?i)\bhow (?:many|much|old|tall|long|high|far|deep|large|big|wide|heavy|fast)\b"
-    r"|\b(?:average|ratio|percentage|difference|sum|total|product|speed|area|age)\b"
-    r"|\b(?:which|who)\b.*\b(?:first|last|most|fewest|least|more|fewer|earlier|later|\w+(?:er|est) than|\w{2,}est)\b"
-    r"|\bin (?:the )?order\b|\b(?:same|different)\b.*\?|\b(?:before|after|than)\b.*\? Answer (?:with )?yes or no"
+    r"""(?ix)
+      \bhow\ (?:many|much|old|tall|long|high|far|deep|large|big|wide|heavy|fast)\b
+    | \b(?:average|ratio|percentage|difference|sum|total|product|speed|area|age)\b
+    | \b(?:which|who)\b [^.?!\n]* \b(?:first|last|most|fewest|least|more|fewer|earlier|later|\w+er\ than|\w{2,}est)\b
+    | \bin\ (?:the\ )?order\b(?!\ to\b)
+    | \b(?:same|different|before|after|than)\b [^.?!\n]* \?\ Answer\ (?:with\ |by\ )?yes\ or\ no
+    """
 )
-"""Questions for an amount, a choice or an order."""
+
+
+_ASKED = 500
+"""Characters at the end of a long question that say what is asked."""
+
+
+def is_computed(question: str) -> bool:
+    """Whether a question in English asks for an amount, a choice or an order."""
+    return _COMPUTED.search(question[-_ASKED:]) is not None
 
 
 def program_next(evidence: Evidence) -> Verdict | None:
@@ -30,7 +41,7 @@ def program_next(evidence: Evidence) -> Verdict | None:
 
     Each is asked for once; after that, the model judges.
     """
-    if not (evidence.passages and evidence.computes_with and _COMPUTED.search(evidence.question)):
+    if not (evidence.passages and evidence.computes_with and is_computed(evidence.question)):
         return None
     unknown = dict.fromkeys(unsupported_names(evidence.question, evidence.results))
     missing = f"a result about {' and '.join(unknown)}" if unknown else _missing(evidence.computes_with)

@@ -27,7 +27,7 @@ class Evidence:
     asked_for: tuple[str, ...] = ()
     """What the verdicts before named as missing."""
     computes_with: str = ""
-    """The name of the tool that runs programs, if there is one."""
+    """The name of the tool that runs Python programs, if there is one."""
 
     @classmethod
     def of(cls, state: State, *, passages: bool, computes_with: str = "") -> Evidence:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from graph.checks.arguments import Proposal
+from graph.checks.computing import is_computed
 from graph.checks.grounding import names_something
 from graph.checks.provenance import Sources
 from graph.memory import accepted_turns, source_texts
@@ -49,11 +50,12 @@ def marked_as_made_up(proposal: Proposal) -> str | None:
 
 
 def about_nothing_known(proposal: Proposal) -> str | None:
-    """A program about something that has a name, without a single value that the question or a result tells.
+    """A program for an amount of something with a name, without a value that the question or a result tells.
 
     Values that are customary in programs (100, 2) pass one by one; all together they are an invention.
     """
-    if not (names_something(proposal.state["question"]) and _any_program(proposal, _tells_nothing)):
+    question = proposal.state["question"]
+    if not (is_computed(question) and names_something(question) and _any_program(proposal, _tells_nothing)):
         return None
     return "The program has no value that the question or a result tells: look the facts up with a search tool first."
 

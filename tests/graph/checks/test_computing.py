@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
 from graph import Context, build_graph
-from graph.checks.computing import program_next
+from graph.checks.computing import is_computed, program_next
 from graph.checks.evidence import Evidence
 from tests.graph.conftest import Serve, calls_text, judged, plan_text, prompts
 from tools.card import ToolCard
@@ -98,3 +99,10 @@ async def test_the_program_serves_the_question(serve: Serve, checks: str) -> Non
     assert (re.search("rows", asked.replace(OPERA, "")) is None) == (checks == "on")
     assert (first["verdict"]["source"] == "rules") == (checks == "on")
     assert state["answer"] == ("832" if checks == "on" else "42")
+
+
+def test_a_long_question_is_read_in_a_moment() -> None:
+    for part in ("who which ", "same than ", "how in the order ", "a"):
+        began = time.perf_counter()
+        is_computed(part * (200_000 // len(part)))
+        assert time.perf_counter() - began < 1
