@@ -22,6 +22,7 @@ from graph.errors import ContextLengthExceeded
 from graph.memory import accepted_turns, failed_call
 from graph.parsing import Arguments, calls_in, code_in
 from graph.prompts import Facts, executor_messages
+from graph.prompts.executor import ASKED
 from graph.rendering import conversation_text, results_text
 from graph.run import Run
 from graph.state import FINISH, Failure, Plan, State, ToolCall, Usage
@@ -117,14 +118,14 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         )
         read = _reads_calls(tool, most)
     conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
-    facts = Facts(
-        f"{conversation}Question (for reference): {state['question']}",
-        results_text(accepted_turns(state)),
-        failed_call(tool, state),
-    )
     doubts = doubts_about(plan, tool, state, run.held_to(PLAN_CHECKS, "planner"))
     if doubts.refusal is not None:
         return doubts.refusal
+    facts = Facts(
+        f"{conversation}{ASKED}{state['question']}",
+        results_text(accepted_turns(state), goals=not doubts.leave_out_goal),
+        failed_call(tool, state),
+    )
     messages = executor_messages(tool, plan, facts, doubts, form, run.wording)
     checks = run.held_to(ARGUMENT_CHECKS, "executor")
     read = checked(read, checks, tool, state)

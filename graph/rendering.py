@@ -20,12 +20,12 @@ def step_text(turn: Turn) -> str:
     return f"{plan['tool_name']}: {plan['sub_goal'] or plan['input']}\n{calls_text(turn['calls'])}"
 
 
-def results_text(turns: Sequence[Turn], limit: int | None = None) -> str:
-    """Accepted results, numbered."""
+def results_text(turns: Sequence[Turn], limit: int | None = None, *, goals: bool = True) -> str:
+    """Accepted results, numbered, each after the sub-goal it served unless `goals` is off."""
     parts = []
     for number, turn in enumerate(turns, 1):
-        goal = turn["plan"]["sub_goal"] or turn["plan"]["input"]
-        parts.append(f"{number}. {goal}\n{calls_text(turn['calls'], limit)}")
+        goal = f"{turn['plan']['sub_goal'] or turn['plan']['input']}\n" if goals else ""
+        parts.append(f"{number}. {goal}{calls_text(turn['calls'], limit)}")
     return "\n".join(parts)
 
 

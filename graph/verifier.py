@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from graph.checks import ANSWER_CHECKS, STEP_CHECKS, VERDICT_CHECKS
+from graph.checks import ANSWER_CHECKS, FORESEEN_VERDICTS, STEP_CHECKS, VERDICT_CHECKS
 from graph.checks.answers import answer_complaint
 from graph.checks.evidence import Evidence
 from graph.checks.steps import Step, failure_of, is_stuck
@@ -23,6 +23,7 @@ from graph.speculation import EXPECTED, feedback_of, planned_ahead
 from graph.state import FINISH, Failure, Plan, RunState, Speculation, State, Turn, Verdict
 from graph.toolbox import quotes_sources
 from graph.transcript import can_finish
+from tools.card import fence_of
 
 VERDICT_SCHEMA = {
     "title": "verdict",
@@ -137,7 +138,15 @@ async def _judge_in_time(state: State, run: Run) -> Judged:
 async def _judge(state: State, run: Run) -> Judged:
     conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
     messages = verifier_messages(state, conversation, run.wording)
-    evidence = Evidence.of(state, passages=quotes_sources(await run.tools(), cast("Plan", state["plan"])["tool_name"]))
+    tools = await run.tools()
+    evidence = Evidence.of(
+        state,
+        passages=quotes_sources(tools, cast("Plan", state["plan"])["tool_name"]),
+        computes_with=next((tool.name for tool in tools if fence_of(tool) == "python"), ""),
+    )
+    for foresee in run.held_to(FORESEEN_VERDICTS, "verifier"):
+        if (foreseen := foresee(evidence)) is not None:
+            return Judged(foreseen, foreseen)
     answer_checks = run.held_to(ANSWER_CHECKS, "verifier")
     verdicts: list[Verdict | str] = []
 

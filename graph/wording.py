@@ -41,6 +41,10 @@ class Wording:
         parts = [part for part in (self.instructions, instructions) if part]
         return replace(self, instructions="\n\n".join(parts)) if instructions else self
 
+    def changes(self, prompt: Prompt) -> bool:
+        """Whether a role is told anything but the standard prompt."""
+        return bool(self.instructions) or prompt in self.prompts
+
     def system(self, prompt: Prompt, *, standard: Sequence[str], fixed: Sequence[str] = ()) -> SystemMessage:
         """The system message of a role.
 

@@ -44,6 +44,8 @@ class Example:
     """What the tool is called with."""
     result: str = ""
     """What it returns, for an example that goes on."""
+    given: str = ""
+    """The earlier results that the step works with."""
     then: tuple[Step, ...] = ()
     """The steps that follow it, to the answer: small models take a second step once they have seen one."""
 
@@ -60,8 +62,8 @@ class ToolCard:
     """What one call is given, in words, e.g. "Python code that prints the result"."""
     examples: tuple[Example, ...] = ()
     """Good uses, the most telling first."""
-    program: Example | None = None
-    """A use whose input is too long for the planner's prompt: only whoever writes the input is shown it."""
+    programs: tuple[Example, ...] = ()
+    """Uses that only whoever writes the input is shown, as a conversation."""
     limitations: tuple[str, ...] = ()
     """When another tool is the better choice."""
     best_practices: tuple[str, ...] = ()

@@ -116,6 +116,13 @@ _CARD = ToolCard(
             sub_goal="Find the year of the film Metropolis",
             input="Metropolis film year",
         ),
+        Example(
+            question="How many eggs does the farm of Elmsted sell in a week?",
+            reason="What it sells has to be looked up before anything can be computed.",
+            context="farm of Elmsted",
+            sub_goal="Find the eggs that the farm of Elmsted sells",
+            input="farm of Elmsted eggs sold",
+        ),
     ),
     limitations=("It cannot compute.",),
     best_practices=("Ask for one fact at a time and name the person, place or thing exactly.",),

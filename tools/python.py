@@ -68,18 +68,72 @@ CARD = ToolCard(
         Example(
             question="How many years after the Eiffel Tower was the film Metropolis finished?",
             reason="Both years are known from the results, so the difference can be computed.",
+            given="[1] Eiffel Tower: It was built in 1889. [2] Metropolis: A film of 1927.",
             context="Eiffel Tower 1889, film Metropolis 1927",
             sub_goal="Compute 1927 - 1889",
             input="print(1927 - 1889)",
         ),
     ),
     limitations=("It knows no facts: names, places, events and figures have to be looked up with a search tool.",),
-    program=Example(
-        question="How can 2, 5 and 9 be combined by + - * / into 13?",
-        reason="A program can try all combinations.",
-        context="2, 5, 9 and the value 13",
-        sub_goal="Find an expression of 2, 5 and 9 whose value is 13",
-        input=_SEARCH,
+    programs=(
+        Example(
+            question="How can 2, 5 and 9 be combined by + - * / into 13?",
+            reason="A program can try all combinations.",
+            context="2, 5, 9 and the value 13",
+            sub_goal="Find an expression of 2, 5 and 9 whose value is 13",
+            input=_SEARCH,
+        ),
+        Example(
+            question="How many years older is the Forth Bridge than the Tower Bridge?",
+            reason="Both years are known from the results.",
+            context="Tower Bridge, Forth Bridge",
+            sub_goal="Compute how many years older the Forth Bridge is",
+            given=(
+                "[1] Tower Bridge\nThe Tower Bridge was built in 1894.\n"
+                "[2] Forth Bridge\nThe Forth Bridge was built in 1890."
+            ),
+            input=(
+                "tower_bridge_built = 1894\nforth_bridge_built = 1890\nprint(tower_bridge_built - forth_bridge_built)"
+            ),
+        ),
+        Example(
+            question="How many hens does the farm of Elmsted have?",
+            reason="The result tells it.",
+            context="farm of Elmsted",
+            sub_goal="Find the number of hens",
+            given="[1] Elmsted\nIts farm has 900 hens and sells 40 boxes of 12 eggs a day.",
+            input="hens = 900\nprint(hens)",
+        ),
+        Example(
+            question="Which was built first, the Tower Bridge or the Forth Bridge?",
+            reason="Both years are known from the results.",
+            context="Tower Bridge, Forth Bridge",
+            sub_goal="Find the bridge that was built first",
+            given=(
+                "[1] Tower Bridge\nThe Tower Bridge was built in 1894.\n"
+                "[2] Forth Bridge\nThe Forth Bridge was built in 1890."
+            ),
+            input='built = {"Tower Bridge": 1894, "Forth Bridge": 1890}\nprint(min(built, key=built.get))',
+        ),
+        Example(
+            question="Are there more hens in Elmsted than in Ashby? Answer yes or no.",
+            reason="Both numbers are known from the results.",
+            context="hens, Elmsted, Ashby",
+            sub_goal="Compare the numbers of hens",
+            given="[1] Elmsted\nIts farm has 900 hens.\n[2] Ashby\nA village with 1,200 hens.",
+            input='hens_elmsted = 900\nhens_ashby = 1200\nprint("yes" if hens_elmsted > hens_ashby else "no")',
+        ),
+        Example(
+            question="How many eggs does the farm of Elmsted sell in a week?",
+            reason="The numbers are known from the result.",
+            context="farm of Elmsted, boxes of eggs",
+            sub_goal="Compute the eggs of a week",
+            given="[1] Elmsted\nIts farm has 900 hens and sells 40 boxes of 12 eggs a day.",
+            input=(
+                "boxes_a_day = 40\neggs_in_a_box = 12\ndays_in_a_week = 7\n"
+                "print(boxes_a_day * eggs_in_a_box * days_in_a_week)"
+            ),
+        ),
     ),
     best_practices=(
         "Each program stands alone, computes exactly, and prints only the result.",

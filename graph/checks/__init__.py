@@ -9,6 +9,7 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | `PLAN_CHECKS` | the planner | before the executor reads it; doubtful parts are left out, a repeated step is refused |
 | `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
+| `FORESEEN_VERDICTS` | nobody | before the verifier is asked; what must come next in any case is said without it |
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
 | `VERDICT_CHECKS` | the verifier | before its verdict takes effect; they revise it |
 
@@ -19,23 +20,36 @@ To add a check, write a function in the module of its kind and add it to the lis
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from graph.checks.answers import AnswerCheck, lost_sign, not_in_sources, wrong_form
 from graph.checks.arguments import ArgumentCheck, asked_before, failed_before, guessed_name, invented_fact
+from graph.checks.computing import program_for_the_question, program_next
 from graph.checks.coverage import unanswered_part, unused_number
+from graph.checks.evidence import Evidence
 from graph.checks.options import left_out, none_of_the_options
 from graph.checks.plans import PlanCheck, guessed_goal, invented_context, planned_before, sufficient_goal
-from graph.checks.programs import marked_as_made_up, stated_result
+from graph.checks.programs import about_nothing_known, marked_as_made_up, stated_result
 from graph.checks.steps import StepCheck, all_failed, empty, nothing_to_finish, repeated, unreadable
 from graph.checks.verdicts import (
     VerdictCheck,
     rejection_of_near_passages,
+    rejection_of_the_answer,
     rejection_that_quotes,
     value_not_computed,
 )
+from graph.state import Verdict
 
-PLAN_CHECKS: tuple[PlanCheck, ...] = (planned_before, invented_context, guessed_goal, sufficient_goal)
+PLAN_CHECKS: tuple[PlanCheck, ...] = (
+    planned_before,
+    invented_context,
+    guessed_goal,
+    sufficient_goal,
+    program_for_the_question,
+)
 ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
     ArgumentCheck(invented_fact),
+    ArgumentCheck(about_nothing_known),
     ArgumentCheck(marked_as_made_up),
     ArgumentCheck(stated_result),
     ArgumentCheck(failed_before),
@@ -52,4 +66,10 @@ ANSWER_CHECKS: tuple[AnswerCheck, ...] = (
     unused_number,
     unanswered_part,
 )
-VERDICT_CHECKS: tuple[VerdictCheck, ...] = (value_not_computed, rejection_that_quotes, rejection_of_near_passages)
+VERDICT_CHECKS: tuple[VerdictCheck, ...] = (
+    value_not_computed,
+    rejection_of_the_answer,
+    rejection_that_quotes,
+    rejection_of_near_passages,
+)
+FORESEEN_VERDICTS: tuple[Callable[[Evidence], Verdict | None], ...] = (program_next,)

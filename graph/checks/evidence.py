@@ -24,9 +24,13 @@ class Evidence:
     """The arguments of the calls that gave the results."""
     said: tuple[str, ...] = ()
     """The texts of the chat, the question among them."""
+    asked_for: tuple[str, ...] = ()
+    """What the verdicts before named as missing."""
+    computes_with: str = ""
+    """The name of the tool that runs Python programs, if there is one."""
 
     @classmethod
-    def of(cls, state: State, *, passages: bool) -> Evidence:
+    def of(cls, state: State, *, passages: bool, computes_with: str = "") -> Evidence:
         """Collect the evidence from a state."""
         calls = state.get("calls", [])
         earlier = [call for turn in accepted_turns(state) for call in turn["calls"]]
@@ -38,6 +42,8 @@ class Evidence:
             passages=passages,
             said=tuple(chat_texts(state)),
             inputs=tuple(arguments_text(call) for call in made),
+            asked_for=tuple(turn["verdict"]["missing"] for turn in state.get("memory", [])),
+            computes_with=computes_with,
         )
 
     @property

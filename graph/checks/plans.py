@@ -25,6 +25,7 @@ class Doubts:
 
     leave_out_context: bool = False
     leave_out_question: bool = False
+    leave_out_goal: bool = False
     warnings: tuple[str, ...] = ()
     """Sentences that follow the sub-goal."""
     refusal: Failure | None = None
@@ -34,6 +35,7 @@ class Doubts:
         return Doubts(
             self.leave_out_context or other.leave_out_context,
             self.leave_out_question or other.leave_out_question,
+            self.leave_out_goal or other.leave_out_goal,
             self.warnings + other.warnings,
             self.refusal or other.refusal,
         )

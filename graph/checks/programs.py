@@ -10,8 +10,10 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from graph.checks.arguments import Proposal
+from graph.checks.computing import is_computed
+from graph.checks.grounding import names_something
 from graph.checks.provenance import Sources
-from graph.memory import source_texts
+from graph.memory import accepted_turns, source_texts
 from graph.parsing.blocks import syntax_of
 from graph.state import State
 from tools.card import fence_of
@@ -25,7 +27,7 @@ _OTHER_BASE = re.compile(r"0[bxo]", re.IGNORECASE)
 
 
 def stated_result(proposal: Proposal) -> str | None:
-    """A program computes nothing: it only prints what its author believes.
+    """A program computes nothing: it only prints what its author believes and no result tells.
 
     To convert a number into decimal figures, or to format it, is to compute.
     """
@@ -45,6 +47,24 @@ def marked_as_made_up(proposal: Proposal) -> str | None:
         "The program says itself that a value in it is made up. Use the values of the question or of earlier "
         "results, or look the fact up with a search tool first."
     )
+
+
+def about_nothing_known(proposal: Proposal) -> str | None:
+    """A program for an amount of something with a name, without a value that the question or a result tells.
+
+    Values that are customary in programs (100, 2) pass one by one; all together they are an invention.
+    """
+    question = proposal.state["question"]
+    if not (is_computed(question) and names_something(question) and _any_program(proposal, _tells_nothing)):
+        return None
+    return "The program has no value that the question or a result tells: look the facts up with a search tool first."
+
+
+def _tells_nothing(code: str, tree: ast.Module, state: State) -> bool:
+    values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    values = [value for value in values if isinstance(value, (str, int, float)) and not isinstance(value, bool)]
+    sources = Sources.of(source_texts(state))
+    return bool(values) and not any(_is_told(value, sources) for value in values)
 
 
 def _any_program(proposal: Proposal, is_bad: Callable[[str, ast.Module, State], bool]) -> bool:
@@ -70,12 +90,20 @@ def _only_states(code: str, tree: ast.Module, state: State) -> bool:
         or (type(getattr(node, "value", None)) is int and _OTHER_BASE.match(ast.get_source_segment(code, node) or ""))
         for node in nodes
     )
-    return bool(tree.body) and prints_only and not computes
+    if not tree.body or not prints_only or computes:
+        return False
+    found = [call["result"] for turn in accepted_turns(state) for call in turn["calls"] if call["error"] is None]
+    return not found or not _all_told(tree, Sources.of(found))
+
+
+def _all_told(tree: ast.Module, sources: Sources) -> bool:
+    """Whether a program's values are all from the sources: to read one from a result is no invention."""
+    return all(_is_told(node.value, sources) for node in ast.walk(tree) if isinstance(node, ast.Constant))
 
 
 _MADE_UP = re.compile(
     r"\b(example (value|data|number|length|rate|price|population|year)s?|placeholder|hypothetical|made[- ]up"
-    r"|replace (this |it )?with)\b",
+    r"|replace (this |it )?with|assum(e|es|ed|ing)|not (given|provided|known|stated|specified)|unknown)\b",
     re.IGNORECASE,
 )
 """How a model marks, in a comment, a value that it does not know."""

@@ -53,6 +53,14 @@ def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:
     return {**verdict, "accepted": quoted}
 
 
+def rejection_of_the_answer(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """A rejection that gives the rejected result as its answer becomes an acceptance, and the run ends."""
+    answer = verdict["answer"].strip().casefold()
+    if verdict["accepted"] or not answer or answer not in (result.strip().casefold() for result in evidence.new):
+        return verdict
+    return {**verdict, "accepted": True, "stop": True, "missing": ""}
+
+
 def rejection_of_near_passages(verdict: Verdict, evidence: Evidence) -> Verdict:
     """A rejection of passages with most of the question's words becomes an acceptance: they hold part of the answer."""
     if verdict["accepted"] or not evidence.passages:

@@ -1,10 +1,10 @@
 """A disk cache for the static beginnings of prompts, so that each is read only once per machine.
 
-Every role's prompt begins with a constant system message: hundreds of tokens that take a CPU seconds to read, again in
-every process. llama.cpp can save the keys and values of a slot and restore them. It verifies neither the bytes nor the
-model, so the file name includes everything the content depends on: the digests of the model and of the adapter, the
-build, the cache settings, the token ids, and a checksum of the file itself. If anything does not match, the prompt is
-read as usual.
+Every role's prompt begins with a constant system message, and some with examples after it: hundreds of tokens that take
+a CPU seconds to read, again in every process. llama.cpp can save the keys and values of a slot and restore them. It
+verifies neither the bytes nor the model, so the file name includes everything the content depends on: the digests of
+the model and of the adapter, the build, the cache settings, the token ids, and a checksum of the file itself. If
+anything does not match, the prompt is read as usual.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import BaseMessage, SystemMessage
 
@@ -29,6 +30,7 @@ from graph.errors import ModelError
 from graph.models.adapters import Applied
 from graph.models.progress import note_reading
 from graph.models.server import Endpoint, post_json, post_stream
+from graph.prompts.examples import is_example
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,10 @@ MOST_BYTES: Final = 2**29
 _SUFFIX: Final = ".kv"
 _CHECKSUM_DIGITS: Final = 32
 _BASE: Final = Applied()
+_ROLES: Final = {"system": "system", "human": "user", "ai": "assistant"}
+
+Chat: TypeAlias = tuple[tuple[str, str], ...]
+"""Messages, each with its role and its text."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class Prefixes:
         self._endpoint = endpoint
         self._files = files
         self._slots = slots
-        self._begun: dict[tuple[str, str], Future[None]] = {}
+        self._begun: dict[tuple[Chat, str], Future[None]] = {}
         self._lock = threading.Lock()
 
     async def ensure(self, messages: Sequence[BaseMessage], applied: Applied = _BASE) -> Reading:
@@ -126,13 +132,15 @@ class Prefixes:
             messages: The prompt.
             applied: The adapter with which it is to be read.
 
-        Does nothing for a prompt without a system message, or if this server has read the beginning before. Concurrent
-        callers wait until it is read; only the first is told what it took.
+        The beginning is the system message and the examples after it (`is_example`). Does nothing for a prompt without
+        a system message, or if this server has read the beginning before. Concurrent callers wait until it is read;
+        only the first is told what it took.
         """
         if len(messages) < 2 or not isinstance(messages[0], SystemMessage):
             return Reading()
-        system = str(messages[0].text)
-        beginning = (system, applied.digest)
+        static = [messages[0], *takewhile(is_example, messages[1:])]
+        chat = tuple((_ROLES[message.type], str(message.text)) for message in static)
+        beginning = (chat, applied.digest)
         with self._lock:
             reading = self._begun.get(beginning)
             mine = reading is None
@@ -143,15 +151,15 @@ class Prefixes:
             await asyncio.shield(asyncio.wrap_future(reading))
             return Reading()
         try:
-            return await self._read(system, slot, applied)
+            return await self._read(chat, slot, applied)
         except (ModelError, OSError, KeyError, TypeError) as error:
             log.info("A prompt's static beginning could not be kept (%s).", error)
             return Reading()
         finally:
             reading.set_result(None)
 
-    async def _read(self, system: str, slot: int, applied: Applied) -> Reading:
-        ids = await self._static_ids(system)
+    async def _read(self, chat: Chat, slot: int, applied: Applied) -> Reading:
+        ids = await self._static_ids(chat)
         if len(ids) < LEAST_TOKENS:
             return Reading()
         key = self._files.key(ids, applied.digest)
@@ -198,19 +206,19 @@ class Prefixes:
             return False
         return bool(restored["n_restored"] == len(ids))
 
-    async def _static_ids(self, system: str) -> list[int]:
-        """The common token ids of all prompts with this system message.
+    async def _static_ids(self, chat: Chat) -> list[int]:
+        """The common token ids of all prompts with this beginning.
 
         They are found by comparing two prompts, so the template may add anything around the messages, and a token that
         crosses the boundary is excluded.
         """
-        one, other = [await self._ids(system, user) for user in ("Question: 1", "As I said")]
+        one, other = [await self._ids(chat, user) for user in ("Question: 1", "As I said")]
         length = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
         return one[:length]
 
-    async def _ids(self, system: str, user: str) -> list[int]:
-        chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-        prompt = (await self._post("/apply-template", {"messages": chat}))["prompt"]
+    async def _ids(self, chat: Chat, user: str) -> list[int]:
+        messages = [{"role": role, "content": text} for role, text in (*chat, ("user", user))]
+        prompt = (await self._post("/apply-template", {"messages": messages}))["prompt"]
         tokens = await self._post("/tokenize", {"content": prompt, "add_special": True, "parse_special": True})
         return [int(token) for token in tokens["tokens"]]
 

@@ -29,6 +29,10 @@ _STRUCTURE = """You fill in a form about a question from the answer and the resu
 Use only what stands there."""
 
 
+_UNANSWERED = ("stuck", "turns")
+"""Ends of a run whose results may not answer the question."""
+_BEST_GUESS = "If the results do not tell the answer, give your best guess from your own knowledge."
+
 Part = Literal["answer", "report", "structured_response"]
 """What the generator writes."""
 
@@ -64,6 +68,8 @@ def generator_messages(
             text += f"\n\nThe verifier reads from them that the answer is: {verdict['answer']}"
         elif verdict["source"] == "model":
             text += f"\n\nThe verifier's reading of them: {verdict['reason']}"
+    if state.get("ended_by") in _UNANSWERED:
+        text += f"\n\n{_BEST_GUESS}"
     if part != "answer":
         text += f"\n\nAnswer: {state.get('answer', '')}"
     if part == "report":

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool
 
+from graph.prompts.examples import example_reply, example_request
 from graph.rendering import calls_text, failure_text
 from graph.state import FINISH, Failure, State, ToolCall, Verdict
 from graph.wording import STANDARD, Wording
@@ -70,8 +71,16 @@ _EXAMPLES_SHOWN = 3
 def _examples(tools: Sequence[BaseTool]) -> str:
     """Example replies from the tools' cards."""
     replies = [
-        f"Question: {example.question}\nJustification: {example.reason}\nContext: {example.context}\n"
-        f"Sub-Goal: {example.sub_goal}\nTool Name: {name}"
+        "\n".join(
+            (
+                f"Question: {example.question}",
+                *([f"Result: {example.given}"] if example.given else []),
+                f"Justification: {example.reason}",
+                f"Context: {example.context}",
+                f"Sub-Goal: {example.sub_goal}",
+                f"Tool Name: {name}",
+            )
+        )
         for name, example in _in_turn({tool.name: card_of(tool).examples for tool in tools})
     ]
     return "Examples:\n\n" + "\n\n".join(replies) if replies else ""
@@ -101,14 +110,14 @@ def _example_runs(tools: Sequence[BaseTool], *, can_finish: bool, max_turns: int
         steps = (first, *example.then)
         if len(steps) > max_turns:
             continue
-        messages.append(HumanMessage(_opening(example.question, max_turns, direct=True)))
+        messages.append(example_request(_opening(example.question, max_turns, direct=True)))
         for left, step in zip(range(max_turns - 1, -1, -1), steps, strict=False):
-            messages.append(AIMessage(f"Tool: {step.tool}\nInput: {step.input}"))
+            messages.append(example_reply(f"Tool: {step.tool}\nInput: {step.input}"))
             if step.result and left:
                 ending = _how_to_go_on(left, direct=True, can_finish=can_finish)
-                messages.append(HumanMessage(f"Result: {step.result}\nAccepted.\n{ending}"))
+                messages.append(example_request(f"Result: {step.result}\nAccepted.\n{ending}"))
         if can_finish and messages[-1].type == "human":
-            messages.append(AIMessage(f"Tool: {FINISH}\nInput: nothing"))
+            messages.append(example_reply(f"Tool: {FINISH}\nInput: nothing"))
     return messages
 
 

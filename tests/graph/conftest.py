@@ -96,10 +96,10 @@ def prompts(server: FakeModelServer, role: str) -> list[list[tuple[str, str]]]:
     return [[(m["role"], m["content"]) for m in request.messages] for request in server.asked(role)]
 
 
-def passages_tool() -> BaseTool:
+def passages_tool(passage: str = "Hong Kong was taken in 1842.") -> BaseTool:
     def look_up(name: str) -> str:
         """Look something up."""
-        return f"{name}: Fist Power is a film from Hong Kong." if name == "film" else "Hong Kong was taken in 1842."
+        return f"{name}: Fist Power is a film from Hong Kong." if name == "film" else passage
 
     return StructuredTool.from_function(look_up, metadata={"card": ToolCard(input="a name", quotes_sources=True)})
 

@@ -9,7 +9,7 @@ import pytest
 
 from graph import Context, build_graph
 from graph.checks.arguments import Proposal
-from graph.checks.programs import marked_as_made_up, stated_result
+from graph.checks.programs import about_nothing_known, marked_as_made_up, stated_result
 from graph.state import State
 from tests.graph.conftest import Serve, plan_text
 from tools.python import make_python_tool
@@ -17,8 +17,14 @@ from tools.python import make_python_tool
 PYTHON = make_python_tool()
 
 
-def complains(check: Callable[[Proposal], str | None], code: str, question: str = "q") -> bool:
-    state = cast("State", {"question": question, "messages": [], "memory": []})
+def complains(check: Callable[[Proposal], str | None], code: str, question: str = "q", *results: str) -> bool:
+    calls = [{"arguments": {}, "result": result, "error": None, "seconds": 0.0} for result in results]
+    turn = {
+        "plan": {"tool_name": "look_up", "sub_goal": "", "input": ""},
+        "calls": calls,
+        "verdict": {"accepted": True},
+    }
+    state = cast("State", {"question": question, "messages": [], "memory": [turn] if results else []})
     return check(Proposal(PYTHON, [{"code": code}], state)) is not None
 
 
@@ -53,6 +59,29 @@ def test_whatever_computes_is_run(code: str) -> None:
     assert not complains(stated_result, code)
 
 
+def test_a_fact_may_be_read_from_a_result() -> None:
+    assert not complains(stated_result, "locks = 15\nprint(locks)", "How many locks are there?", "It has 15 locks.")
+    assert complains(stated_result, "locks = 16\nprint(locks)", "How many locks are there?", "It has 15 locks.")
+
+
+RAILWAY = "How fast is a train of the Irrin Railway?"
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "complaint"),
+    [
+        (RAILWAY, "distance = 100\ntime = 2\nprint(distance / time)", True),
+        ("How many letters are in the word Mississippi?", "print(len('Mississippi'))", False),
+        ("How many prime numbers has Euler below 200?", "print(len([n for n in range(2, 200)]))", False),
+        ("How many seconds are there in a day?", "print(24 * 60 * 60)", False),
+        (RAILWAY, "import math\nmath.pi", False),
+    ],
+)
+def test_a_program_about_a_name_starts_from_something_that_is_told(question: str, code: str, complaint: bool) -> None:
+    assert complains(about_nothing_known, code, question) == complaint
+    assert not complains(about_nothing_known, code, question, "Its train takes 2 hours for 100 kilometres.")
+
+
 @pytest.mark.parametrize(
     ("code", "marked"),
     [
@@ -60,6 +89,7 @@ def test_whatever_computes_is_run(code: str) -> None:
         ("length = 1200  # placeholder, replace with the actual length\nprint(length / 1000)", True),
         ("data = {\n    'Lyon': 43,  # hypothetical\n}\nprint(data)", True),
         ("founder = 'Sophie'  # made-up\nprint(len(founder))", True),
+        ("area = 0  # assuming that it is not given\nprint(905 - area)", True),
         ("# For example, 2 + 2\nprint(2 + 2)", False),
         ("example_value = 'a'\nprint(example_value * 3)", False),
         ("# Replace with underscores\nprint('a-b'.replace('-', '_'))", False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import pytest
 from langchain_core.tools import BaseTool, StructuredTool
@@ -92,15 +93,55 @@ async def test_a_verifier_that_takes_the_hint_says_what_is_missing(serve: Serve)
     assert [turn["verdict"]["stop"] for turn in state["memory"]] == [False, True]
 
 
-@pytest.mark.parametrize(("answer", "told"), [("1842", True), ("Hong Kong", False), ("in May, by surprise", False)])
+LONG = "in 1842, by British troops that had landed"
+
+
+@pytest.mark.parametrize(("answer", "told"), [(LONG, True), ("Hong Kong", False), ("in May, by surprise", False)])
 async def test_the_generator_is_not_told_an_answer_that_cannot_be_one(serve: Serve, answer: str, told: bool) -> None:
+    passage = f"Hong Kong was taken {LONG}."
     server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "place"}), verifier=judged(answer))
-    await build_graph(tools=[passages_tool()]).ainvoke(
+    await build_graph(tools=[passages_tool(passage)]).ainvoke(
         {"question": TAKEN}, context=Context(model=server.spec, checks="on")
     )
     prompt = prompts(server, "generator")[0][1][1]
-    assert "Hong Kong was taken in 1842." in prompt
+    assert passage in prompt
     assert ("The verifier" in prompt) == told
+
+
+@pytest.mark.parametrize(
+    ("checks", "instructions", "written"), [("on", "", False), ("on", "Answer in Latin.", True), ("off", "", True)]
+)
+async def test_a_short_answer_that_was_read_is_not_written_anew(
+    serve: Serve, checks: Literal["on", "off"], instructions: str, written: bool
+) -> None:
+    server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "place"}), verifier=judged("1842"))
+    state = await build_graph(tools=[passages_tool()], instructions=instructions).ainvoke(
+        {"question": TAKEN}, context=Context(model=server.spec, checks=checks)
+    )
+    assert state["answer"] == ("42" if written else "1842")
+    assert state["messages"][-1].text.endswith(state["answer"])
+    assert len(prompts(server, "generator")) == written
+
+
+async def test_a_rejection_that_gives_the_result_as_the_answer_accepts_it(serve: Serve, tools: list[BaseTool]) -> None:
+    verdict = {**json.loads(judged("42")), "result": "reject", "next": "continue"}
+    server = serve(verifier=json.dumps(verdict))
+    state = await build_graph(tools=tools).ainvoke(
+        {"question": "Double 21."}, context=Context(model=server.spec, checks="on")
+    )
+    [turn] = state["memory"]
+    assert (turn["verdict"]["accepted"], turn["verdict"]["stop"]) == (True, True)
+
+
+@pytest.mark.parametrize(("turns", "hint"), [(1, True), (2, False)])
+async def test_a_run_without_an_answer_ends_with_a_guess(
+    serve: Serve, tools: list[BaseTool], turns: int, hint: bool
+) -> None:
+    verdicts = [judged("unknown", "the other number"), judged("42")]
+    server = serve(executor=[calls_text({"number": 20}), calls_text({"number": 21})], verifier=verdicts)
+    context = Context(model=server.spec, checks="off", max_turns=turns)
+    await build_graph(tools=tools).ainvoke({"question": "Double 21."}, context=context)
+    assert ("from your own knowledge" in prompts(server, "generator")[0][-1][1]) == hint
 
 
 @pytest.mark.parametrize(

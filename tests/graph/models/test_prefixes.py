@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from graph.models.embedded import EmbeddedChat
 from graph.models.embedded_server import stop_servers
 from graph.models.prefixes import PrefixFiles
 from graph.models.server_settings import ServerSettings
+from graph.prompts.examples import example_reply, example_request
 from graph.trace import note_reply, traced
 
 SYSTEM = " ".join(f"Rule {number}: count the ships." for number in range(40))
+SETTINGS = ServerSettings(slots=2, context=2048, threads=1)
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def reply_to(gguf: Path, question: str, **settings: int | bool) -> AIMessage:
     """A reply of a server that has just been started."""
     stop_servers()
-    server = ServerSettings(**{"slots": 2, "context": 2048, "threads": 1, **settings})  # type: ignore[arg-type]
+    server = replace(SETTINGS, **settings)  # type: ignore[arg-type]
     model = EmbeddedChat(model=str(gguf), settings=server, temperature=0.0, max_tokens=8)
     return await model.ainvoke([("system", SYSTEM), ("user", question)])
 
@@ -50,6 +53,18 @@ async def test_a_second_process_reads_only_what_is_new(gguf: Path, cache: Path) 
     assert max(again[1], other[1]) < 80
     assert [path.name for path in cache.iterdir()] == [kept.name]
     assert kept.stat().st_mtime_ns >= before
+
+
+async def test_examples_are_kept_with_the_system_message(gguf: Path, cache: Path) -> None:
+    async def read(question: str) -> int:
+        stop_servers()
+        model = EmbeddedChat(model=str(gguf), settings=SETTINGS, temperature=0.0, max_tokens=8)
+        chat = [SystemMessage("Count."), example_request(SYSTEM), example_reply("forty"), HumanMessage(question)]
+        return int((await model.ainvoke(chat)).response_metadata["timings"]["prompt_n"])
+
+    await read("How many ships are there?")
+    assert len(list(cache.iterdir())) == 1
+    assert await read("What is counted?") < 80
 
 
 async def test_a_trace_counts_the_static_beginning_where_it_is_read(gguf: Path, cache: Path) -> None:
