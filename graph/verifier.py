@@ -136,8 +136,6 @@ async def _judge_in_time(state: State, run: Run) -> Judged:
 
 
 async def _judge(state: State, run: Run) -> Judged:
-    conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
-    messages = verifier_messages(state, conversation, run.wording)
     tools = await run.tools()
     evidence = Evidence.of(
         state,
@@ -147,6 +145,8 @@ async def _judge(state: State, run: Run) -> Judged:
     for foresee in run.held_to(FORESEEN_VERDICTS, "verifier"):
         if (foreseen := foresee(evidence)) is not None:
             return Judged(foreseen, foreseen)
+    conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
+    messages = verifier_messages(state, conversation, run.wording)
     answer_checks = run.held_to(ANSWER_CHECKS, "verifier")
     verdicts: list[Verdict | str] = []
 

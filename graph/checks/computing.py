@@ -11,7 +11,7 @@ import re
 from langchain_core.tools import BaseTool
 
 from graph.checks.evidence import Evidence
-from graph.checks.grounding import unsupported_names
+from graph.checks.grounding import in_latin_script, unsupported_names
 from graph.checks.plans import Doubts
 from graph.memory import accepted_turns
 from graph.state import Plan, State, Verdict
@@ -42,6 +42,8 @@ def program_next(evidence: Evidence) -> Verdict | None:
     Each is asked for once; after that, the model judges.
     """
     if not (evidence.passages and evidence.computes_with and is_computed(evidence.question)):
+        return None
+    if not in_latin_script(*evidence.texts):
         return None
     unknown = dict.fromkeys(unsupported_names(evidence.question, evidence.results))
     missing = f"a result about {' and '.join(unknown)}" if unknown else _missing(evidence.computes_with)

@@ -66,6 +66,10 @@ def test_what_no_passage_names_is_searched_first() -> None:
     assert "compute" in str(missing(question, "Valdane covers 640.", "Sarn covers 905.", asked_for=told))
 
 
+def test_names_in_another_script_are_left_to_the_model() -> None:
+    assert missing(SEATS, "瓦尔丹歌剧院有二十六排，每排三十二个座位。") is None
+
+
 def test_a_program_is_asked_for_once_and_only_where_one_can_be_run() -> None:
     told = missing(SEATS, OPERA)
     assert told is not None
