@@ -52,6 +52,8 @@ def test_settings_come_from_the_environment_and_are_checked(monkeypatch: pytest.
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_REPACK", "0")
     assert EmbeddedChat().settings.exact
     assert not EmbeddedChat().settings.repack
+    monkeypatch.delenv("AGENTFLOW_EMBEDDED_REPACK")
+    assert EmbeddedChat().settings.repack
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_SLOTS", "none")
     with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_SLOTS is 'none'"):
         ServerSettings.from_environment()
