@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from graph.checks import ANSWER_CHECKS, FORESEEN_STEPS, STEP_CHECKS, VERDICT_CHECKS
+from graph.checks import ANSWER_CHECKS, EXCERPTS, FORESEEN_STEPS, STEP_CHECKS, VERDICT_CHECKS
 from graph.checks.answers import answer_complaint
 from graph.checks.evidence import Evidence
 from graph.checks.foreseen import Foreseen
@@ -148,7 +148,10 @@ async def _judge_in_time(state: State, evidence: Evidence, run: Run) -> Judged:
 
 async def _judge(state: State, evidence: Evidence, run: Run) -> Judged:
     conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
-    messages = verifier_messages(state, conversation, run.wording)
+    shown = state
+    for excerpt in run.held_to(EXCERPTS, "verifier"):
+        shown = excerpt(shown, await run.tools())
+    messages = verifier_messages(shown, conversation, run.wording)
     answer_checks = run.held_to(ANSWER_CHECKS, "verifier")
     verdicts: list[Verdict | str] = []
 

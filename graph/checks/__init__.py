@@ -11,6 +11,7 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
 | `FORESEEN_INPUTS` | nobody | before the executor is asked; an input that it would only copy is used without it |
 | `FORESEEN_STEPS` | nobody | before the verifier is asked; what follows in any case is done without asking |
+| `EXCERPTS` | nobody | before the verifier reads the memory; it is shown the part that tells |
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
 | `VERDICT_CHECKS` | the verifier | before its verdict takes effect; they revise it |
 
@@ -36,6 +37,7 @@ from graph.checks.arguments import (
 )
 from graph.checks.computing import program_for_the_question, program_next, search_first, search_next
 from graph.checks.coverage import unanswered_part, unused_number
+from graph.checks.excerpts import Excerpt, sentences_with_values
 from graph.checks.foreseen import Foresight
 from graph.checks.options import left_out, none_of_the_options
 from graph.checks.plans import PlanCheck, guessed_goal, invented_context, planned_before, sufficient_goal
@@ -84,4 +86,5 @@ VERDICT_CHECKS: tuple[VerdictCheck, ...] = (
     rejection_of_near_passages,
 )
 FORESEEN_INPUTS: tuple[Callable[[Plan, BaseTool, State], str | None], ...] = (plain_query,)
+EXCERPTS: tuple[Excerpt, ...] = (sentences_with_values,)
 FORESEEN_STEPS: tuple[Foresight, ...] = (program_next, search_next)
