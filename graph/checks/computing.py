@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from graph.checks.amounts import told_in
 from graph.checks.evidence import Evidence
 from graph.checks.foreseen import Foreseen, NextStep
 from graph.checks.grounding import content_words, in_latin_script, unsupported_names
 from graph.checks.plans import Doubts, Planned
 from graph.checks.provenance import CUSTOMARY_NAMES
-from graph.memory import accepted_turns
+from graph.memory import accepted_turns, chat_texts
 from graph.state import Failure, Verdict
 from tools.card import fence_of, search_tool
 
@@ -59,7 +60,8 @@ def program_next(evidence: Evidence) -> Foreseen | None:
         return None
     if not in_latin_script(*evidence.texts):
         return None
-    unknown = " and ".join(dict.fromkeys(names_in(evidence.question, evidence.results)))
+    told = [*evidence.results, *(text for text in evidence.said if text != evidence.question)]
+    unknown = " and ".join(dict.fromkeys(names_in(evidence.question, told)))
     missing = f"a result about {unknown}" if unknown else _missing(evidence.computes_with)
     if missing in evidence.asked_for:
         return None
@@ -93,10 +95,14 @@ def program_for_the_question(step: Planned) -> Doubts:
 
 
 def search_first(step: Planned) -> Doubts:
-    """A program for an amount or a choice of something with a name, before anything about it was looked up."""
-    question = step.state["question"]
-    searches_with = search_tool(step.tools)
+    """A program for an amount or a choice of something with a name, before anything about it was looked up.
+
+    A question or a chat that tells a number may tell all that the program needs.
+    """
+    question, searches_with = step.state["question"], search_tool(step.tools)
     if not (searches_with and fence_of(step.tool) == "python" and is_computed(question) and names_in(question)):
+        return Doubts()
+    if any(map(told_in, {question, *chat_texts(step.state)})):
         return Doubts()
     if any(turn["plan"]["tool_name"] == searches_with for turn in step.state.get("memory", [])):
         return Doubts()

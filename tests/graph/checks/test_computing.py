@@ -134,6 +134,7 @@ async def test_what_a_question_names_is_looked_up_before_a_program_is_written(se
         ("How many days are there from 3 March 2021 to 17 May 2024?", ["python", opera_tool()]),
         ("What is the sum of 26 and 32?", ["python", opera_tool()]),
         ("Who built the Opera of Valdane?", ["python", opera_tool()]),
+        ("The Opera has 26 rows of 32 seats. How many seats does the Opera have?", ["python", opera_tool()]),
         (SEATS, ["python"]),
     ],
 )
