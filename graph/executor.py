@@ -15,9 +15,9 @@ from langchain_core.tools import BaseTool
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
-from graph.checks import ARGUMENT_CHECKS, PLAN_CHECKS
+from graph.checks import ARGUMENT_CHECKS, FORESEEN_INPUTS, PLAN_CHECKS
 from graph.checks.arguments import Reader, checked
-from graph.checks.plans import doubts_about
+from graph.checks.plans import Planned, doubts_about
 from graph.errors import ContextLengthExceeded
 from graph.memory import accepted_turns, failed_call
 from graph.parsing import Arguments, calls_in, code_in
@@ -102,7 +102,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         if not plan["input"]:
             return "the reply has no line 'Input: ...' for the tool"
         firm = [check for check in run.held_to(ARGUMENT_CHECKS, "planner") if not check.once]
-        return checked(lambda text: [{argument: text}], firm, tool, state)(plan["input"])
+        return checked(partial(_reads_input, argument), firm, tool, state)(plan["input"])
     fence = fence_of(tool)
     schema: dict[str, Any] | None = None
     if fence and argument:
@@ -118,16 +118,21 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         )
         read = _reads_calls(tool, most)
     conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
-    doubts = doubts_about(plan, tool, state, run.held_to(PLAN_CHECKS, "planner"))
+    doubts = doubts_about(Planned(plan, tool, state, await run.tools()), run.held_to(PLAN_CHECKS, "planner"))
     if doubts.refusal is not None:
         return doubts.refusal
+    checks = run.held_to(ARGUMENT_CHECKS, "executor")
+    for foresee in run.held_to(FORESEEN_INPUTS, "executor"):
+        if argument and (text := foresee(plan, tool, state)):
+            foreseen = checked(partial(_reads_input, argument), checks, tool, state)(text)
+            if not isinstance(foreseen, str):
+                return foreseen
     facts = Facts(
         f"{conversation}{ASKED}{state['question']}",
         results_text(accepted_turns(state), goals=not doubts.leave_out_goal),
         failed_call(tool, state),
     )
     messages = executor_messages(tool, plan, facts, doubts, form, run.wording)
-    checks = run.held_to(ARGUMENT_CHECKS, "executor")
     read = checked(read, checks, tool, state)
     return await run.ask_for("executor", messages, read, schema=schema)
 
@@ -140,6 +145,10 @@ def calls_schema(tool: BaseTool, most: int) -> dict[str, Any]:
     whole: dict[str, Any] = {"title": "calls", "type": "object", "properties": {"calls": calls}, "required": ["calls"]}
     whole["additionalProperties"] = False
     return whole
+
+
+def _reads_input(argument: str, text: str) -> list[Arguments] | str:
+    return [{argument: text}]
 
 
 def _reads_block(argument: str, language: str, tool: str = "") -> Reader:

@@ -21,7 +21,6 @@ from graph.rendering import conversation_text
 from graph.response_format import Filled, ResponseFormat
 from graph.run import Run
 from graph.state import State
-from graph.toolbox import quotes_sources
 
 T = TypeVar("T")
 
@@ -119,7 +118,7 @@ async def _verifier_is_plausible(state: State, run: Run) -> bool:
     accepted, checks = accepted_turns(state), run.held_to(ANSWER_CHECKS, "verifier")
     if not (accepted and checks):
         return True
-    plan, verdict = accepted[-1]["plan"], accepted[-1]["verdict"]
-    finished: State = {**state, "calls": []}  # the last step's calls are in the memory by now
-    evidence = Evidence.of(finished, passages=quotes_sources(await run.tools(), plan["tool_name"]))
-    return answer_complaint(verdict, evidence, checks) is None
+    # The last step's calls are in the memory by now.
+    finished: State = {**state, "calls": [], "plan": accepted[-1]["plan"]}
+    evidence = Evidence.of(finished, await run.tools())
+    return answer_complaint(accepted[-1]["verdict"], evidence, checks) is None

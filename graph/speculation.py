@@ -5,6 +5,9 @@ will have in that case. If the verdict differs, or says more than "accepted", th
 asked again. So a run that plans ahead sees the same prompts as one that does not, and at temperature 0 gives the same
 answer, only sooner.
 
+A step that follows in any case (`graph.checks`, `FORESEEN_STEPS`) is handed to the planner in the same way, and no
+model is asked for it.
+
 None of this is part of the memory. The planned step travels from the verifier to the planner in one field of the state,
 together with a digest of the transcript it continues. The planner uses it only if the digest matches, so a run whose
 memory was edited at a pause, or that is resumed elsewhere, is planned afresh.
@@ -26,7 +29,9 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.constants import TAG_NOSTREAM
 
+from graph.checks.foreseen import NextStep
 from graph.errors import ModelError
+from graph.prompts import step_reply
 from graph.run import Run, tagged
 from graph.state import Speculation, State, Turn, Usage, Verdict
 from graph.transcript import digest_of, transcript_of
@@ -124,6 +129,23 @@ async def _plan(state: State, run: Run) -> Speculation:
     captured = reply.additional_kwargs.get("captured")
     return Speculation(
         transcript=digest_of(transcript), reply=str(reply.text), captured=captured, usage=own.usage["planner"]
+    )
+
+
+async def foreseen(step: NextStep, state: State, turn: Turn, run: Run) -> Speculation | None:
+    """A step that follows `turn` in any case, as if it had been planned ahead.
+
+    None if the planner has to plan it itself: because its model is strong, because it also writes the tool's input, or
+    because it is trained on what it writes.
+    """
+    if not run.held_to((step,), "planner") or run.context.direct_arguments or state.get("planner_turns"):
+        return None
+    future: State = {**state, "memory": [*state.get("memory", []), turn]}
+    return Speculation(
+        transcript=digest_of(await transcript_of(future, run)),
+        reply=step_reply(step.justification, step.context, step.sub_goal, step.tool),
+        captured=None,
+        usage=Usage(calls=0, input_tokens=0, output_tokens=0, seconds=0.0),
     )
 
 

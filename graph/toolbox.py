@@ -16,7 +16,6 @@ from graph.errors import ConfigError
 from graph.injection import check_injections
 from graph.parsing import without_thinking
 from graph.state import FINISH
-from tools.card import card_of
 
 ToolLike: TypeAlias = BaseTool | Callable[..., Any] | str
 """Everything a graph accepts as a tool: a LangChain tool, a function, a built-in name or an import path."""
@@ -130,8 +129,3 @@ def _usable(item: object) -> BaseTool:
         raise ConfigError(str(error)) from error
     check_injections(tool)
     return tool
-
-
-def quotes_sources(tools: Sequence[BaseTool], name: str) -> bool:
-    """Whether the tool of that name returns passages."""
-    return any(card_of(tool).quotes_sources for tool in tools if tool.name == name)

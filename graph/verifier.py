@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from graph.checks import ANSWER_CHECKS, FORESEEN_VERDICTS, STEP_CHECKS, VERDICT_CHECKS
+from graph.checks import ANSWER_CHECKS, EXCERPTS, FORESEEN_STEPS, STEP_CHECKS, VERDICT_CHECKS
 from graph.checks.answers import answer_complaint
 from graph.checks.evidence import Evidence
+from graph.checks.foreseen import Foreseen
 from graph.checks.steps import Step, failure_of, is_stuck
 from graph.checks.verdicts import revised
 from graph.errors import ContextLengthExceeded
@@ -19,11 +20,9 @@ from graph.parsing import parse_verdict
 from graph.prompts import observation, verifier_messages
 from graph.rendering import conversation_text
 from graph.run import Run
-from graph.speculation import EXPECTED, feedback_of, planned_ahead
+from graph.speculation import EXPECTED, feedback_of, foreseen, planned_ahead
 from graph.state import FINISH, Failure, Plan, RunState, Speculation, State, Turn, Verdict
-from graph.toolbox import quotes_sources
 from graph.transcript import can_finish
-from tools.card import fence_of
 
 VERDICT_SCHEMA = {
     "title": "verdict",
@@ -64,11 +63,16 @@ async def verify(state: State, run: Run) -> RunState:
     """
     plan, memory = cast("Plan", state["plan"]), state.get("memory", [])
     error = failure_of(Step(plan, state.get("calls", []), memory), STEP_CHECKS)
+    evidence = Evidence.of(state, await run.tools(), error)
     step: Speculation | None = None
-    if error is None and run.context.verify == "model":
+    if (known := _foreseen(evidence, run)) is not None:
+        judged = Judged(known.verdict, known.verdict)
+        turn = await _turn(state, judged, error, run)
+        step = await foreseen(known.next_step, state, turn, run)
+    elif error is None and run.context.verify == "model":
         expected = await _turn(state, Judged(EXPECTED, EXPECTED), None, run) if run.context.speculate else None
         async with planned_ahead(state, expected, run) as ahead:
-            judged = await _judge_in_time(state, run)
+            judged = await _judge_in_time(state, evidence, run)
             turn = await _turn(state, judged, None, run)
             if not judged.ended_by:
                 step = await ahead.step_after(turn, run)
@@ -123,10 +127,17 @@ def _judge_by_rules(plan: Plan, error: Failure | None) -> Judged:
     return Judged(verdict, verdict, "planner" if finished else "")
 
 
-async def _judge_in_time(state: State, run: Run) -> Judged:
+def _foreseen(evidence: Evidence, run: Run) -> Foreseen | None:
+    if run.context.verify != "model":
+        return None
+    found = (foresee(evidence) for foresee in run.held_to(FORESEEN_STEPS, "verifier"))
+    return next((one for one in found if one is not None), None)
+
+
+async def _judge_in_time(state: State, evidence: Evidence, run: Run) -> Judged:
     try:
         async with run.within_budget():
-            return await _judge(state, run)
+            return await _judge(state, evidence, run)
     except TimeoutError:
         reason, ended_by = "the run's time was over", "time"
     except ContextLengthExceeded:
@@ -135,18 +146,12 @@ async def _judge_in_time(state: State, run: Run) -> Judged:
     return Judged(verdict, verdict, ended_by)
 
 
-async def _judge(state: State, run: Run) -> Judged:
-    tools = await run.tools()
-    evidence = Evidence.of(
-        state,
-        passages=quotes_sources(tools, cast("Plan", state["plan"])["tool_name"]),
-        computes_with=next((tool.name for tool in tools if fence_of(tool) == "python"), ""),
-    )
-    for foresee in run.held_to(FORESEEN_VERDICTS, "verifier"):
-        if (foreseen := foresee(evidence)) is not None:
-            return Judged(foreseen, foreseen)
+async def _judge(state: State, evidence: Evidence, run: Run) -> Judged:
     conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
-    messages = verifier_messages(state, conversation, run.wording)
+    shown = state
+    for excerpt in run.held_to(EXCERPTS, "verifier"):
+        shown = excerpt(shown, await run.tools())
+    messages = verifier_messages(shown, conversation, run.wording)
     answer_checks = run.held_to(ANSWER_CHECKS, "verifier")
     verdicts: list[Verdict | str] = []
 

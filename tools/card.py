@@ -7,6 +7,7 @@ tool works without one and any tool can be given one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from langchain_core.tools import BaseTool
@@ -70,6 +71,8 @@ class ToolCard:
     """How to get good results."""
     quotes_sources: bool = False
     """Whether results are passages of texts that exist, found by their words, and not a model's own."""
+    plain_words: bool = False
+    """Whether a question or a sub-goal, as it is, is as good an input as key words."""
     asks_role: str = ""
     """The role whose model the tool asks by itself, if it does: its calls are counted and traced as that role's."""
 
@@ -113,6 +116,11 @@ def fence_of(tool: BaseTool) -> str | None:
     """The language of a tool that takes one piece of code, e.g. "python"; None for all other tools."""
     fence = (tool.metadata or {}).get("fence")
     return fence if isinstance(fence, str) else None
+
+
+def search_tool(tools: Sequence[BaseTool]) -> str:
+    """The name of the first search tool that takes plain words; empty if there is none."""
+    return next((tool.name for tool in tools if card_of(tool).plain_words), "")
 
 
 def time_limit_of(tool: BaseTool) -> float:

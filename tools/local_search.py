@@ -100,6 +100,7 @@ class LocalSearchArguments(BaseModel):
 
 _CARD = ToolCard(
     quotes_sources=True,
+    plain_words=True,
     input="key words or a short question",
     examples=(
         Example(

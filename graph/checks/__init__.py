@@ -9,7 +9,9 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | `PLAN_CHECKS` | the planner | before the executor reads it; doubtful parts are left out, a repeated step is refused |
 | `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
-| `FORESEEN_VERDICTS` | nobody | before the verifier is asked; what must come next in any case is said without it |
+| `FORESEEN_INPUTS` | nobody | before the executor is asked; an input that it would only copy is used without it |
+| `FORESEEN_STEPS` | nobody | before the verifier is asked; what follows in any case is done without asking |
+| `EXCERPTS` | nobody | before the verifier reads the memory; it is shown the part that tells |
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
 | `VERDICT_CHECKS` | the verifier | before its verdict takes effect; they revise it |
 
@@ -22,11 +24,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from langchain_core.tools import BaseTool
+
 from graph.checks.answers import AnswerCheck, lost_sign, not_in_sources, wrong_form
-from graph.checks.arguments import ArgumentCheck, asked_before, failed_before, guessed_name, invented_fact
-from graph.checks.computing import program_for_the_question, program_next
+from graph.checks.arguments import (
+    ArgumentCheck,
+    asked_before,
+    failed_before,
+    guessed_name,
+    invented_fact,
+    plain_query,
+)
+from graph.checks.computing import program_for_the_question, program_next, search_first, search_next
 from graph.checks.coverage import unanswered_part, unused_number
-from graph.checks.evidence import Evidence
+from graph.checks.excerpts import Excerpt, sentences_with_values
+from graph.checks.foreseen import Foresight
 from graph.checks.options import left_out, none_of_the_options
 from graph.checks.plans import PlanCheck, guessed_goal, invented_context, planned_before, sufficient_goal
 from graph.checks.programs import about_nothing_known, marked_as_made_up, stated_result
@@ -38,9 +50,10 @@ from graph.checks.verdicts import (
     rejection_that_quotes,
     value_not_computed,
 )
-from graph.state import Verdict
+from graph.state import Plan, State
 
 PLAN_CHECKS: tuple[PlanCheck, ...] = (
+    search_first,
     planned_before,
     invented_context,
     guessed_goal,
@@ -72,4 +85,6 @@ VERDICT_CHECKS: tuple[VerdictCheck, ...] = (
     rejection_that_quotes,
     rejection_of_near_passages,
 )
-FORESEEN_VERDICTS: tuple[Callable[[Evidence], Verdict | None], ...] = (program_next,)
+FORESEEN_INPUTS: tuple[Callable[[Plan, BaseTool, State], str | None], ...] = (plain_query,)
+EXCERPTS: tuple[Excerpt, ...] = (sentences_with_values,)
+FORESEEN_STEPS: tuple[Foresight, ...] = (program_next, search_next)

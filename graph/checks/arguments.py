@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from langchain_core.tools import BaseTool
 
 from graph.chat import attachments_in
-from graph.checks.grounding import in_latin_script, unsupported_names
+from graph.checks.grounding import in_latin_script, names_something, unsupported_names
 from graph.checks.literals import Literal
 from graph.checks.provenance import Sources, invented, invented_in_values
-from graph.memory import failed_call, source_texts
+from graph.memory import chat_texts, failed_call, source_texts
 from graph.parsing import Arguments
-from graph.state import State
+from graph.state import Plan, State
 from tools.arguments import arguments_of
 from tools.card import card_of, fence_of
 
@@ -131,6 +131,19 @@ def guessed_name(proposal: Proposal) -> str | None:
         return None
     names = [name for text in texts for name in unsupported_names(text, sources)]
     return guess_complaint(names) if names else None
+
+
+def plain_query(plan: Plan, tool: BaseTool, state: State) -> str | None:
+    """The sub-goal as the query of a tool that takes plain words, or the question if the sub-goal names nothing.
+
+    Small models copy one of the two; where it repeats a query or guesses a name, the model is asked after all.
+    """
+    goal, question = plan["sub_goal"], state["question"]
+    if not card_of(tool).plain_words or not in_latin_script(goal, question):
+        return None
+    if names_something(goal):
+        return goal
+    return question if set(chat_texts(state)) <= {question} else None
 
 
 def guess_complaint(names: Sequence[str]) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from langchain_core.tools import BaseTool
 
 from graph.memory import accepted_turns, chat_texts
 from graph.rendering import arguments_text
-from graph.state import State
+from graph.state import Failure, State
+from tools.card import card_of, fence_of, search_tool
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,28 @@ class Evidence:
     """The texts of the chat, the question among them."""
     asked_for: tuple[str, ...] = ()
     """What the verdicts before named as missing."""
+    tool: str = ""
+    """The name of the step's tool."""
+    failed: Failure | None = None
+    """Why the step has no result."""
+    used: tuple[str, ...] = ()
+    """The tools of earlier steps."""
     computes_with: str = ""
     """The name of the tool that runs Python programs, if there is one."""
+    searches_with: str = ""
+    """The name of a search tool that takes plain words, if there is one."""
 
     @classmethod
-    def of(cls, state: State, *, passages: bool, computes_with: str = "") -> Evidence:
-        """Collect the evidence from a state."""
+    def of(cls, state: State, tools: Sequence[BaseTool], failed: Failure | None = None) -> Evidence:
+        """Collect the evidence from a state.
+
+        Args:
+            state: The state, with the step in progress.
+            tools: The tools of the run.
+            failed: Why the step has no result.
+        """
+        plan, memory = state.get("plan"), state.get("memory", [])
+        tool = plan["tool_name"] if plan is not None else ""
         calls = state.get("calls", [])
         earlier = [call for turn in accepted_turns(state) for call in turn["calls"]]
         made = [call for call in (*calls, *earlier) if call["error"] is None]
@@ -39,11 +59,15 @@ class Evidence:
             question=state["question"],
             new=tuple(call["result"] for call in calls if call["error"] is None),
             old=tuple(call["result"] for call in earlier if call["error"] is None),
-            passages=passages,
+            passages=any(card_of(one).quotes_sources for one in tools if one.name == tool),
             said=tuple(chat_texts(state)),
             inputs=tuple(arguments_text(call) for call in made),
-            asked_for=tuple(turn["verdict"]["missing"] for turn in state.get("memory", [])),
-            computes_with=computes_with,
+            asked_for=tuple(turn["verdict"]["missing"] for turn in memory),
+            tool=tool,
+            failed=failed,
+            used=tuple(turn["plan"]["tool_name"] for turn in memory),
+            computes_with=next((one.name for one in tools if fence_of(one) == "python"), ""),
+            searches_with=search_tool(tools),
         )
 
     @property

@@ -41,53 +41,65 @@ class Doubts:
         )
 
 
-PlanCheck: TypeAlias = Callable[[Plan, BaseTool, State], Doubts]
-"""One check of a plan for a tool."""
+@dataclass(frozen=True)
+class Planned:
+    """A step as planned, before it is carried out."""
+
+    plan: Plan
+    tool: BaseTool
+    """The tool it chose."""
+    state: State
+    tools: Sequence[BaseTool]
+    """The tools it could choose from."""
 
 
-def doubts_about(plan: Plan, tool: BaseTool, state: State, checks: Sequence[PlanCheck]) -> Doubts:
+PlanCheck: TypeAlias = Callable[[Planned], Doubts]
+"""One check of a planned step."""
+
+
+def doubts_about(step: Planned, checks: Sequence[PlanCheck]) -> Doubts:
     """The doubts of all checks together."""
     doubts = Doubts()
-    if checks and in_latin_script(*source_texts(state), plan["context"], plan["sub_goal"]):
+    if checks and in_latin_script(*source_texts(step.state), step.plan["context"], step.plan["sub_goal"]):
         for check in checks:
-            doubts |= check(plan, tool, state)
+            doubts |= check(step)
     return doubts
 
 
-def invented_context(plan: Plan, tool: BaseTool, state: State) -> Doubts:
+def invented_context(step: Planned) -> Doubts:
     """The context has a number (or, for a search, a name) that is in neither the question nor a result."""
-    sources = source_texts(state)
-    invented = unsupported_numbers(plan["context"], [*sources, results_text(accepted_turns(state))])
-    if card_of(tool).quotes_sources:
-        invented += unsupported_names(plan["context"], sources)
+    context, sources = step.plan["context"], source_texts(step.state)
+    invented = unsupported_numbers(context, [*sources, results_text(accepted_turns(step.state))])
+    if card_of(step.tool).quotes_sources:
+        invented += unsupported_names(context, sources)
     return Doubts(leave_out_context=bool(invented))
 
 
-def guessed_goal(plan: Plan, tool: BaseTool, state: State) -> Doubts:
+def guessed_goal(step: Planned) -> Doubts:
     """The sub-goal is to search for a name that is in neither the question nor a result."""
-    names = _guessed_names(plan, tool, state)
+    names = _guessed_names(step)
     return Doubts(warnings=(guess_complaint(names),) if names else ())
 
 
-def sufficient_goal(plan: Plan, tool: BaseTool, state: State) -> Doubts:
+def sufficient_goal(step: Planned) -> Doubts:
     """The sub-goal is enough for the tool, so the question is left out: a small model would copy it into a search.
 
     A program may serve the whole question, and a search needs it when its goal is a guess or names nothing.
     """
     needs_question = (
-        fence_of(tool) is not None
-        or bool(_guessed_names(plan, tool, state))
-        or (card_of(tool).quotes_sources and not names_something(plan["sub_goal"]))
+        fence_of(step.tool) is not None
+        or bool(_guessed_names(step))
+        or (card_of(step.tool).quotes_sources and not names_something(step.plan["sub_goal"]))
     )
     return Doubts(leave_out_question=not needs_question)
 
 
-def planned_before(plan: Plan, tool: BaseTool, state: State) -> Doubts:
+def planned_before(step: Planned) -> Doubts:
     """The step is the last accepted one, word for word, and no call of that failed: nothing was learned since.
 
     Small models repeat themselves. A step without a sub-goal is about the whole question, and may go on.
     """
-    last = accepted_turns(state)[-1:]
+    plan, last = step.plan, accepted_turns(step.state)[-1:]
     if plan["sub_goal"] and any(_step(turn["plan"]) == _step(plan) and _succeeded(turn) for turn in last):
         message = "the same step was taken before and its result is known; take another step"
         return Doubts(refusal=Failure(kind="repeat", message=message))
@@ -102,5 +114,7 @@ def _succeeded(turn: Turn) -> bool:
     return all(call["error"] is None for call in turn["calls"])
 
 
-def _guessed_names(plan: Plan, tool: BaseTool, state: State) -> list[str]:
-    return unsupported_names(plan["sub_goal"], source_texts(state)) if card_of(tool).quotes_sources else []
+def _guessed_names(step: Planned) -> list[str]:
+    if not card_of(step.tool).quotes_sources:
+        return []
+    return unsupported_names(step.plan["sub_goal"], source_texts(step.state))

@@ -43,12 +43,13 @@ class Sources:
 
     def name(self, words: Iterable[str]) -> bool:
         """Whether all words of a name have a source."""
-        return set().union(*map(content_words, words)) <= self.words | _CUSTOMARY_NAMES
+        return set().union(*map(content_words, words)) <= self.words | CUSTOMARY_NAMES
 
 
 _CUSTOMARY_WORDS = """january february march april may june july august september october november december monday
 tuesday wednesday thursday friday saturday sunday yes true false none"""
-_CUSTOMARY_NAMES = frozenset(content_words(_CUSTOMARY_WORDS))
+CUSTOMARY_NAMES = frozenset(content_words(_CUSTOMARY_WORDS))
+"""Months, weekdays and a few values, in lower case: no names of anything that could be looked up."""
 
 
 def invented(code: str, sources: Sources) -> list[Literal]:

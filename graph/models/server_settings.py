@@ -25,8 +25,8 @@ class ServerSettings:
 
     Otherwise rounding may differ for a prompt that is cached, or processed together with another.
     """
-    repack: bool = False
-    """Let llama.cpp rearrange the weights for this CPU, which may write faster and read slower, and needs more memory.
+    repack: bool = True
+    """Let llama.cpp rearrange the weights for this CPU, which writes faster and needs a second copy of them in memory.
 
     Rounding then depends on the batch size, so what is cached affects answers.
     """
@@ -46,17 +46,17 @@ class ServerSettings:
                 raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be a whole number from {least} on.")
             return int(value) if value else default
 
-        def switch(name: str) -> bool:
+        def switch(name: str, default: bool) -> bool:
             value = os.environ.get(f"AGENTFLOW_EMBEDDED_{name}", "")
             if value not in ("", "0", "1"):
                 raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be 1 or 0.")
-            return value == "1"
+            return value == "1" if value else default
 
         return cls(
             slots=number("SLOTS", cls.slots),
             context=number("CONTEXT", cls.context),
             threads=number("THREADS", cls.threads),
             gpu_layers=number("GPU_LAYERS", cls.gpu_layers, least=0),
-            exact=switch("EXACT"),
-            repack=switch("REPACK"),
+            exact=switch("EXACT", cls.exact),
+            repack=switch("REPACK", cls.repack),
         )

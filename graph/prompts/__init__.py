@@ -12,6 +12,7 @@ from graph.prompts.planner import (
     observation,
     planner_messages,
     planner_opening,
+    step_reply,
     tool_card,
     turns_left,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "observation",
     "planner_messages",
     "planner_opening",
+    "step_reply",
     "tool_card",
     "turns_left",
     "verifier_messages",

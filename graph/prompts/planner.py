@@ -75,15 +75,17 @@ def _examples(tools: Sequence[BaseTool]) -> str:
             (
                 f"Question: {example.question}",
                 *([f"Result: {example.given}"] if example.given else []),
-                f"Justification: {example.reason}",
-                f"Context: {example.context}",
-                f"Sub-Goal: {example.sub_goal}",
-                f"Tool Name: {name}",
+                step_reply(example.reason, example.context, example.sub_goal, name),
             )
         )
         for name, example in _in_turn({tool.name: card_of(tool).examples for tool in tools})
     ]
     return "Examples:\n\n" + "\n\n".join(replies) if replies else ""
+
+
+def step_reply(justification: str, context: str, sub_goal: str, tool: str) -> str:
+    """A step in the form of the planner's reply."""
+    return f"Justification: {justification}\nContext: {context}\nSub-Goal: {sub_goal}\nTool Name: {tool}"
 
 
 def _in_turn(examples: Mapping[str, Sequence[Example]]) -> list[tuple[str, Example]]:

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.outputs import ChatResult
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from evals.speed.fake_server import ChatReply, ChatRequest, FakeModelServer, Replier
@@ -96,16 +98,27 @@ def prompts(server: FakeModelServer, role: str) -> list[list[tuple[str, str]]]:
     return [[(m["role"], m["content"]) for m in request.messages] for request in server.asked(role)]
 
 
-def passages_tool(passage: str = "Hong Kong was taken in 1842.") -> BaseTool:
+def passages_tool(passage: str = "Hong Kong was taken in 1842.", *, plain_words: bool = False) -> BaseTool:
     def look_up(name: str) -> str:
         """Look something up."""
         return f"{name}: Fist Power is a film from Hong Kong." if name == "film" else passage
 
-    return StructuredTool.from_function(look_up, metadata={"card": ToolCard(input="a name", quotes_sources=True)})
+    card = ToolCard(input="a name", quotes_sources=True, plain_words=plain_words)
+    return StructuredTool.from_function(look_up, metadata={"card": card})
 
 
 def judged(answer: str, missing: str = "nothing") -> str:
     return json.dumps({**json.loads(verdict_text()), "answer": answer, "missing": missing})
+
+
+class Capturing(GenericFakeChatModel):
+    """Captures what it writes, as the policy does in training."""
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        result = super()._generate(*args, **kwargs)
+        message = result.generations[0].message
+        message.additional_kwargs["captured"] = {"text": message.text}
+        return result
 
 
 TAKEN = "When was the country that produced Fist Power taken?"

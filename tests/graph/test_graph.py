@@ -8,16 +8,14 @@ import time
 from typing import Any
 
 import pytest
-from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.outputs import ChatResult
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from evals.speed.fake_server import ChatReply, ChatRequest
 from graph import Context, answer_directly, build_graph
 from graph.errors import ConfigError, DataError, ModelRejected, ModelUnavailable
-from tests.graph.conftest import Serve, calls_text, judged, plan_text, prompts, verdict_text
+from tests.graph.conftest import Capturing, Serve, calls_text, judged, plan_text, prompts, verdict_text
 from tools.card import Example, Step, ToolCard
 
 
@@ -195,15 +193,6 @@ async def test_the_answer_of_a_chat_is_a_source_of_its_next_question(serve: Serv
 
 
 async def test_captured_turns_do_not_leak_from_one_question_to_the_next(serve: Serve, tools: list[BaseTool]) -> None:
-    class Capturing(GenericFakeChatModel):
-        """Captures what it writes, as the policy does in training."""
-
-        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            result = super()._generate(*args, **kwargs)
-            message = result.generations[0].message
-            message.additional_kwargs["captured"] = {"text": message.text}
-            return result
-
     planner = Capturing(messages=iter([plan_text("double", goal) for goal in ("first", "second")]))
     graph = build_graph(tools=tools, models={"planner": planner}, checkpointer=InMemorySaver())
     config: Any = {"configurable": {"thread_id": "chat"}}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
@@ -112,3 +115,39 @@ async def test_the_executor_is_told_what_failed(serve: Serve) -> None:
     assert "this very call was made and failed" in third
     assert [[call["arguments"]["name"] for call in turn["calls"]] for turn in state["memory"]] == [["x"], ["y"]]
     assert [turn["verdict"]["accepted"] for turn in state["memory"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("goal", "chat", "query"),
+    [
+        ("Find who produced Fist Power", [], "Find who produced Fist Power"),
+        ("Find the country", [], TAKEN),
+        ("Find the country", ["I like Fist Power."], "from the model"),
+        ("Find who directed Fist Power, a film by Aman Chang", [], "from the model"),
+        ("查找香港", [], "from the model"),
+    ],
+)
+@pytest.mark.parametrize("checks", ["on", "off"])
+async def test_a_sub_goal_is_searched_for_as_it_is(
+    serve: Serve, checks: Any, goal: str, chat: list[str], query: str
+) -> None:
+    server = serve(planner=plan_text("look_up", goal), executor=calls_text({"name": "from the model"}))
+    tool = passages_tool(plain_words=True)
+    state = await build_graph(tools=[tool]).ainvoke(
+        {"messages": [HumanMessage(text) for text in (*chat, TAKEN)]}, context=Context(model=server.spec, checks=checks)
+    )
+    [call] = state["memory"][0]["calls"]
+    assert call["arguments"] == {"name": query if checks == "on" else "from the model"}
+    assert bool(server.asked("executor")) == (call["arguments"]["name"] == "from the model")
+
+
+async def test_what_was_searched_for_before_is_asked_for_in_other_words(serve: Serve) -> None:
+    plans = [plan_text("look_up", "Find who produced Fist Power", context) for context in ("film", "country")]
+    server = serve(
+        planner=plans, executor=calls_text({"name": "producer of Fist Power"}), verifier=judged("unknown", "who")
+    )
+    state = await build_graph(tools=[passages_tool(plain_words=True)]).ainvoke(
+        {"question": TAKEN}, context=Context(model=server.spec, checks="on", max_turns=2)
+    )
+    asked = [turn["calls"][0]["arguments"]["name"] for turn in state["memory"]]
+    assert asked == ["Find who produced Fist Power", "producer of Fist Power"]

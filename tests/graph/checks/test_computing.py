@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from graph import Context, build_graph
 from graph.checks.computing import is_computed, program_next
 from graph.checks.evidence import Evidence
-from tests.graph.conftest import Serve, calls_text, judged, plan_text, prompts
+from tests.graph.conftest import Capturing, Serve, calls_text, judged, plan_text, prompts
 from tools.card import ToolCard
 
 OPERA = "The Opera of Valdane has 26 rows of 32 seats."
@@ -22,8 +22,8 @@ PROGRAM = "```python\nrows = 26\nseats_in_a_row = 32\nprint(rows * seats_in_a_ro
 def missing(question: str, *passages: str, asked_for: tuple[str, ...] = (), tool: str = "python") -> str | None:
     """What is named as missing without asking a model."""
     evidence = Evidence(question, passages, (), passages=True, asked_for=asked_for, computes_with=tool)
-    verdict = program_next(evidence)
-    return None if verdict is None else verdict["missing"]
+    foreseen = program_next(evidence)
+    return None if foreseen is None else foreseen.verdict["missing"]
 
 
 @pytest.mark.parametrize(
@@ -77,32 +77,105 @@ def test_a_program_is_asked_for_once_and_only_where_one_can_be_run() -> None:
     assert missing(SEATS, OPERA, tool="") is None
 
 
-def opera_tool() -> BaseTool:
+def opera_tool(**passages: str) -> BaseTool:
     def look_up(name: str) -> str:
         """Look something up."""
-        return OPERA
+        return passages.get(name.removeprefix("Find "), OPERA)
 
-    return StructuredTool.from_function(look_up, metadata={"card": ToolCard(input="a name", quotes_sources=True)})
+    card = ToolCard(input="a name", quotes_sources=True, plain_words=True)
+    return StructuredTool.from_function(look_up, metadata={"card": card})
 
 
 @pytest.mark.parametrize("checks", ["on", "off"])
 async def test_the_program_serves_the_question(serve: Serve, checks: str) -> None:
     server = serve(
         planner=[plan_text("look_up", "find the rows"), plan_text("python", "find the rows", "7 rows")],
-        executor=[calls_text({"name": "opera"}), PROGRAM],
+        executor=[*([calls_text({"name": "opera"})] if checks == "off" else []), PROGRAM],
         verifier=[judged("26", "the seats") if checks == "off" else judged("832"), judged("832")],
     )
     context = Context(model=server.spec, checks=checks, max_turns=2)  # type: ignore[arg-type]
     state = await build_graph(tools=[opera_tool(), "python"]).ainvoke({"question": SEATS}, context=context)
     first, second = state["memory"]
-    asked = prompts(server, "executor")[1][-1][1]
+    asked = prompts(server, "executor")[-1][-1][1]
     assert SEATS in asked
     assert OPERA in asked
     assert second["calls"][0]["result"] == "832"
     assert len(prompts(server, "verifier")) == (1 if checks == "on" else 2)
     assert (re.search("rows", asked.replace(OPERA, "")) is None) == (checks == "on")
     assert (first["verdict"]["source"] == "rules") == (checks == "on")
+    assert second["plan"]["tool_name"] == "python"
+    assert len(prompts(server, "planner")) == state["usage"]["planner"]["calls"] == (1 if checks == "on" else 2)
     assert state["answer"] == ("832" if checks == "on" else "42")
+
+
+async def test_a_planner_whose_tokens_are_captured_plans_every_step(serve: Serve) -> None:
+    steps = [plan_text("look_up", "find the rows"), plan_text("python", "compute the seats")]
+    planner = Capturing(messages=iter(steps))
+    server = serve(executor=[calls_text({"name": "opera"}), PROGRAM], verifier=judged("832"))
+    graph = build_graph(tools=[opera_tool(), "python"], models={"planner": planner})
+    state = await graph.ainvoke({"question": SEATS}, context=Context(model=server.spec, checks="on"))
+    assert [turn["text"] for turn in state["planner_turns"]] == [turn["reply"] for turn in state["memory"]] == steps
+
+
+async def test_what_a_question_names_is_looked_up_before_a_program_is_written(serve: Serve) -> None:
+    server = serve(planner=plan_text("python", "compute the seats"), executor=PROGRAM, verifier=judged("832"))
+    context = Context(model=server.spec, checks="on")
+    state = await build_graph(tools=["python", opera_tool()]).ainvoke({"question": SEATS}, context=context)
+    refused, found, computed = state["memory"]
+    assert "look that up first" in refused["observation"]
+    assert found["calls"][0]["arguments"] == {"name": SEATS}
+    assert computed["calls"][0]["result"] == state["answer"] == "832"
+    assert [len(server.asked(role)) for role in ("planner", "executor", "verifier")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("question", "tools"),
+    [
+        ("How many days are there from 3 March 2021 to 17 May 2024?", ["python", opera_tool()]),
+        ("What is the sum of 26 and 32?", ["python", opera_tool()]),
+        ("Who built the Opera of Valdane?", ["python", opera_tool()]),
+        ("The Opera has 26 rows of 32 seats. How many seats does the Opera have?", ["python", opera_tool()]),
+        (SEATS, ["python"]),
+    ],
+)
+async def test_a_program_comes_first_where_nothing_can_be_looked_up(
+    serve: Serve, question: str, tools: list[BaseTool | str]
+) -> None:
+    server = serve(planner=plan_text("python"), executor="```python\nprint(2 * 2)\n```", verifier=judged("4"))
+    context = Context(model=server.spec, checks="on", max_turns=1)
+    state = await build_graph(tools=tools).ainvoke({"question": question}, context=context)
+    [turn] = state["memory"]
+    assert server.asked("executor")
+    assert "look that up first" not in turn["observation"]
+
+
+async def test_a_refused_program_is_followed_by_one_search(serve: Serve) -> None:
+    """The question asks for no amount, so a program may come first; what it lacks is looked up once."""
+    made_up = "```python\nyear = 1841\nprint(year)\n```"
+    server = serve(
+        planner=[plan_text("python", "year of the Opera"), plan_text("python", "year of Valdane")],
+        executor=made_up,
+        verifier=judged("unknown", "the year"),
+    )
+    context = Context(model=server.spec, checks="on", max_turns=3)
+    question = "When was the Opera of Valdane built?"
+    state = await build_graph(tools=["python", opera_tool()]).ainvoke({"question": question}, context=context)
+    assert [turn["plan"]["tool_name"] for turn in state["memory"]] == ["python", "look_up", "python"]
+    assert len(server.asked("planner")) == 2
+
+
+async def test_a_name_that_no_passage_tells_is_searched_for_by_itself(serve: Serve) -> None:
+    server = serve(
+        planner=plan_text("look_up", "find how large Valdane is"),
+        executor="```python\nsarn = 905\nvaldane = 640\nprint(sarn - valdane)\n```",
+        verifier=judged("265"),
+    )
+    tool = opera_tool(Sarn="Sarn covers 905 square kilometres.", **{"find how large Valdane is": "Valdane covers 640."})
+    question = "By how many square kilometres is Sarn larger than Valdane?"
+    context = Context(model=server.spec, checks="on")
+    state = await build_graph(tools=[tool, "python"]).ainvoke({"question": question}, context=context)
+    assert [turn["plan"]["sub_goal"] for turn in state["memory"][:2]] == ["find how large Valdane is", "Find Sarn"]
+    assert (state["answer"], len(server.asked("planner")), len(server.asked("verifier"))) == ("265", 1, 1)
 
 
 def test_a_long_question_is_read_in_a_moment() -> None:

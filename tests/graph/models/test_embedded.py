@@ -52,6 +52,8 @@ def test_settings_come_from_the_environment_and_are_checked(monkeypatch: pytest.
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_REPACK", "0")
     assert EmbeddedChat().settings.exact
     assert not EmbeddedChat().settings.repack
+    monkeypatch.delenv("AGENTFLOW_EMBEDDED_REPACK")
+    assert EmbeddedChat().settings.repack
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_SLOTS", "none")
     with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_SLOTS is 'none'"):
         ServerSettings.from_environment()
@@ -137,8 +139,9 @@ async def test_static_beginnings_are_read_once_though_roles_alternate(small_mode
 @pytest.mark.embedded
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="shown on x86 only")
 async def test_what_is_cached_changes_no_reply(small_model: EmbeddedChat) -> None:
-    """To the last bit, wherever the cached part ends: else a question's answer depends on those asked before it."""
-    endpoint = await small_model._endpoint()
+    """To the last bit, wherever the cached part ends, where the weights are not repacked."""
+    plain = EmbeddedChat(model=small_model.model, settings=ServerSettings(slots=2, context=1024, repack=False))
+    endpoint = await plain._endpoint()
 
     async def read(prompt: str, *, cached: bool) -> tuple[int, list[tuple[int, float]]]:
         body = {"prompt": prompt, "max_tokens": 8, "temperature": 0, "logprobs": 1, "cache_prompt": cached}
