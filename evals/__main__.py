@@ -17,6 +17,7 @@ from evals.view.command import view
 from graph.command_line import CommandLine, between, exit_code
 from graph.errors import ConfigError
 from graph.roles import ROLES_WITH_SETTING
+from graph.terminal.options import add_planning_options, check_mode
 
 if TYPE_CHECKING:
     from evals.results import Recorded
@@ -82,12 +83,7 @@ def _add_run(run: argparse.ArgumentParser, *, several_limits: bool = False) -> N
     run.add_argument("--max-tokens", type=int, metavar="N", help="longest reply of a model")
     run.add_argument("--temperature", type=float, metavar="T")
     run.add_argument("--planner-temperature", type=float, metavar="T")
-    run.add_argument(
-        "--no-analysis",
-        "--no-analyse",
-        action="store_true",
-        help="skip the analysis of the question",
-    )
+    add_planning_options(run)
     run.add_argument("--direct-arguments", action="store_true", help="the planner writes the input of simple tools")
     run.add_argument("--verify", choices=("model", "rules"))
     run.add_argument("--answer", choices=("model", "last_result"))
@@ -112,7 +108,6 @@ def options_from(given: argparse.Namespace) -> Options:
         ConfigError: options contradict each other.
     """
     from evals.runs.session import Options
-    from graph.terminal.options import check_mode
 
     check_mode(given)
     context: dict[str, Any] = {
@@ -121,7 +116,8 @@ def options_from(given: argparse.Namespace) -> Options:
         "max_tokens": given.max_tokens,
         "temperature": given.temperature,
         "planner_temperature": given.planner_temperature,
-        "analyse": False if given.no_analysis else None,
+        "analyse": given.analysis,
+        "justify": given.justification,
         "direct_arguments": given.direct_arguments or None,
         "verify": given.verify,
         "answer": given.answer,

@@ -20,7 +20,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from graph.prompts import planner_messages, planner_opening
+from graph.prompts import StepForm, planner_messages, planner_opening
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.launch import train
 from training.rollouts.chat_tokens import ChatTokens
@@ -71,7 +71,7 @@ def make_model(folder: Path, steps: int = 60) -> None:
     """Write a model that answers every question with one of the two tools, by chance."""
     torch.manual_seed(0)
     chance = random.Random(0)
-    opening = planner_opening(TOOLS, direct=True, can_finish=True, max_turns=1)
+    opening = planner_opening(TOOLS, form=StepForm.DIRECT, can_finish=True, max_turns=1)
     system = opening[0]
     tokenizer = tokenizer_for(str(system.content))
     chat = ChatTokens(tokenizer)
@@ -86,7 +86,7 @@ def make_model(folder: Path, steps: int = 60) -> None:
         loss = torch.zeros(())
         for _ in range(4):
             question = f"Number {chance.randrange(100)}"
-            _, asked = planner_messages(opening, {"question": question}, "", 1, direct=True)
+            _, asked = planner_messages(opening, {"question": question}, "", 1, form=StepForm.DIRECT)
             prompt = chat.opening([("system", str(system.content)), ("user", str(asked.content))])
             reply = [*chat.encoded(f"Tool: {chance.choice(TOOLS).name}\nInput: x"), chat.end_of_turn]
             labels = torch.tensor([[-100] * len(prompt) + reply])

@@ -81,7 +81,14 @@ class Context:
     planner_temperature: Temperature | None = option(
         "Sampling temperature of the planner; default: `temperature`.", None
     )
-    analyse: bool = option("Analyse the question before the first step.", True)
+    analyse: bool | None = option(
+        "Analyse the question before the first step; default: unless the planner's model is an embedded one, which is "
+        "led astray more often than helped. It then only has a question of a chat rewritten in full.",
+        None,
+    )
+    justify: bool | None = option(
+        "Let the planner justify each step; default: unless its model is an embedded one.", None
+    )
     direct_arguments: bool = option(
         "Let the planner write the input of tools with a single text argument, which saves a model call.", False
     )

@@ -129,7 +129,7 @@ def _check_senses(run: Run) -> None:
     The executor is exempt: it serves the sub-goal alone, and gets what its model can take.
     """
     roles: dict[Role, bool] = {
-        "analyst": run.context.analyse,
+        "analyst": run.analyses(chat=True),
         "planner": True,
         "verifier": run.context.verify == "model",
         "generator": run.context.answer == "model",
@@ -147,8 +147,9 @@ def _check_senses(run: Run) -> None:
 
 async def _next_step(state: RunState, run: Run) -> RunState:
     update = RunState()
-    if run.context.analyse and not state.get("analysis") and not state.get("memory"):
-        conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
+    conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
+    is_open = not state.get("analysis") and not state.get("memory")
+    if is_open and run.analyses(chat=bool(conversation)):
         reply = await run.ask("analyst", analyst_messages(state["question"], conversation, run.wording))
         analysis = without_thinking(str(reply.text))
         update["analysis"] = analysis

@@ -26,9 +26,10 @@ from graph.context import Context
 from graph.errors import ConfigError
 from graph.models.calling import cost_of, replies_of
 from graph.models.connections import run_sync
-from graph.models.roles import model_for
+from graph.models.roles import is_small, model_for
 from graph.models.room import silence
 from graph.models.senses import senses
+from graph.prompts import StepForm
 from graph.response_format import ResponseFormat
 from graph.roles import Role
 from graph.state import RunState, State, Usage, add_usage
@@ -146,11 +147,21 @@ class Run:
     def held_to(self, checks: Sequence[T], role: Role) -> Sequence[T]:
         """The checks to apply to a role's replies: all of `checks`, or none (`Context.checks`).
 
-        With `auto` the role's model decides by its attribute `needs_checks`, which is true for embedded models.
+        With `auto` the role's model decides: those of small ones (`is_small`) are held to them.
         """
         setting = self.context.checks
-        needed = getattr(self.model(role), "needs_checks", False) if setting == "auto" else setting == "on"
+        needed = is_small(self.model(role)) if setting == "auto" else setting == "on"
         return checks if needed else ()
+
+    def analyses(self, *, chat: bool) -> bool:
+        """Whether the question is analysed before the first step; `chat`: it continues a conversation."""
+        setting = self.context.analyse
+        return (chat or not is_small(self.model("planner"))) if setting is None else setting
+
+    @property
+    def step_form(self) -> StepForm:
+        """The form of the planner's replies."""
+        return StepForm.of(self.context, is_small=is_small(self.model("planner")))
 
     def hear(self, chat: Sequence[BaseMessage]) -> None:
         """Take instructions and attachments from a chat; every role gets them.

@@ -138,12 +138,12 @@ async def foreseen(step: NextStep, state: State, turn: Turn, run: Run) -> Specul
     None if the planner has to plan it itself: because its model is strong, because it also writes the tool's input, or
     because it is trained on what it writes.
     """
-    if not run.held_to((step,), "planner") or run.context.direct_arguments or state.get("planner_turns"):
+    if not run.held_to((step,), "planner") or run.step_form.is_direct or state.get("planner_turns"):
         return None
     future: State = {**state, "memory": [*state.get("memory", []), turn]}
     return Speculation(
         transcript=digest_of(await transcript_of(future, run)),
-        reply=step_reply(step.justification, step.context, step.sub_goal, step.tool),
+        reply=step_reply(run.step_form, step.justification, step.context, step.sub_goal, step.tool),
         captured=None,
         usage=Usage(calls=0, input_tokens=0, output_tokens=0, seconds=0.0),
     )

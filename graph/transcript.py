@@ -19,16 +19,15 @@ async def transcript_of(state: State, run: Run) -> list[AnyMessage]:
     Raises:
         ConfigError: a tool's name is unknown or it lacks what it needs.
     """
-    direct = run.context.direct_arguments
     opening = planner_opening(
         await run.tools(),
-        direct=direct,
+        form=run.step_form,
         can_finish=can_finish(run),
         max_turns=run.context.max_turns,
         wording=run.wording,
     )
     conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
-    return planner_messages(opening, state, conversation, run.context.max_turns, direct=direct)
+    return planner_messages(opening, state, conversation, run.context.max_turns, form=run.step_form)
 
 
 def can_finish(run: Run) -> bool:

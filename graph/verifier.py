@@ -32,9 +32,8 @@ VERDICT_SCHEMA = {
         "result": {"type": "string", "enum": ["accept", "reject"]},
         "answer": {"type": "string"},
         "missing": {"type": "string"},
-        "next": {"type": "string", "enum": ["stop", "continue"]},
     },
-    "required": ["reason", "result", "answer", "missing", "next"],
+    "required": ["reason", "result", "answer", "missing"],
     "additionalProperties": False,
 }
 
@@ -108,7 +107,7 @@ async def _turn(state: State, judged: Judged, error: Failure | None, run: Run) -
             error,
             judged.feedback,
             turns_left,
-            direct=run.context.direct_arguments,
+            run.step_form,
             other_tools=await _others(plan, run),
             can_finish=can_finish(run),
         ),

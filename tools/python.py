@@ -66,6 +66,13 @@ CARD = ToolCard(
             result="1333.0",
         ),
         Example(
+            question="How many of the whole numbers from 20 to 90 are squares?",
+            reason="The limits are given, so it can be computed.",
+            context="20, 90",
+            sub_goal="Count the squares from 20 to 90",
+            input="print(sum(1 for n in range(1, 10) if 20 <= n * n <= 90))",
+        ),
+        Example(
             question="How many years after the Eiffel Tower was the film Metropolis finished?",
             reason="Both years are known from the results, so the difference can be computed.",
             given="[1] Eiffel Tower: It was built in 1889. [2] Metropolis: A film of 1927.",

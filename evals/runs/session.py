@@ -26,6 +26,7 @@ from evals.task import Task
 from graph.context import DEFAULT_TOOLS
 from graph.errors import ConfigError
 from graph.models.progress import progress_told_to
+from graph.models.roles import is_small, model_for
 from graph.models.spec import cheapest_first, preflight
 from graph.roles import ROLES, ROLES_WITH_SETTING
 from tools.secrecy import to_be_stored, without_credentials
@@ -201,13 +202,16 @@ def _tools(entry: Benchmark, corpus: str | None) -> tuple[str, ...]:
     return ("local_search", *(name for name in entry.tools if name in NO_SEARCH))
 
 
-_BEFORE = {"brief_verdicts": False, "speculate": False, "checks": "on", "max_chat_chars": 4000}
+_BEFORE = {"brief_verdicts": False, "speculate": False, "checks": "on", "max_chat_chars": 4000, "justify": True}
 """The behaviour of runs from before these settings existed, whose folders do not mention them."""
 
 
 def _as_settings(context: Context, mode: str) -> dict[str, Any]:
     """The context as plain data; for the bare model, only the settings it uses."""
     settings = asdict(context)
+    small = is_small(model_for("planner", context, {}))
+    for name in ("analyse", "justify"):
+        settings[name] = not small if settings[name] is None else settings[name]
     settings["planner_model"] = settings.pop("planner")
     settings["tools"] = list(settings["tools"] or ())
     settings["ask_before"] = list(settings["ask_before"])
@@ -243,8 +247,6 @@ def _answerer(session: Session) -> Answerer:
 
 def _models(context: Context) -> list[BaseChatModel]:
     """The models of all roles, each once."""
-    from graph.models.roles import model_for
-
     return list({id(model): model for model in (model_for(role, context, {}) for role in ROLES)}.values())
 
 

@@ -48,7 +48,7 @@ class EmbeddedChat(OpenAICompatibleChat):
     """
 
     provider: ClassVar[str] = "embedded"
-    needs_checks: ClassVar[bool] = True
+    is_small: ClassVar[bool] = True
 
     profile: ModelProfile | None = Field(default=TEXT_ONLY, exclude=True)
     model: str = DEFAULT_MODEL

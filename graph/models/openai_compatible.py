@@ -55,8 +55,9 @@ class OpenAICompatibleChat(BaseChatModel):
 
     provider: ClassVar[str] = "openai-compatible"
     """Name of the provider in traces."""
-    needs_checks: ClassVar[bool] = False
-    """Whether `Context(checks="auto")` applies the checks for small models (`graph.checks`) to this model's replies."""
+    is_small: ClassVar[bool] = False
+    """Whether the defaults of `Context` treat this model as a small one: its replies are checked (`graph.checks`), and
+    it is asked for less."""
 
     model: str
     """The server's name of the model; empty if it has only one."""

@@ -33,6 +33,11 @@ def named_by_operator(models: Mapping[str, BaseChatModel | str]) -> set[str]:
     return {spec for spec in named if isinstance(spec, str)}
 
 
+def is_small(model: BaseChatModel) -> bool:
+    """Whether a model says of itself that it is a small one, as embedded ones do (`is_small`)."""
+    return bool(getattr(model, "is_small", False))
+
+
 def model_for(role: Role, context: Context, models: Mapping[str, BaseChatModel | str]) -> BaseChatModel:
     """The chat model of a role.
 

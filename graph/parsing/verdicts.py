@@ -95,7 +95,8 @@ def parse_verdict(reply: str) -> Judgement | str:
         fields = dict(filter(None, map(_LABELS.line, text.splitlines())))
         fields.setdefault("next", text.splitlines()[-1])
         fields.setdefault("reason", text)
-    stop = reads_as_stop(fields.get("next", ""))
+    # Where no field says it, the run stops if nothing is missing.
+    stop = reads_as_stop(fields.get("next", "")) if "next" in fields or "missing" not in fields else True
     if stop is None:
         return "the judgement does not say whether to stop or to continue"
     rejected = re.search(r"\breject", fields.get("result", ""), re.IGNORECASE) is not None

@@ -8,6 +8,7 @@ the outcome. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; th
 from graph.prompts.executor import Facts, executor_messages
 from graph.prompts.generator import Part, direct_messages, generator_messages
 from graph.prompts.planner import (
+    StepForm,
     analyst_messages,
     observation,
     planner_messages,
@@ -21,6 +22,7 @@ from graph.prompts.verifier import verifier_messages
 __all__ = [
     "Facts",
     "Part",
+    "StepForm",
     "analyst_messages",
     "direct_messages",
     "executor_messages",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool
 
+from graph.context import Context
 from graph.prompts.examples import example_reply, example_request
 from graph.rendering import calls_text, failure_text
 from graph.state import FINISH, Failure, State, ToolCall, Verdict
@@ -53,29 +55,62 @@ def analyst_messages(question: str, conversation: str, wording: Wording = STANDA
     return [wording.system("analyst", standard=(_ANALYST,)), HumanMessage(f"{conversation}{asked}")]
 
 
-_STEP_FORMAT = """Reply with exactly these four lines and nothing else, each short and without formulas:
-Justification: why this step comes next
-Context: the numbers, names and earlier results that this step needs
-Sub-Goal: what this one step must find out or compute
-Tool Name: one of {names}"""
+class StepForm(enum.Enum):
+    """The lines of a planner's reply."""
 
-_DIRECT_FORMAT = """Reply with exactly these two lines and nothing else:
-Tool: one of {names}
-Input: what the tool is given, as it is"""
+    JUSTIFIED = ("Justification", "Context", "Sub-Goal", "Tool Name")
+    SHORT = ("Context", "Sub-Goal", "Tool Name")
+    DIRECT = ("Tool", "Input")
+    """The planner itself writes the tool's input."""
+
+    @classmethod
+    def of(cls, context: Context, *, is_small: bool = False) -> StepForm:
+        """The form that the settings ask for; `is_small`: the planner's model is a small one."""
+        if context.direct_arguments:
+            return cls.DIRECT
+        justified = not is_small if context.justify is None else context.justify
+        return cls.JUSTIFIED if justified else cls.SHORT
+
+    @property
+    def is_direct(self) -> bool:
+        return self is StepForm.DIRECT
+
+    @property
+    def labels(self) -> str:
+        """The labels as a list in words."""
+        return " and ".join((", ".join(self.value[:-1]), self.value[-1]))
+
+    def request(self, names: str) -> str:
+        """Ask for a reply in this form; `names` are the tools that may be chosen."""
+        count = {2: "two", 3: "three", 4: "four"}[len(self.value)]
+        short = "" if self.is_direct else ", each short and without formulas"
+        lines = "\n".join(f"{label}: {_SAYS[label]}" for label in self.value).format(names=names)
+        return f"Reply with exactly these {count} lines and nothing else{short}:\n{lines}"
 
 
-_EXAMPLES_SHOWN = 3
+_SAYS = {
+    "Justification": "why this step comes next",
+    "Context": "the numbers, names and earlier results that this step needs",
+    "Sub-Goal": "what this one step must find out or compute",
+    "Tool Name": "one of {names}",
+    "Tool": "one of {names}",
+    "Input": "what the tool is given, as it is",
+}
+"""What stands behind a label."""
+
+
+_EXAMPLES_SHOWN = 4
 """Maximum per tool. From examples small models learn the reply format, and which question calls for which tool."""
 
 
-def _examples(tools: Sequence[BaseTool]) -> str:
+def _examples(tools: Sequence[BaseTool], form: StepForm) -> str:
     """Example replies from the tools' cards."""
     replies = [
         "\n".join(
             (
                 f"Question: {example.question}",
                 *([f"Result: {example.given}"] if example.given else []),
-                step_reply(example.reason, example.context, example.sub_goal, name),
+                step_reply(form, example.reason, example.context, example.sub_goal, name),
             )
         )
         for name, example in _in_turn({tool.name: card_of(tool).examples for tool in tools})
@@ -83,9 +118,10 @@ def _examples(tools: Sequence[BaseTool]) -> str:
     return "Examples:\n\n" + "\n\n".join(replies) if replies else ""
 
 
-def step_reply(justification: str, context: str, sub_goal: str, tool: str) -> str:
-    """A step in the form of the planner's reply."""
-    return f"Justification: {justification}\nContext: {context}\nSub-Goal: {sub_goal}\nTool Name: {tool}"
+def step_reply(form: StepForm, justification: str, context: str, sub_goal: str, tool: str) -> str:
+    """A step in the form of the planner's reply, which is not the direct one."""
+    says = {"Justification": justification, "Context": context, "Sub-Goal": sub_goal, "Tool Name": tool}
+    return "\n".join(f"{label}: {says[label]}" for label in form.value)
 
 
 def _in_turn(examples: Mapping[str, Sequence[Example]]) -> list[tuple[str, Example]]:
@@ -112,11 +148,11 @@ def _example_runs(tools: Sequence[BaseTool], *, can_finish: bool, max_turns: int
         steps = (first, *example.then)
         if len(steps) > max_turns:
             continue
-        messages.append(example_request(_opening(example.question, max_turns, direct=True)))
+        messages.append(example_request(_opening(example.question, max_turns, StepForm.DIRECT)))
         for left, step in zip(range(max_turns - 1, -1, -1), steps, strict=False):
             messages.append(example_reply(f"Tool: {step.tool}\nInput: {step.input}"))
             if step.result and left:
-                ending = _how_to_go_on(left, direct=True, can_finish=can_finish)
+                ending = _how_to_go_on(left, StepForm.DIRECT, can_finish=can_finish)
                 messages.append(example_request(f"Result: {step.result}\nAccepted.\n{ending}"))
         if can_finish and messages[-1].type == "human":
             messages.append(example_reply(f"Tool: {FINISH}\nInput: nothing"))
@@ -128,7 +164,7 @@ it out, check it and write the answer."""
 
 
 def planner_opening(
-    tools: Sequence[BaseTool], *, direct: bool, can_finish: bool, max_turns: int, wording: Wording = STANDARD
+    tools: Sequence[BaseTool], *, form: StepForm, can_finish: bool, max_turns: int, wording: Wording = STANDARD
 ) -> list[AnyMessage]:
     """What the planner's transcript begins with, the same for all questions, so that all runs share it.
 
@@ -145,27 +181,26 @@ def planner_opening(
     if can_finish:
         names += f", {FINISH}"
         rules.append(f"When the last result answers the question, choose the tool {FINISH}.")
-    form = (_DIRECT_FORMAT if direct else _STEP_FORMAT).format(names=names)
-    examples = "" if direct else _examples(tools)
+    request = form.request(names)
+    examples = "" if form.is_direct else _examples(tools, form)
     system = wording.system(
         "planner",
-        standard=(_PLANNER, _toolbox(tools), "\n".join(rules), form, examples),
-        fixed=(_toolbox(tools), form, examples),
+        standard=(_PLANNER, _toolbox(tools), "\n".join(rules), request, examples),
+        fixed=(_toolbox(tools), request, examples),
     )
-    return [system, *(_example_runs(tools, can_finish=can_finish, max_turns=max_turns) if direct else ())]
+    runs = _example_runs(tools, can_finish=can_finish, max_turns=max_turns) if form.is_direct else ()
+    return [system, *runs]
 
 
 def planner_messages(
-    opening: Sequence[AnyMessage], state: State, conversation: str, max_turns: int, *, direct: bool
+    opening: Sequence[AnyMessage], state: State, conversation: str, max_turns: int, *, form: StepForm
 ) -> list[AnyMessage]:
     """The planner's transcript so far, after `planner_opening`.
 
     Captured tokens travel with their message (`additional_kwargs["captured"]`), so that the policy can extend the exact
     tokens instead of encoding the text again.
     """
-    asked = _opening(
-        state["question"], max_turns, direct=direct, before=conversation, analysis=state.get("analysis", "")
-    )
+    asked = _opening(state["question"], max_turns, form, before=conversation, analysis=state.get("analysis", ""))
     messages: list[AnyMessage] = [*opening, HumanMessage(asked)]
     captured = state.get("planner_turns", [])
     for index, turn in enumerate(state.get("memory", [])):
@@ -175,19 +210,18 @@ def planner_messages(
     return messages
 
 
-def _opening(question: str, max_turns: int, *, direct: bool, before: str = "", analysis: str = "") -> str:
+def _opening(question: str, max_turns: int, form: StepForm, *, before: str = "", analysis: str = "") -> str:
     """The message that begins a run."""
     told = f"\n\nAnalysis: {analysis}" if analysis else ""
-    return f"{before}Question: {question}{told}\n\n{turns_left(max_turns, direct=direct)}"
+    return f"{before}Question: {question}{told}\n\n{turns_left(max_turns, form)}"
 
 
-def turns_left(count: int, *, direct: bool) -> str:
+def turns_left(count: int, form: StepForm) -> str:
     """The sentence with the planner's budget and, because small models drift, the format of its reply.
 
     It never mentions seconds: they would make runs irreproducible.
     """
-    lines = "Tool and Input" if direct else "Justification, Context, Sub-Goal and Tool Name"
-    return f"Turns left: {count}{' (the last)' if count == 1 else ''}. Plan the next step: {lines}."
+    return f"Turns left: {count}{' (the last)' if count == 1 else ''}. Plan the next step: {form.labels}."
 
 
 def observation(
@@ -195,8 +229,8 @@ def observation(
     error: Failure | None,
     verdict: Verdict,
     left: int,
+    form: StepForm,
     *,
-    direct: bool,
     other_tools: Sequence[str] = (),
     can_finish: bool = False,
 ) -> str:
@@ -212,7 +246,7 @@ def observation(
     lines.append(
         f"{'Accepted' if accepted else 'Rejected'}: {reason}" if reason else ("Accepted." if accepted else "Rejected.")
     )
-    ending = _how_to_go_on(left, direct=direct, can_finish=accepted and can_finish)
+    ending = _how_to_go_on(left, form, can_finish=accepted and can_finish)
     if verdict["missing"]:
         ending = f"Still missing: {verdict['missing']}. {ending}"
     if not accepted and other_tools:
@@ -221,9 +255,9 @@ def observation(
     return "\n".join(lines)
 
 
-def _how_to_go_on(left: int, *, direct: bool, can_finish: bool) -> str:
-    ending = turns_left(left, direct=direct)
+def _how_to_go_on(left: int, form: StepForm, *, can_finish: bool) -> str:
+    ending = turns_left(left, form)
     if can_finish:
-        how = f"reply with Tool: {FINISH}" if direct else f"choose the tool {FINISH}"
+        how = f"reply with Tool: {FINISH}" if form.is_direct else f"choose the tool {FINISH}"
         ending += f" If this result answers the whole question, {how}; if not, take the next step."
     return ending

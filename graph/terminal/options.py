@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 READ = "-"
 """Given as the question: read it from standard input. Without a question this happens wherever there is no terminal."""
 
-_OF_THE_AGENT = {
-    name: f"--{name.replace('_', '-')}"
-    for name in (
-        "tools", "corpus", "mcp", "ask_before", "max_turns", "planner_temperature", "no_analysis",
+_SWITCHES = ("analysis", "justification")
+"""Options with a `--no-` form of their own."""
+
+_OF_THE_AGENT = (
+        "tools", "corpus", "mcp", "ask_before", "max_turns", "planner_temperature", "analysis", "justification",
         "direct_arguments", "verify", "answer", "checks", "brief_verdicts", "speculate", "report", "block_leaks",
         *(f"{role}_model" for role in ROLES_WITH_SETTING if role != "generator"),
-    )
-}  # fmt: skip
+)  # fmt: skip
 """Options that change nothing when the bare model is asked, which answers in the generator's place."""
 
 
@@ -69,7 +69,7 @@ def _add_run_options(top: CommandLine) -> None:
     )
     top.add_argument("--max-seconds", type=float, metavar="S", help="time after which a run ends with an answer "
                      "(default: 300)")  # fmt: skip
-    top.add_argument("--no-analysis", action="store_true", help="skip the analysis of the question")
+    add_planning_options(top)
     top.add_argument("--direct-arguments", action="store_true", help="let the planner write the input of simple tools")
     top.add_argument("--verify", choices=("model", "rules"), help="who judges a step (default: model)")
     top.add_argument("--answer", choices=("model", "last_result"), help="a model writes the answer, or it is "
@@ -82,6 +82,14 @@ def _add_run_options(top: CommandLine) -> None:
                      "same answer, sooner with --brief-verdicts")  # fmt: skip
     top.add_argument("--report", action="store_true", help="write a long report as well")
     top.add_argument("--mode", choices=("agent", "direct"), default="agent", help="direct: the bare model, no tools")
+
+
+def add_planning_options(parser: argparse.ArgumentParser) -> None:
+    """What a planner is asked for besides a step."""
+    parser.add_argument("--analysis", action=argparse.BooleanOptionalAction, help="have the question analysed first "
+                        "(default: unless the planner is an embedded model)")  # fmt: skip
+    parser.add_argument("--justification", action=argparse.BooleanOptionalAction, help="have the planner justify each "
+                        "step (default: unless it is an embedded model)")  # fmt: skip
 
 
 def _add_output_options(top: CommandLine) -> None:
@@ -118,10 +126,17 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def check_mode(options: argparse.Namespace) -> None:
     """Raises ConfigError if options are given that need the agent, and `--mode direct`."""
-    given = [option for name, option in _OF_THE_AGENT.items() if getattr(options, name, None) not in (None, False)]
+    given = list(filter(None, (_given(name, getattr(options, name, None)) for name in _OF_THE_AGENT)))
     if options.mode == "direct" and given:
         need, them = ("need", "them") if len(given) > 1 else ("needs", "it")
         raise ConfigError(f"{', '.join(given)} {need} the agent: leave {them} out, or leave out --mode direct.")
+
+
+def _given(name: str, value: Any) -> str:
+    """An option as it was given; empty if it was not."""
+    if value is None or (value is False and name not in _SWITCHES):
+        return ""
+    return f"--{'no-' * (value is False)}{name.replace('_', '-')}"
 
 
 def read_question() -> str:
@@ -145,7 +160,8 @@ def context_from(options: argparse.Namespace) -> Context:
         "temperature": options.temperature,
         "planner_temperature": options.planner_temperature,
         "direct_arguments": options.direct_arguments or None,
-        "analyse": False if options.no_analysis else None,
+        "analyse": options.analysis,
+        "justify": options.justification,
         "verify": options.verify,
         "answer": options.answer,
         "checks": options.checks,

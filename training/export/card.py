@@ -27,7 +27,7 @@ _FIGURES = {
     "eval/right_input": "held-out runs with the right tools and inputs",
     "loss": "loss",
 }
-AGENT = ("tools", "max_turns", "direct_arguments", "analyse", "verify", "answer", "checks", "agent_model")
+AGENT = ("tools", "max_turns", "direct_arguments", "analyse", "justify", "verify", "answer", "checks", "agent_model")
 """Settings of the agent in which the policy was trained."""
 
 _SHOWN = (
@@ -188,8 +188,9 @@ def agent_options(settings: Mapping[str, Any], spec: str = "") -> str:
     options = [f"--{role}-model {spec}" for role in roles_in(settings)]
     if settings.get("direct_arguments"):
         options.append("--direct-arguments")
-    if settings.get("analyse") is False:
-        options.append("--no-analysis")
+    for name, option in (("analyse", "analysis"), ("justify", "justification")):
+        if name in settings:
+            options.append(f"--{option}" if settings[name] else f"--no-{option}")
     for name in ("verify", "answer"):
         if settings.get(name) not in (None, "model"):
             options += [f"--{name}", str(settings[name])]

@@ -108,6 +108,7 @@ class FlowGRPOConfig:
         "Longest tool result kept in memory, in characters.", 2000, matters=True, context=True
     )
     analyse: bool = option("Whether the question is analysed first, once per group.", True, matters=True, context=True)
+    justify: bool = option("Whether the planner justifies each step.", True, matters=True, context=True)
     direct_arguments: bool = option(
         "Whether the planner itself writes the input of tools that take one text.", False, matters=True, context=True
     )

@@ -26,7 +26,7 @@ from evals.task import Task
 from graph.chat import speaker_of, text_of
 from graph.context import Context
 from graph.errors import ConfigError, DataError
-from graph.prompts import planner_messages, planner_opening
+from graph.prompts import StepForm, planner_messages, planner_opening
 from graph.toolbox import Toolbox
 from tools.secrecy import without_credentials
 from training.rollouts.chat_tokens import ChatTokens
@@ -166,10 +166,10 @@ def _rendered(mark: str, state: Mapping[str, Any], rendering: Rendering) -> list
     """The planner's turns, tokenised from their texts."""
     context, chat = rendering.context, rendering.chat
     tools = Toolbox(None).select(context, None)  # type: ignore[arg-type]  # the generalist is described, not asked
-    direct, turns_allowed = context.direct_arguments, context.max_turns
-    opening = planner_opening(tools, direct=direct, can_finish=context.verify == "rules", max_turns=turns_allowed)
+    form, turns_allowed = StepForm.of(context), context.max_turns
+    opening = planner_opening(tools, form=form, can_finish=context.verify == "rules", max_turns=turns_allowed)
     bare: Any = {**state, "planner_turns": []}
-    messages = planner_messages(opening, bare, "", turns_allowed, direct=direct)
+    messages = planner_messages(opening, bare, "", turns_allowed, form=form)
     turns: list[PlannerTurn] = []
     asked, turns_taken = messages[: len(opening) + 1], messages[len(opening) + 1 :]
     prompt: list[int] = chat.opening([(_SPEAKERS[message.type], _text(message)) for message in asked])

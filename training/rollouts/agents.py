@@ -98,7 +98,7 @@ class GraphAgent:
         self.roles = roles
         self.embeds_models = False
         """Whether a frozen model runs in this process, as far as `preflight` has seen."""
-        self._shares_analysis = context.analyse and "analyst" not in roles
+        self._shares_analysis = context.analyse is not False and "analyst" not in roles
 
     async def preflight(self) -> None:
         """Checks once, before any run, that the tools can be made and that each frozen model's server answers.
@@ -129,7 +129,7 @@ class GraphAgent:
         written = context.direct_arguments and all(text_argument(arguments_of(tool).schema) for tool in tools)
         work: dict[Role, bool] = {
             "planner": True,
-            "analyst": context.analyse,
+            "analyst": context.analyse is not False,
             "executor": not written,
             "verifier": context.verify == "model",
             "generator": context.answer == "model",
@@ -152,7 +152,7 @@ class GraphAgent:
 
     @functools.cached_property
     def _run_context(self) -> Context:
-        return replace(self.context, analyse=self.context.analyse and not self._shares_analysis)
+        return replace(self.context, analyse=self.context.analyse is not False and not self._shares_analysis)
 
     async def run(self, task: Task, start: State, policy: PolicyChat, seed: int) -> State:
         """One run of the graph."""
@@ -181,7 +181,7 @@ def _refuse_unsuited(role: str, context: Context) -> None:
     if getattr(context, role, None):
         raise ConfigError(f"The role {role} is trained and cannot have the model {getattr(context, role)!r} too.")
     idle = {
-        "analyst": (not context.analyse, "analyse: false"),
+        "analyst": (context.analyse is False, "analyse: false"),
         "verifier": (context.verify == "rules", "verify: rules"),
         "generator": (context.answer == "last_result", "answer: last_result"),
     }

@@ -13,4 +13,12 @@ OF_THE_FIRST_FOLDERS = {
 
 
 def test_an_evaluation_of_an_earlier_version_can_be_continued() -> None:
-    assert _as_settings(Context(checks="on"), "agent").keys() == OF_THE_FIRST_FOLDERS, "see _BEFORE"
+    context = Context(model="name@http://127.0.0.1:9/v1", checks="on")
+    assert _as_settings(context, "agent").keys() == OF_THE_FIRST_FOLDERS, "see _BEFORE"
+
+
+def test_the_settings_tell_what_a_default_stands_for() -> None:
+    settings = _as_settings(Context(model="embedded"), "agent")
+    assert (settings["analyse"], settings["justify"]) == (False, False)
+    assert _as_settings(Context(model="embedded", analyse=True, justify=True), "agent")["analyse"] is True
+    assert _as_settings(Context(model="name@http://127.0.0.1:9/v1"), "agent")["analyse"] is True

@@ -17,7 +17,7 @@ from tests.graph.conftest import TAKEN, Serve, calls_text, passages_tool, plan_t
 
 
 class SmallChat(OpenAICompatibleChat):
-    needs_checks = True
+    is_small = True
 
 
 def computed(answer: str) -> str:
@@ -90,8 +90,8 @@ async def test_by_default_the_model_of_the_role_decides(
 
 
 def test_embedded_models_are_checked_by_default() -> None:
-    assert getattr(make_model("embedded"), "needs_checks", False)
-    assert not getattr(make_model("name@http://127.0.0.1:9/v1"), "needs_checks", False)
+    assert getattr(make_model("embedded"), "is_small", False)
+    assert not getattr(make_model("name@http://127.0.0.1:9/v1"), "is_small", False)
 
 
 async def test_a_question_in_another_script_is_left_alone(serve: Serve) -> None:

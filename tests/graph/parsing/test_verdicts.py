@@ -140,3 +140,16 @@ def test_an_undecided_verdict_is_a_complaint() -> None:
 @given(st.text(max_size=400) | st.text(alphabet='{}[]":,abc \n`*<>#-.', max_size=300))
 def test_no_text_breaks_the_parser(text: str) -> None:
     assert isinstance(parse_verdict(text), str | Judgement)
+
+
+@pytest.mark.parametrize(
+    ("answer", "missing", "stop"),
+    [("Lima", "nothing", True), ("unknown", "nothing", False), ("Lima", "its height", False), ("Lima", "", True)],
+)
+def test_without_a_word_on_what_comes_next_a_run_stops_once_nothing_is_missing(
+    answer: str, missing: str, stop: bool
+) -> None:
+    reply = {"reason": "r", "result": "accept", "answer": answer, "missing": missing}
+    judgement = parse_verdict(json.dumps(reply))
+    assert isinstance(judgement, Judgement)
+    assert judgement.stop == stop

@@ -14,7 +14,7 @@ from graph.models.download import MODEL_FILES, fetch
 from graph.models.embedded import EmbeddedChat
 from graph.models.server import Endpoint, post_json
 from graph.models.server_settings import ServerSettings
-from graph.prompts import planner_messages, planner_opening
+from graph.prompts import StepForm, planner_messages, planner_opening
 from tools.python import make_python_tool
 from training.export.gguf import write_gguf
 from training.export.gguf_adapter import write_gguf_adapter
@@ -60,10 +60,10 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 def openings(chat: ChatTokens) -> list[tuple[list[dict[str, str]], list[int]]]:
     """A planner's first prompts: as messages, and as the trainer's tokens."""
     tools = [make_python_tool(), ship_register(), parish_register()]
-    opening = planner_opening(tools, direct=True, can_finish=True, max_turns=3)
+    opening = planner_opening(tools, form=StepForm.DIRECT, can_finish=True, max_turns=3)
     made = []
     for question in QUESTIONS:
-        messages = planner_messages(opening, {"question": question}, "", 3, direct=True)
+        messages = planner_messages(opening, {"question": question}, "", 3, form=StepForm.DIRECT)
         speakers = {"system": "system", "human": "user", "ai": "assistant"}
         pairs = [(speakers[message.type], str(message.content)) for message in messages]
         made.append(([{"role": role, "content": text} for role, text in pairs], chat.opening(pairs)))

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from graph.prompts import planner_opening
+from graph.prompts import StepForm, planner_opening
 from tests.graph.conftest import double_tool, shout_tool
 
 CHAT_TEMPLATE = (
@@ -30,7 +30,7 @@ def _tokenizer_text() -> str:
         special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
         show_progress=False,
     )
-    (prompt,) = planner_opening([double_tool, shout_tool], direct=True, can_finish=True, max_turns=3)
+    (prompt,) = planner_opening([double_tool, shout_tool], form=StepForm.DIRECT, can_finish=True, max_turns=3)
     tokenizer.train_from_iterator([str(prompt.content)] * 2, trainer)
     return str(tokenizer.to_str())
 

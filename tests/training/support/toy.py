@@ -10,7 +10,7 @@ from pathlib import Path
 from langchain_core.tools import BaseTool, StructuredTool
 
 from graph import Context
-from graph.prompts import planner_messages, planner_opening
+from graph.prompts import StepForm, planner_messages, planner_opening
 from tests.training.support.taught import Pairs, taught
 from training.flow_grpo.config import FlowGRPOConfig
 from training.rollouts.agents import GraphAgent
@@ -59,8 +59,8 @@ def toy_policy(path: Path, steps: int = 60, names: Sequence[str] = NAMES) -> Pat
 
 def opening(chat: ChatTokens, question: str) -> list[int]:
     """The planner's first prompt, as the graph makes it."""
-    opening = planner_opening(toy_tools(), direct=True, can_finish=True, max_turns=1)
-    system, asked = planner_messages(opening, {"question": question}, "", 1, direct=True)
+    opening = planner_opening(toy_tools(), form=StepForm.DIRECT, can_finish=True, max_turns=1)
+    system, asked = planner_messages(opening, {"question": question}, "", 1, form=StepForm.DIRECT)
     return chat.opening([("system", str(system.content)), ("user", str(asked.content))])
 
 
