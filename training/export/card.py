@@ -177,6 +177,11 @@ def _served_name(settings: Mapping[str, Any]) -> str:
     return "-".join(roles_in(settings)) or "policy"
 
 
+def _switch(name: str, setting: bool | None) -> str:
+    """An option that is on unless the setting says otherwise. It is always said: its default differs between models."""
+    return f"--{'no-' * (setting is False)}{name}"
+
+
 def agent_options(settings: Mapping[str, Any], spec: str = "") -> str:
     """Options of `python -m graph` and `python -m evals run` that ask the trained model as it was trained.
 
@@ -188,9 +193,9 @@ def agent_options(settings: Mapping[str, Any], spec: str = "") -> str:
     options = [f"--{role}-model {spec}" for role in roles_in(settings)]
     if settings.get("direct_arguments"):
         options.append("--direct-arguments")
-    for name, option in (("analyse", "analysis"), ("justify", "justification")):
-        if name in settings:
-            options.append(f"--{option}" if settings[name] else f"--no-{option}")
+    options.append(_switch("analysis", settings.get("analyse")))
+    if not settings.get("direct_arguments"):
+        options.append(_switch("justification", settings.get("justify")))
     for name in ("verify", "answer"):
         if settings.get(name) not in (None, "model"):
             options += [f"--{name}", str(settings[name])]
