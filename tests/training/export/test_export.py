@@ -245,7 +245,15 @@ async def test_a_folder_is_a_model_if_it_holds_one_gguf_file(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("checks", "options"), [("on", ["--checks", "on"]), ("auto", []), (None, [])])
 def test_a_planner_is_served_with_the_checks_that_it_was_trained_with(checks: str | None, options: list[str]) -> None:
-    assert agent_options({"checks": checks} if checks else {}, "x").split() == ["--planner-model", "x", *options]
+    told = agent_options({"checks": checks} if checks else {}, "x").split()
+    assert told == ["--planner-model", "x", "--analysis", "--justification", *options]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_an_embedded_planner_is_asked_as_it_was_trained_though_its_defaults_are_others(wanted: bool) -> None:
+    told = agent_options({"analyse": wanted, "justify": wanted}, "./planner.gguf").split()
+    given = parser().parse_args(["run", "own", *told])
+    assert (given.analysis, given.justification) == (wanted, wanted)
 
 
 @pytest.mark.parametrize("in_process", [True, False])
@@ -254,7 +262,7 @@ def test_the_commands_that_follow_an_export_are_told_with_their_options(in_proce
     lines = next_steps(settings, "./planner", in_process=in_process).splitlines()
     told = dict(line.split(maxsplit=1) for line in lines)
     spec = "./planner" if in_process else "vllm:planner@http://localhost:8000/v1"
-    options = f"--planner-model {spec} --direct-arguments --verify rules --max-turns 4"
+    options = f"--planner-model {spec} --direct-arguments --analysis --verify rules --max-turns 4"
     assert told["use"] == f'python -m graph "QUESTION" {options}'
     assert told["measure"] == f"python -m evals run own {options}"
     assert ("serve" in told) is not in_process
