@@ -9,8 +9,9 @@ import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
 from graph import Context, build_graph
-from graph.checks.computing import is_computed, program_next
+from graph.checks.computing import program_next
 from graph.checks.evidence import Evidence
+from graph.checks.questions import is_computed
 from tests.graph.conftest import Capturing, Serve, calls_text, judged, plan_text, prompts
 from tools.card import ToolCard
 
@@ -21,7 +22,9 @@ PROGRAM = "```python\nrows = 26\nseats_in_a_row = 32\nprint(rows * seats_in_a_ro
 
 def missing(question: str, *passages: str, asked_for: tuple[str, ...] = (), tool: str = "python") -> str | None:
     """What is named as missing without asking a model."""
-    evidence = Evidence(question, passages, (), passages=True, asked_for=asked_for, computes_with=tool)
+    evidence = Evidence(
+        question, passages, (), passages=True, asked_for=asked_for, computes_with=tool, searches_with="look_up"
+    )
     foreseen = program_next(evidence)
     return None if foreseen is None else foreseen.verdict["missing"]
 
