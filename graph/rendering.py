@@ -59,6 +59,11 @@ def clip(text: str, limit: int) -> str:
     return f"{text[:head]}\n[… {len(text) - head - tail:,} characters left out …]\n{text[len(text) - tail :]}"
 
 
+def brief(text: str, limit: int = 80) -> str:
+    """A text as it is quoted in a sentence: its first `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 _LEAST = 200
 """Characters below which a cut message tells nothing."""
 

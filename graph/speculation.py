@@ -135,10 +135,12 @@ async def _plan(state: State, run: Run) -> Speculation:
 async def foreseen(step: NextStep, state: State, turn: Turn, run: Run) -> Speculation | None:
     """A step that follows `turn` in any case, as if it had been planned ahead.
 
-    None if the planner has to plan it itself: because its model is strong, because it also writes the tool's input, or
-    because it is trained on what it writes.
+    None if the planner has to plan it itself: because its model is strong, because the application has its own words
+    for it, because it also writes the tool's input, or because it is trained on what it writes.
     """
-    if not run.held_to((step,), "planner") or run.step_form.is_direct or state.get("planner_turns"):
+    if not run.held_to((step,), "planner") or run.wording.changes("planner"):
+        return None
+    if run.step_form.is_direct or state.get("planner_turns"):
         return None
     future: State = {**state, "memory": [*state.get("memory", []), turn]}
     return Speculation(

@@ -62,16 +62,16 @@ async def verify(state: State, run: Run) -> RunState:
     """
     plan, memory = cast("Plan", state["plan"]), state.get("memory", [])
     error = failure_of(Step(plan, state.get("calls", []), memory), STEP_CHECKS)
-    evidence = Evidence.of(state, await run.tools(), error)
+    is_last = len(memory) + 1 >= run.context.max_turns
     step: Speculation | None = None
-    if (known := _foreseen(evidence, run)) is not None:
+    if not is_last and (known := await _foreseen(state, error, run)) is not None:
         judged = Judged(known.verdict, known.verdict)
         turn = await _turn(state, judged, error, run)
         step = await foreseen(known.next_step, state, turn, run)
     elif error is None and run.context.verify == "model":
         expected = await _turn(state, Judged(EXPECTED, EXPECTED), None, run) if run.context.speculate else None
         async with planned_ahead(state, expected, run) as ahead:
-            judged = await _judge_in_time(state, evidence, run)
+            judged = await _judge_in_time(state, run)
             turn = await _turn(state, judged, None, run)
             if not judged.ended_by:
                 step = await ahead.step_after(turn, run)
@@ -79,7 +79,7 @@ async def verify(state: State, run: Run) -> RunState:
         judged = _judge_by_rules(plan, error)
         turn = await _turn(state, judged, error, run)
     ended_by = judged.ended_by
-    if not ended_by and len(memory) + 1 >= run.context.max_turns:
+    if not ended_by and is_last:
         ended_by = "turns"
     if not ended_by and is_stuck([*memory, turn]):
         ended_by = "stuck"
@@ -126,17 +126,19 @@ def _judge_by_rules(plan: Plan, error: Failure | None) -> Judged:
     return Judged(verdict, verdict, "planner" if finished else "")
 
 
-def _foreseen(evidence: Evidence, run: Run) -> Foreseen | None:
-    if run.context.verify != "model":
+async def _foreseen(state: State, error: Failure | None, run: Run) -> Foreseen | None:
+    """What follows the step in any case; nothing does where the application has its own words for the verifier."""
+    checks = run.held_to(FORESEEN_STEPS, "verifier")
+    if not checks or run.context.verify != "model" or run.wording.changes("verifier"):
         return None
-    found = (foresee(evidence) for foresee in run.held_to(FORESEEN_STEPS, "verifier"))
-    return next((one for one in found if one is not None), None)
+    evidence = Evidence.of(state, await run.tools(), error)
+    return next((known for foresee in checks if (known := foresee(evidence)) is not None), None)
 
 
-async def _judge_in_time(state: State, evidence: Evidence, run: Run) -> Judged:
+async def _judge_in_time(state: State, run: Run) -> Judged:
     try:
         async with run.within_budget():
-            return await _judge(state, evidence, run)
+            return await _judge(state, run)
     except TimeoutError:
         reason, ended_by = "the run's time was over", "time"
     except ContextLengthExceeded:
@@ -145,12 +147,13 @@ async def _judge_in_time(state: State, evidence: Evidence, run: Run) -> Judged:
     return Judged(verdict, verdict, ended_by)
 
 
-async def _judge(state: State, evidence: Evidence, run: Run) -> Judged:
+async def _judge(state: State, run: Run) -> Judged:
     conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
     shown = state
     for excerpt in run.held_to(EXCERPTS, "verifier"):
         shown = excerpt(shown, await run.tools())
     messages = verifier_messages(shown, conversation, run.wording)
+    evidence = Evidence.of(state, await run.tools())
     answer_checks = run.held_to(ANSWER_CHECKS, "verifier")
     verdicts: list[Verdict | str] = []
 

@@ -7,7 +7,6 @@ tool works without one and any tool can be given one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from langchain_core.tools import BaseTool
@@ -116,11 +115,6 @@ def fence_of(tool: BaseTool) -> str | None:
     """The language of a tool that takes one piece of code, e.g. "python"; None for all other tools."""
     fence = (tool.metadata or {}).get("fence")
     return fence if isinstance(fence, str) else None
-
-
-def search_tool(tools: Sequence[BaseTool]) -> str:
-    """The name of the first search tool that takes plain words; empty if there is none."""
-    return next((tool.name for tool in tools if card_of(tool).plain_words), "")
 
 
 def time_limit_of(tool: BaseTool) -> float:

@@ -25,6 +25,7 @@ _SHORTEST_SHARE = 80
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[^a-z\s])|(?<=[。！？])|\n+")
 _ABBREVIATION = re.compile(r"(?:\b(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Jr|Sr|vs|No|Prof|Gen|Col|Inc|Ltd|c|ca|approx|cf)\.)$")
+_LONGEST_ABBREVIATION = len("approx.")
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ def split_sentences(text: str) -> list[str]:
     sentences: list[str] = []
     start = 0
     for end in _SENTENCE_END.finditer(text):
-        piece = text[start : end.end()].strip()
-        if piece and "\n" not in end.group() and _ABBREVIATION.search(piece):
+        stop = end.start() + len(end.group().rstrip())
+        if "\n" not in end.group() and _ABBREVIATION.search(text, max(start, stop - _LONGEST_ABBREVIATION), stop):
             continue  # "J. Smith": not an end, go on to the next one
-        if piece:
+        if piece := text[start : end.end()].strip():
             sentences.append(piece)
         start = end.end()
     if rest := text[start:].strip():

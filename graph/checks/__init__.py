@@ -15,6 +15,8 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
 | `VERDICT_CHECKS` | the verifier | before its verdict takes effect; they revise it |
 
+A check that raises an error is logged and says nothing (`graph.checks.guarded`).
+
 Checks that compare words and numbers only work for Latin script; they abstain on any other.
 
 To add a check, write a function in the module of its kind and add it to the list here.
@@ -23,6 +25,8 @@ To add a check, write a function in the module of its kind and add it to the lis
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from langchain_core.tools import BaseTool
 
@@ -39,8 +43,17 @@ from graph.checks.computing import program_for_the_question, program_next, searc
 from graph.checks.coverage import unanswered_part, unused_number
 from graph.checks.excerpts import Excerpt, sentences_with_values
 from graph.checks.foreseen import Foresight
+from graph.checks.guarded import guarded
 from graph.checks.options import left_out, none_of_the_options
-from graph.checks.plans import PlanCheck, guessed_goal, invented_context, planned_before, sufficient_goal
+from graph.checks.plans import (
+    Doubts,
+    PlanCheck,
+    Planned,
+    guessed_goal,
+    invented_context,
+    planned_before,
+    sufficient_goal,
+)
 from graph.checks.programs import about_nothing_known, marked_as_made_up, stated_result
 from graph.checks.steps import StepCheck, all_failed, empty, nothing_to_finish, repeated, unreadable
 from graph.checks.verdicts import (
@@ -52,7 +65,28 @@ from graph.checks.verdicts import (
 )
 from graph.state import Plan, State
 
-PLAN_CHECKS: tuple[PlanCheck, ...] = (
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _nothing(*_: object) -> None:
+    return None
+
+
+def _no_doubts(_: Planned) -> Doubts:
+    return Doubts()
+
+
+def _unchanged(seen: T, *_: object) -> T:
+    return seen
+
+
+def _all(otherwise: Callable[P, T], *checks: Callable[P, T]) -> tuple[Callable[P, T], ...]:
+    return tuple(guarded(check, otherwise) for check in checks)
+
+
+PLAN_CHECKS: tuple[PlanCheck, ...] = _all(
+    _no_doubts,
     search_first,
     planned_before,
     invented_context,
@@ -61,16 +95,15 @@ PLAN_CHECKS: tuple[PlanCheck, ...] = (
     program_for_the_question,
 )
 ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
-    ArgumentCheck(invented_fact),
-    ArgumentCheck(about_nothing_known),
-    ArgumentCheck(marked_as_made_up),
-    ArgumentCheck(stated_result),
-    ArgumentCheck(failed_before),
-    ArgumentCheck(asked_before, once=True),
-    ArgumentCheck(guessed_name, once=True),
+    *map(
+        ArgumentCheck,
+        _all(_nothing, invented_fact, about_nothing_known, marked_as_made_up, stated_result, failed_before),
+    ),
+    *(ArgumentCheck(check, once=True) for check in _all(_nothing, asked_before, guessed_name)),
 )
-STEP_CHECKS: tuple[StepCheck, ...] = (unreadable, nothing_to_finish, all_failed, empty, repeated)
-ANSWER_CHECKS: tuple[AnswerCheck, ...] = (
+STEP_CHECKS: tuple[StepCheck, ...] = _all(_nothing, unreadable, nothing_to_finish, all_failed, empty, repeated)
+ANSWER_CHECKS: tuple[AnswerCheck, ...] = _all(
+    _nothing,
     wrong_form,
     none_of_the_options,
     left_out,
@@ -79,12 +112,13 @@ ANSWER_CHECKS: tuple[AnswerCheck, ...] = (
     unused_number,
     unanswered_part,
 )
-VERDICT_CHECKS: tuple[VerdictCheck, ...] = (
-    value_not_computed,
-    rejection_of_the_answer,
+VERDICT_CHECKS: tuple[VerdictCheck, ...] = _all(
+    _unchanged,
+    partial(rejection_of_the_answer, checks=ANSWER_CHECKS),
     rejection_that_quotes,
     rejection_of_near_passages,
+    value_not_computed,
 )
-FORESEEN_INPUTS: tuple[Callable[[Plan, BaseTool, State], str | None], ...] = (plain_query,)
-EXCERPTS: tuple[Excerpt, ...] = (sentences_with_values,)
-FORESEEN_STEPS: tuple[Foresight, ...] = (program_next, search_next)
+FORESEEN_INPUTS: tuple[Callable[[Plan, BaseTool, State], str | None], ...] = _all(_nothing, plain_query)
+EXCERPTS: tuple[Excerpt, ...] = _all(_unchanged, sentences_with_values)
+FORESEEN_STEPS: tuple[Foresight, ...] = _all(_nothing, program_next, search_next)

@@ -92,9 +92,18 @@ def _values(match: re.Match[str]) -> Iterator[Decimal]:
 
 
 def told_in(text: str) -> set[Decimal]:
-    """The amounts that a text tells: in figures, in words, and the runs of digits in it (4.9.1923 has a year)."""
+    """The amounts that a text tells: in figures, in words, and the whole numbers in it (4.9.1923 has a year)."""
     written = {value for amount in written_in(text) for value in amount.values | amount.parts}
-    return {*written, *map(Decimal, re.findall(r"\d+", text)), *_in_words(text.casefold())} | afternoon_hours(text)
+    whole = map(_number, re.findall(r"\d+", text) + re.findall(r"\d{1,3}(?:,\d{3})+", text))
+    return {*written, *whole, *_in_words(text.casefold())} | afternoon_hours(text)
+
+
+_ONE_NUMBER = re.compile(r"(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?")
+
+
+def numbers_of(figures: str) -> list[Decimal]:
+    """The number that figures with commas and dots are, or the numbers between these: 4, 9 and 1923 of 4.9.1923."""
+    return [_number(part) for part in ([figures] if _ONE_NUMBER.fullmatch(figures) else re.findall(r"\d+", figures))]
 
 
 def amounts_in(text: str) -> set[Decimal]:

@@ -13,10 +13,16 @@ from typing import TypeAlias
 from graph.checks.amounts import told_in
 from graph.checks.evidence import Evidence
 from graph.checks.grounding import WEEKDAY, content_words, in_latin_script
+from graph.checks.questions import has_options
+from graph.rendering import brief
 from graph.state import Verdict
 
 AnswerCheck: TypeAlias = Callable[[str, Evidence], str | None]
 """Says why an answer cannot be right, in a few words; None if it may be."""
+
+
+_LONGEST = 500
+"""Characters of a complaint: it may quote a long answer or a long list."""
 
 
 def answer_complaint(verdict: Verdict, evidence: Evidence, checks: Sequence[AnswerCheck]) -> str | None:
@@ -24,7 +30,8 @@ def answer_complaint(verdict: Verdict, evidence: Evidence, checks: Sequence[Answ
     answer = verdict["answer"]
     if not (checks and verdict["stop"] and answer) or not in_latin_script(answer, *evidence.texts):
         return None
-    return next((complaint for check in checks if (complaint := check(answer, evidence)) is not None), None)
+    complaint = next((found for check in checks if (found := check(answer, evidence)) is not None), None)
+    return complaint and brief(complaint, _LONGEST)
 
 
 _WANTS_NUMBER = re.compile(
@@ -34,7 +41,6 @@ _WANTS_NUMBER = re.compile(
 _WANTS_YES = re.compile(r"(?i)(?:is|are|was|were|does|did|has|had|(?:do|have)(?! you))\b")
 _YES = re.compile(r"(?i)(?:yes|no|true|false|both|neither|they|it|not)\b")
 _CHOICE = re.compile(r"(?i)\b(?:or|between|which of|which one|first|older|younger|larger|longer|more|earlier|later)\b")
-_OPTIONS = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
 _TIME_OR_COUNT = re.compile(
     rf"(?i)\b(?:none|no|never|once|twice|noon|january|february|march|april|may|june|july|august|september|october"
     rf"|november|december)\b|{WEEKDAY}|\bcentur"
@@ -63,7 +69,7 @@ def wrong_form(answer: str, evidence: Evidence) -> str | None:
     between things named in the question may be answered in its own words. A letter may answer a question with options.
     """
     question = evidence.question.strip()
-    if _OPTIONS.search(question):
+    if has_options(question):
         return None
     for asks, fits, form in _FORMS:
         if re.search(asks, question, re.IGNORECASE) and not re.search(fits, answer, re.IGNORECASE):
@@ -82,7 +88,7 @@ def wrong_form(answer: str, evidence: Evidence) -> str | None:
 
 def lost_sign(answer: str, evidence: Evidence) -> str | None:
     """The answer is a number that the results have with a minus only."""
-    if evidence.passages or not (number := re.fullmatch(r"\W*?(-?)(\d[\d.,]*)\W*", answer)) or number[1]:
+    if evidence.passages or not (number := re.fullmatch(r"\W*?(-?)(\d[\d.,]*+)\W*", answer)) or number[1]:
         return None
     found = re.findall(rf"(?<![\w.,])(-?){re.escape(number[2].rstrip('.,'))}(?![\w.,]*\d)", " ".join(evidence.results))
     return f"the result is -{number[2]}, and not {number[2]}" if found and all(found) else None

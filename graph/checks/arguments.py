@@ -14,6 +14,7 @@ from graph.checks.literals import Literal
 from graph.checks.provenance import Sources, invented, invented_in_values
 from graph.memory import chat_texts, failed_call, source_texts
 from graph.parsing import Arguments
+from graph.rendering import brief
 from graph.state import Plan, State
 from tools.arguments import arguments_of
 from tools.card import card_of, fence_of
@@ -30,6 +31,8 @@ class Proposal:
     arguments: list[Arguments]
     """One entry per call."""
     state: State
+    tools: Sequence[BaseTool] | None = None
+    """The tools of the run, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,14 @@ class ArgumentCheck:
     """Whether this is only a warning: whatever the model writes after it is called."""
 
 
-def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, state: State) -> Reader:
-    """A reader that also applies the checks to the calls of a tool."""
+def checked(
+    read: Reader,
+    checks: Sequence[ArgumentCheck],
+    tool: BaseTool,
+    state: State,
+    tools: Sequence[BaseTool] | None = None,
+) -> Reader:
+    """A reader that also applies the checks to the calls of a tool, one of the tools of the run."""
     warned = False
 
     def read_checked(reply: str) -> list[Arguments] | str:
@@ -51,7 +60,7 @@ def checked(read: Reader, checks: Sequence[ArgumentCheck], tool: BaseTool, state
         arguments = read(reply)
         if isinstance(arguments, str):
             return arguments
-        proposal = Proposal(tool, arguments, state)
+        proposal = Proposal(tool, arguments, state, tools)
         for check in checks:
             if check.once and warned:
                 continue
@@ -93,7 +102,7 @@ _MOST_NAMED = 6
 def _made_up(literals: Sequence[Literal]) -> str:
     """Asks for the facts instead of made-up literals; the planner reads it if the executor insists."""
     shown = ", ".join(f"`{literal}`" for literal in literals[:_MOST_NAMED])
-    named = dict.fromkeys(literal.name for literal in literals[:_MOST_NAMED] if literal.name)
+    named = dict.fromkeys(brief(literal.name) for literal in literals[:_MOST_NAMED] if literal.name)
     missing = ", ".join(named) or "what they stand for"
     return (
         f"{shown} {'is' if len(literals) == 1 else 'are'} made up: neither the question nor a result tells it. "
@@ -149,6 +158,6 @@ def plain_query(plan: Plan, tool: BaseTool, state: State) -> str | None:
 def guess_complaint(names: Sequence[str]) -> str:
     """Why a search should not be for these names."""
     return (
-        f"neither the question nor a result tells {', '.join(names)}, so that is a guess; search with what the "
-        "question says"
+        f"neither the question nor a result tells {', '.join(map(brief, names[:_MOST_NAMED]))}, so that is a guess; "
+        "search with what the question says"
     )

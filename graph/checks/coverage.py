@@ -9,25 +9,25 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from graph.checks.amounts import afternoon_hours, amounts_in, told_in
+from graph.checks.amounts import afternoon_hours, amounts_in, numbers_of, told_in
 from graph.checks.evidence import Evidence
 from graph.checks.grounding import content_words
+from graph.checks.questions import asking_part, has_options
 
-_OPTIONS = re.compile(r"(?m)^\s*\(?[A-H][).:]\s")
 _FIGURES = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*")
 
 
 def unused_number(answer: str, evidence: Evidence) -> str | None:
     """A number of the question is in no call and in no result, in whatever form (3.5 percent as 1.035)."""
     question = evidence.question
-    if _OPTIONS.search(question):
+    if has_options(question):
         return None
     inputs = [text.replace("_", "") for text in evidence.inputs]
     used = set().union(*map(amounts_in, (*inputs, *evidence.results)), told_in(answer))
     later = afternoon_hours(question)
     for figures in _FIGURES.findall(question):
-        number = Decimal(figures.replace(",", ""))
-        if number > 1 and not used.intersection(_forms(number) | ({number + 12} & later)):
+        numbers = [number for number in numbers_of(figures) if number > 1]
+        if numbers and used.isdisjoint(form for number in numbers for form in _forms(number) | ({number + 12} & later)):
             return f"the question's {figures} was not used, neither in a call nor in a result"
     return None
 
@@ -58,13 +58,14 @@ questions of `evals/own` and 70 % of HotpotQA's, both passages for 32 and 16 %, 
 
 def unanswered_part(answer: str, evidence: Evidence) -> str | None:
     """A quarter of the question's words is in no result of the first search: it was about another part of it."""
-    if not evidence.passages or evidence.old or _OPTIONS.search(evidence.question):
+    if not evidence.passages or evidence.old or has_options(evidence.question):
         return None
     found = set().union(*map(content_words, (*evidence.results, answer)))
     said = {word[:length] for word in found for length in range(3, _STEM + 1)}
-    asked = content_words(evidence.question) - _KINDS
+    question = asking_part(evidence.question)
+    asked = content_words(question) - _KINDS
     unsaid = [word for word in asked if word[:_STEM] not in said]
     if len(unsaid) < max(1, _UNSAID * len(asked)):
         return None
-    place = evidence.question.casefold().find
+    place = question.casefold().find
     return f"no result speaks of {', '.join(map(repr, sorted(unsaid, key=place)))}"

@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 from graph.memory import accepted_turns, chat_texts
 from graph.rendering import arguments_text
 from graph.state import Failure, State
-from tools.card import card_of, fence_of, search_tool
+from tools.card import card_of, fence_of
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Evidence:
     """The name of the step's tool."""
     failed: Failure | None = None
     """Why the step has no result."""
-    used: tuple[str, ...] = ()
-    """The tools of earlier steps."""
+    searched: bool = False
+    """Whether an earlier step was a search."""
     computes_with: str = ""
     """The name of the tool that runs Python programs, if there is one."""
     searches_with: str = ""
-    """The name of a search tool that takes plain words, if there is one."""
+    """The name of a search tool that takes plain words, if there is one: the step's own, or the first."""
 
     @classmethod
     def of(cls, state: State, tools: Sequence[BaseTool], failed: Failure | None = None) -> Evidence:
@@ -53,21 +53,23 @@ class Evidence:
         plan, memory = state.get("plan"), state.get("memory", [])
         tool = plan["tool_name"] if plan is not None else ""
         calls = state.get("calls", [])
+        searches = {one.name for one in tools if card_of(one).quotes_sources}
+        plain = [one.name for one in tools if card_of(one).plain_words]
         earlier = [call for turn in accepted_turns(state) for call in turn["calls"]]
         made = [call for call in (*calls, *earlier) if call["error"] is None]
         return cls(
             question=state["question"],
             new=tuple(call["result"] for call in calls if call["error"] is None),
             old=tuple(call["result"] for call in earlier if call["error"] is None),
-            passages=any(card_of(one).quotes_sources for one in tools if one.name == tool),
+            passages=tool in searches,
             said=tuple(chat_texts(state)),
             inputs=tuple(arguments_text(call) for call in made),
             asked_for=tuple(turn["verdict"]["missing"] for turn in memory),
             tool=tool,
             failed=failed,
-            used=tuple(turn["plan"]["tool_name"] for turn in memory),
+            searched=any(turn["plan"]["tool_name"] in searches for turn in memory),
             computes_with=next((one.name for one in tools if fence_of(one) == "python"), ""),
-            searches_with=search_tool(tools),
+            searches_with=tool if tool in plain else next(iter(plain), ""),
         )
 
     @property

@@ -56,13 +56,21 @@ def unsupported_weekdays(claim: str, sources: Iterable[str]) -> list[str]:
     return [day for day in days if not re.search(rf"\b{day}|\b(?:{day[:3]}|{day[:-3]})\b", told, re.IGNORECASE)]
 
 
-_NAME = re.compile(r"(?<![.!?:] )(?<!^)\b[A-Z][a-z]\w+")
+_CAPITALISED = r"[A-Z][a-z]\w+"
+_NAME = re.compile(rf"(?<![.!?:] )(?<!^)\b{_CAPITALISED}")
+FULL_NAME = re.compile(rf"{_NAME.pattern}(?:(?:['’]s?)? {_CAPITALISED})*")
+"""A name with all its words: Golden Gate Bridge, Saint Orla's Hospital."""
+
+
+def names_of(text: str) -> list[str]:
+    """The capitalised words inside the sentences of a text."""
+    return _NAME.findall(text)
 
 
 def unsupported_names(claim: str, sources: Iterable[str]) -> list[str]:
-    """The names in `claim` (capitalised words inside a sentence) that are in no source."""
-    words = set().union(*(content_words(source) for source in sources))
-    return [name for name in _NAME.findall(claim) if not content_words(name) <= words]
+    """The names in `claim`, word by word, that are in no source."""
+    words = set().union(*map(content_words, sources))
+    return [name for name in names_of(claim) if not content_words(name) <= words]
 
 
 _TELLS_WHICH = re.compile(r"\d|[\"“«]|\b[A-Z]{3,}\b")
@@ -74,54 +82,9 @@ def names_something(text: str) -> bool:
 
 
 _WORD = re.compile(r"\w{3,}")
-_COMMON = frozenset(
-    [
-        "about",
-        "all",
-        "amount",
-        "and",
-        "answer",
-        "any",
-        "are",
-        "compute",
-        "did",
-        "does",
-        "each",
-        "find",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "its",
-        "many",
-        "much",
-        "name",
-        "not",
-        "number",
-        "one",
-        "out",
-        "per",
-        "text",
-        "that",
-        "the",
-        "their",
-        "they",
-        "this",
-        "total",
-        "was",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-    ]
-)
+_COMMON_WORDS = """about all amount and answer any are compute did does each find for from had has have how its many
+much name not number one out per text that the their they this total was were what when where which who why will with"""
+_COMMON = frozenset(_COMMON_WORDS.split())
 
 
 def shared_words(question: str, text: str) -> float:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Literal as OneOf
 
 from graph.checks.customary import is_table
+from graph.rendering import brief
 
 Use = OneOf["data", "choice", "bound", "label"]
 """`data` enters the computation or the answer; a `choice` is what a condition picks; a `bound` ends a search; a `label`
@@ -26,8 +27,8 @@ class Literal:
     use: Use
 
     def __str__(self) -> str:
-        shown = repr(self.value) if isinstance(self.value, str) else f"{self.value:f}"
-        return f"{self.name} = {shown}" if self.name else shown
+        shown = brief(repr(self.value) if isinstance(self.value, str) else f"{self.value:f}")
+        return f"{brief(self.name)} = {shown}" if self.name else shown
 
 
 def literals_of(code: str) -> list[Literal]:

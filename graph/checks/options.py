@@ -6,31 +6,50 @@ import re
 
 from graph.checks.evidence import Evidence
 
-_CHOICE = re.compile(
-    r"(?is)^\s*(?:which|who|what)\b(?:[^?]*?,(?P<after>[^?]*\bor\b[^?]*)|\s+(?:one\s+)?of\s+(?P<of>[^?]*\band\b[^?]*))\?"
-)
-_ORDER = re.compile(r"(?is)^\s*(?:put|arrange|sort|order|rank)\s+(?P<items>.*?\band\b.*?)\s+(?:in|into|by|from)\b")
-_ITEM = re.compile(r",\s*(?:or|and)\s+|,\s*|\s+(?:or|and)\s+", re.IGNORECASE)
+_WHICH = re.compile(r"(?i)\s*(?:which|who|what)\b")
+_OF = re.compile(r"(?i)\s+(?:one\s+)?of\s")
+_AND = re.compile(r"(?i)\band\b")
+_OR = re.compile(r"(?i)\bor\b")
+_PUT = re.compile(r"(?i)\s*(?:put|arrange|sort|order|rank)\s")
+_INTO = re.compile(r"(?i)\s(?:in|into|by|from)\b")
+_ITEM = re.compile(r"(?i), (?:or|and) |, ?| (?:or|and) ")
 _WORD = re.compile(r"\w+")
 
 
 def none_of_the_options(answer: str, evidence: Evidence) -> str | None:
     """The question offers a choice, and the answer shares no word with it."""
-    choice = _CHOICE.search(evidence.question)
-    if choice is None:
-        return None
-    options = choice["after"] or choice["of"]
-    if _words(options) & _words(answer):
+    options = _options(evidence.question)
+    if not options or _words(options) & _words(answer):
         return None
     return f"the question asks for one of {' '.join(options.split())}, and {answer!r} is none of them"
 
 
 def left_out(answer: str, evidence: Evidence) -> str | None:
     """The question asks for an order of things, and the answer leaves some out."""
-    order = _ORDER.search(evidence.question)
-    items = _ITEM.split(order["items"]) if order else []
-    missing = [item for item in items if not _words(item) & _words(answer)]
+    words = _words(answer)
+    missing = [item for item in _items(evidence.question) if not _words(item) & words]
     return f"the answer leaves out {', '.join(missing)}" if missing else None
+
+
+def _options(question: str) -> str:
+    """The part of a question that offers a choice; empty if it offers none."""
+    asked, mark, _ = question.partition("?")
+    which = _WHICH.match(asked)
+    if not (mark and which):
+        return ""
+    _, _, last = asked[which.end() :].partition(",")
+    if _OR.search(last):
+        return last
+    of = _OF.match(asked, which.end())
+    return asked[of.end() :] if of and _AND.search(asked, of.end()) else ""
+
+
+def _items(question: str) -> list[str]:
+    """What a question wants in an order."""
+    put = _PUT.match(question)
+    joined = _AND.search(question, put.end()) if put else None
+    into = _INTO.search(question, joined.end()) if joined else None
+    return _ITEM.split(" ".join(question[put.end() : into.start()].split())) if put and into else []
 
 
 def _words(text: str) -> set[str]:

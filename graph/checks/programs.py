@@ -6,24 +6,23 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from graph.checks.arguments import Proposal
-from graph.checks.computing import is_computed
-from graph.checks.grounding import names_something
 from graph.checks.provenance import Sources
+from graph.checks.questions import is_computed, names_in
 from graph.memory import accepted_turns, source_texts
 from graph.parsing.blocks import syntax_of
 from graph.state import State
-from tools.card import fence_of
+from tools.card import card_of, fence_of
 
 _STATES_ONLY = (
     ast.Module, ast.Expr, ast.Assign, ast.Constant, ast.Name, ast.Load, ast.Store,
     ast.JoinedStr, ast.FormattedValue, ast.List, ast.Tuple, ast.Dict,
 )  # fmt: skip
 """What a program is made of that only says what its author believes."""
-_OTHER_BASE = re.compile(r"0[bxo]", re.IGNORECASE)
+_OTHER_BASE = ("0b", "0o", "0x")
 
 
 def stated_result(proposal: Proposal) -> str | None:
@@ -52,10 +51,13 @@ def marked_as_made_up(proposal: Proposal) -> str | None:
 def about_nothing_known(proposal: Proposal) -> str | None:
     """A program for an amount of something with a name, without a value that the question or a result tells.
 
-    Values that are customary in programs (100, 2) pass one by one; all together they are an invention.
+    Values that are customary in programs (100, 2) pass one by one; all together they are an invention. A name may be
+    such a value, for a question about the word; and where there is no search, nothing better can be had.
     """
-    question = proposal.state["question"]
-    if not (is_computed(question) and names_something(question) and _any_program(proposal, _tells_nothing)):
+    question, tools = proposal.state["question"], proposal.tools
+    if tools is not None and not any(card_of(tool).quotes_sources for tool in tools):
+        return None
+    if not (is_computed(question) and names_in(question) and _any_program(proposal, _tells_nothing)):
         return None
     return "The program has no value that the question or a result tells: look the facts up with a search tool first."
 
@@ -87,9 +89,8 @@ def _only_states(code: str, tree: ast.Module, state: State) -> bool:
     computes = any(
         not isinstance(node, (*_STATES_ONLY, ast.Call))
         or (isinstance(node, ast.FormattedValue) and node.format_spec is not None)
-        or (type(getattr(node, "value", None)) is int and _OTHER_BASE.match(ast.get_source_segment(code, node) or ""))
         for node in nodes
-    )
+    ) or any(token.string.lower().startswith(_OTHER_BASE) for token in _tokens(code, tokenize.NUMBER))
     if not tree.body or not prints_only or computes:
         return False
     found = [call["result"] for turn in accepted_turns(state) for call in turn["calls"] if call["error"] is None]
@@ -111,8 +112,7 @@ _MADE_UP = re.compile(
 
 def _marks_a_value(code: str, tree: ast.Module, state: State) -> bool:
     """Whether such a comment stands on the line of a number or a text that no source tells."""
-    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
-    lines = {token.start[0] for token in tokens if token.type == tokenize.COMMENT and _MADE_UP.search(token.string)}
+    lines = {token.start[0] for token in _tokens(code, tokenize.COMMENT) if _MADE_UP.search(token.string)}
     if not lines:
         return False
     sources = Sources.of(source_texts(state))
@@ -122,6 +122,10 @@ def _marks_a_value(code: str, tree: ast.Module, state: State) -> bool:
         and not _is_told(node.value, sources)
         for node in ast.walk(tree)
     )
+
+
+def _tokens(code: str, kind: int) -> Iterator[tokenize.TokenInfo]:
+    return (token for token in tokenize.generate_tokens(io.StringIO(code).readline) if token.type == kind)
 
 
 def _is_told(value: object, sources: Sources) -> bool:

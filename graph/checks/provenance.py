@@ -8,13 +8,13 @@ fact is missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from graph.checks.amounts import amounts_in, is_told
+from graph.checks.amounts import amounts_in, is_told, numbers_of
 from graph.checks.customary import is_customary, is_round
-from graph.checks.grounding import content_words, unsupported_names
+from graph.checks.grounding import content_words, names_of
 from graph.checks.literals import Literal, literals_of
 
 
@@ -22,7 +22,6 @@ from graph.checks.literals import Literal, literals_of
 class Sources:
     """What a call may be about."""
 
-    texts: Sequence[str]
     amounts: frozenset[Decimal]
     words: frozenset[str]
 
@@ -31,7 +30,7 @@ class Sources:
         """Read the question, the chat and the accepted results."""
         texts = tuple(texts)
         amounts = frozenset().union(*map(amounts_in, texts))
-        return cls(texts, amounts, frozenset().union(*map(content_words, texts)))
+        return cls(amounts, frozenset().union(*map(content_words, texts)))
 
     def tell(self, value: Decimal) -> bool:
         """Whether a number has a source, is next to one (the bounds of a search), rounds one, or is customary."""
@@ -82,29 +81,8 @@ _ADDRESS = re.compile(r"[\\/_@<>{}=]|\w\.\w*[a-z]")
 """Paths, addresses and code are no names."""
 _FORMAT = re.compile(r"%[-+ #0-9.*]*[a-zA-Z]|\{[^{}]*\}|0?123456789")
 """Parts of a text that are no figures: format directives and the row of digits."""
-_PARTICLES = frozenset(
-    {
-        "a",
-        "an",
-        "and",
-        "at",
-        "de",
-        "del",
-        "der",
-        "di",
-        "for",
-        "in",
-        "la",
-        "le",
-        "of",
-        "on",
-        "the",
-        "to",
-        "van",
-        "von",
-        "y",
-    }
-)
+_SMALL_WORDS = "a an and at de del der di for in la le of on the to van von y"
+_PARTICLES = frozenset(_SMALL_WORDS.split())
 
 
 def _has_source(literal: Literal, sources: Sources) -> bool:
@@ -116,16 +94,11 @@ def _has_source(literal: Literal, sources: Sources) -> bool:
     return _figures_have_source(text, sources) and _names_have_source(text, literal, sources)
 
 
-_ONE_NUMBER = re.compile(r"(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?")
-
-
 def _figures_have_source(text: str, sources: Sources) -> bool:
     """Whether all figures of a text have a source, those that are no number in their parts (4.9.1923)."""
-    for figures in re.findall(r"\d[\d,.]*\d|\d", text):
-        parts = [figures.replace(",", "")] if _ONE_NUMBER.fullmatch(figures) else re.findall(r"\d+", figures)
-        if not all(sources.tell(Decimal(part)) for part in parts):
-            return False
-    return True
+    return all(
+        sources.tell(number) for figures in re.findall(r"\d[\d,.]*\d|\d", text) for number in numbers_of(figures)
+    )
 
 
 def _names_have_source(text: str, literal: Literal, sources: Sources) -> bool:
@@ -134,5 +107,5 @@ def _names_have_source(text: str, literal: Literal, sources: Sources) -> bool:
     words = re.findall(r"[^\W\d]\w+", text)
     titled = [word for word in words if word[0].isupper() and word[1].islower()]
     if len(titled) + sum(word in _PARTICLES for word in words) < len(words):  # prose: its first word may be any
-        return all(sources.name([name]) for name in unsupported_names(text, sources.texts))
+        return sources.name(names_of(text))
     return (literal.use == "choice" and len(words) < 2) or sources.name(titled)

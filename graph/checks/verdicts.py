@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from graph.checks.answers import AnswerCheck, answer_complaint
 from graph.checks.evidence import Evidence
 from graph.checks.grounding import in_latin_script, shared_words, unsupported_numbers, unsupported_weekdays
 from graph.state import Verdict
@@ -49,16 +50,19 @@ def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:
     if verdict["accepted"]:
         return verdict
     fresh = unsupported_numbers(verdict["reason"], [evidence.question, *evidence.said, *evidence.old])
-    quoted = any(not unsupported_numbers(number, evidence.new) for number in fresh)
-    return {**verdict, "accepted": quoted}
+    return {**verdict, "accepted": not set(fresh) <= set(unsupported_numbers(verdict["reason"], evidence.new))}
 
 
-def rejection_of_the_answer(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """A rejection that gives the rejected result as its answer becomes an acceptance, and the run ends."""
+def rejection_of_the_answer(verdict: Verdict, evidence: Evidence, checks: Sequence[AnswerCheck]) -> Verdict:
+    """A rejection that gives the rejected result as its answer becomes an acceptance, and the run ends.
+
+    It stands where the checks of answers find that the result cannot be the answer.
+    """
     answer = verdict["answer"].strip().casefold()
     if verdict["accepted"] or not answer or answer not in (result.strip().casefold() for result in evidence.new):
         return verdict
-    return {**verdict, "accepted": True, "stop": True, "missing": ""}
+    accepted: Verdict = {**verdict, "accepted": True, "stop": True, "missing": ""}
+    return verdict if answer_complaint(accepted, evidence, checks) else accepted
 
 
 def rejection_of_near_passages(verdict: Verdict, evidence: Evidence) -> Verdict:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
 from graph import Context, build_graph
-from graph.checks.computing import is_computed, program_next
+from graph.checks.computing import program_next
 from graph.checks.evidence import Evidence
+from graph.checks.questions import is_computed
 from tests.graph.conftest import Capturing, Serve, calls_text, judged, plan_text, prompts
 from tools.card import ToolCard
 
@@ -21,7 +23,9 @@ PROGRAM = "```python\nrows = 26\nseats_in_a_row = 32\nprint(rows * seats_in_a_ro
 
 def missing(question: str, *passages: str, asked_for: tuple[str, ...] = (), tool: str = "python") -> str | None:
     """What is named as missing without asking a model."""
-    evidence = Evidence(question, passages, (), passages=True, asked_for=asked_for, computes_with=tool)
+    evidence = Evidence(
+        question, passages, (), passages=True, asked_for=asked_for, computes_with=tool, searches_with="look_up"
+    )
     foreseen = program_next(evidence)
     return None if foreseen is None else foreseen.verdict["missing"]
 
@@ -176,6 +180,82 @@ async def test_a_name_that_no_passage_tells_is_searched_for_by_itself(serve: Ser
     state = await build_graph(tools=[tool, "python"]).ainvoke({"question": question}, context=context)
     assert [turn["plan"]["sub_goal"] for turn in state["memory"][:2]] == ["find how large Valdane is", "Find Sarn"]
     assert (state["answer"], len(server.asked("planner")), len(server.asked("verifier"))) == ("265", 1, 1)
+
+
+AGE = "How old was Ada Lovelace when she died?"
+DIED = "Ada Lovelace died at 36."
+
+
+async def test_the_last_turn_is_judged(serve: Serve) -> None:
+    server = serve(planner=plan_text("look_up", "find how old Ada Lovelace was"), verifier=judged("36"))
+    tools: list[BaseTool | str] = [opera_tool(**{"find how old Ada Lovelace was": DIED}), "python"]
+    context = Context(model=server.spec, checks="on", max_turns=1)
+    state = await build_graph(tools=tools).ainvoke({"question": AGE}, context=context)
+    assert (state["ended_by"], state["memory"][0]["verdict"]["missing"]) == ("verifier", "")
+    assert server.asked("verifier")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "asked"),
+    [
+        ({"verifier": "You check each step and reject what is doubtful."}, [2, 2]),
+        ({"planner": "You are the planner of an agent: name the next step."}, [2, 1]),
+        ({}, [1, 1]),
+    ],
+)
+async def test_nothing_is_foreseen_for_a_role_with_its_own_prompt(
+    serve: Serve, prompts: dict[str, str], asked: list[int]
+) -> None:
+    server = serve(
+        planner=[plan_text("look_up", "find how old Ada Lovelace was"), plan_text("python", "compute it")],
+        executor="```python\nage = 36\nprint(age)\n```",
+        verifier=[*([judged("unknown", "the age")] if "verifier" in prompts else []), judged("36")],
+    )
+    tools: list[BaseTool | str] = [opera_tool(**{"find how old Ada Lovelace was": DIED}), "python"]
+    graph = build_graph(tools=tools, prompts=prompts)
+    state = await graph.ainvoke({"question": AGE}, context=Context(model=server.spec, checks="on"))
+    assert len(state["memory"]) == 2
+    assert [len(server.asked(role)) for role in ("planner", "verifier")] == asked
+
+
+async def test_only_a_search_in_plain_words_is_foreseen(serve: Serve) -> None:
+    def read_url(url: str) -> str:
+        """Read a page."""
+        return "[1] Page (http://x)\nThe bridge has 26 arches."
+
+    page = StructuredTool.from_function(read_url, metadata={"card": ToolCard(input="a page", quotes_sources=True)})
+    server = serve(
+        planner=plan_text("read_url", "Read the page"), executor=calls_text({"url": "http://x"}), verifier=judged("26")
+    )
+    question = "How many arches does the viaduct of Batty Moss have?"
+    context = Context(model=server.spec, checks="on", max_turns=2)
+    state = await build_graph(tools=[page, "python"]).ainvoke({"question": question}, context=context)
+    assert [turn["plan"]["tool_name"] for turn in state["memory"]] == ["read_url"]
+
+    evidence = Evidence(question, ("The bridge has 26 arches.",), (), passages=True, computes_with="python")
+    assert program_next(evidence) is None
+    foreseen = program_next(replace(evidence, tool="read_url", searches_with="look_up"))
+    assert foreseen is not None
+    assert (foreseen.next_step.tool, foreseen.next_step.sub_goal) == ("look_up", "Find Batty Moss")
+
+
+def test_too_many_names_are_left_to_the_models() -> None:
+    names = ["Ada", "Bob", "Cleo", "Dora", "Emil", "Fred", "Gina"]
+    for count, foreseen in ((6, "a result about Ada and Bob and Cleo and Dora and Emil and Fred"), (7, None)):
+        assert missing(f"Who is the oldest of {', '.join(names[:count])}?", "nothing") == foreseen
+
+
+async def test_a_program_about_a_word_needs_no_search(serve: Serve) -> None:
+    server = serve(
+        planner=plan_text("python", "count the letters"),
+        executor="```python\nprint(len('Alexander'))\n```",
+        verifier=judged("9"),
+    )
+    question = "How many letters are in the name Alexander?"
+    context = Context(model=server.spec, checks="on")
+    state = await build_graph(tools=["python", opera_tool()]).ainvoke({"question": question}, context=context)
+    assert [turn["plan"]["tool_name"] for turn in state["memory"]] == ["python"]
+    assert state["answer"] == "9"
 
 
 def test_a_long_question_is_read_in_a_moment() -> None:

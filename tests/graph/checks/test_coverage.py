@@ -32,6 +32,11 @@ def computed(question: str, *inputs: str, results: tuple[str, ...] = ()) -> str 
         ("How many primes are there between 500 and 700?", "print(len([n for n in range(501, 700) if p(n)]))", None),
         ("Solve x**2 = 0 for 1 x.", "solve(x**2)", None),
         ("Which is 7?\nA) 17\nB) 19", "print(3)", None),
+        ("What is the largest of 13,7,15?", "print(max(13, 7, 15))", None),
+        ("On which day did 4.9.1923 fall?", "print(date(1923, 9, 4))", None),
+        ("On which day did 4.9.1923 fall?", "print(date(2024, 12, 25))", "4.9.1923"),
+        ("What runs at 192.168.0.1?", "192.168.0.1", None),
+        ("What changed in Python 3.10.1?", "print(77)", "3.10.1"),
     ],
 )
 def test_a_number_that_was_left_out_is_named(question: str, code: str, unused: str | None) -> None:

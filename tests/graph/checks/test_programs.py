@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Literal, cast
 
 import pytest
+from langchain_core.tools import BaseTool
 
 from graph import Context, build_graph
 from graph.checks.arguments import Proposal
 from graph.checks.programs import about_nothing_known, marked_as_made_up, stated_result
 from graph.state import State
-from tests.graph.conftest import Serve, plan_text
+from tests.graph.conftest import Serve, passages_tool, plan_text
 from tools.python import make_python_tool
 
 PYTHON = make_python_tool()
@@ -75,11 +76,20 @@ RAILWAY = "How fast is a train of the Irrin Railway?"
         ("How many prime numbers has Euler below 200?", "print(len([n for n in range(2, 200)]))", False),
         ("How many seconds are there in a day?", "print(24 * 60 * 60)", False),
         (RAILWAY, "import math\nmath.pi", False),
+        ("How many days are there in June, July and August together?", "print(30 + 31 + 31)", False),
+        ("How much is 1,000.5 of the Irrin crowns?", "whole = 1_000\nprint(whole // 2)", False),
     ],
 )
 def test_a_program_about_a_name_starts_from_something_that_is_told(question: str, code: str, complaint: bool) -> None:
     assert complains(about_nothing_known, code, question) == complaint
     assert not complains(about_nothing_known, code, question, "Its train takes 2 hours for 100 kilometres.")
+
+
+@pytest.mark.parametrize(("tools", "complaint"), [([PYTHON], False), ([PYTHON, passages_tool()], True)])
+def test_a_search_is_asked_for_only_where_there_is_one(tools: list[BaseTool], complaint: bool) -> None:
+    state = cast("State", {"question": RAILWAY, "messages": [], "memory": []})
+    proposal = Proposal(PYTHON, [{"code": "print(100 / 2)"}], state, tools)
+    assert (about_nothing_known(proposal) is not None) == complaint
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,12 @@ def test_programs_with_invented_facts_are_told_from_honest_ones(half: str, most_
     assert refused["honest"].count(True) <= most_alarms
 
 
+def test_long_literals_are_named_in_short() -> None:
+    [named] = made_up(f"{'name' * 5000} = {'We met Xaver Quill. ' * 800!r}")
+    assert named.startswith("namename")
+    assert len(named) < 200
+
+
 def test_what_is_refused_is_named() -> None:
     assert made_up("birth = 1832\nopened = 1889\nprint(opened - birth)", "opened in 1889") == ["birth = 1832"]
     assert made_up("founded = {'Lyon': 43}\nprint(founded)", "Is Lyon old?") == ["Lyon = 43"]

@@ -133,6 +133,19 @@ async def test_a_rejection_that_gives_the_result_as_the_answer_accepts_it(serve:
     assert (turn["verdict"]["accepted"], turn["verdict"]["stop"]) == (True, True)
 
 
+async def test_a_rejected_result_that_cannot_be_the_answer_stays_rejected(serve: Serve) -> None:
+    verdict = {**json.loads(judged("Paris")), "result": "reject", "next": "continue", "reason": "it is a place"}
+    server = serve(
+        planner=plan_text("look_up"), executor=calls_text({"name": "the tower"}), verifier=json.dumps(verdict)
+    )
+    context = Context(model=server.spec, checks="on", max_turns=1)
+    state = await build_graph(tools=[passages_tool("Paris")]).ainvoke(
+        {"question": "When was the Eiffel Tower built?"}, context=context
+    )
+    [turn] = state["memory"]
+    assert (turn["verdict"]["accepted"], turn["verdict"]["stop"], state["ended_by"]) == (False, False, "turns")
+
+
 @pytest.mark.parametrize(("turns", "hint"), [(1, True), (2, False)])
 async def test_a_run_without_an_answer_ends_with_a_guess(
     serve: Serve, tools: list[BaseTool], turns: int, hint: bool

@@ -1,0 +1,63 @@
+"""What a question in English asks for: an amount, a choice or an order, about which names, out of which options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from graph.checks.grounding import FULL_NAME, content_words
+from graph.checks.provenance import CUSTOMARY_NAMES
+
+_MEASURES = """old young new earli lat larg small bigg great high low tall short long wid narrow deep shallow heavi
+light fast slow quick near clos cheap rich poor hott cold warm strong weak thick thinn steep busi dens"""
+_COMPARED = rf"(?:(?:{'|'.join(_MEASURES.split())})(?:er\ than|est)|(?:far|fur)the(?:r\ than|st))"
+_COMPUTED = re.compile(
+    rf"""(?ix)
+      \bhow\ (?:many|much|old|tall|long|high|far|deep|large|big|wide|heavy|fast)\b
+    | \b(?:average|ratio|percentage|difference|sum|speed)\b
+    | \b(?:what\ (?:is|are|was|were)|find|give|tell|calculate|compute|determine)\ (?:[\w'’]+\ ){{0,3}}
+      (?:total|product|area|age|costs?|price)\b
+    | \b(?:what|which)\ (?:\w+\ )?(?:total|area(?!\ of)|age|price)\b
+    | \bwhat\ (?:do|does|did|would)\b [^.?!\n]* \bcost\b
+    | \b(?:which|who)\b [^.?!\n]*
+      \b(?:(?<!the\ )(?:first|last)|most|fewest|least|more|fewer|earlier|later|{_COMPARED})\b
+    | \bin\ (?:the\ )?order\b(?!\ to\b)
+    | \b(?:same|different|before|after|than)\b [^.?!\n]* \?\ Answer\ (?:with\ |by\ )?yes\ or\ no
+    """
+)
+_QUOTED = r"""|"[^"\n]*"|“[^”\n]*”"""
+_TITLES = re.compile(FULL_NAME.pattern + _QUOTED)
+_SPELLED = re.compile(
+    r"(?i)\b(?:letters?|vowels?|consonants?|syllables?|characters?|words?|names?|spell(?:ed|ing)?|spelt|backwards)\b"
+)
+_LETTERED = re.compile(r"(?m)^[ \t]*\(?[A-H][).:]\s")
+
+_ASKED = 500
+"""Characters at the end of a long question that say what is asked."""
+
+
+def asking_part(question: str) -> str:
+    """What a question asks; before it may stand a long text that it is about."""
+    return question[-_ASKED:]
+
+
+def is_computed(question: str) -> bool:
+    """Whether a question asks for an amount, a choice or an order; the words of names and titles ask for nothing."""
+    return _COMPUTED.search(_TITLES.sub("X", asking_part(question))) is not None
+
+
+def is_about_words(question: str) -> bool:
+    """Whether a question may be about a word itself, as a text: how many letters are in a name."""
+    return _SPELLED.search(asking_part(question)) is not None
+
+
+def names_in(question: str, told: Sequence[str] = ()) -> list[str]:
+    """The names in a question, each once, that none of the texts tells in full; a month or a weekday is no name."""
+    known = CUSTOMARY_NAMES.union(*map(content_words, told))
+    names = dict.fromkeys(FULL_NAME.findall(asking_part(question)))
+    return [name for name in names if not content_words(name) <= known]
+
+
+def has_options(question: str) -> bool:
+    """Whether a question offers options with letters: `A) Paris`."""
+    return _LETTERED.search(question) is not None
