@@ -102,12 +102,12 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         if not plan["input"]:
             return "the reply has no line 'Input: ...' for the tool"
         firm = [check for check in run.held_to(ARGUMENT_CHECKS, "planner") if not check.once]
-        return checked(partial(_reads_input, argument), firm, tool, state)(plan["input"])
+        return checked(_reads_input(tool, argument), firm, tool, state)(plan["input"])
     fence = fence_of(tool)
     schema: dict[str, Any] | None = None
     if fence and argument:
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
-        read = _reads_block(argument, fence, tool.name)
+        read = _reads_block(tool, argument, fence)
     else:
         most = run.context.max_calls
         schema = calls_schema(tool, most)
@@ -124,7 +124,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     checks = run.held_to(ARGUMENT_CHECKS, "executor")
     for foresee in run.held_to(FORESEEN_INPUTS, "executor"):
         if argument and (text := foresee(plan, tool, state)):
-            foreseen = checked(partial(_reads_input, argument), checks, tool, state)(text)
+            foreseen = checked(_reads_input(tool, argument), checks, tool, state)(text)
             if not isinstance(foreseen, str):
                 return foreseen
     facts = Facts(
@@ -147,16 +147,16 @@ def calls_schema(tool: BaseTool, most: int) -> dict[str, Any]:
     return whole
 
 
-def _reads_input(argument: str, text: str) -> list[Arguments] | str:
-    return [{argument: text}]
+def _reads_input(tool: BaseTool, argument: str) -> Reader:
+    return lambda text: _usable_calls(tool, [{argument: text}])
 
 
-def _reads_block(argument: str, language: str, tool: str = "") -> Reader:
+def _reads_block(tool: BaseTool, argument: str, language: str) -> Reader:
     def read(reply: str) -> list[Arguments] | str:
-        code = code_in(reply, language, argument, tool)
+        code = code_in(reply, language, argument, tool.name)
         if not code.strip():
             return "the reply holds no code"
-        return [{argument: code}]
+        return _usable_calls(tool, [{argument: code}])
 
     return read
 

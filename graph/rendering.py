@@ -39,11 +39,11 @@ def calls_text(calls: Sequence[ToolCall], limit: int | None = None) -> str:
 
 
 def arguments_text(call: ToolCall) -> str:
-    """A call's arguments: a single string as it is, anything else as JSON."""
+    """A call's arguments: a single string as it is, anything else as JSON; a human may have sent dates and the like."""
     values = list(call["arguments"].values())
     if len(values) == 1 and isinstance(values[0], str):
         return values[0]
-    return json.dumps(call["arguments"], ensure_ascii=False)
+    return json.dumps(call["arguments"], ensure_ascii=False, default=str)
 
 
 def failure_text(failure: Failure) -> str:

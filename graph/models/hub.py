@@ -11,7 +11,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypedDict, cast
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from graph.errors import ConfigError, DataError, ModelUnavailable
 from graph.models.download import cache_directory, fetch
@@ -33,6 +36,11 @@ class Listed(TypedDict):
     size: int
     """Bytes."""
     sha256: str
+
+
+_SAVED: Final = TypeAdapter(list[Listed])
+_TREE: Final = TypeAdapter(list[dict[str, Any]])
+"""The forms of the saved list and of the Hub's."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +134,10 @@ def _shard_of(path: str, stem: str) -> bool:
 
 
 def _read(path: Path) -> list[Listed]:
+    """The saved list; empty if there is none, or it has another form."""
     try:
-        return cast("list[Listed]", json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return _SAVED.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return []
 
 
@@ -148,10 +157,12 @@ def _ask(repo: str) -> list[Listed]:
                 response = client.get(url, headers=hub_headers())
                 if response.status_code != 200:
                     raise _refused(repo, response.status_code)
-                files += [_listed(entry) for entry in response.json() if _is_gguf(entry)]
+                files += filter(None, map(_listed, _TREE.validate_json(response.content)))
                 url = response.links.get("next", {}).get("url")
-    except (httpx.TransportError, httpx.InvalidURL, json.JSONDecodeError) as error:
+    except (httpx.RequestError, httpx.InvalidURL) as error:
         raise _out_of_reach(repo, str(error)) from error
+    except ValidationError as error:
+        raise _out_of_reach(repo, "its answer is not a list of files") from error
     return sorted(files, key=lambda item: item["path"])
 
 
@@ -162,16 +173,17 @@ def _out_of_reach(repo: str, reason: str) -> ModelUnavailable:
     )
 
 
-def _is_gguf(entry: dict[str, object]) -> bool:
-    return entry.get("type") == "file" and str(entry.get("path", "")).lower().endswith(".gguf") and "lfs" in entry
-
-
-def _listed(entry: dict[str, object]) -> Listed:
-    lfs = cast("dict[str, object]", entry["lfs"])
-    path = str(entry["path"])
-    if os.path.isabs(path) or ".." in Path(path).parts:
-        raise DataError(f"The Hub lists a file {path!r} that would leave the cache.")
-    return Listed(path=path, size=int(str(lfs["size"])), sha256=str(lfs["oid"]))
+def _listed(entry: dict[str, Any]) -> Listed | None:
+    """A file of the Hub's list; None if it is no GGUF file, or its size and SHA-256 are not told."""
+    match entry:
+        case {"type": "file", "path": str(path), "lfs": {"size": int(size), "oid": str(sha256)}}:
+            if not path.lower().endswith(".gguf"):
+                return None
+            if os.path.isabs(path) or ".." in Path(path).parts:
+                raise DataError(f"The Hub lists a file {path!r} that would leave the cache.")
+            return Listed(path=path, size=size, sha256=sha256)
+        case _:
+            return None
 
 
 def _refused(repo: str, status: int) -> ConfigError | ModelUnavailable:

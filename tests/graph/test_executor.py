@@ -10,9 +10,11 @@ import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from pydantic import BaseModel, Field
 
 from graph import Context, build_graph
 from tests.graph.conftest import Serve, calls_text, plan_text, prompts, verdict_text
+from tools.card import ToolCard
 
 
 @pytest.mark.parametrize(
@@ -139,3 +141,29 @@ async def test_long_results_are_clipped_once(serve: Serve, tools: list[BaseTool]
     result = state["memory"][0]["calls"][0]["result"]
     assert "4,900 characters left out" in result
     assert result in prompts(server, "planner")[1][-1][1]
+
+
+@pytest.mark.parametrize("kind", ["words", "python"])
+async def test_no_text_is_called_with_that_the_schema_refuses(serve: Serve, kind: str) -> None:
+    """Neither the sub-goal that a search would take over, nor a program."""
+
+    class Short(BaseModel):
+        text: str = Field(max_length=20)
+
+    def look(text: str) -> str:
+        """Look it up."""
+        return f"[1] Ada\nAda Lovelace died in London ({text})."
+
+    words = kind == "words"
+    metadata: dict[str, Any] = {"fence": "python"} if not words else {}
+    card = ToolCard(input="words", quotes_sources=words, plain_words=words)
+    tool = StructuredTool.from_function(look, args_schema=Short, metadata={"card": card, **metadata})
+    server = serve(
+        planner=plan_text("look", "Find the place where Ada Lovelace died"),
+        executor=calls_text({"text": "Ada Lovelace"}) if words else ["```\nprint('Ada Lovelace')\n```", "```\n20\n```"],
+    )
+    context = Context(model=server.spec, max_turns=1, checks="on" if words else "off")
+    state = await build_graph(tools=[tool]).ainvoke({"question": "Where did Ada Lovelace die?"}, context=context)
+    [call] = state["memory"][0]["calls"]
+    assert call["error"] is None
+    assert len(server.asked("executor")) == (1 if words else 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import date
 from inspect import signature
 from typing import Any
 
@@ -156,3 +157,19 @@ async def test_an_answer_of_the_wrong_form_can_be_given_again(serve: Serve, mode
         await go(Command(resume={"certain": 1}))
     state = await go(Command(resume={"sure": False}))
     assert state["memory"][0]["calls"][0]["result"] == "False"
+
+
+@pytest.mark.parametrize("verify", ["rules", "model"])
+async def test_changed_arguments_may_be_objects(serve: Serve, verify: Any) -> None:
+    def book(when: date) -> str:
+        """Book a day."""
+        return f"booked {when}"
+
+    server = serve(planner=plan_text("book"), executor=calls_text({"when": "2024-01-02"}))
+    graph = build_graph(tools=[StructuredTool.from_function(book)], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    context = Context(model=server.spec, max_turns=1, ask_before=("book",), verify=verify)
+    await graph.ainvoke({"question": "q"}, config, context=context)
+    changed = Command(resume={"arguments": [{"when": date(2024, 1, 3)}]})
+    state = await graph.ainvoke(changed, config, context=context)
+    assert [call["result"] for call in state["memory"][0]["calls"]] == ["booked 2024-01-03"]

@@ -34,7 +34,7 @@ def load_tasks(spec: str) -> list[Task]:
         ConfigError: the spec names nothing known.
         DataError: a file cannot be had or read, or two tasks bear one id.
     """
-    whole = any(Path(place).expanduser().is_file() for place in (spec, _place_and_scorer(spec)[0]))
+    whole = any(os.path.isfile(os.path.expanduser(place)) for place in (spec, _place_and_scorer(spec)[0]))
     parts = [spec] if whole else [part.strip() for part in spec.split("+")]
     if len(parts) == 1:
         return _load(parts[0])
@@ -52,7 +52,7 @@ def _load(spec: str) -> list[Task]:
     if kind == "benchmark":
         return data.load_tasks(rest)
     form = replace(benchmark("own"), scorer=scorer)
-    if kind != "hub" and _IMPORT_PATH.fullmatch(spec) and not Path(spec).exists():
+    if kind != "hub" and _IMPORT_PATH.fullmatch(spec) and not os.path.exists(spec):
         return tasks_of(_imported(spec), form, Path(spec))
     files = _from_hub(rest) if kind == "hub" else _here(spec)
     rows = [row for path in files for row in read_rows(path)]
@@ -77,9 +77,9 @@ def _imported(spec: str) -> list[dict[str, Any]]:
 
 
 def _here(spec: str) -> list[Path]:
-    named = Path(spec).expanduser()
-    found = [named] if named.is_file() else sorted(Path(name) for name in glob(str(named)))
-    files = [path for path in found if path.is_file()]
+    named = os.path.expanduser(spec)
+    found = [named] if os.path.isfile(named) else sorted(glob(named))
+    files = [Path(path) for path in found if os.path.isfile(path)]
     if not files:
         known = ", ".join(BENCHMARKS)
         raise DataError(

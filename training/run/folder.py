@@ -112,9 +112,10 @@ def new_output(out: Path, *, replace: bool = False) -> Iterator[Path]:
         A path beside `out` at which there is nothing yet.
 
     Raises:
-        ConfigError: `out` is taken, or another process writes it.
+        ConfigError: `out` is taken, or is the working directory, or another process writes it.
         OSError: it cannot be written.
     """
+    out = out.resolve()
     _refuse_taken(out, replace)
     out.parent.mkdir(parents=True, exist_ok=True)
     lock, unfinished = (out.with_name(f"{out.name}.{ending}") for ending in ("lock", "tmp"))
@@ -134,6 +135,8 @@ def new_output(out: Path, *, replace: bool = False) -> Iterator[Path]:
 def _refuse_taken(out: Path, replace: bool) -> None:
     if out.exists() and not (replace and out.is_file()) and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists already; remove it or choose another --out.")
+    if out == Path.cwd():
+        raise ConfigError(f"{out} is the working directory, which cannot be replaced; choose another --out.")
 
 
 def _remove(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from graph.errors import ConfigError, DataError, ModelUnavailable
+from graph.models import download
 from graph.models.download import cache_directory, fetch
 from graph.models.sources import Mirror, ModelFile
 
@@ -230,3 +232,16 @@ def test_a_cache_that_cannot_be_made_is_named(hub: Hub, monkeypatch: pytest.Monk
     monkeypatch.setenv("AGENTFLOW_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(ConfigError, match="AGENTFLOW_CACHE"):
         fetch(model_file())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a file's name is Unicode")
+def test_a_cache_whose_path_is_not_utf_8_is_used(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    monkeypatch.setenv("AGENTFLOW_CACHE", str(folder))
+    path = fetch(model_file(), progress=lambda _: None)
+    assert fetch(model_file()) == path
+    hashed: list[Path] = []
+    monkeypatch.setattr(download, "_sha256", lambda path: hashed.append(path) or "0" * 64)
+    assert fetch(model_file()) == path
+    assert [download.digest_of(path) for _ in range(2)] == ["0" * 64] * 2
+    assert hashed == [path], "a checksum is worked out once"

@@ -28,10 +28,12 @@ FILES = {
 
 
 class Hub:
-    """Serves FILES of REPO; `token` gates it, `cut` ends the next download after so many bytes."""
+    """Serves FILES of REPO; `token` gates it, `cut` ends the next download after so many bytes, `listing` is sent in
+    place of the list of files."""
 
     def __init__(self) -> None:
         self.token, self.cut = "", 0
+        self.listing: bytes | None = None
         self.asked: list[str] = []
         self.files = dict(FILES)
         hub = self
@@ -43,7 +45,7 @@ class Hub:
                 if hub.token and self.headers.get("authorization") != f"Bearer {hub.token}":
                     self.send_error(401)
                 elif path == f"/api/models/{REPO}/tree/main":
-                    self.answer(json.dumps([hub.entry(name) for name in hub.files]).encode())
+                    self.answer(hub.listing or json.dumps([hub.entry(name) for name in hub.files]).encode())
                 elif (name := path.removeprefix(f"/{REPO}/resolve/main/")) in hub.files:
                     start = int((self.headers.get("range") or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
                     self.answer(hub.files[name][start:], 206 if start else 200)
@@ -170,3 +172,37 @@ def test_the_cache_is_listed_and_emptied(hub: Hub, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert main([]) == 0
     assert "no model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "listing", [b'{"error": "maintenance"}', b"[1]", b"null", b"<html>busy</html>", b"\xff\xfe\xfa", b"[" * 100_000]
+)
+def test_an_answer_that_is_no_list_of_files_is_told(hub: Hub, listing: bytes) -> None:
+    hub.listing = listing
+    with pytest.raises(ModelUnavailable, match=r"its answer is not a list of files.*HF_ENDPOINT"):
+        model_file(REPO)
+
+
+@pytest.mark.parametrize("lfs", [None, 1, {}, {"size": "many", "oid": "0"}, {"size": 1}])
+def test_a_file_without_size_and_checksum_is_not_offered(hub: Hub, lfs: object) -> None:
+    hub.listing = json.dumps([{"type": "file", "path": "a.gguf", "lfs": lfs}]).encode()
+    with pytest.raises(ConfigError, match="holds no GGUF file"):
+        model_file(REPO)
+
+
+@pytest.mark.parametrize(
+    "saved", [b'{"error": 1}', b"[1]", b'[{"path": "tiny-Q4_K_M.gguf"}]', b"null", b'"x"', b"\xff"]
+)
+def test_a_damaged_list_in_the_cache_is_fetched_anew(hub: Hub, saved: bytes) -> None:
+    path = model_file(REPO)
+    (path.parent / "listing.json").write_bytes(saved)
+    assert model_file(REPO) == path
+    assert hub.asked.count(f"/api/models/{REPO}/tree/main") == 2
+
+
+def test_removal_leaves_nothing_of_a_file_whatever_its_name(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FILES, "m[1].gguf", b"x")
+    hub.files["m[1].gguf"] = b"x"
+    path = model_file(f"{REPO}/m[1].gguf")
+    assert main(["remove", f"{REPO}/m[1].gguf"]) == 0
+    assert [left.name for left in path.parent.iterdir()] == ["listing.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from dataclasses import replace
@@ -12,7 +13,8 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from graph.models.embedded import EmbeddedChat
 from graph.models.embedded_server import stop_servers
-from graph.models.prefixes import PrefixFiles
+from graph.models.prefixes import Prefixes, PrefixFiles, Reading
+from graph.models.server import Endpoint
 from graph.models.server_settings import ServerSettings
 from graph.prompts.examples import example_reply, example_request
 from graph.trace import note_reply, traced
@@ -138,3 +140,33 @@ def test_a_key_depends_on_everything_and_old_files_make_room(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == names[-2:]
     assert files.intact("key3") == names[3]
     assert files.intact("key0") is None
+
+
+async def test_a_beginning_whose_reading_was_cancelled_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    async def slow_at_first(*_: object) -> Reading:
+        begun.append(1)
+        await asyncio.sleep(30 if len(begun) == 1 else 0)
+        return Reading(90, 1.0)
+
+    monkeypatch.setattr(Prefixes, "_read", slow_at_first)
+    prefixes = Prefixes(Endpoint("http://127.0.0.1:9"), PrefixFiles(tmp_path, "model a"), 1)
+    prompt = [SystemMessage(SYSTEM), HumanMessage("How many ships are there?")]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await asyncio.gather(prefixes.ensure(prompt), prefixes.ensure(prompt))
+    assert [await prefixes.ensure(prompt) for _ in range(2)] == [Reading(90, 1.0), Reading()]
+    assert len(begun) == 2
+
+
+def test_what_was_left_unfinished_makes_room_too(tmp_path: Path) -> None:
+    left = tmp_path / "key.4711.tmp"
+    left.write_bytes(bytes(2000))
+    os.utime(left, (1, 1))
+    saved = tmp_path / "new"
+    saved.write_bytes(bytes(1000))
+    PrefixFiles(tmp_path, "model a", most_bytes=2500).keep(saved, "key")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".kv"]

@@ -76,6 +76,8 @@ def test_verdicts_are_read(reply: str, verdict: tuple[bool, bool, str]) -> None:
             {"missing": "none of the results tells it", "answer": "1"},
             (True, False, "r", "", "none of the results tells it"),
         ),
+        ({"answer": "Unknown - The passages are about Ada Lovelace"}, (True, False, "r", "", "")),
+        ({"answer": "Unknown (No Source)"}, (True, False, "r", "", "")),
     ],
 )
 def test_a_stop_that_contradicts_itself_goes_on(fields: dict[str, object], judgement: tuple[object, ...]) -> None:
@@ -95,6 +97,8 @@ def test_a_stop_that_contradicts_itself_goes_on(fields: dict[str, object], judge
         "-",
         "[]",
         "No Country for Old Men",
+        "Unknown (2011 film)",
+        "Unknown - Liam Neeson",
     ],
 )
 def test_an_answer_that_begins_as_if_it_were_unknown_stops(answer: str) -> None:
@@ -123,11 +127,30 @@ def test_an_answer_that_begins_as_if_it_were_unknown_stops(answer: str) -> None:
         "N/A (complete)",
         "No. The answer is complete.",
         "**None**: all is known",
+        "Nothing, no further information is needed.",
+        "none; the answer is 42",
     ],
 )
 def test_where_nothing_is_missing_a_stop_stops(missing: object) -> None:
     reply = {"reason": "r", "result": "accept", "next": "stop", "missing": missing, "answer": 5}
     assert parse_verdict(json.dumps(reply)) == (True, True, "r", "5", "")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "No, the birth year is still missing",
+        "nothing; but the year of death",
+        "nothing - except the year that is given in the chat",
+        "None: the year isn't known",
+        "no - the capital",
+        "No, nothing of the year is told",
+        "None (the year of death has to be found)",
+    ],
+)
+def test_what_is_missing_may_come_after_a_no(missing: str) -> None:
+    reply = {"reason": "r", "result": "accept", "next": "stop", "missing": missing, "answer": 5}
+    assert parse_verdict(json.dumps(reply)) == (True, False, "r", "", missing)
 
 
 def test_an_undecided_verdict_is_a_complaint() -> None:

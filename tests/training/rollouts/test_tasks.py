@@ -146,6 +146,17 @@ def test_mistakes_of_a_function_are_told(body: str, said: str, tmp_path: Path, m
     sys.modules.pop("rowsmod", None)
 
 
+def test_many_sources_are_joined(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"question": "Q?", "answer": "x"}\n')
+    assert len(load_tasks("+".join([f"{tmp_path}/a.jsonl"] * 300))) == 300
+
+
+@pytest.mark.parametrize("spec", ["x" * 5000, "~nobody-of-this-name/x.jsonl", "a\0.jsonl", "m:" + "f" * 5000])
+def test_a_path_that_cannot_be_is_told(spec: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=r"no file of tasks|cannot be imported"):
+        load_tasks(spec)
+
+
 @pytest.mark.parametrize("name", ["br[1].jsonl", "c+x.jsonl", "star*.jsonl"])
 def test_a_file_is_found_whatever_its_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(json.dumps({"id": "a", "question": "Q?", "answer": "x"}) + "\n")

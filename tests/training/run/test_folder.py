@@ -102,3 +102,19 @@ def test_an_output_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         with new_output(out, replace=True) as place:
             place.write_text(text)
     assert out.read_text() == "two"
+
+
+def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="the working directory"), new_output(Path()):
+        pass
+
+
+def test_an_empty_folder_is_filled_through_a_link_to_it(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk")
+    with new_output(tmp_path / "out") as place:
+        place.mkdir()
+        (place / "mine").touch()
+    assert (tmp_path / "out").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["mine"]
