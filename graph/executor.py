@@ -96,13 +96,13 @@ async def _write_in_time(tool: BaseTool, state: State, run: Run) -> WrittenArgum
 
 async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | str | Failure:
     """The arguments of each call, or a sentence that says why there are none, or why the step is not carried out."""
-    plan = cast("Plan", state["plan"])
+    plan, tools = cast("Plan", state["plan"]), await run.tools()
     argument = text_argument(arguments_of(tool).schema)
     if run.context.direct_arguments and argument:
         if not plan["input"]:
             return "the reply has no line 'Input: ...' for the tool"
         firm = [check for check in run.held_to(ARGUMENT_CHECKS, "planner") if not check.once]
-        return checked(_reads_input(tool, argument), firm, tool, state)(plan["input"])
+        return checked(_reads_input(tool, argument), firm, tool, state, tools)(plan["input"])
     fence = fence_of(tool)
     schema: dict[str, Any] | None = None
     if fence and argument:
@@ -118,13 +118,13 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         )
         read = _reads_calls(tool, most)
     conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
-    doubts = doubts_about(Planned(plan, tool, state, await run.tools()), run.held_to(PLAN_CHECKS, "planner"))
+    doubts = doubts_about(Planned(plan, tool, state, tools), run.held_to(PLAN_CHECKS, "planner"))
     if doubts.refusal is not None:
         return doubts.refusal
     checks = run.held_to(ARGUMENT_CHECKS, "executor")
-    for foresee in run.held_to(FORESEEN_INPUTS, "executor"):
+    for foresee in () if run.wording.changes("executor") else run.held_to(FORESEEN_INPUTS, "executor"):
         if argument and (text := foresee(plan, tool, state)):
-            foreseen = checked(_reads_input(tool, argument), checks, tool, state)(text)
+            foreseen = checked(_reads_input(tool, argument), checks, tool, state, tools)(text)
             if not isinstance(foreseen, str):
                 return foreseen
     facts = Facts(
@@ -133,7 +133,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
         failed_call(tool, state),
     )
     messages = executor_messages(tool, plan, facts, doubts, form, run.wording)
-    read = checked(read, checks, tool, state)
+    read = checked(read, checks, tool, state, tools)
     return await run.ask_for("executor", messages, read, schema=schema)
 
 

@@ -50,7 +50,7 @@ def checked(
     checks: Sequence[ArgumentCheck],
     tool: BaseTool,
     state: State,
-    tools: Sequence[BaseTool] | None = None,
+    tools: Sequence[BaseTool],
 ) -> Reader:
     """A reader that also applies the checks to the calls of a tool, one of the tools of the run."""
     warned = False
