@@ -20,7 +20,10 @@ from tools.passages import split_sentences
 Excerpt: TypeAlias = Callable[[State, Sequence[BaseTool]], State]
 """Gives the state as the verifier is shown it."""
 
-_HEAD = re.compile(r"\[\d+\] ")
+_NUMBER = re.compile(r"\[\d+\] ")
+_SENTENCE = re.compile(r"[.!?…][\"'”’)\]]*$")
+_PAGE = re.compile(r"\(\w+://\S+\)$")
+"""How a passage begins, how one without a title ends, and how the title of a page ends."""
 _NAME = re.compile(r"\b[^\W\d_a-z]\w+")
 
 
@@ -60,12 +63,27 @@ def _told(result: str, values: _Values) -> str:
     """The lines of a result, cut to what tells a value, each passage under its head."""
     kept: list[str] = []
     head = ""
-    for line in result.splitlines():
-        if _HEAD.match(line):
+    lines = result.splitlines()
+    for line, below in zip(lines, [*lines[1:], None], strict=True):
+        if below is not None and _is_head(line, below):
             head = line
             continue
-        sentences = [sentence for sentence in split_sentences(line) if values.are_in(sentence)]
+        number, text = _parted(line)
+        sentences = [sentence for sentence in split_sentences(text) if values.are_in(sentence)]
         if sentences:
-            kept += [head, " ".join(sentences)] if head else [" ".join(sentences)]
+            kept += [*filter(None, [head]), number + " ".join(sentences)]
             head = ""
     return "\n".join(kept) or result
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """The number before a passage, if it has one, and what follows."""
+    number = _NUMBER.match(line)
+    return (number[0], line[number.end() :]) if number else ("", line)
+
+
+def _is_head(line: str, below: str) -> bool:
+    """Whether a line is the title of what stands below it, which is no text itself."""
+    if _NUMBER.match(line):
+        return not _NUMBER.match(below) and not _SENTENCE.search(line)
+    return _PAGE.search(line) is not None

@@ -50,3 +50,29 @@ async def test_passages_without_its_values_are_shown_whole(serve: Serve, passage
 
 async def test_a_strong_verifier_reads_all(serve: Serve) -> None:
     assert PASSAGES in await shown(serve, "```python\nrows = 26\nprint(rows * 32)\n```", "off")
+
+
+PAGE = "Opera of Valdane (https://example.org/opera)\n"
+UNTITLED = "[1] Ludo Hask designed it. It has 26 rows of 32 seats.\n[2] Its roof is green."
+
+
+@pytest.mark.parametrize("head", [PAGE, ""])
+@pytest.mark.parametrize("value", ["26", "'Ludo Hask'"])
+async def test_passages_without_a_title_are_text(serve: Serve, head: str, value: str) -> None:
+    """As `read_url` quotes a long page, whose title has a name of the program."""
+    name = "Opera" if head else "rows"
+    told = await shown(serve, f"```python\nprint({{'{name}': {value}}})\n```", passages=head + UNTITLED)
+    telling = "It has 26 rows of 32 seats." if value == "26" else "Ludo Hask designed it."
+    assert f"Result: {head}[1] {telling}" in told
+    assert "green" not in told
+
+
+async def test_a_page_whose_title_alone_has_a_name_is_shown_whole(serve: Serve) -> None:
+    page = f"{PAGE}[1] There are many seats.\n[2] Its roof is green."
+    assert page in await shown(serve, "```python\nprint(len('Opera') * 100)\n```", passages=page)
+
+
+async def test_a_passage_without_a_title_may_have_several_lines(serve: Serve) -> None:
+    told = await shown(serve, "```python\nprint(26 * 2)\n```", passages="[1] It has 26 rows.\nIts roof is green.")
+    assert "Result: [1] It has 26 rows.\n" in told
+    assert "green" not in told
