@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -61,10 +62,14 @@ async def generate(state: State, run: Run) -> State:
 
 _SHORT = 5
 """Words of an answer that needs no writing."""
+_WRITTEN = re.compile(
+    r"(?i)\b(?:why|explain|describe|discuss|summari[sz]e|justify|reasons?|sentences|paragraphs?|essay|in detail)\b"
+)
+"""What asks for more than such an answer."""
 
 
 async def _answer_read(state: State, run: Run) -> str:
-    """The verifier's answer, where a small generator would only copy it; empty if it is to be written.
+    """The verifier's answer, where a small generator would only copy it; empty if one is to be written.
 
     Of 52 runs that ended with such an answer, the embedded generator repeated it in 51 (docs/measured.md).
     """
@@ -74,7 +79,8 @@ async def _answer_read(state: State, run: Run) -> str:
     if not accepted or not accepted[-1]["verdict"]["stop"] or not await _verifier_is_plausible(state, run):
         return ""
     answer = accepted[-1]["verdict"]["answer"]
-    return answer if len(answer.split()) <= _SHORT else ""
+    is_short = len(answer.split()) <= _SHORT and not _WRITTEN.search(state["question"])
+    return answer if is_short else ""
 
 
 async def _structured_response(form: ResponseFormat, state: State, run: Run) -> Any:

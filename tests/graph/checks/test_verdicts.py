@@ -123,6 +123,14 @@ async def test_a_short_answer_that_was_read_is_not_written_anew(
     assert len(prompts(server, "generator")) == written
 
 
+@pytest.mark.parametrize("asked", [f"Explain in three full sentences: {TAKEN}", f"{TAKEN} Say why."])
+async def test_a_question_for_more_than_a_few_words_is_answered_by_the_generator(serve: Serve, asked: str) -> None:
+    server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "place"}), verifier=judged("1842"))
+    context = Context(model=server.spec, checks="on")
+    await build_graph(tools=[passages_tool()]).ainvoke({"question": asked}, context=context)
+    assert len(prompts(server, "generator")) == 1
+
+
 async def test_a_rejection_that_gives_the_result_as_the_answer_accepts_it(serve: Serve, tools: list[BaseTool]) -> None:
     verdict = {**json.loads(judged("42")), "result": "reject", "next": "continue"}
     server = serve(verifier=json.dumps(verdict))
