@@ -73,12 +73,13 @@ def unsupported_names(claim: str, sources: Iterable[str]) -> list[str]:
     return [name for name in names_of(claim) if not content_words(name) <= words]
 
 
-_TELLS_WHICH = re.compile(r"\d|[\"“«]|\b[A-Z]{3,}\b")
+TELLS_WHICH = re.compile(r"\d|[\"“«]|\b[A-Z]{3,}\b")
+"""A number, a quotation or letters that stand for something: what a text is about."""
 
 
 def names_something(text: str) -> bool:
     """Whether a text contains a name, a number or a quotation: a search without one returns anything."""
-    return bool(_NAME.search(text) or _TELLS_WHICH.search(text))
+    return bool(_NAME.search(text) or TELLS_WHICH.search(text))
 
 
 _WORD = re.compile(r"\w{3,}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from graph.checks.arguments import Proposal
+from graph.checks.grounding import TELLS_WHICH
 from graph.checks.provenance import Sources
 from graph.checks.questions import is_computed, names_in
 from graph.memory import accepted_turns, source_texts
@@ -49,7 +50,7 @@ def marked_as_made_up(proposal: Proposal) -> str | None:
 
 
 def about_nothing_known(proposal: Proposal) -> str | None:
-    """A program for an amount of something with a name, without a value that the question or a result tells.
+    """A program for an amount of something with a name or number, without a value that the question or a result tells.
 
     Values that are customary in programs (100, 2) pass one by one; all together they are an invention. A name may be
     such a value, for a question about the word; and where there is no search, nothing better can be had.
@@ -57,7 +58,8 @@ def about_nothing_known(proposal: Proposal) -> str | None:
     question, tools = proposal.state["question"], proposal.tools
     if tools is not None and not any(card_of(tool).quotes_sources for tool in tools):
         return None
-    if not (is_computed(question) and names_in(question) and _any_program(proposal, _tells_nothing)):
+    about_something = names_in(question) or TELLS_WHICH.search(question)
+    if not (about_something and is_computed(question) and _any_program(proposal, _tells_nothing)):
         return None
     return "The program has no value that the question or a result tells: look the facts up with a search tool first."
 
