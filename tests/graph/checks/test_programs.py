@@ -72,6 +72,7 @@ RAILWAY = "How fast is a train of the Irrin Railway?"
     ("question", "code", "complaint"),
     [
         (RAILWAY, "distance = 100\ntime = 2\nprint(distance / time)", True),
+        ("How many crates fit on the 3 ferries together?", "crates = 100\nprint(crates * 2)", True),
         ("How many letters are in the word Mississippi?", "print(len('Mississippi'))", False),
         ("How many prime numbers has Euler below 200?", "print(len([n for n in range(2, 200)]))", False),
         ("How many seconds are there in a day?", "print(24 * 60 * 60)", False),
