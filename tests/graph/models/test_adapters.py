@@ -108,8 +108,9 @@ async def test_only_the_planner_is_computed_with_it(gguf: Path, lora: Path, monk
     monkeypatch.setattr(openai_compatible, "post_json", seen)
     prompts = {role: f"You are the {role}." for role in ("analyst", "planner", "executor", "verifier", "generator")}
     context = Context(
-        model=str(gguf), planner=f"{gguf}+{lora}", tools=("python",), max_turns=2, max_tokens=16, checks="off"
-    )
+        model=str(gguf), planner=f"{gguf}+{lora}", tools=("python",), analyse=True, max_turns=2, max_tokens=16,
+        checks="off",
+    )  # fmt: skip
     await build_graph(prompts=prompts).ainvoke({"question": "How many ships?"}, context=context)
     scales = {role: [lora for text, lora in sent if f"You are the {role}." in text] for role in prompts}
     assert scales["planner"]
