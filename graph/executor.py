@@ -107,7 +107,7 @@ async def _write(tool: BaseTool, state: State, run: Run) -> list[Arguments] | st
     schema: dict[str, Any] | None = None
     if fence and argument:
         form = f"Reply with one block of {fence} code, fenced by ```, and nothing else."
-        read = _reads_block(tool, argument, fence)
+        read = _usable(tool, _reads_block(argument, fence, tool.name))
     else:
         most = run.context.max_calls
         schema = calls_schema(tool, most)
@@ -151,14 +151,24 @@ def _reads_input(tool: BaseTool, argument: str) -> Reader:
     return lambda text: _usable_calls(tool, [{argument: text}])
 
 
-def _reads_block(tool: BaseTool, argument: str, language: str) -> Reader:
+def _reads_block(argument: str, language: str, tool: str = "") -> Reader:
     def read(reply: str) -> list[Arguments] | str:
-        code = code_in(reply, language, argument, tool.name)
+        code = code_in(reply, language, argument, tool)
         if not code.strip():
             return "the reply holds no code"
-        return _usable_calls(tool, [{argument: code}])
+        return [{argument: code}]
 
     return read
+
+
+def _usable(tool: BaseTool, read: Reader) -> Reader:
+    """The reader, held to the tool's schema."""
+
+    def read_usable(reply: str) -> list[Arguments] | str:
+        calls = read(reply)
+        return calls if isinstance(calls, str) else _usable_calls(tool, calls)
+
+    return read_usable
 
 
 def _reads_calls(tool: BaseTool, most: int) -> Reader:

@@ -202,7 +202,8 @@ def test_it_is_told_how_to_use_it(run: Path, tmp_path: Path, capsys: pytest.Capt
         base = tiny_gguf(tiny_model(), "qwen2", tmp_path / f"{name}.gguf")
         out = tmp_path / f"{name}-planner.gguf"
         assert main([str(ours), "--gguf-adapter", "--base", str(base), "--out", str(out)]) == 0
-        use = f'use     python -m graph "QUESTION" --planner-model {spec}+{out} --direct-arguments --analysis --verify rules'
+        asked = "--direct-arguments --analysis --verify rules"
+        use = f'use     python -m graph "QUESTION" --planner-model {spec}+{out} {asked}'
         assert use in capsys.readouterr().out
 
 
