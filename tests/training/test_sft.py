@@ -180,7 +180,7 @@ def test_it_learns_what_succeeded_and_resumes_to_the_same_end(
     (stored / "config.yaml").write_text("direct_arguments: true\ntools: [python]\nmodel: other\n")
     assert export(out, tmp_path / "planner") is None
     card = (tmp_path / "planner" / "README.md").read_text()
-    assert "--direct-arguments --tools python" in card
+    assert "--direct-arguments --analysis --tools python" in card
     assert "successful rollouts (supervised), checkpoint 4" in card
 
 
