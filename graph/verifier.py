@@ -65,9 +65,10 @@ async def verify(state: State, run: Run) -> RunState:
     is_last = len(memory) + 1 >= run.context.max_turns
     step: Speculation | None = None
     if not is_last and (known := await _foreseen(state, error, run)) is not None:
-        judged = Judged(known.verdict, known.verdict)
+        judged = Judged(known.verdict, known.verdict, "stuck" if known.next_step is None else "")
         turn = await _turn(state, judged, error, run)
-        step = await foreseen(known.next_step, state, turn, run)
+        if known.next_step is not None:
+            step = await foreseen(known.next_step, state, turn, run)
     elif error is None and run.context.verify == "model":
         expected = await _turn(state, Judged(EXPECTED, EXPECTED), None, run) if run.context.speculate else None
         async with planned_ahead(state, expected, run) as ahead:

@@ -10,7 +10,7 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
 | `FORESEEN_INPUTS` | nobody | before the executor is asked; an input that it would only copy is used without it |
-| `FORESEEN_STEPS` | nobody | before the verifier is asked; what follows in any case is done without asking |
+| `FORESEEN_STEPS` | nobody | before the verifier is asked; what follows in any case, be it the end, is done without asking |
 | `EXCERPTS` | nobody | before the verifier reads the memory; it is shown the part that tells |
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
 | `VERDICT_CHECKS` | the verifier | before its verdict takes effect; they revise it |
@@ -39,7 +39,7 @@ from graph.checks.arguments import (
     invented_fact,
     plain_query,
 )
-from graph.checks.computing import program_for_the_question, program_next, search_first, search_next
+from graph.checks.computing import nothing_next, program_for_the_question, program_next, search_first, search_next
 from graph.checks.coverage import unanswered_part, unused_number
 from graph.checks.excerpts import Excerpt, sentences_with_values
 from graph.checks.foreseen import Foresight
@@ -121,4 +121,4 @@ VERDICT_CHECKS: tuple[VerdictCheck, ...] = _all(
 )
 FORESEEN_INPUTS: tuple[Callable[[Plan, BaseTool, State], str | None], ...] = _all(_nothing, plain_query)
 EXCERPTS: tuple[Excerpt, ...] = _all(_unchanged, sentences_with_values)
-FORESEEN_STEPS: tuple[Foresight, ...] = _all(_nothing, program_next, search_next)
+FORESEEN_STEPS: tuple[Foresight, ...] = _all(_nothing, program_next, search_next, nothing_next)

@@ -1,4 +1,4 @@
-"""Checks that have amounts and choices computed by a program once the facts are known.
+"""Checks that have amounts and choices computed by a program once the facts are known, and end what leads nowhere.
 
 Asked for an amount and shown passages, a small model answers with the first number it sees: of 26 rows of 32 seats, 26.
 Asked for a program, the same model names the numbers and combines them.
@@ -68,6 +68,20 @@ def search_next(evidence: Evidence) -> Foreseen | None:
     )
     verdict = Verdict(accepted=False, stop=False, reason="", answer="", missing="", source="rules")
     return Foreseen(verdict, search)
+
+
+def nothing_next(evidence: Evidence) -> Foreseen | None:
+    """A run in which no search found anything and no program could be written ends: small models only repeat both.
+
+    The generator answers from what it knows. Of fifteen such runs all went in circles (docs/measured.md).
+    """
+    failed = evidence.failed
+    if failed is None or evidence.old:
+        return None
+    unwritten = evidence.tool == evidence.computes_with and failed["kind"] == "arguments"
+    if not ((evidence.passages or evidence.searched) and (unwritten or evidence.unwritten)):
+        return None
+    return Foreseen(Verdict(accepted=False, stop=False, reason="", answer="", missing="", source="rules"), None)
 
 
 def search_first(step: Planned) -> Doubts:

@@ -36,6 +36,8 @@ class Evidence:
     """Why the step has no result."""
     searched: bool = False
     """Whether an earlier step was a search."""
+    unwritten: bool = False
+    """Whether the arguments of an earlier program were refused, so that none was run."""
     computes_with: str = ""
     """The name of the tool that runs Python programs, if there is one."""
     searches_with: str = ""
@@ -53,6 +55,7 @@ class Evidence:
         plan, memory = state.get("plan"), state.get("memory", [])
         tool = plan["tool_name"] if plan is not None else ""
         calls = state.get("calls", [])
+        programs = [one.name for one in tools if fence_of(one) == "python"]
         searches = {one.name for one in tools if card_of(one).quotes_sources}
         plain = [one.name for one in tools if card_of(one).plain_words]
         earlier = [call for turn in accepted_turns(state) for call in turn["calls"]]
@@ -68,7 +71,11 @@ class Evidence:
             tool=tool,
             failed=failed,
             searched=any(turn["plan"]["tool_name"] in searches for turn in memory),
-            computes_with=next((one.name for one in tools if fence_of(one) == "python"), ""),
+            unwritten=any(
+                turn["plan"]["tool_name"] in programs and turn["error"] and turn["error"]["kind"] == "arguments"
+                for turn in memory
+            ),
+            computes_with=next(iter(programs), ""),
             searches_with=tool if tool in plain else next(iter(plain), ""),
         )
 

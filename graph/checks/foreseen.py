@@ -22,10 +22,10 @@ class NextStep:
 
 @dataclass(frozen=True)
 class Foreseen:
-    """The verdict on a step, and the step that it calls for."""
+    """The verdict on a step, and the step that it calls for; without one the run ends."""
 
     verdict: Verdict
-    next_step: NextStep
+    next_step: NextStep | None
 
 
 Foresight: TypeAlias = Callable[[Evidence], Foreseen | None]

@@ -168,6 +168,39 @@ async def test_a_refused_program_is_followed_by_one_search(serve: Serve) -> None
     assert len(server.asked("planner")) == 2
 
 
+ROMAN = "Write the number 1994 in Roman numerals."
+STATED = "```python\nprint('MCMXCIV')\n```"
+
+
+@pytest.mark.parametrize("tools", [["python", "look_up"], ["look_up", "python"]])
+async def test_a_run_ends_where_nothing_is_found_and_nothing_can_be_computed(serve: Serve, tools: list[str]) -> None:
+    server = serve(planner=[plan_text(tool, tool) for tool in tools], executor=STATED, generator="Answer: MCMXCIV")
+    context = Context(model=server.spec, checks="on")
+    toolbox: list[BaseTool | str] = [opera_tool(**{"look_up": "", ROMAN: ""}), "python"]
+    state = await build_graph(tools=toolbox).ainvoke({"question": ROMAN}, context=context)
+    assert [turn["plan"]["tool_name"] for turn in state["memory"]] == tools
+    assert (state["ended_by"], state["answer"]) == ("stuck", "MCMXCIV")
+
+
+@pytest.mark.parametrize("checks", ["on", "off"])
+async def test_a_program_that_failed_may_be_mended(serve: Serve, checks: str) -> None:
+    """It was run, so the planner may ask for another; a strong planner always may."""
+    failing = "```python\nprint(1994 // 0)\n```"
+    server = serve(
+        planner=[plan_text(tool, tool) for tool in ("python", "look_up", "python")],
+        executor=[failing, calls_text({"name": "look_up"}), "```python\nprint(1994 // 2)\n```"]
+        if checks == "off"
+        else [failing, failing, "```python\nprint(1994 // 2)\n```"],
+        verifier=judged("997"),
+    )
+    context = Context(model=server.spec, checks=checks)  # type: ignore[arg-type]
+    state = await build_graph(tools=[opera_tool(look_up=""), "python"]).ainvoke(
+        {"question": "What is half of 1994?"}, context=context
+    )
+    assert [turn["plan"]["tool_name"] for turn in state["memory"]] == ["python", "look_up", "python"]
+    assert state["ended_by"] == "verifier"
+
+
 async def test_a_name_that_no_passage_tells_is_searched_for_by_itself(serve: Serve) -> None:
     server = serve(
         planner=plan_text("look_up", "find how large Valdane is"),
