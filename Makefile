@@ -4,10 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 QUESTION ?= How many days lie between 14 July 1789 and 20 July 1969?
 
-.PHONY: demo test test-fast lint types check lock screenshots clean
+.PHONY: demo native test test-fast lint types check lock screenshots clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m graph "$(QUESTION)" --tools python
+
+# llama.cpp compiled for this machine's processor: wheels do without what not every processor has, such as AVX-512.
+# It serves this process alone, so it needs no TLS. Undone by: rm .venv/.demo && make demo
+native: $(VENV)/.demo
+	@command -v cmake >/dev/null && command -v c++ >/dev/null || { echo "A compiler and CMake are needed (Debian: apt-get install build-essential cmake)." >&2; exit 1; }
+	@echo "Compiling llama.cpp; this takes 7 minutes on two cores."
+	CMAKE_ARGS="-DLLAMA_BUILD_BORINGSSL=OFF -DLLAMA_LLGUIDANCE=OFF" $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --force-reinstall --no-binary xllamacpp xllamacpp
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

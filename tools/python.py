@@ -51,11 +51,11 @@ CARD = ToolCard(
     input="Python code that prints its result",
     examples=(
         Example(
-            question="How many days are there from 1 May 1999 to 3 June 2001?",
-            reason="The dates are given, so it can be computed.",
-            context="1 May 1999, 3 June 2001",
-            sub_goal="Count the days from 1 May 1999 to 3 June 2001",
-            input="from datetime import date; print((date(2001, 6, 3) - date(1999, 5, 1)).days)",
+            question="On which day of the week was 4 July 1976?",
+            reason="The date is given, so it can be computed.",
+            context="4 July 1976",
+            sub_goal="Compute the day of the week of 4 July 1976",
+            input="from datetime import date; print(date(1976, 7, 4).strftime('%A'))",
         ),
         Example(
             question="What is 31 * (47 + 8**3) / 13?",

@@ -12,6 +12,7 @@ role's prompt only once per machine (`graph.models.prefixes`). What was read wit
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class EmbeddedChat(OpenAICompatibleChat):
         form = body.get("response_format") or {}
         if form.get("type") == "json_schema" and "grammar" not in body:
             del body["response_format"]
-            body["grammar"] = _on_one_line(form["json_schema"]["schema"])
+            body["grammar"] = _without_space(form["json_schema"]["schema"])
         return body
 
     async def _reply(self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any) -> AIMessage:
@@ -131,14 +132,18 @@ class EmbeddedChat(OpenAICompatibleChat):
         return Reading() if server.prefixes is None else await server.prefixes.ensure(messages, applied)
 
 
-def _on_one_line(schema: dict[str, Any]) -> str:
-    """A grammar of a JSON schema without the line breaks and indents that a small model writes wherever it may.
+_SPACE = re.compile(r"^space ::= .*$", re.MULTILINE)
+"""The rule for white space in a grammar of llama.cpp's own."""
 
-    The added key is one of llguidance, the grammar engine that llama.cpp is built with here.
+
+def _without_space(schema: dict[str, Any]) -> str:
+    """A grammar of a JSON schema without white space: small models write line breaks wherever they may.
+
+    The wheels of xllamacpp have the engine llguidance, which reads the added key; other builds have llama.cpp's own.
     """
-    spaces = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    spaces = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
     grammar = importlib.import_module("xllamacpp").json_schema_to_grammar({**schema, "x-guidance": spaces})
-    return str(grammar)
+    return _SPACE.sub('space ::= ""', str(grammar))
 
 
 def _note(reading: Reading, message: BaseMessage) -> None:

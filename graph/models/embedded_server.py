@@ -214,7 +214,8 @@ def _parameters(xllamacpp: Any, path: Path, model: str, settings: ServerSettings
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or free_cores()
     params.n_gpu_layers = settings.gpu_layers
     # With repacked weights and flash attention, rounding depends on the batch size, so the cache would affect answers.
-    params.no_extra_bufts = not settings.repack
+    reads_fast = "AVX512" in xllamacpp.get_system_info()
+    params.no_extra_bufts = reads_fast if settings.repack is None else not settings.repack
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_prompt = not settings.exact
     params.cache_ram_mib = 0 if settings.exact else PROMPT_CACHE_MIB

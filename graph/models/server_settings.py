@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TypeVar
 
 from graph.errors import ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,11 @@ class ServerSettings:
 
     Otherwise rounding may differ for a prompt that is cached, or processed together with another.
     """
-    repack: bool = True
+    repack: bool | None = None
     """Let llama.cpp rearrange the weights for this CPU, which writes faster and needs a second copy of them in memory.
 
-    Rounding then depends on the batch size, so what is cached affects answers.
+    Rounding then depends on the batch size, so what is cached affects answers. None: unless llama.cpp is built with
+    AVX-512, whose kernels read so much faster without that the whole is faster (docs/measured.md).
     """
 
     @classmethod
@@ -46,7 +50,7 @@ class ServerSettings:
                 raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be a whole number from {least} on.")
             return int(value) if value else default
 
-        def switch(name: str, default: bool) -> bool:
+        def switch(name: str, default: T) -> bool | T:
             value = os.environ.get(f"AGENTFLOW_EMBEDDED_{name}", "")
             if value not in ("", "0", "1"):
                 raise ConfigError(f"AGENTFLOW_EMBEDDED_{name} is {value!r}; it must be 1 or 0.")

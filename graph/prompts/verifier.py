@@ -27,47 +27,45 @@ _VERDICT_EXAMPLES = """Examples:
 Question: Who designed the Forth Bridge?
 Turn 1 (the last, to be judged): search: Find the designer of the Forth Bridge
 Result: [1] Forth: The Forth is a river in Scotland.
-{"reason": "the passage is about a river", "result": "reject", "answer": "unknown", "missing": "the designer of the \
-bridge"}
+{"reason":"the passage is about a river","result":"reject","answer":"unknown","missing":"the designer of the bridge"}
 
 Question: How many people live in the capital of Peru?
 Turn 1 (the last, to be judged): search: Find the capital of Peru
 Result: [1] Peru: A country in South America. Its capital and largest city is Lima. [2] Cusco: An old city.
-{"reason": "the capital of Peru is Lima", "result": "accept", "answer": "unknown", "missing": "how many people live \
-in Lima"}
+{"reason":"the capital of Peru is Lima","result":"accept","answer":"unknown","missing":"how many people live in Lima"}
 
 Question: When was the owner of the Tay Ferry dissolved?
 Turn 1 (the last, to be judged): search: Find when the owner of the Tay Ferry was dissolved
 Result: [1] Tay Ferry: It was bought by the Moir Group. [2] Clyde Ferry: The company was dissolved in 1953.
-{"reason": "the owner is the Moir Group; 1953 is about the Clyde Ferry", "result": "accept", "answer": "unknown", \
-"missing": "when the Moir Group was dissolved"}
+{"reason":"the owner is the Moir Group; 1953 is about the Clyde Ferry",\
+"result":"accept","answer":"unknown","missing":"when the Moir Group was dissolved"}
 
 Question: How many years older is the Tower Bridge than the Forth Bridge?
 Turn 1 (the last, to be judged): search: Find when both bridges were built
 Result: [1] Tower Bridge: built in 1894. [2] Forth Bridge: built in 1890.
-{"reason": "1894 and 1890, the difference is not computed", "result": "accept", "answer": "unknown", "missing": \
-"1894 - 1890"}
+{"reason":"1894 and 1890, the difference is not computed","result":"accept","answer":"unknown",\
+"missing":"1894 - 1890"}
 
 Question: What is 6 * 7 + 3?
 Turn 1 (the last, to be judged): python: Compute 6 * 7
 Result: 42
-{"reason": "6 * 7 is 42, 3 is not added", "result": "accept", "answer": "unknown", "missing": "42 + 3"}
+{"reason":"6 * 7 is 42, 3 is not added","result":"accept","answer":"unknown","missing":"42 + 3"}
 
 Question: What is 17 * 3 + 2?
 Turn 1 (the last, to be judged): python: Compute 17 * 3 + 2
 Result: 53
-{"reason": "17 * 3 + 2 is 53", "result": "accept", "answer": "53", "missing": "nothing"}
+{"reason":"17 * 3 + 2 is 53","result":"accept","answer":"53","missing":"nothing"}
 
 Question: How can 2, 5 and 9 be combined by + - * / into 13?
 Turn 1 (the last, to be judged): python: Find an expression of 2, 5 and 9 whose value is 13
 Result: (2 * 9) - 5
-{"reason": "(2 * 9) - 5 is 13", "result": "accept", "answer": "(2 * 9) - 5", "missing": "nothing"}
+{"reason":"(2 * 9) - 5 is 13","result":"accept","answer":"(2 * 9) - 5","missing":"nothing"}
 
 Question: Who designed the Forth Bridge?
 Turn 1 (the last, to be judged): search: Forth Bridge designer
 Result: [1] Forth Bridge: It was built in 1890. The designers were John Fowler and Benjamin Baker. [2] Forth: A river.
-{"reason": "the designers were John Fowler and Benjamin Baker", "result": "accept", "answer": "John Fowler and \
-Benjamin Baker", "missing": "nothing"}"""
+{"reason":"the designers were John Fowler and Benjamin Baker","result":"accept",\
+"answer":"John Fowler and Benjamin Baker","missing":"nothing"}"""
 
 
 def verifier_messages(state: State, conversation: str, wording: Wording = STANDARD) -> list[BaseMessage]:

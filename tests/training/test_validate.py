@@ -136,7 +136,9 @@ def test_plain_functions_do_not_queue_for_threads(tmp_path: Path, monkeypatch: p
     engine, store = ScriptedEngine(direct_plan), RolloutStore(tmp_path / "m" / "rollouts")
     agent, reward = GraphAgent(DIRECT, tools=[number_tool()]), f"{__name__}:all_at_once"
     source = collector(engine, agent, store, reward, group_size=1)
-    monkeypatch.setattr(measure, "make_validator", lambda *args, **kwargs: (source, engine, store, [number(4)]))
+    monkeypatch.setattr(
+        "training.flow_grpo.build.make_validator", lambda *args, **kwargs: (source, engine, store, [number(4)])
+    )
     [rollout] = measure.validate(toy_config(tmp_path, tmp_path / "model", out=str(tmp_path / "m")), None)
     assert (rollout.reward, rollout.failure) == (1.0, None)
 

@@ -22,7 +22,8 @@ from graph.errors import ConfigError
 from training.run.limits import is_out_of_memory
 from training.run.settings import described, parsed_value
 
-FROM_CHECKPOINT = "the same command continues from the last checkpoint"
+FROM_CHECKPOINT = "the same command continues, from the last checkpoint if there is one"
+_OWN = ("agentflow", "evals", "graph", "tools", "training")
 
 
 def run(work: Callable[[], object], *, interrupted: str = "") -> int:
@@ -41,6 +42,14 @@ def run(work: Callable[[], object], *, interrupted: str = "") -> int:
             if interrupted:
                 sys.stderr.write(f"interrupted; {interrupted}\n")
             raise
+        except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
+            if package in _OWN:
+                raise
+            raise ConfigError(
+                f"This needs the package {package}, which is not installed; `pip install -e '.[train]'` installs all "
+                "that training needs."
+            ) from error
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -14,7 +14,6 @@ from evals.loop_thread import run_on_thread
 from evals.reports.intervals import wilson
 from evals.task import Task
 from graph.errors import ConfigError
-from training.flow_grpo.build import make_validator
 from training.flow_grpo.config import RESUMABLE, FlowGRPOConfig
 from training.rollouts.breakdown import breakdown, is_solved
 from training.rollouts.figures import step_metrics
@@ -56,6 +55,8 @@ def validate(config: FlowGRPOConfig, checkpoint: Path | None, *, samples: int = 
 
 
 def _measured(config: FlowGRPOConfig, weights: Path | None, samples: int) -> list[Rollout]:
+    from training.flow_grpo.build import make_validator  # which imports torch
+
     folder = Path(config.out)
     collector, engine, store, tasks = make_validator(config, weights, samples=samples)
     store.repair(0)

@@ -19,6 +19,7 @@ from langchain_core.messages import AIMessage
 from graph.errors import AgentFlowError, ConfigError
 from graph.models.download import MODEL_FILES, fetch
 from graph.models.embedded import EmbeddedChat
+from graph.models.embedded_server import _parameters
 from graph.models.server import post_json
 from graph.models.server_settings import ServerSettings
 
@@ -51,9 +52,9 @@ def test_settings_come_from_the_environment_and_are_checked(monkeypatch: pytest.
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "1")
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_REPACK", "0")
     assert EmbeddedChat().settings.exact
-    assert not EmbeddedChat().settings.repack
+    assert EmbeddedChat().settings.repack is False
     monkeypatch.delenv("AGENTFLOW_EMBEDDED_REPACK")
-    assert EmbeddedChat().settings.repack
+    assert EmbeddedChat().settings.repack is None
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_SLOTS", "none")
     with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_SLOTS is 'none'"):
         ServerSettings.from_environment()
@@ -61,6 +62,19 @@ def test_settings_come_from_the_environment_and_are_checked(monkeypatch: pytest.
     monkeypatch.setenv("AGENTFLOW_EMBEDDED_EXACT", "yes")
     with pytest.raises(ConfigError, match="AGENTFLOW_EMBEDDED_EXACT is 'yes'; it must be 1 or 0"):
         ServerSettings.from_environment()
+
+
+@pytest.mark.parametrize(
+    ("built_with", "asked_for", "repacks"),
+    [("AVX2 = 1", None, True), ("AVX2 = 1 | AVX512 = 1", None, False), ("AVX512 = 1", True, True), ("", False, False)],
+)
+def test_weights_are_repacked_where_that_is_faster(
+    built_with: str, asked_for: bool | None, repacks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xllamacpp = pytest.importorskip("xllamacpp", reason="the extra `embedded` is not installed")
+    monkeypatch.setattr(xllamacpp, "get_system_info", lambda: f"CPU : {built_with} | ")
+    params = _parameters(xllamacpp, Path("model.gguf"), "model", ServerSettings(repack=asked_for))
+    assert params.no_extra_bufts is not repacks
 
 
 @pytest.mark.parametrize(("kinds", "calls"), [(("CPU", "ACCEL"), 1), (("CPU", "GPU"), 6), (("IGPU",), 6)])
@@ -116,7 +130,7 @@ async def test_it_keeps_to_a_schema(small_model: EmbeddedChat) -> None:
     reply = await small_model.ainvoke("What is the weather?", response_format=wanted, max_tokens=60)
     value = json.loads(str(reply.content))
     assert value["colour"] in ("mauve", "ochre")
-    assert reply.content == json.dumps(value), "no tokens are spent on line breaks and indents"
+    assert reply.content == json.dumps(value, separators=(",", ":")), "no tokens are spent on white space"
     wanted["json_schema"]["schema"] = {"type": "string", "pattern": "(?=no lookahead)"}
     assert (await small_model.ainvoke("What is the weather?", response_format=wanted)).content, "asked without it"
 
@@ -199,6 +213,7 @@ def test_exit_is_quick_and_quiet_even_with_a_reply_in_the_making(small_model: Em
     script = """
 import contextlib, threading, time
 from graph.models.embedded import EmbeddedChat
+from graph.models.embedded_server import _parameters
 from graph.models.server_settings import ServerSettings
 model = EmbeddedChat(model="0.5b", settings=ServerSettings(slots=1, context=2048), timeout=200)
 model.invoke("Say yes.", max_tokens=2)

@@ -32,6 +32,7 @@ def failing(error: BaseException) -> Callable[[], None]:
         (OSError(errno.ENOENT, "No such file or directory", "x"), 2, "error: x cannot be used: No such file or "),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: The disk is full. Free some space"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "error: There is not enough memory for this"),
+        (ModuleNotFoundError(name="torch.nn"), 2, "error: This needs the package torch, which is not installed; `pip"),
         (MemoryError(), 2, "error: There is not enough memory for this model"),
         (KeyboardInterrupt(), 130, "interrupted; the same command continues"),
         (ConfigError("No server at https://me:secret@host/v1."), 2, "error: No server at https://host/v1.\n"),
@@ -44,6 +45,30 @@ def test_a_command_ends_with_a_line_and_a_code(
     shown = capsys.readouterr().err
     assert shown.startswith(line)
     assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "package"),
+    [
+        ("training.flow_grpo --config training/recipes/cpu.yaml --out {out} --model {model}", "torch"),
+        ("training.validate --config training/recipes/cpu.yaml --out {out} --model {model}", "torch"),
+        ("training.gpu_check --out {out}", "torch"),
+    ],
+)
+def test_what_make_demo_leaves_out_is_named(command: str, package: str, tmp_path: Path) -> None:
+    """The first two commands of README set up an environment without what training needs."""
+    absent = "torch jinja2 transformers peft trl"
+    start = f"import runpy, sys; [sys.modules.__setitem__(name, None) for name in '{absent}'.split()]; sys.argv.pop(0)"
+    arguments = command.format(out=tmp_path / "run", model=tmp_path).split()
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{start}; runpy.run_module(sys.argv[0], run_name='__main__')", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith(f"error: This needs the package {package}, which is not installed;")
 
 
 def test_keys_are_not_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
