@@ -97,7 +97,7 @@ def time_in_words(figures: Mapping[str, float]) -> str:
     """The figures of `time_figures`, and the step's `stretch`, for a terminal; empty without them."""
     parts = [f"{title} {_in_words(figures, prefix)}" for title, prefix in _TITLES.items() if _parts(figures, prefix)]
     if parts and "stretch" in figures:
-        parts.append(f"step {figures['stretch']:.2f} times its longest models and tools")
+        parts.append(f"the step took {figures['stretch']:.2f} times as long as its longest models and tools")
     return "; ".join(parts)
 
 

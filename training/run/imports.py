@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def imported(spec: str, what: str) -> Any:
 def in_words(error: BaseException) -> str:
     """An error of somebody's code: its type, its text and, where it is known, the line of their file."""
     frames = traceback.extract_tb(error.__traceback__)
-    others = ("site-packages", str(Path(__file__).parents[1]), "<")
+    others = ("site-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]), "<")
     here = [frame for frame in frames if not any(place in frame.filename for place in others)]
     where = f" ({Path(here[-1].filename).name}, line {here[-1].lineno})" if here else ""
     text = " ".join(str(error).split())[:300]

@@ -283,7 +283,7 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--tasks", "nowhere.jsonl"], "no file of tasks"),
         (["--model", "nowhere/at-all"], "cannot be loaded"),
         (["--model", "nowhere.gguf"], "no GGUF file"),
-        (["--agent", "nowhere:at_all"], "cannot be imported"),
+        (["--agent", "nowhere:at_all"], "cannot be imported: ModuleNotFoundError: No module named"),
         (["--reward", "best"], "no reward 'best'"),
         (["--role", "boss", "--agent", "null"], "no role 'boss'"),
         (["--tasks_per_step", "99"], "only 16"),

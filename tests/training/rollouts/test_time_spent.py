@@ -63,7 +63,7 @@ def test_figures_tell_means_the_slowest_and_what_the_step_had_to_take() -> None:
     assert figures["ideal_seconds"] == 3.0
     words = time_in_words({**figures, "stretch": 8 / 3})
     assert words.startswith("a run 5.5 s (wait_engine 2.5, model 1.5, tools 1, process 0.5); the slowest 8 s (wait_eng")
-    assert words.endswith("step 2.67 times its longest models and tools")
+    assert words.endswith("the step took 2.67 times as long as its longest models and tools")
     assert time_in_words({"reward": 1.0}) == ""
     assert time_figures([{}]) == {}
 
