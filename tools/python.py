@@ -123,6 +123,14 @@ CARD = ToolCard(
             input='built = {"Tower Bridge": 1894, "Forth Bridge": 1890}\nprint(min(built, key=built.get))',
         ),
         Example(
+            question="On which day of the week was the Tower Bridge opened?",
+            reason="The date is known from the result.",
+            context="Tower Bridge",
+            sub_goal="Find the day of the week",
+            given="[1] Tower Bridge\nThe Tower Bridge in London was opened on 30 June 1894.",
+            input='from datetime import date\n\nprint(date(1894, 6, 30).strftime("%A"))',
+        ),
+        Example(
             question="Are there more hens in Elmsted than in Ashby? Answer yes or no.",
             reason="Both numbers are known from the results.",
             context="hens, Elmsted, Ashby",

@@ -13,7 +13,8 @@ light fast slow quick near clos cheap rich poor hott cold warm strong weak thick
 _COMPARED = rf"(?:(?:{'|'.join(_MEASURES.split())})(?:er\ than|est)|(?:far|fur)the(?:r\ than|st))"
 _COMPUTED = re.compile(
     rf"""(?ix)
-      \bhow\ (?:many|much|old|tall|long|high|far|deep|large|big|wide|heavy|fast)\b
+      \b(?:day\ of\ the\ week|weekday)\b
+    | \bhow\ (?:many|much|old|tall|long|high|far|deep|large|big|wide|heavy|fast)\b
     | \b(?:average|ratio|percentage|difference|sum|speed)\b
     | \b(?:what\ (?:is|are|was|were)|find|give|tell|calculate|compute|determine)\ (?:[\w'’]+\ ){{0,3}}
       (?:total|product|area|age|costs?|price)\b

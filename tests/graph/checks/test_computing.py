@@ -41,6 +41,7 @@ def missing(question: str, *passages: str, asked_for: tuple[str, ...] = (), tool
         "Put the theatres of Valdane in the order of their opening.",
         "Were the founders of Valdane born in the same town? Answer yes or no.",
         "Is Valdane older than its opera? Answer yes or no.",
+        "On which day of the week was the Opera of Valdane opened?",
     ],
 )
 def test_an_amount_and_a_choice_are_computed(question: str) -> None:
