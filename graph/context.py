@@ -120,6 +120,15 @@ class Context:
             return frozenset(setting.name for setting in fields(self))
         return given
 
+    def analyses(self, *, is_small: bool, chat: bool = False) -> bool:
+        """Whether a question is analysed before the first step.
+
+        Args:
+            is_small: The planner's model is a small one.
+            chat: The question continues a conversation.
+        """
+        return (chat or not is_small) if self.analyse is None else self.analyse
+
     def __post_init__(self) -> None:
         for name in ("tools", "ask_before"):
             value = getattr(self, name)

@@ -29,7 +29,7 @@ from graph.state import FINISH, Failure, Plan, State, ToolCall, Usage
 from graph.tool_calls import call_tool
 from tools.arguments import arguments_of, complaint
 from tools.card import fence_of
-from tools.text import well_formed_value
+from tools.text import well_formed_value, with_text_keys
 
 
 class WrittenArguments(TypedDict):
@@ -198,12 +198,13 @@ def _ask_human(tool: BaseTool, arguments: list[Arguments], plan: Plan) -> tuple[
 
     The interrupt's value describes the calls. Resume with True or "approve" to make them, with `{"arguments": [...]}`
     to change them, or with anything else (a reason, False) to refuse them. If the tool does not accept the changed
-    arguments, the human is asked again, and the value names the `problem`.
+    arguments, the human is asked again, and the value names the `problem`. They may hold dates and the like; as keys
+    these become texts, because calls are compared, shown and stored as JSON.
     """
     question = {"tool": tool.name, "sub_goal": plan["sub_goal"], "calls": arguments}
     answer = well_formed_value(interrupt(question))
     while isinstance(answer, dict) and answer.get("arguments") is not None:
-        changed = _usable_calls(tool, answer["arguments"])
+        changed = _usable_calls(tool, with_text_keys(answer["arguments"]))
         if not isinstance(changed, str):
             return changed, None
         answer = well_formed_value(interrupt({**question, "problem": changed}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from graph.checks import ANSWER_CHECKS
 from graph.checks.answers import answer_complaint
+from graph.checks.coverage import ASKS_FOR_PROSE
 from graph.checks.evidence import Evidence
 from graph.errors import ContextLengthExceeded, ResponseFormatError
 from graph.memory import accepted_turns, last_result
@@ -62,10 +62,6 @@ async def generate(state: State, run: Run) -> State:
 
 _SHORT = 5
 """Words of an answer that needs no writing."""
-_WRITTEN = re.compile(
-    r"(?i)\b(?:why|explain|describe|discuss|summari[sz]e|justify|reasons?|sentences|paragraphs?|essay|in detail)\b"
-)
-"""What asks for more than such an answer."""
 
 
 async def _answer_read(state: State, run: Run) -> str:
@@ -79,7 +75,7 @@ async def _answer_read(state: State, run: Run) -> str:
     if not accepted or not accepted[-1]["verdict"]["stop"] or not await _verifier_is_plausible(state, run):
         return ""
     answer = accepted[-1]["verdict"]["answer"]
-    is_short = len(answer.split()) <= _SHORT and not _WRITTEN.search(state["question"])
+    is_short = len(answer.split()) <= _SHORT and not ASKS_FOR_PROSE.search(state["question"])
     return answer if is_short else ""
 
 

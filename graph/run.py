@@ -155,8 +155,7 @@ class Run:
 
     def analyses(self, *, chat: bool) -> bool:
         """Whether the question is analysed before the first step; `chat`: it continues a conversation."""
-        setting = self.context.analyse
-        return (chat or not is_small(self.model("planner"))) if setting is None else setting
+        return self.context.analyses(is_small=is_small(self.model("planner")), chat=chat)
 
     @property
     def step_form(self) -> StepForm:

@@ -66,6 +66,13 @@ def well_formed_value(value: Any) -> Any:
     return value
 
 
+def with_text_keys(value: Any) -> Any:
+    """A value with texts as keys, as JSON has no others; other objects are left as they are."""
+    if isinstance(value, dict):
+        return {str(key): with_text_keys(item) for key, item in value.items()}
+    return type(value)(map(with_text_keys, value)) if type(value) in (list, tuple) else value
+
+
 class TextStream:
     """Joins pieces of a text that may break in the middle of a character."""
 

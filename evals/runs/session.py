@@ -28,6 +28,7 @@ from graph.errors import ConfigError
 from graph.models.progress import progress_told_to
 from graph.models.roles import is_small, model_for
 from graph.models.spec import cheapest_first, preflight
+from graph.prompts import StepForm
 from graph.roles import ROLES, ROLES_WITH_SETTING
 from tools.secrecy import to_be_stored, without_credentials
 
@@ -210,8 +211,8 @@ def _as_settings(context: Context, mode: str) -> dict[str, Any]:
     """The context as plain data; for the bare model, only the settings it uses."""
     settings = asdict(context)
     small = is_small(model_for("planner", context, {}))
-    for name in ("analyse", "justify"):
-        settings[name] = not small if settings[name] is None else settings[name]
+    settings["analyse"] = context.analyses(is_small=small)
+    settings["justify"] = StepForm.of(context, is_small=small) is not StepForm.SHORT  # a direct step never had one
     settings["planner_model"] = settings.pop("planner")
     settings["tools"] = list(settings["tools"] or ())
     settings["ask_before"] = list(settings["ask_before"])

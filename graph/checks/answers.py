@@ -86,11 +86,15 @@ def wrong_form(answer: str, evidence: Evidence) -> str | None:
     return None
 
 
+_MINUS = "[-−–]"
+
+
 def lost_sign(answer: str, evidence: Evidence) -> str | None:
     """The answer is a number that the results have with a minus only."""
-    if evidence.passages or not (number := re.fullmatch(r"\W*?(-?)(\d[\d.,]*+)\W*", answer)) or number[1]:
+    if evidence.passages or not (number := re.fullmatch(rf"\W*?({_MINUS}?)(\d[\d.,]*+)\W*", answer)) or number[1]:
         return None
-    found = re.findall(rf"(?<![\w.,])(-?){re.escape(number[2].rstrip('.,'))}(?![\w.,]*\d)", " ".join(evidence.results))
+    same = rf"(?<![\w.,])({_MINUS}?){re.escape(number[2].rstrip('.,'))}(?![\w.,]*\d)"
+    found = re.findall(same, " ".join(evidence.results))
     return f"the result is -{number[2]}, and not {number[2]}" if found and all(found) else None
 
 

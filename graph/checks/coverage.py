@@ -47,6 +47,12 @@ _KINDS = frozenset(
 )
 """Words of a question that a result need not hold: what kind of thing is asked for."""
 
+ASKS_FOR_PROSE = re.compile(
+    r"(?i)\b(?:why|expla(?:in|nation)|descri(?:be|ption)|discuss(?:ion)?|summar(?:y|i[sz]e)|justif(?:y|ication)"
+    r"|reasons?|(?:in (?:\w+ ){1,3})?sentences?|paragraphs?|essays?|in (?:\w+ )?detail)\b"
+)
+"""What asks for more than a few words. It tells the form of an answer, so that a result need not hold it either."""
+
 _STEM = 4
 """Letters by which words are compared: build and built, die and died."""
 
@@ -63,6 +69,8 @@ def unanswered_part(answer: str, evidence: Evidence) -> str | None:
     found = set().union(*map(content_words, (*evidence.results, answer)))
     said = {word[:length] for word in found for length in range(3, _STEM + 1)}
     question = asking_part(evidence.question)
+    before, _, after = question.rpartition("?")  # behind the question stands how to answer it
+    question = ASKS_FOR_PROSE.sub(" ", before or after)
     asked = content_words(question) - _KINDS
     unsaid = [word for word in asked if word[:_STEM] not in said]
     if len(unsaid) < max(1, _UNSAID * len(asked)):

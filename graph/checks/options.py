@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
+from graph.checks.amounts import told_in
 from graph.checks.evidence import Evidence
 
 _WHICH = re.compile(r"(?i)\s*(?:which|who|what)\b")
@@ -14,20 +16,21 @@ _PUT = re.compile(r"(?i)\s*(?:put|arrange|sort|order|rank)\s")
 _INTO = re.compile(r"(?i)\s(?:in|into|by|from)\b")
 _ITEM = re.compile(r"(?i), (?:or|and) |, ?| (?:or|and) ")
 _WORD = re.compile(r"\w+")
+_SMALL = frozenset(("the", "a", "an", "of", "and", "or"))
 
 
 def none_of_the_options(answer: str, evidence: Evidence) -> str | None:
-    """The question offers a choice, and the answer shares no word with it."""
+    """The question offers a choice, and the answer shares no word and no number with it."""
     options = _options(evidence.question)
-    if not options or _words(options) & _words(answer):
+    if not options or _said(options) & _said(answer):
         return None
     return f"the question asks for one of {' '.join(options.split())}, and {answer!r} is none of them"
 
 
 def left_out(answer: str, evidence: Evidence) -> str | None:
     """The question asks for an order of things, and the answer leaves some out."""
-    words = _words(answer)
-    missing = [item for item in _items(evidence.question) if not _words(item) & words]
+    there = _said(answer)
+    missing = [item for item in _items(evidence.question) if (said := _said(item)) and not said & there]
     return f"the answer leaves out {', '.join(missing)}" if missing else None
 
 
@@ -52,5 +55,7 @@ def _items(question: str) -> list[str]:
     return _ITEM.split(" ".join(question[put.end() : into.start()].split())) if put and into else []
 
 
-def _words(text: str) -> set[str]:
-    return {word for word in _WORD.findall(text.casefold()) if word not in ("the", "a", "an", "of", "and", "or")}
+def _said(text: str) -> set[str | Decimal]:
+    """The words of a text without small ones, and its numbers however they are written; A may name something."""
+    words = (word for word in _WORD.findall(text) if word == "A" or word.casefold() not in _SMALL)
+    return {*map(str.casefold, words), *told_in(text)}

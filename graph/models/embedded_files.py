@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ def model_path_or_name(spec: str) -> str:
     if name in MODEL_FILES:
         return name
     path = Path(spec).expanduser()
-    if HubModel.parse(spec) is not None and not path.exists():
+    if HubModel.parse(spec) is not None and not os.path.exists(path):
         return spec.strip()
     if "/" in spec or spec.lower().endswith(".gguf"):
         return str(path.absolute())
@@ -47,10 +48,10 @@ def model_file(model: str) -> Path:
 
     if model in MODEL_FILES:
         return fetch(MODEL_FILES[model])
-    if (on_hub := HubModel.parse(model)) is not None and not Path(model).exists():
+    if (on_hub := HubModel.parse(model)) is not None and not os.path.exists(model):
         return on_hub.get()
-    path = _only_gguf(Path(model)) if Path(model).is_dir() else Path(model)
-    if not path.is_file():
+    path = _only_gguf(Path(model)) if os.path.isdir(model) else Path(model)
+    if not os.path.isfile(path):  # False where no file can have the name
         raise ConfigError(
             f"There is no model file {path}; correct the path, use `embedded`, or name a server as "
             "MODEL@http://host:port/v1."

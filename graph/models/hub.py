@@ -27,6 +27,9 @@ QUANTS: Final = ("Q4_K_M", "Q4_0", "Q8_0")
 _NAME = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*?)(?::(?P<quant>[\w.-]+)|/(?P<file>\S+\.gguf))?", re.ASCII)
 _SHARD = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 _LISTING: Final = "listing.json"
+_LONGEST_NAME: Final = 220
+_LONGEST_PATH: Final = 1000
+"""Bytes. File systems take names of 255."""
 
 
 class Listed(TypedDict):
@@ -72,7 +75,7 @@ class HubModel:
         folder = cache_directory() / "hub" / self.repo
         listing = _read(folder / _LISTING)
         chosen = self._choose(listing) if listing else []
-        if not chosen or not all((folder / item["path"]).is_file() for item in chosen):
+        if not chosen or not all(os.path.isfile(folder / item["path"]) for item in chosen):
             listing = _ask(self.repo)
             chosen = self._choose(listing)
             if not chosen:
@@ -181,9 +184,17 @@ def _listed(entry: dict[str, Any]) -> Listed | None:
                 return None
             if os.path.isabs(path) or ".." in Path(path).parts:
                 raise DataError(f"The Hub lists a file {path!r} that would leave the cache.")
+            if not _can_be_a_file(path):
+                raise DataError(f"The Hub lists a file {path[:100]!r} whose name no file here can have.")
             return Listed(path=path, size=size, sha256=sha256)
         case _:
             return None
+
+
+def _can_be_a_file(path: str) -> bool:
+    """Whether a name can be that of a file: neither too long, with what a download appends to it, nor with NUL."""
+    name, whole = max(map(len, map(os.fsencode, Path(path).parts))), len(os.fsencode(path))
+    return name <= _LONGEST_NAME and whole <= _LONGEST_PATH and "\0" not in path
 
 
 def _refused(repo: str, status: int) -> ConfigError | ModelUnavailable:

@@ -126,6 +126,7 @@ class Prefixes:
         self._files = files
         self._slots = slots
         self._begun: dict[tuple[Chat, str], Future[None]] = {}
+        self._slot_of: dict[tuple[Chat, str], int] = {}
         self._lock = threading.Lock()
 
     async def ensure(self, messages: Sequence[BaseMessage], applied: Applied = _BASE) -> Reading:
@@ -137,7 +138,8 @@ class Prefixes:
 
         The beginning is the system message and the examples after it (`is_example`). Does nothing for a prompt without
         a system message, or if this server has read the beginning before. Concurrent callers wait until it is read;
-        only the first is told what it took. If that one is cancelled, the next prompt reads the beginning again.
+        only the first is told what it took. If that one is cancelled, the next prompt reads the beginning again, into
+        the same slot.
         """
         if len(messages) < 2 or not isinstance(messages[0], SystemMessage):
             return Reading()
@@ -149,7 +151,7 @@ class Prefixes:
             mine = reading is None
             if reading is None:
                 reading = self._begun[beginning] = Future()
-            slot = (len(self._begun) - 1) % self._slots
+            slot = self._slot_of.setdefault(beginning, len(self._slot_of) % self._slots)
         if not mine:
             await asyncio.shield(asyncio.wrap_future(reading))
             return Reading()

@@ -73,18 +73,16 @@ _UNKNOWN = re.compile(
 """An answer that is none."""
 _NOTHING = re.compile(
     r"(?i)(?:(?:no|none|nothing|false)(?: (?:else|more|further|other|additional|information|data|facts?|steps?"
-    r"|is|are|missing|needed|required|left))*|n/a|null)" + _REMARK
+    r"|is|are|missing|needed|required|necessary|left|remains?|at all|to (?:be )?\w+))*|n/a|null)" + _REMARK
 )
 """What `missing` says where nothing is missing."""
 _LACKS = re.compile(
     r"(?i)\b(?:not?|\w+n't|nothing|none|nor|neither|never|without|but|except|besides|only|still|yet|missing|lack\w*"
     r"|need\w*|require\w*|insufficient|unknown|unclear|more|to be|must|should)\b"
 )
-_SETTLES = re.compile(
-    r"(?i)\b(?:complete|known|told|found|given|stated|answered|computed|done|enough|sufficient|correct"
-    r"|the answer is|is the (?:answer|result))\b"
-)
-"""Words of a remark that tell that something is missing, and that all is there."""
+"""Words of a remark that tell that something is missing after all."""
+_IS_A_SENTENCE = re.compile(r"(?i)\b(?:is|are|has|have|had|tells?|gives?)\b")
+"""After a bare no, a sentence is a remark ("No. All is known") and a noun is missing ("No, the year")."""
 _TELLS_APART = re.compile(r"\d\S*(?: \w+)?|[A-Z]\S*(?: [A-Z]\S*)+")
 """What follows a title to tell it from others: "2011 film", "Liam Neeson"."""
 
@@ -128,7 +126,9 @@ def _says_nothing(missing: str) -> bool:
     if (nothing := _NOTHING.match(bare)) is None:
         return False
     remark = _NOTHING.sub("", bare[nothing.end() :].strip(_AROUND)).strip(_AROUND)
-    return not remark or (_SETTLES.search(remark) is not None and _LACKS.search(remark) is None)
+    if _LACKS.search(remark) is not None:
+        return False
+    return not remark or nothing[0].casefold() not in ("no", "false") or _IS_A_SENTENCE.search(remark) is not None
 
 
 def _says_unknown(answer: str) -> bool:

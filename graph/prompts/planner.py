@@ -55,6 +55,9 @@ def analyst_messages(question: str, conversation: str, wording: Wording = STANDA
     return [wording.system("analyst", standard=(_ANALYST,)), HumanMessage(f"{conversation}{asked}")]
 
 
+_ASKS = "Plan the next step: "
+
+
 class StepForm(enum.Enum):
     """The lines of a planner's reply."""
 
@@ -70,6 +73,12 @@ class StepForm(enum.Enum):
             return cls.DIRECT
         justified = not is_small if context.justify is None else context.justify
         return cls.JUSTIFIED if justified else cls.SHORT
+
+    @classmethod
+    def asked_in(cls, message: str) -> StepForm | None:
+        """The form that a message to the planner asks for at its end; None if it asks for none."""
+        asked = message.rpartition(_ASKS)[2]
+        return next((form for form in cls if asked.startswith(f"{form.labels}.")), None)
 
     @property
     def is_direct(self) -> bool:
@@ -221,7 +230,7 @@ def turns_left(count: int, form: StepForm) -> str:
 
     It never mentions seconds: they would make runs irreproducible.
     """
-    return f"Turns left: {count}{' (the last)' if count == 1 else ''}. Plan the next step: {form.labels}."
+    return f"Turns left: {count}{' (the last)' if count == 1 else ''}. {_ASKS}{form.labels}."
 
 
 def observation(

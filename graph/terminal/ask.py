@@ -20,7 +20,7 @@ from graph.build import NODES, answer_now, build_graph
 from graph.context import DEFAULT_TOOLS, Context
 from graph.errors import ConfigError
 from graph.models.progress import progress_told_to
-from graph.models.roles import model_for
+from graph.models.roles import is_small, model_for
 from graph.models.spec import cheapest_first, preflight
 from graph.roles import ROLES
 from graph.state import State
@@ -78,8 +78,10 @@ class Thread:
             AgentFlowError: the run cannot go on.
         """
         given: Any = {"messages": [HumanMessage(question)]}
+        small = is_small(model_for("planner", self._context, {}))
+        analyses = self._context.analyses(is_small=small, chat=bool((await self.known()).get("messages")))
         with progress_told_to(self._view):
-            self._view.begin("analyst" if self._context.analyse else "planner")
+            self._view.begin("analyst" if analyses else "planner")
             while given is not None:
                 questions = await self._until_ctrl_c(self._stream(given, keep))
                 given = Command(resume=self._ask(questions)) if questions else None

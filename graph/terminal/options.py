@@ -89,7 +89,7 @@ def add_planning_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--analysis", action=argparse.BooleanOptionalAction, help="have the question analysed first "
                         "(default: unless the planner is an embedded model)")  # fmt: skip
     parser.add_argument("--justification", action=argparse.BooleanOptionalAction, help="have the planner justify each "
-                        "step (default: unless it is an embedded model)")  # fmt: skip
+                        "step (default: unless it is an embedded model); not with --direct-arguments")  # fmt: skip
 
 
 def _add_output_options(top: CommandLine) -> None:

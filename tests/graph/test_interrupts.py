@@ -173,3 +173,23 @@ async def test_changed_arguments_may_be_objects(serve: Serve, verify: Any) -> No
     changed = Command(resume={"arguments": [{"when": date(2024, 1, 3)}]})
     state = await graph.ainvoke(changed, config, context=context)
     assert [call["result"] for call in state["memory"][0]["calls"]] == ["booked 2024-01-03"]
+
+
+@pytest.mark.parametrize("verify", ["rules", "model"])
+@pytest.mark.parametrize("key", [date(2024, 1, 3), 7, None])
+async def test_changed_arguments_may_have_keys_that_are_no_texts(serve: Serve, verify: Any, key: object) -> None:
+    def book(tables: Any) -> str:
+        """Book tables."""
+        return f"booked {tables}"
+
+    server = serve(planner=plan_text("book"), executor=calls_text({"tables": {}}))
+    graph = build_graph(tools=[StructuredTool.from_function(book)], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    context = Context(model=server.spec, max_turns=2, ask_before=("book",), verify=verify)
+    await graph.ainvoke({"question": "q"}, config, context=context)
+    changed = Command(resume={"arguments": [{"tables": {key: 2, "x": 1}}]})
+    state = await graph.ainvoke(changed, config, context=context)
+    if verify == "rules":  # the same call once more is noticed as such
+        state = await graph.ainvoke(changed, config, context=context)
+        assert state["memory"][1]["error"]["kind"] == "repeat"
+    assert state["memory"][0]["calls"][0]["result"] == f"booked {{'{key}': 2, 'x': 1}}"

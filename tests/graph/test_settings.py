@@ -21,6 +21,20 @@ def test_a_misspelt_setting_is_answered_with_the_nearest(serve: Serve) -> None:
     assert replace(Context(max_turns=3), max_turns=4).max_turns == 4
 
 
+@pytest.mark.parametrize(
+    ("setting", "is_small", "chat", "analyses"),
+    [
+        (None, False, False, True),
+        (None, True, False, False),
+        (None, True, True, True),
+        (False, False, True, False),
+        (True, True, False, True),
+    ],
+)
+def test_whether_a_question_is_analysed(setting: bool | None, is_small: bool, chat: bool, analyses: bool) -> None:
+    assert Context(analyse=setting).analyses(is_small=is_small, chat=chat) == analyses
+
+
 @pytest.mark.parametrize(("own", "words"), [({"seconds_left": 5}, "max_seconds"), ({"models": ["m"]}, "`models`")])
 async def test_what_a_caller_configures_wrongly_is_told(serve: Serve, own: dict[str, Any], words: str) -> None:
     graph = build_graph(tools=[double_tool], models=serve().spec)

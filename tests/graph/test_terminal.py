@@ -22,8 +22,12 @@ import pytest
 from langchain_core.messages import AIMessageChunk
 
 from evals.speed.fake_server import ChatReply, FakeModelServer
+from graph import Context
 from graph.__main__ import main
 from graph.state import State
+from graph.terminal.activity import WAITING
+from graph.terminal.ask import Thread
+from graph.terminal.human import Human
 from graph.terminal.view import PlainView, View
 from graph.words import unsupported_words
 from tests.graph.conftest import plan_text, verdict_text
@@ -231,6 +235,20 @@ def test_after_the_analysis_the_planner_is_waited_for() -> None:
     view.progress(128, 673, "tokens")
     assert view.activity.who == "planner"
     assert view.activity.line().startswith("reading the prompt, 128 of 673 tokens, ")
+
+
+@pytest.mark.parametrize(("analyse", "first"), [(None, "analyst"), (True, "analyst"), (False, "planner")])
+async def test_who_works_first_is_shown_before_it_writes(serve: Serve, analyse: bool | None, first: str) -> None:
+    begun: list[str] = []
+
+    class Shown(View):
+        def begin(self, who: str, words: str = WAITING) -> None:
+            super().begin(who, words)
+            begun.append(who)
+
+    context = Context(model=serve().spec, tools=(TOOL,), analyse=analyse)
+    await Thread(context, Shown(), Human()).answer("What is twice 21?")
+    assert next(filter(None, begun)) == first
 
 
 def test_a_closed_pipe_ends_quietly(serve: Serve) -> None:

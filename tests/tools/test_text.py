@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.text import TextStream, well_formed, well_formed_value
+from tools.text import TextStream, well_formed, well_formed_value, with_text_keys
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,11 @@ from tools.text import TextStream, well_formed, well_formed_value
 def test_what_is_no_character_is_replaced(text: str, mended: str) -> None:
     assert well_formed(text) == mended
     assert well_formed_value({text: [text, (text, 1, None)]}) == {mended: [mended, (mended, 1, None)]}
+
+
+def test_keys_become_texts() -> None:
+    day = date(2024, 1, 2)
+    assert with_text_keys([{day: (day, {1: "a", "b": None})}]) == [{"2024-01-02": (day, {"1": "a", "b": None})}]
 
 
 @given(st.text(st.characters(exclude_categories=())))

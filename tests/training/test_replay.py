@@ -273,6 +273,34 @@ async def test_threads_of_an_app_become_rollouts(
     assert not (tmp_path / "x.tmp").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "reply", "labels"),
+    [
+        ({"justify": False}, "Context: c\nSub-Goal: g\nTool Name: shout", "Context, Sub-Goal and Tool Name"),
+        ({"direct_arguments": True}, REPLY, "Tool and Input"),
+    ],
+)
+async def test_a_thread_tells_what_its_planner_was_asked_for(
+    tmp_path: Path, policy_folder: Path, settings: dict[str, Any], reply: str, labels: str
+) -> None:
+    context = Context(verify="rules", answer="last_result", analyse=False, max_turns=1, **settings)
+    database = tmp_path / "threads.sqlite"
+    async with AsyncSqliteSaver.from_conn_string(str(database)) as saver:
+        with FakeModelServer(lambda request: reply) as server:
+            graph = build_graph(tools=toy_tools(), models=server.spec, checkpointer=saver)
+            await graph.ainvoke({"question": "q"}, {"configurable": {"thread_id": "a"}}, context=context)
+    (tmp_path / "scores.csv").write_text("thread_id,score\na,1\n")
+    config = {"model": str(policy_folder), "tasks": "none", "tools": [f"{__name__}:shout_tool"], "max_turns": 1}
+    (tmp_path / "app.yaml").write_text(json.dumps({**config, "verify": "rules", "answer": "last_result"}))
+    words = ["threads", str(database), "--scores", str(tmp_path / "scores.csv"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--config", str(tmp_path / "app.yaml")]) == 0
+    [rollout] = read_rollouts(tmp_path / "out")
+    [turn] = rollout.turns
+    chat = ChatTokens(tiny_tokenizer())
+    assert f"Plan the next step: {labels}." in chat.text(turn.prompt_ids)
+    assert chat.text(turn.completion_ids) == reply
+
+
 def as_rollouts(tmp_path: Path, scores: str, out: str, **threads: Any) -> Path:
     """What `replay threads` makes of the threads that `leave_threads` leaves."""
 

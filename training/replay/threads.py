@@ -166,7 +166,9 @@ def _rendered(mark: str, state: Mapping[str, Any], rendering: Rendering) -> list
     """The planner's turns, tokenised from their texts."""
     context, chat = rendering.context, rendering.chat
     tools = Toolbox(None).select(context, None)  # type: ignore[arg-type]  # the generalist is described, not asked
-    form, turns_allowed = StepForm.of(context), context.max_turns
+    # What the planner was asked for depended on its model, too, which the settings may not name.
+    asked_for = (StepForm.asked_in(turn["observation"]) for turn in state.get("memory") or ())
+    form, turns_allowed = next(filter(None, asked_for), StepForm.of(context)), context.max_turns
     opening = planner_opening(tools, form=form, can_finish=context.verify == "rules", max_turns=turns_allowed)
     bare: Any = {**state, "planner_turns": []}
     messages = planner_messages(opening, bare, "", turns_allowed, form=form)

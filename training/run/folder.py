@@ -115,7 +115,7 @@ def new_output(out: Path, *, replace: bool = False) -> Iterator[Path]:
         ConfigError: `out` is taken, or is the working directory, or another process writes it.
         OSError: it cannot be written.
     """
-    out = out.resolve()
+    out = Path(os.path.realpath(out))  # Path.resolve has no patience with links that lead in a circle
     _refuse_taken(out, replace)
     out.parent.mkdir(parents=True, exist_ok=True)
     lock, unfinished = (out.with_name(f"{out.name}.{ending}") for ending in ("lock", "tmp"))
@@ -133,7 +133,7 @@ def new_output(out: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def _refuse_taken(out: Path, replace: bool) -> None:
-    if out.exists() and not (replace and out.is_file()) and (not out.is_dir() or any(out.iterdir())):
+    if os.path.lexists(out) and not (replace and out.is_file()) and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists already; remove it or choose another --out.")
     if out == Path.cwd():
         raise ConfigError(f"{out} is the working directory, which cannot be replaced; choose another --out.")

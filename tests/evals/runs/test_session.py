@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from evals.runs.session import _as_settings
 from graph import Context
 
@@ -22,3 +24,9 @@ def test_the_settings_tell_what_a_default_stands_for() -> None:
     assert (settings["analyse"], settings["justify"]) == (False, False)
     assert _as_settings(Context(model="embedded", analyse=True, justify=True), "agent")["analyse"] is True
     assert _as_settings(Context(model="name@http://127.0.0.1:9/v1"), "agent")["analyse"] is True
+
+
+@pytest.mark.parametrize("justify", [None, False, True])
+def test_a_justification_that_the_planner_is_not_asked_for_is_no_setting(justify: bool | None) -> None:
+    context = Context(model="embedded", analyse=False, justify=justify, direct_arguments=True, checks="on")
+    assert _as_settings(context, "agent").keys() == OF_THE_FIRST_FOLDERS

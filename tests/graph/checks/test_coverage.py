@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph import Context, build_graph
-from graph.checks.coverage import unanswered_part, unused_number
+from graph.checks.coverage import ASKS_FOR_PROSE, unanswered_part, unused_number
 from graph.checks.evidence import Evidence
 from tests.graph.conftest import Serve, calls_text, judged, passages_tool, plan_text, prompts
 
@@ -74,6 +74,25 @@ def test_words_that_no_result_speaks_of_are_named() -> None:
     assert read(BORN, FOUNDER, old=("something else",)) is None  # a second search has its own reasons
     assert read("Who founded Port Ellery?", FOUNDER) is None
     assert read("Which of these founded it?\nA) Agnes\nB) Edwin", FOUNDER) is None
+
+
+@pytest.mark.parametrize(
+    ("form", "prose"),
+    [
+        ("Answer in one sentence.", True),
+        ("Reply in two full sentences.", True),
+        ("Write a summary of it.", True),
+        ("Give a short explanation.", True),
+        ("Give a description in some detail.", True),
+        ("Summarise it in a paragraph.", True),
+        ("Who was sentenced for it?", False),
+        ("Who first described it?", False),
+    ],
+)
+def test_the_form_of_an_answer_is_asked_of_the_generator_and_of_no_result(form: str, prose: bool) -> None:
+    assert (ASKS_FOR_PROSE.search(form) is not None) == prose
+    if prose:
+        assert read(f"Who founded Port Ellery? {form}", FOUNDER) is None
 
 
 async def test_half_a_computation_is_not_the_answer(serve: Serve) -> None:

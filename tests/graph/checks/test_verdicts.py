@@ -123,7 +123,10 @@ async def test_a_short_answer_that_was_read_is_not_written_anew(
     assert len(prompts(server, "generator")) == written
 
 
-@pytest.mark.parametrize("asked", [f"Explain in three full sentences: {TAKEN}", f"{TAKEN} Say why."])
+@pytest.mark.parametrize(
+    "asked",
+    [f"Explain in three full sentences: {TAKEN}", f"{TAKEN} Say why.", f"{TAKEN} Answer in one sentence."],
+)
 async def test_a_question_for_more_than_a_few_words_is_answered_by_the_generator(serve: Serve, asked: str) -> None:
     server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "place"}), verifier=judged("1842"))
     context = Context(model=server.spec, checks="on")

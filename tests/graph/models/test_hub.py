@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from graph.errors import ConfigError, ModelUnavailable
+from graph.errors import ConfigError, DataError, ModelUnavailable
 from graph.models.__main__ import main
 from graph.models.embedded_files import model_file, model_path_or_name
 from graph.models.hub import HubModel
@@ -206,3 +206,23 @@ def test_removal_leaves_nothing_of_a_file_whatever_its_name(hub: Hub, monkeypatc
     path = model_file(f"{REPO}/m[1].gguf")
     assert main(["remove", f"{REPO}/m[1].gguf"]) == 0
     assert [left.name for left in path.parent.iterdir()] == ["listing.json"]
+
+
+@pytest.mark.parametrize("name", ["m\0", "x" * 300, "x" * 255, "f/" * 3000])
+def test_a_name_that_no_file_can_have_is_told(hub: Hub, name: str) -> None:
+    hub.listing = json.dumps([{**hub.entry("tiny-Q4_K_M.gguf"), "path": f"{name}-Q4_K_M.gguf"}]).encode()
+    with pytest.raises(DataError, match="whose name no file here can have"):
+        model_file(REPO)
+
+
+@pytest.mark.parametrize("name", ["m\0", "x" * 300])
+def test_a_saved_name_that_no_file_can_have_is_asked_for_anew(hub: Hub, name: str) -> None:
+    saved = model_file(REPO).with_name("listing.json")
+    saved.write_text(json.dumps([{"path": f"{name}-Q4_K_M.gguf", "size": 1, "sha256": "0"}]))
+    assert model_file(REPO).name == "tiny-Q4_K_M.gguf"
+
+
+@pytest.mark.parametrize("name", [f"ann/{'x' * 300}", f"./{'x' * 300}.gguf", "./m\0.gguf"])
+def test_a_long_or_broken_name_of_a_model_is_told(hub: Hub, name: str) -> None:
+    with pytest.raises(ConfigError):
+        model_file(model_path_or_name(name))

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from graph.models.embedded import EmbeddedChat
 from graph.models.embedded_server import stop_servers
-from graph.models.prefixes import Prefixes, PrefixFiles, Reading
+from graph.models.prefixes import Chat, Prefixes, PrefixFiles, Reading
 from graph.models.server import Endpoint
 from graph.models.server_settings import ServerSettings
 from graph.prompts.examples import example_reply, example_request
@@ -160,6 +160,32 @@ async def test_a_beginning_whose_reading_was_cancelled_is_read_again(
             await asyncio.gather(prefixes.ensure(prompt), prefixes.ensure(prompt))
     assert [await prefixes.ensure(prompt) for _ in range(2)] == [Reading(90, 1.0), Reading()]
     assert len(begun) == 2
+
+
+async def test_a_beginning_whose_reading_was_cancelled_keeps_its_slot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_into: list[tuple[str, int]] = []
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def read(_: Prefixes, chat: Chat, slot: int, *__: object) -> Reading:
+        if chat[0][1] == "A":
+            begun.set()
+            await may_end.wait()
+        read_into.append((chat[0][1], slot))
+        return Reading(90, 1.0)
+
+    monkeypatch.setattr(Prefixes, "_read", read)
+    prefixes = Prefixes(Endpoint("http://127.0.0.1:9"), PrefixFiles(tmp_path, "model a"), 2)
+    first, second = ([SystemMessage(name), HumanMessage("q")] for name in "AB")
+    cancelled = asyncio.create_task(prefixes.ensure(first))
+    await begun.wait()
+    await prefixes.ensure(second)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    may_end.set()
+    await prefixes.ensure(first)
+    assert read_into == [("B", 1), ("A", 0)]
 
 
 def test_what_was_left_unfinished_makes_room_too(tmp_path: Path) -> None:

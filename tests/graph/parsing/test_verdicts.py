@@ -129,6 +129,18 @@ def test_an_answer_that_begins_as_if_it_were_unknown_stops(answer: str) -> None:
         "**None**: all is known",
         "Nothing, no further information is needed.",
         "none; the answer is 42",
+        "nothing, 17 * 3 + 2 is 53",
+        "nothing (17 * 3 + 2 = 53)",
+        "Nothing, the result is 53",
+        "Nothing, all facts are there",
+        "none (the population is 5 million)",
+        "nothing - we have both dates",
+        "No, both years are in the passages",
+        "nothing to compute",
+        "nothing more to do",
+        "nothing is left to be found",
+        "nothing at all",
+        "No more steps are necessary",
     ],
 )
 def test_where_nothing_is_missing_a_stop_stops(missing: object) -> None:
@@ -146,6 +158,8 @@ def test_where_nothing_is_missing_a_stop_stops(missing: object) -> None:
         "no - the capital",
         "No, nothing of the year is told",
         "None (the year of death has to be found)",
+        "No, the birth year",
+        "nothing to compare it with",
     ],
 )
 def test_what_is_missing_may_come_after_a_no(missing: str) -> None:

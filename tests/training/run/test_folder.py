@@ -118,3 +118,12 @@ def test_an_empty_folder_is_filled_through_a_link_to_it(tmp_path: Path) -> None:
         (place / "mine").touch()
     assert (tmp_path / "out").is_symlink()
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["mine"]
+
+
+def test_links_that_lead_in_a_circle_are_no_place_for_an_output(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(ConfigError, match="circle exists already"), new_output(tmp_path / "circle", replace=True):
+        pass
+    with pytest.raises(OSError, match="circle"), new_output(tmp_path / "circle" / "out"):
+        pass
+    assert (tmp_path / "circle").is_symlink()
