@@ -57,7 +57,9 @@ def unsupported_weekdays(claim: str, sources: Iterable[str]) -> list[str]:
 
 
 _CAPITALISED = r"[A-Z][a-z]\w+"
-_NAME = re.compile(rf"(?<![.!?:] )(?<!^)\b{_CAPITALISED}")
+INSIDE = r"(?:(?<=[\w,;&'’] )|(?<=[\w,;] [(\"“'‘])|(?<=\w[/'’–-]))"
+"""Pattern of a place inside a sentence: a word or a comma stands before it, and so no sentence, line or item begins."""
+_NAME = re.compile(rf"{INSIDE}\b{_CAPITALISED}")
 FULL_NAME = re.compile(rf"{_NAME.pattern}(?:(?:['’]s?)? {_CAPITALISED})*")
 """A name with all its words: Golden Gate Bridge, Saint Orla's Hospital."""
 

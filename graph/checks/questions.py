@@ -25,8 +25,8 @@ _COMPUTED = re.compile(
     | \b(?:same|different|before|after|than)\b [^.?!\n]* \?\ Answer\ (?:with\ |by\ )?yes\ or\ no
     """
 )
-_QUOTED = r"""|"[^"\n]*"|“[^”\n]*”"""
-_TITLES = re.compile(FULL_NAME.pattern + _QUOTED)
+_QUOTED = r"""(?<=[\w,;] )(?:"[^"\n]*"|“[^”\n]*”)"""
+_TITLES = re.compile(rf"{FULL_NAME.pattern}|{_QUOTED}")
 _SPELLED = re.compile(
     r"(?i)\b(?:letters?|vowels?|consonants?|syllables?|characters?|words?|names?|spell(?:ed|ing)?|spelt|backwards)\b"
 )
@@ -42,7 +42,7 @@ def asking_part(question: str) -> str:
 
 
 def is_computed(question: str) -> bool:
-    """Whether a question asks for an amount, a choice or an order; the words of names and titles ask for nothing."""
+    """Whether a question asks for an amount, a choice or an order; the words of names and titles in it ask for nothing."""
     return _COMPUTED.search(_TITLES.sub("X", asking_part(question))) is not None
 
 
