@@ -42,7 +42,7 @@ def asking_part(question: str) -> str:
 
 
 def is_computed(question: str) -> bool:
-    """Whether a question asks for an amount, a choice or an order; the words of names and titles in it ask for nothing."""
+    """Whether a question asks for an amount, a choice or an order; the words of names and titles ask for nothing."""
     return _COMPUTED.search(_TITLES.sub("X", asking_part(question))) is not None
 
 
