@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 _WRITTEN = re.compile(
     r"""(?<!\d)(?P<hours>\d{1,3})[ ]?(?:hours?|hrs?|h)\b(?:,|\s|and\b)*(?P<minutes>\d{1,2})[ ]?(?:minutes?|mins?|m)\b
@@ -124,13 +126,27 @@ _PLACES = -9
 """Exponent of the last decimal place that counts: what follows is the noise of floating point."""
 
 
-def is_told(value: Decimal, amounts: frozenset[Decimal]) -> bool:
-    """Whether a value is one of the amounts, as it is or rounded to the value's own decimal places."""
-    if value in amounts:
-        return True
-    exponent = value.as_tuple().exponent
-    place = Decimal(1).scaleb(max(exponent, _PLACES) if isinstance(exponent, int) else 0)
-    return any(abs(amount - value) * 2 <= place for amount in amounts)
+class Amounts:
+    """The amounts that texts tell, in order, so that the nearest ones to a value are found in a few steps."""
+
+    def __init__(self, values: Iterable[Decimal]) -> None:
+        self._values = frozenset(values)
+
+    def __contains__(self, value: Decimal) -> bool:
+        return value in self._values
+
+    def tell(self, value: Decimal) -> bool:
+        """Whether a value is one of the amounts, as it is or rounded to the value's own decimal places."""
+        if value in self._values:
+            return True
+        exponent = value.as_tuple().exponent
+        place = Decimal(1).scaleb(max(exponent, _PLACES) if isinstance(exponent, int) else 0)
+        at = bisect(self._ordered, value)
+        return any(abs(amount - value) * 2 <= place for amount in self._ordered[max(0, at - 1) : at + 1])
+
+    @cached_property
+    def _ordered(self) -> list[Decimal]:
+        return sorted(self._values)
 
 
 def afternoon_hours(text: str) -> set[Decimal]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 
-from graph.checks.amounts import is_told, told_in, written_in
+from graph.checks.amounts import Amounts, told_in, written_in
 
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN_LETTER = re.compile("[A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿⱠ-ⱿꜢ-ꟿꬰ-ꭤＡ-Ｚａ-ｚ]")
@@ -36,12 +36,11 @@ def unsupported_numbers(claim: str, sources: Iterable[str]) -> list[str]:
     Numbers are compared by value and without their sign, so 1,260 equals 1260, and 12.5 % equals 0.125. A claim may
     round a source's number to its own decimal places.
     """
-    told = frozenset[Decimal]().union(*map(told_in, sources))
+    told = Amounts(set[Decimal]().union(*map(told_in, sources)))
     return [
         amount.text
         for amount in written_in(claim)
-        if not any(is_told(value, told) for value in amount.values)
-        and not all(is_told(part, told) for part in amount.parts)
+        if not any(map(told.tell, amount.values)) and not all(map(told.tell, amount.parts))
     ]
 
 

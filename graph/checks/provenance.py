@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from graph.checks.amounts import amounts_in, is_told, numbers_of
+from graph.checks.amounts import Amounts, amounts_in, numbers_of
 from graph.checks.customary import is_customary, is_round
 from graph.checks.grounding import content_words, names_of
 from graph.checks.literals import Literal, literals_of
@@ -22,15 +22,15 @@ from graph.checks.literals import Literal, literals_of
 class Sources:
     """What a call may be about."""
 
-    amounts: frozenset[Decimal]
+    amounts: Amounts
     words: frozenset[str]
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Sources:
         """Read the question, the chat and the accepted results."""
         texts = tuple(texts)
-        amounts = frozenset().union(*map(amounts_in, texts))
-        return cls(amounts, frozenset().union(*map(content_words, texts)))
+        amounts = set[Decimal]().union(*map(amounts_in, texts))
+        return cls(Amounts(amounts), frozenset().union(*map(content_words, texts)))
 
     def tell(self, value: Decimal) -> bool:
         """Whether a number has a source, is next to one (the bounds of a search), rounds one, or is customary."""
@@ -38,7 +38,7 @@ class Sources:
             return True
         if value == value.to_integral_value():
             return value - 1 in self.amounts or value + 1 in self.amounts
-        return is_told(value, self.amounts)
+        return self.amounts.tell(value)
 
     def name(self, words: Iterable[str]) -> bool:
         """Whether all words of a name have a source."""
