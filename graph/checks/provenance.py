@@ -45,10 +45,12 @@ class Sources:
         return set().union(*map(content_words, words)) <= self.words | CUSTOMARY_NAMES
 
 
-_CUSTOMARY_WORDS = """january february march april may june july august september october november december monday
-tuesday wednesday thursday friday saturday sunday yes true false none"""
-CUSTOMARY_NAMES = frozenset(content_words(_CUSTOMARY_WORDS))
+_CALENDAR = """January February March April May June July August September October November December Monday Tuesday
+Wednesday Thursday Friday Saturday Sunday"""
+CUSTOMARY_NAMES = frozenset(content_words(f"{_CALENDAR} yes true false none"))
 """Months, weekdays and a few values, in lower case: no names of anything that could be looked up."""
+_SHORT_NAMES = frozenset(name[:length] for name in _CALENDAR.split() for length in (3, 4))
+"""Mon, Tue, Jan and Sept. In a question they may be names (Sun), in a program hardly."""
 
 
 def invented(code: str, sources: Sources) -> list[Literal]:
@@ -108,4 +110,6 @@ def _names_have_source(text: str, literal: Literal, sources: Sources) -> bool:
     titled = [word for word in words if word[0].isupper() and word[1].islower()]
     if len(titled) + sum(word in _PARTICLES for word in words) < len(words):  # prose: its first word may be any
         return sources.name(names_of(text))
-    return (literal.use == "choice" and len(words) < 2) or sources.name(titled)
+    return (literal.use == "choice" and len(words) < 2) or sources.name(
+        word for word in titled if word not in _SHORT_NAMES
+    )
