@@ -17,7 +17,8 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 
 A check that raises an error is logged and says nothing (`graph.checks.guarded`).
 
-Checks that compare words and numbers only work for Latin script; they abstain on any other.
+Checks that compare words and numbers know English, and abstain where a question is in another language, or a text in
+another script (`in_english`).
 
 To add a check, write a function in the module of its kind and add it to the list here.
 """

@@ -1,8 +1,7 @@
 """Compares the numbers, names and words a model writes with its sources.
 
 Small models do sums in their heads, state numbers from memory, use example values instead of facts, and overlook
-what is in front of them. The comparisons rely on capital letters and spaces, so they only work for Latin script (see
-`in_latin_script`).
+what is in front of them. The comparisons rely on capital letters, spaces and English words (`graph.checks.english`).
 """
 
 from __future__ import annotations
@@ -12,22 +11,6 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from graph.checks.amounts import Amounts, told_in, written_in
-
-_LETTER = re.compile(r"[^\W\d_]")
-_LATIN_LETTER = re.compile("[A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿⱠ-ⱿꜢ-ꟿꬰ-ꭤＡ-Ｚａ-ｚ]")
-_FEW = 0.2
-"""Share of other letters allowed in a Latin text: formulas, names in their own script."""
-
-
-def in_latin_script(*texts: str) -> bool:
-    """Whether every text is in Latin script; a text without letters counts as Latin."""
-    for text in texts:
-        if text.isascii():
-            continue
-        letters = len(_LETTER.findall(text))
-        if letters - len(_LATIN_LETTER.findall(text)) > _FEW * letters:
-            return False
-    return True
 
 
 def unsupported_numbers(claim: str, sources: Iterable[str]) -> list[str]:

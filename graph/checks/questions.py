@@ -25,8 +25,9 @@ _COMPUTED = re.compile(
     | \b(?:same|different|before|after|than)\b [^.?!\n]* \?\ Answer\ (?:with\ |by\ )?yes\ or\ no
     """
 )
-_QUOTED = r"""(?<=[\w,;] )(?:"[^"\n]*"|“[^”\n]*”)"""
-_TITLES = re.compile(rf"{FULL_NAME.pattern}|{_QUOTED}")
+_QUOTED = r"""(?<=[\w,;] )(?:"[^"\n]*"|“[^“”\n]*”)"""
+TITLES = re.compile(rf"{FULL_NAME.pattern}|{_QUOTED}")
+"""Names and quotations inside the sentences of a question."""
 _SPELLED = re.compile(
     r"(?i)\b(?:letters?|vowels?|consonants?|syllables?|characters?|words?|names?|spell(?:ed|ing)?|spelt|backwards)\b"
 )
@@ -43,7 +44,7 @@ def asking_part(question: str) -> str:
 
 def is_computed(question: str) -> bool:
     """Whether a question asks for an amount, a choice or an order; the words of names and titles ask for nothing."""
-    return _COMPUTED.search(_TITLES.sub("X", asking_part(question))) is not None
+    return _COMPUTED.search(TITLES.sub("X", asking_part(question))) is not None
 
 
 def is_about_words(question: str) -> bool:
