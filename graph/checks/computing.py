@@ -87,7 +87,7 @@ def nothing_next(evidence: Evidence) -> Foreseen | None:
 def search_first(step: Planned) -> Doubts:
     """A program for an amount or a choice of something with a name, before anything about it was looked up.
 
-    A question or a chat that tells a number may tell all that the program needs, and so may a question about a word.
+    A question or a chat that tells a number may tell all that the program needs, and so may one about a word.
     """
     question = step.state["question"]
     if fence_of(step.tool) != "python" or not is_computed(question) or is_about_words(question):

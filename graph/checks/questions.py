@@ -29,7 +29,8 @@ _QUOTED = r"""(?<=[\w,;] )(?:"[^"\n]*"|“[^“”\n]*”)"""
 TITLES = re.compile(rf"{FULL_NAME.pattern}|{_QUOTED}")
 """Names and quotations inside the sentences of a question."""
 _SPELLED = re.compile(
-    r"(?i)\b(?:letters?|vowels?|consonants?|syllables?|characters?|words?|names?|spell(?:ed|ing)?|spelt|backwards)\b"
+    r"(?i)\b(?:letters?|vowels?|consonants?|syllables?|characters?|words?|names?|spell(?:ed|ing)?|spelt|backwards"
+    r"|permutations?|anagrams?|palindromes?|numerals?|digits?|primes?|(?:prime|fibonacci) numbers?)\b"
 )
 _LETTERED = re.compile(r"(?m)^[ \t]*\(?[A-H][).:]\s")
 
@@ -48,7 +49,7 @@ def is_computed(question: str) -> bool:
 
 
 def is_about_words(question: str) -> bool:
-    """Whether a question may be about a word itself, as a text: how many letters are in a name."""
+    """Whether a question may be about a word or a number itself: the letters of a name, the value of a numeral."""
     return _SPELLED.search(asking_part(question)) is not None
 
 

@@ -96,6 +96,11 @@ def test_names_are_read_where_the_question_asks() -> None:
     [
         ("How many letters are in the name Alexander?", True),
         ("How many syllables does Mississippi have?", True),
+        ("How many distinct permutations does Mississippi have?", True),
+        ("What is the sum of the Roman numerals MCM and XII?", True),
+        ("What is the sum of the Fibonacci numbers?", True),
+        ("How many numbers did the Opera of Valdane sing?", False),
+        ("What is the number of seats of the Opera of Valdane?", False),
         ("How many seats does the Opera of Valdane have?", False),
     ],
 )
