@@ -10,14 +10,15 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
 | `FORESEEN_INPUTS` | nobody | before the executor is asked; an input that it would only copy is used without it |
-| `FORESEEN_STEPS` | nobody | before the verifier is asked; what follows in any case, even the end, comes without asking |
+| `FORESEEN_STEPS` | nobody | before the verifier is asked; what follows in any case, be it the end, is done unasked |
 | `EXCERPTS` | nobody | before the verifier reads the memory; it is shown the part that tells |
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
 | `VERDICT_CHECKS` | the verifier | before its verdict takes effect; they revise it |
 
 A check that raises an error is logged and says nothing (`graph.checks.guarded`).
 
-Checks that compare words and numbers only work for Latin script; they abstain on any other.
+Checks that compare words and numbers know English, and abstain where a question is in another language, or a text in
+another script (`in_english`).
 
 To add a check, write a function in the module of its kind and add it to the list here.
 """

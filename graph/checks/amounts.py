@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
+from unicodedata import normalize
 
 _WRITTEN = re.compile(
     r"""(?<!\d)(?P<hours>\d{1,3})[ ]?(?:hours?|hrs?|h)\b(?:,|\s|and\b)*(?P<minutes>\d{1,2})[ ]?(?:minutes?|mins?|m)\b
       | (?<![\d.])(?:(?P<whole>\d{1,4})[ ])?(?P<above>\d{1,6})[ ]?[/⁄][ ]?(?P<below>\d{1,6})(?![\d.])
       | (?<![\d.])(?P<base>\d{1,6})(?:\^|\*\*)(?P<exponent>\d{1,2})(?!\d)
       | (?P<figures>
-          (?<![\d.,])\d{1,3}(?:[,\u00a0\u202f\ ]\d{3})+(?!\d)(?:\.\d+)?     # 1,234.5 and 1 234.5
+          (?<![\d.,])\d{1,3}(?:[.,'’_\u00a0\u202f\ ]\d{3})+(?!\d)(?:[.,]\d+)?  # 1,234.5 and 1'234,5
         | (?<![\w.])\d+(?:\.\d+)?[eE][+-]?\d{1,3}(?!\w)
-        | \d+(?:\.\d+)?|(?<!\w)\.\d+)
+        | \d+(?:[.,]\d+)?|(?<!\w)\.\d+)
         (?: \s*[x*×·]\s*10\s*(?:\^|\*\*)\s*[({]?\s*(?P<ten>[+−-]?\d{1,3})
           | [\ -]?(?P<size>%|(?:k|K|M|mn|bn|B|(?i:percent|per\ cent|hundred|thousand|million|billion|trillion))\b))?
     """,
     re.VERBOSE,
 )
 """A number in figures with all that makes its value: 2 h 15 min, 7 1/2, 2^10, 6.02 x 10^23, 12.5 %, 3.2bn."""
+_FRACTION = re.compile("[¼-¾⅐-⅞]")
+_GROUPED = re.compile(r"(?<=\d)['’_,\s-](?=\d)")
+"""What may stand between the digits of one number, be it of a card or a book."""
 _CENTURY = re.compile(r"\b(\d{1,2}|\w+)(?:st|nd|rd|th)?[ -]century", re.IGNORECASE)
 _AFTERNOON = re.compile(r"\b(\d{1,2})(?::\d\d)?\s*(?:p\.?m\b|o'clock in the (?:afternoon|evening))", re.IGNORECASE)
 
@@ -59,6 +65,7 @@ class Written:
 def written_in(text: str) -> Iterator[Written]:
     """The amounts that a text has in figures, in order."""
     afternoon = afternoon_hours(text)
+    text = _FRACTION.sub(lambda sign: f" {normalize('NFKC', sign[0])}", text)
     for match in _WRITTEN.finditer(text):
         parts = frozenset(map(_number, _PART.findall(match[0])))
         values = set(_values(match))
@@ -69,7 +76,23 @@ _PART = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?|(?<!\w)\.\d+")
 
 
 def _number(figures: str) -> Decimal:
-    return Decimal(re.sub(r"[,\u00a0\u202f ]", "", figures))
+    return Decimal(_SEPARATOR.sub("", figures))
+
+
+_SEPARATOR = re.compile(r"[,'’_\s]")
+_LAST_MARK = re.compile(r"[.,](?=\d*$)")
+
+
+def _readings(figures: str) -> Iterator[Decimal]:
+    """What figures mean where the last point or comma in them is a decimal one, and where it parts thousands."""
+    whole, *places = _LAST_MARK.split(figures)
+    if "e" in figures.casefold() or not places:
+        yield _number(figures)
+        return
+    digits = re.sub(r"\D", "", whole)
+    yield Decimal(f"{digits}.{places[0]}")
+    if len(places[0]) == 3 and not digits.startswith("0"):
+        yield Decimal(digits + places[0])
 
 
 def _values(match: re.Match[str]) -> Iterator[Decimal]:
@@ -82,19 +105,20 @@ def _values(match: re.Match[str]) -> Iterator[Decimal]:
     elif match["exponent"]:
         yield Decimal(int(match["base"]) ** int(match["exponent"]))
     else:
-        number, size = _number(match["figures"]), match["size"]
-        if match["ten"]:
-            yield number.scaleb(int(match["ten"].replace("−", "-")))
-        else:
-            yield number
-        if size:
-            yield number.scaleb(_SUFFIXES[size] if size in _SUFFIXES else _POWERS[size.casefold()])
+        size = match["size"]
+        for number in _readings(match["figures"]):
+            yield number.scaleb(int(match["ten"].replace("−", "-"))) if match["ten"] else number
+            if size:
+                yield number.scaleb(_SUFFIXES[size] if size in _SUFFIXES else _POWERS[size.casefold()])
 
 
 def told_in(text: str) -> set[Decimal]:
-    """The amounts that a text tells: in figures, in words, and the whole numbers in it (4.9.1923 has a year)."""
+    """The amounts that a text tells: in figures, in words, and the whole numbers in it (4.9.1923 has a year).
+
+    Figures with a point or a comma are told in both readings: 12.500 is a dozen or thousands.
+    """
     written = {value for amount in written_in(text) for value in amount.values | amount.parts}
-    whole = map(_number, re.findall(r"\d+", text) + re.findall(r"\d{1,3}(?:,\d{3})+", text))
+    whole = map(_number, re.findall(r"\d+", text) + re.findall(r"\d+", _GROUPED.sub("", text)))
     return {*written, *whole, *_in_words(text.casefold())} | afternoon_hours(text)
 
 
@@ -124,13 +148,27 @@ _PLACES = -9
 """Exponent of the last decimal place that counts: what follows is the noise of floating point."""
 
 
-def is_told(value: Decimal, amounts: frozenset[Decimal]) -> bool:
-    """Whether a value is one of the amounts, as it is or rounded to the value's own decimal places."""
-    if value in amounts:
-        return True
-    exponent = value.as_tuple().exponent
-    place = Decimal(1).scaleb(max(exponent, _PLACES) if isinstance(exponent, int) else 0)
-    return any(abs(amount - value) * 2 <= place for amount in amounts)
+class Amounts:
+    """The amounts that texts tell, in order, so that the nearest ones to a value are found in a few steps."""
+
+    def __init__(self, values: Iterable[Decimal]) -> None:
+        self._values = frozenset(values)
+
+    def __contains__(self, value: Decimal) -> bool:
+        return value in self._values
+
+    def tell(self, value: Decimal) -> bool:
+        """Whether a value is one of the amounts, as it is or rounded to the value's own decimal places."""
+        if value in self._values:
+            return True
+        exponent = value.as_tuple().exponent
+        place = Decimal(1).scaleb(max(exponent, _PLACES) if isinstance(exponent, int) else 0)
+        at = bisect(self._ordered, value)
+        return any(abs(amount - value) * 2 <= place for amount in self._ordered[max(0, at - 1) : at + 1])
+
+    @cached_property
+    def _ordered(self) -> list[Decimal]:
+        return sorted(self._values)
 
 
 def afternoon_hours(text: str) -> set[Decimal]:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from graph.checks.amounts import told_in
+from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
-from graph.checks.grounding import WEEKDAY, content_words, in_latin_script
+from graph.checks.grounding import WEEKDAY, content_words
 from graph.checks.questions import has_options
 from graph.rendering import brief
 from graph.state import Verdict
@@ -28,7 +29,7 @@ _LONGEST = 500
 def answer_complaint(verdict: Verdict, evidence: Evidence, checks: Sequence[AnswerCheck]) -> str | None:
     """Why the answer of a verdict that stops cannot be right; None if it may be, or the verdict continues."""
     answer = verdict["answer"]
-    if not (checks and verdict["stop"] and answer) or not in_latin_script(answer, *evidence.texts):
+    if not (checks and verdict["stop"] and answer) or not in_english(evidence.question, answer, *evidence.texts):
         return None
     complaint = next((found for check in checks if (found := check(answer, evidence)) is not None), None)
     return complaint and brief(complaint, _LONGEST)

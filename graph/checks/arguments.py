@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from langchain_core.tools import BaseTool
 
 from graph.chat import attachments_in
-from graph.checks.grounding import in_latin_script, names_something, unsupported_names
+from graph.checks.english import in_english, in_latin_script
+from graph.checks.grounding import names_something, unsupported_names
 from graph.checks.literals import Literal
 from graph.checks.provenance import Sources, invented, invented_in_values
 from graph.memory import chat_texts, failed_call, source_texts
@@ -83,13 +84,12 @@ def invented_fact(proposal: Proposal) -> str | None:
     is_look_up = card.quotes_sources or bool(card.asks_role)
     if is_look_up or fence not in (None, "python") or attachments_in(state.get("messages", [])):
         return None
-    if not in_latin_script(*texts, *(str(value) for call in proposal.arguments for value in call.values())):
+    values = [str(value) for call in proposal.arguments for value in call.values()]
+    if not in_english(state["question"], *texts, *values):
         return None
     if fence:
         sources = Sources.of(texts)
-        literals = [
-            literal for call in proposal.arguments for code in call.values() for literal in invented(str(code), sources)
-        ]
+        literals = [literal for code in values for literal in invented(code, sources)]
     else:  # values that the tool itself names may be chosen from
         sources = Sources.of([*texts, tool.description, json.dumps(arguments_of(tool).schema)])
         literals = [literal for call in proposal.arguments for literal in invented_in_values(call, sources)]
@@ -136,7 +136,7 @@ def guessed_name(proposal: Proposal) -> str | None:
     """A search for a name that is in neither the question nor a result."""
     sources = source_texts(proposal.state)
     texts = [str(value) for arguments in proposal.arguments for value in arguments.values()]
-    if not card_of(proposal.tool).quotes_sources or not in_latin_script(*sources, *texts):
+    if not card_of(proposal.tool).quotes_sources or not in_english(proposal.state["question"], *sources, *texts):
         return None
     names = [name for text in texts for name in unsupported_names(text, sources)]
     return guess_complaint(names) if names else None

@@ -7,9 +7,9 @@ Asked for a program, the same model names the numbers and combines them.
 from __future__ import annotations
 
 from graph.checks.amounts import told_in
+from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
 from graph.checks.foreseen import Foreseen, NextStep
-from graph.checks.grounding import in_latin_script
 from graph.checks.plans import Doubts, Planned
 from graph.checks.questions import is_about_words, is_computed, names_in
 from graph.memory import accepted_turns, chat_texts
@@ -27,7 +27,7 @@ def program_next(evidence: Evidence) -> Foreseen | None:
     """
     if evidence.failed or not (evidence.passages and evidence.computes_with and is_computed(evidence.question)):
         return None
-    if not in_latin_script(*evidence.texts):
+    if not in_english(evidence.question, *evidence.texts):
         return None
     told = [*evidence.results, *(text for text in evidence.said if text != evidence.question)]
     names = names_in(evidence.question, told)
@@ -58,7 +58,7 @@ def search_next(evidence: Evidence) -> Foreseen | None:
     failed = evidence.failed
     if failed is None or failed["kind"] != "arguments" or evidence.tool != evidence.computes_with:
         return None
-    if evidence.old or not _can_be_looked_up(evidence) or not in_latin_script(*evidence.texts):
+    if evidence.old or not _can_be_looked_up(evidence) or not in_english(evidence.question, *evidence.texts):
         return None
     search = NextStep(
         evidence.searches_with,
@@ -87,7 +87,7 @@ def nothing_next(evidence: Evidence) -> Foreseen | None:
 def search_first(step: Planned) -> Doubts:
     """A program for an amount or a choice of something with a name, before anything about it was looked up.
 
-    A question or a chat that tells a number may tell all that the program needs, and so may a question about a word.
+    A question or a chat that tells a number may tell all that the program needs, and so may one about a word.
     """
     question = step.state["question"]
     if fence_of(step.tool) != "python" or not is_computed(question) or is_about_words(question):

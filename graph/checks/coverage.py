@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from graph.checks.amounts import afternoon_hours, amounts_in, numbers_of, told_in
+from graph.checks.amounts import afternoon_hours, amounts_in, told_in
 from graph.checks.evidence import Evidence
 from graph.checks.grounding import content_words
 from graph.checks.questions import asking_part, has_options
 
-_FIGURES = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*")
+_FIGURES = re.compile(r"(?<![\w.,])\d+(?:[.,'’_]\d+)*")
 
 
 def unused_number(answer: str, evidence: Evidence) -> str | None:
@@ -26,7 +26,7 @@ def unused_number(answer: str, evidence: Evidence) -> str | None:
     used = set().union(*map(amounts_in, (*inputs, *evidence.results)), told_in(answer))
     later = afternoon_hours(question)
     for figures in _FIGURES.findall(question):
-        numbers = [number for number in numbers_of(figures) if number > 1]
+        numbers = [number for number in told_in(figures) if number > 1]
         if numbers and used.isdisjoint(form for number in numbers for form in _forms(number) | ({number + 12} & later)):
             return f"the question's {figures} was not used, neither in a call nor in a result"
     return None

@@ -57,6 +57,11 @@ def is_round(value: Decimal) -> bool:
     return _significant(value) == 1
 
 
+def is_plain(value: Decimal) -> bool:
+    """Whether a value has two digits and zeros at most, as values that are made up have; 365.25 and pi do not."""
+    return _significant(value) < _DIGITS
+
+
 def is_table(values: frozenset[Decimal]) -> bool:
     """Whether values are from one well-known table (Roman numerals, primes, powers of two, coins)."""
     return len(values) >= _SHORTEST_TABLE and any(values <= table for table in _TABLES)

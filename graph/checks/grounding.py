@@ -1,8 +1,7 @@
 """Compares the numbers, names and words a model writes with its sources.
 
 Small models do sums in their heads, state numbers from memory, use example values instead of facts, and overlook
-what is in front of them. The comparisons rely on capital letters and spaces, so they only work for Latin script (see
-`in_latin_script`).
+what is in front of them. The comparisons rely on capital letters, spaces and English words (`graph.checks.english`).
 """
 
 from __future__ import annotations
@@ -11,23 +10,7 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 
-from graph.checks.amounts import is_told, told_in, written_in
-
-_LETTER = re.compile(r"[^\W\d_]")
-_LATIN_LETTER = re.compile("[A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿⱠ-ⱿꜢ-ꟿꬰ-ꭤＡ-Ｚａ-ｚ]")
-_FEW = 0.2
-"""Share of other letters allowed in a Latin text: formulas, names in their own script."""
-
-
-def in_latin_script(*texts: str) -> bool:
-    """Whether every text is in Latin script; a text without letters counts as Latin."""
-    for text in texts:
-        if text.isascii():
-            continue
-        letters = len(_LETTER.findall(text))
-        if letters - len(_LATIN_LETTER.findall(text)) > _FEW * letters:
-            return False
-    return True
+from graph.checks.amounts import Amounts, told_in, written_in
 
 
 def unsupported_numbers(claim: str, sources: Iterable[str]) -> list[str]:
@@ -36,12 +19,11 @@ def unsupported_numbers(claim: str, sources: Iterable[str]) -> list[str]:
     Numbers are compared by value and without their sign, so 1,260 equals 1260, and 12.5 % equals 0.125. A claim may
     round a source's number to its own decimal places.
     """
-    told = frozenset[Decimal]().union(*map(told_in, sources))
+    told = Amounts(set[Decimal]().union(*map(told_in, sources)))
     return [
         amount.text
         for amount in written_in(claim)
-        if not any(is_told(value, told) for value in amount.values)
-        and not all(is_told(part, told) for part in amount.parts)
+        if not any(map(told.tell, amount.values)) and not all(map(told.tell, amount.parts))
     ]
 
 
@@ -57,7 +39,9 @@ def unsupported_weekdays(claim: str, sources: Iterable[str]) -> list[str]:
 
 
 _CAPITALISED = r"[A-Z][a-z]\w+"
-_NAME = re.compile(rf"(?<![.!?:] )(?<!^)\b{_CAPITALISED}")
+INSIDE = r"(?:(?<=[\w,;&'’] )|(?<=[\w,;] [(\"“'‘])|(?<=\w[/'’–-]))"
+"""Pattern of a place inside a sentence: a word or a comma stands before it, and so no sentence, line or item begins."""
+_NAME = re.compile(rf"{INSIDE}\b{_CAPITALISED}")
 FULL_NAME = re.compile(rf"{_NAME.pattern}(?:(?:['’]s?)? {_CAPITALISED})*")
 """A name with all its words: Golden Gate Bridge, Saint Orla's Hospital."""
 

@@ -9,7 +9,8 @@ from typing import TypeAlias
 from langchain_core.tools import BaseTool
 
 from graph.checks.arguments import guess_complaint
-from graph.checks.grounding import in_latin_script, names_something, unsupported_names, unsupported_numbers
+from graph.checks.english import in_english
+from graph.checks.grounding import names_something, unsupported_names, unsupported_numbers
 from graph.memory import accepted_turns, source_texts
 from graph.rendering import results_text
 from graph.state import Failure, Plan, State, Turn
@@ -60,7 +61,9 @@ PlanCheck: TypeAlias = Callable[[Planned], Doubts]
 def doubts_about(step: Planned, checks: Sequence[PlanCheck]) -> Doubts:
     """The doubts of all checks together."""
     doubts = Doubts()
-    if checks and in_latin_script(*source_texts(step.state), step.plan["context"], step.plan["sub_goal"]):
+    if checks and in_english(
+        step.state["question"], *source_texts(step.state), step.plan["context"], step.plan["sub_goal"]
+    ):
         for check in checks:
             doubts |= check(step)
     return doubts

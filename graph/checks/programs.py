@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from graph.checks.arguments import Proposal
-from graph.checks.grounding import TELLS_WHICH
+from graph.checks.customary import is_plain
+from graph.checks.grounding import TELLS_WHICH, content_words
+from graph.checks.literals import literals_of
 from graph.checks.provenance import Sources
 from graph.checks.questions import is_computed, names_in
 from graph.memory import accepted_turns, source_texts
@@ -52,8 +54,9 @@ def marked_as_made_up(proposal: Proposal) -> str | None:
 def about_nothing_known(proposal: Proposal) -> str | None:
     """A program for an amount of something with a name or number, without a value that the question or a result tells.
 
-    Values that are customary in programs (100, 2) pass one by one; all together they are an invention. A name may be
-    such a value, for a question about the word; and where there is no search, nothing better can be had.
+    Values that are customary in programs (100, 2) pass one by one; all together they are an invention. But those of a
+    search through numbers are its own, and 86400 stands for itself. A name may be told, too, for a question about the
+    word; a label is not looked at; and where there is no search, nothing better can be had.
     """
     question, tools = proposal.state["question"], proposal.tools
     if tools is not None and not any(card_of(tool).quotes_sources for tool in tools):
@@ -65,10 +68,13 @@ def about_nothing_known(proposal: Proposal) -> str | None:
 
 
 def _tells_nothing(code: str, tree: ast.Module, state: State) -> bool:
-    values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    values = [value for value in values if isinstance(value, (str, int, float)) and not isinstance(value, bool)]
+    literals = literals_of(code)
+    if any(literal.use == "bound" for literal in literals):
+        return False
+    numbers = [literal.value for literal in literals if isinstance(literal.value, Decimal)]
+    names = [literal.value for literal in literals if literal.use == "data" and content_words(str(literal.value))]
     sources = Sources.of(source_texts(state))
-    return bool(values) and not any(_is_told(value, sources) for value in values)
+    return bool(numbers) and all(map(is_plain, numbers)) and not any(_is_told(v, sources) for v in (*numbers, *names))
 
 
 def _any_program(proposal: Proposal, is_bad: Callable[[str, ast.Module, State], bool]) -> bool:
@@ -134,6 +140,6 @@ def _is_told(value: object, sources: Sources) -> bool:
     match value:
         case str():
             return sources.name([value])
-        case int() | float() if not isinstance(value, bool):
+        case int() | float() | Decimal() if not isinstance(value, bool):
             return abs(Decimal(str(value))) in sources.amounts
     return True

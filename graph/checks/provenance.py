@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from graph.checks.amounts import amounts_in, is_told, numbers_of
+from graph.checks.amounts import Amounts, amounts_in, numbers_of
 from graph.checks.customary import is_customary, is_round
 from graph.checks.grounding import content_words, names_of
 from graph.checks.literals import Literal, literals_of
@@ -22,15 +22,15 @@ from graph.checks.literals import Literal, literals_of
 class Sources:
     """What a call may be about."""
 
-    amounts: frozenset[Decimal]
+    amounts: Amounts
     words: frozenset[str]
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Sources:
         """Read the question, the chat and the accepted results."""
         texts = tuple(texts)
-        amounts = frozenset().union(*map(amounts_in, texts))
-        return cls(amounts, frozenset().union(*map(content_words, texts)))
+        amounts = set[Decimal]().union(*map(amounts_in, texts))
+        return cls(Amounts(amounts), frozenset().union(*map(content_words, texts)))
 
     def tell(self, value: Decimal) -> bool:
         """Whether a number has a source, is next to one (the bounds of a search), rounds one, or is customary."""
@@ -38,17 +38,19 @@ class Sources:
             return True
         if value == value.to_integral_value():
             return value - 1 in self.amounts or value + 1 in self.amounts
-        return is_told(value, self.amounts)
+        return self.amounts.tell(value)
 
     def name(self, words: Iterable[str]) -> bool:
         """Whether all words of a name have a source."""
         return set().union(*map(content_words, words)) <= self.words | CUSTOMARY_NAMES
 
 
-_CUSTOMARY_WORDS = """january february march april may june july august september october november december monday
-tuesday wednesday thursday friday saturday sunday yes true false none"""
-CUSTOMARY_NAMES = frozenset(content_words(_CUSTOMARY_WORDS))
+_CALENDAR = """January February March April May June July August September October November December Monday Tuesday
+Wednesday Thursday Friday Saturday Sunday"""
+CUSTOMARY_NAMES = frozenset(content_words(f"{_CALENDAR} yes true false none"))
 """Months, weekdays and a few values, in lower case: no names of anything that could be looked up."""
+_SHORT_NAMES = frozenset(name[:length] for name in _CALENDAR.split() for length in (3, 4))
+"""Mon, Tue, Jan and Sept. In a question they may be names (Sun), in a program hardly."""
 
 
 def invented(code: str, sources: Sources) -> list[Literal]:
@@ -108,4 +110,6 @@ def _names_have_source(text: str, literal: Literal, sources: Sources) -> bool:
     titled = [word for word in words if word[0].isupper() and word[1].islower()]
     if len(titled) + sum(word in _PARTICLES for word in words) < len(words):  # prose: its first word may be any
         return sources.name(names_of(text))
-    return (literal.use == "choice" and len(words) < 2) or sources.name(titled)
+    return (literal.use == "choice" and len(words) < 2) or sources.name(
+        word for word in titled if word not in _SHORT_NAMES
+    )

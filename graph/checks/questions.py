@@ -26,10 +26,12 @@ _COMPUTED = re.compile(
     | \b(?:same|different|before|after|than)\b [^.?!\n]* \?\ Answer\ (?:with\ |by\ )?yes\ or\ no
     """
 )
-_QUOTED = r"""|"[^"\n]*"|“[^”\n]*”"""
-_TITLES = re.compile(FULL_NAME.pattern + _QUOTED)
+_QUOTED = r"""(?<=[\w,;] )(?:"[^"\n]*"|“[^“”\n]*”)"""
+TITLES = re.compile(rf"{FULL_NAME.pattern}|{_QUOTED}")
+"""Names and quotations inside the sentences of a question."""
 _SPELLED = re.compile(
-    r"(?i)\b(?:letters?|vowels?|consonants?|syllables?|characters?|words?|names?|spell(?:ed|ing)?|spelt|backwards)\b"
+    r"(?i)\b(?:letters?|vowels?|consonants?|syllables?|characters?|words?|names?|spell(?:ed|ing)?|spelt|backwards"
+    r"|permutations?|anagrams?|palindromes?|numerals?|digits?|primes?|(?:prime|fibonacci) numbers?)\b"
 )
 _LETTERED = re.compile(r"(?m)^[ \t]*\(?[A-H][).:]\s")
 
@@ -44,11 +46,11 @@ def asking_part(question: str) -> str:
 
 def is_computed(question: str) -> bool:
     """Whether a question asks for an amount, a choice or an order; the words of names and titles ask for nothing."""
-    return _COMPUTED.search(_TITLES.sub("X", asking_part(question))) is not None
+    return _COMPUTED.search(TITLES.sub("X", asking_part(question))) is not None
 
 
 def is_about_words(question: str) -> bool:
-    """Whether a question may be about a word itself, as a text: how many letters are in a name."""
+    """Whether a question may be about a word or a number itself: the letters of a name, the value of a numeral."""
     return _SPELLED.search(asking_part(question)) is not None
 
 

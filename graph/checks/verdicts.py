@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from graph.checks.answers import AnswerCheck, answer_complaint
+from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
-from graph.checks.grounding import in_latin_script, shared_words, unsupported_numbers, unsupported_weekdays
+from graph.checks.grounding import shared_words, unsupported_numbers, unsupported_weekdays
 from graph.state import Verdict
 
 VerdictCheck: TypeAlias = Callable[[Verdict, Evidence], Verdict]
@@ -19,7 +20,7 @@ _NEAR = 0.5
 
 def revised(verdict: Verdict, evidence: Evidence, checks: Sequence[VerdictCheck]) -> Verdict:
     """The verdict after all checks."""
-    if not checks or not in_latin_script(verdict["reason"], verdict["answer"], *evidence.texts):
+    if not checks or not in_english(evidence.question, verdict["reason"], verdict["answer"], *evidence.texts):
         return verdict
     for check in checks:
         verdict = check(verdict, evidence)

@@ -279,17 +279,32 @@ def test_too_many_names_are_left_to_the_models() -> None:
         assert missing(f"Who is the oldest of {', '.join(names[:count])}?", "nothing") == foreseen
 
 
-async def test_a_program_about_a_word_needs_no_search(serve: Serve) -> None:
+@pytest.mark.parametrize(
+    ("question", "code", "answer"),
+    [
+        ("How many letters are in the name Alexander?", "print(len('Alexander'))", "9"),
+        (
+            "How many distinct permutations does Mississippi have?",
+            "from math import factorial as f\nw = 'Mississippi'\nprint(f(len(w)) // f(4) ** 2 // f(2))",
+            "34650",
+        ),
+        (
+            "What is the sum of the Roman numerals MCM and XII?",
+            "v = {'I': 1, 'V': 5, 'X': 10, 'C': 100, 'D': 500, 'M': 1000}\n"
+            "def value(s):\n    return sum(-v[a] if v[a] < v.get(b, 0) else v[a] for a, b in zip(s, s[1:] + ' '))\n"
+            "print(value('MCM') + value('XII'))",
+            "1912",
+        ),
+    ],
+)
+async def test_a_program_about_a_word_needs_no_search(serve: Serve, question: str, code: str, answer: str) -> None:
     server = serve(
-        planner=plan_text("python", "count the letters"),
-        executor="```python\nprint(len('Alexander'))\n```",
-        verifier=judged("9"),
+        planner=plan_text("python", "compute it"), executor=f"```python\n{code}\n```", verifier=judged(answer)
     )
-    question = "How many letters are in the name Alexander?"
     context = Context(model=server.spec, checks="on")
     state = await build_graph(tools=["python", opera_tool()]).ainvoke({"question": question}, context=context)
     assert [turn["plan"]["tool_name"] for turn in state["memory"]] == ["python"]
-    assert state["answer"] == "9"
+    assert state["answer"] == answer
 
 
 def test_a_long_question_is_read_in_a_moment() -> None:

@@ -54,6 +54,11 @@ def test_numbers_are_compared_by_value(claim: str, sources: list[str], unsupport
         ("1 h and 15 min", "1.25"),
         ("3 000", "3000"),
         ("20", "twenty of them"),
+        ("1'234", "1234"),
+        ("12.500", "12500"),
+        ("3,14", "3.142857"),
+        ("2½", "2.5"),
+        ("13,7,15", "7, 13 and 15"),
     ],
 )
 def test_a_number_may_be_written_in_another_form(claim: str, source: str) -> None:
@@ -71,6 +76,9 @@ def test_a_number_may_be_written_in_another_form(claim: str, source: str) -> Non
         ("6.02 x 10^23", "6.02e+22"),
         ("2 hours 30 minutes", "90"),
         ("3.14159", "3"),
+        ("3,14159", "3"),
+        ("1'234", "1235"),
+        ("0.625", "625.5"),
     ],
 )
 def test_another_number_is_unsupported_in_every_form(claim: str, source: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import cast
 
 import pytest
@@ -19,7 +20,7 @@ from graph.checks import (
     STEP_CHECKS,
     VERDICT_CHECKS,
 )
-from graph.checks.arguments import Proposal
+from graph.checks.arguments import Proposal, invented_fact
 from graph.checks.evidence import Evidence
 from graph.checks.plans import Planned
 from graph.checks.steps import Step
@@ -38,6 +39,7 @@ SHAPES = (
     ("How many are ", "12.5%, "),
     ("", "\n"),
     ("1", "."),
+    ("", "a “"),
 )
 
 
@@ -98,3 +100,17 @@ def test_every_check_is_linear(start: str, part: str) -> None:
     for (name, on_short), (_, on_long) in zip(of_all_checks(short), of_all_checks(long), strict=True):
         allowed = 2 * TIMES * seconds(on_short) + 0.1
         assert min(seconds(on_long), seconds(on_long)) < allowed, name
+
+
+def table_of(count: int) -> Proposal:
+    """A question with a table of different numbers, and a program with as many others."""
+    numbers = [f"{count + 17 * n}.{n:03}" for n in range(1, count)]
+    question = f"They are in percent, millions and kilometres: {', '.join(numbers)}. How many tonnes are it together?"
+    code = f"print(sum([{', '.join(f'{float(number) / 7:.5f}' for number in numbers)}]))"
+    return Proposal(make_python_tool(), [{"code": code}], State(question=question, messages=[], memory=[]))
+
+
+def test_many_values_are_compared_with_many_amounts_in_linear_time() -> None:
+    few, many = (partial(invented_fact, table_of(count)) for count in (200, 200 * TIMES))
+    on_few, on_many = (min(seconds(work) for _ in range(2)) for work in (few, many))
+    assert on_many < 2 * TIMES * on_few

@@ -86,6 +86,48 @@ def test_a_program_about_a_name_starts_from_something_that_is_told(question: str
     assert not complains(about_nothing_known, code, question, "Its train takes 2 hours for 100 kilometres.")
 
 
+PALINDROMES = "How many 3-digit numbers are palindromes?"
+PRIMES = """
+def is_prime(n):
+    if n < 2:
+        return False
+    return all(n % d for d in range(2, int(n ** 0.5) + 1))
+print(sum(n for n in range(100, 1000) if is_prime(n)))"""
+
+
+@pytest.mark.parametrize(
+    ("question", "code"),
+    [
+        (PALINDROMES, "print(sum(1 for n in range(100, 1000) if str(n) == str(n)[::-1]))"),
+        (PALINDROMES, "print(sum(n // 100 == n % 10 for n in range(100, 1000)))"),
+        ("What is the sum of all 3-digit primes?", PRIMES),
+        ("How many 3-digit squares are there?", "print(sum(1 for n in range(10, 32)))"),
+        (
+            "What is the sum of the Fibonacci numbers below a million?",
+            "a, b, s = 0, 1, 0\nwhile a < 10**6:\n    s += a\n    a, b = b, a + b\nprint(s)",
+        ),
+        ("How many seconds are in a Julian year?", "print(365.25 * 86400)"),
+        ("How many distinct permutations has Mississippi?", "w = 'Mississippi'\nprint(len(w) // 2)"),
+    ],
+)
+def test_an_honest_computation_without_a_told_value_is_run(question: str, code: str) -> None:
+    assert not complains(about_nothing_known, code, question)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "print(distance / time)",
+        "print(f'{distance / time} km/h')",
+        "print('Answer:', distance / time)",
+        "print('Speed of the train:', distance / time)",
+        "print('Speed of the train:', 100 / 2)",
+    ],
+)
+def test_a_label_tells_nothing(last: str) -> None:
+    assert complains(about_nothing_known, f"distance = 100\ntime = 2\n{last}", RAILWAY)
+
+
 @pytest.mark.parametrize(("tools", "complaint"), [([PYTHON], False), ([PYTHON, passages_tool()], True)])
 def test_a_search_is_asked_for_only_where_there_is_one(tools: list[BaseTool], complaint: bool) -> None:
     state = cast("State", {"question": RAILWAY, "messages": [], "memory": []})

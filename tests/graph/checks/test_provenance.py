@@ -120,6 +120,17 @@ def test_arguments_of_other_tools_are_held_to_the_same() -> None:
         ("Revenue was $3.2bn and costs $2.75bn.", "print(3200000000 - 2750000000)"),
         ("How long does light take for 150 million km?", "print(1.5e11 / 3e8, 150e6 / 299792.458)"),
         ("What is 2^20 in words?", "n = 1048576"),
+        ("A city has 12,34,567 people.", "print(1234567 * 0.1)"),
+        ("A city has 1'234'567 people.", "print(1234567 * 0.1)"),
+        ("The limit is 2_500_000.", "print(2500000 / 3)"),
+        ("A loaf costs 3,50 euros.", "print(3.5 * 4)"),
+        ("A car costs 12.500 euros.", "print(12500 * 3)"),
+        ("A house costs 1.250.000,75 euros.", "print(1250000.75 * 3)"),
+        ("What is 2¾ times 12.4?", "print(2.75 * 12.4)"),
+        ("Is 4539 1488 0343 6467 a valid card?", "d = [int(x) for x in '4539148803436467']"),
+        ("Is 978-3-16-148410-0 a valid ISBN?", "d = '9783161484100'"),
+        ("What weekday is 1 May 2025?", "t = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun']\nt[2]"),
+        ("Which month is it?", "['Jan', 'Feb', 'Mar', 'Apr', 'Jun', 'Jul', 'Aug', 'Sept', 'Oct', 'Nov', 'Dec'][3]"),
     ],
 )
 def test_a_number_may_stand_in_a_program_in_another_form(question: str, code: str) -> None:
@@ -134,6 +145,9 @@ def test_a_number_may_stand_in_a_program_in_another_form(question: str, code: st
         ("It takes 2 hours and 30 minutes.", "t = 2.75", ["t = 2.75"]),
         ("A salary of 52k", "s = 56000", ["s = 56000"]),
         ("How long does light take?", "d = 149597870", ["d = 149597870"]),
+        ("A loaf costs 3,50 euros.", "print(35.5 * 4, 4.5)", ["35.5", "4.5"]),
+        ("Is it 13,7,15?", "x = 143.7", ["x = 143.7"]),
+        ("Which planet is it?", "planet = 'Mars'", ["planet = 'Mars'"]),
     ],
 )
 def test_another_number_is_made_up_in_every_form(question: str, code: str, literals: list[str]) -> None:

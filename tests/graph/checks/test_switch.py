@@ -9,7 +9,7 @@ import pytest
 from langchain_core.tools import BaseTool
 
 from graph import Context, build_graph
-from graph.checks.grounding import in_latin_script
+from graph.checks.english import in_latin_script
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.spec import make_model
 from graph.state import State
