@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from graph.checks import ANSWER_CHECKS
 from graph.checks.answers import answer_complaint
 from graph.checks.coverage import ASKS_FOR_PROSE
+from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
 from graph.errors import ContextLengthExceeded, ResponseFormatError
 from graph.memory import accepted_turns, last_result
@@ -74,8 +75,8 @@ async def _answer_read(state: State, run: Run) -> str:
     accepted = accepted_turns(state)
     if not accepted or not accepted[-1]["verdict"]["stop"] or not await _verifier_is_plausible(state, run):
         return ""
-    answer = accepted[-1]["verdict"]["answer"]
-    is_short = len(answer.split()) <= _SHORT and not ASKS_FOR_PROSE.search(state["question"])
+    answer, question = accepted[-1]["verdict"]["answer"], state["question"]
+    is_short = len(answer.split()) <= _SHORT and in_english(question) and not ASKS_FOR_PROSE.search(question)
     return answer if is_short else ""
 
 

@@ -125,7 +125,12 @@ async def test_a_short_answer_that_was_read_is_not_written_anew(
 
 @pytest.mark.parametrize(
     "asked",
-    [f"Explain in three full sentences: {TAKEN}", f"{TAKEN} Say why.", f"{TAKEN} Answer in one sentence."],
+    [
+        f"Explain in three full sentences: {TAKEN}",
+        f"{TAKEN} Say why.",
+        f"{TAKEN} Answer in one sentence.",
+        "Warum ist das so?",
+    ],
 )
 async def test_a_question_for_more_than_a_few_words_is_answered_by_the_generator(serve: Serve, asked: str) -> None:
     server = serve(planner=plan_text("look_up"), executor=calls_text({"name": "place"}), verifier=judged("1842"))
