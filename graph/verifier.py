@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from graph.checks import ANSWER_CHECKS, EXCERPTS, FORESEEN_STEPS, STEP_CHECKS, VERDICT_CHECKS
+from graph.checks import ANSWER_CHECKS, EXCERPTS, FORESEEN_STEPS, PASSAGE_CHECKS, STEP_CHECKS, VERDICT_CHECKS
 from graph.checks.answers import answer_complaint
 from graph.checks.evidence import Evidence
 from graph.checks.foreseen import Foreseen
@@ -61,7 +61,7 @@ async def verify(state: State, run: Run) -> RunState:
         ModelError: the model did not answer.
     """
     plan, memory = cast("Plan", state["plan"]), state.get("memory", [])
-    error = failure_of(Step(plan, state.get("calls", []), memory), STEP_CHECKS)
+    error = failure_of(Step(plan, state.get("calls", []), memory), STEP_CHECKS) or await _nothing_found(state, run)
     is_last = len(memory) + 1 >= run.context.max_turns
     step: Speculation | None = None
     if not is_last and (known := await _foreseen(state, error, run)) is not None:
@@ -125,6 +125,15 @@ def _judge_by_rules(plan: Plan, error: Failure | None) -> Judged:
     finished = error is None and plan["tool_name"] == FINISH
     verdict = by_rules(error is None, stop=finished)
     return Judged(verdict, verdict, "planner" if finished else "")
+
+
+async def _nothing_found(state: State, run: Run) -> Failure | None:
+    """Why the passages found are none that help; nothing is said where the application has its own words."""
+    checks = run.held_to(PASSAGE_CHECKS, "verifier")
+    if not checks or run.wording.changes("verifier"):
+        return None
+    evidence = Evidence.of(state, await run.tools())
+    return next((failure for check in checks if (failure := check(evidence)) is not None), None)
 
 
 async def _foreseen(state: State, error: Failure | None, run: Run) -> Foreseen | None:

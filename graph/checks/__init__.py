@@ -9,6 +9,7 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | `PLAN_CHECKS` | the planner | before the executor reads it; doubtful parts are left out, a repeated step is refused |
 | `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
+| `PASSAGE_CHECKS` | nobody | after a search; a failure rejects the step |
 | `FORESEEN_INPUTS` | nobody | before the executor is asked; an input that it would only copy is used without it |
 | `FORESEEN_STEPS` | nobody | before the verifier is asked; what follows in any case, be it the end, is done unasked |
 | `EXCERPTS` | nobody | before the verifier reads the memory; it is shown the part that tells |
@@ -46,6 +47,7 @@ from graph.checks.excerpts import Excerpt, sentences_with_values
 from graph.checks.foreseen import Foresight
 from graph.checks.guarded import guarded
 from graph.checks.options import left_out, none_of_the_options
+from graph.checks.passages import PassageCheck, about_something_else
 from graph.checks.plans import (
     Doubts,
     PlanCheck,
@@ -103,6 +105,7 @@ ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
     *(ArgumentCheck(check, once=True) for check in _all(_nothing, asked_before, guessed_name)),
 )
 STEP_CHECKS: tuple[StepCheck, ...] = _all(_nothing, unreadable, nothing_to_finish, all_failed, empty, repeated)
+PASSAGE_CHECKS: tuple[PassageCheck, ...] = _all(_nothing, about_something_else)
 ANSWER_CHECKS: tuple[AnswerCheck, ...] = _all(
     _nothing,
     wrong_form,

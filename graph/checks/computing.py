@@ -11,7 +11,7 @@ from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
 from graph.checks.foreseen import Foreseen, NextStep
 from graph.checks.plans import Doubts, Planned
-from graph.checks.questions import is_about_words, is_computed, names_in
+from graph.checks.questions import is_about_words, is_computed, names_in, without_rounding
 from graph.memory import accepted_turns, chat_texts
 from graph.state import Failure, Verdict
 from tools.card import fence_of
@@ -94,7 +94,7 @@ def search_first(step: Planned) -> Doubts:
         return Doubts()
     if not _can_be_looked_up(Evidence.of(step.state, step.tools)):
         return Doubts()
-    if any(map(told_in, {question, *chat_texts(step.state)})):
+    if any(map(told_in, map(without_rounding, {question, *chat_texts(step.state)}))):
         return Doubts()
     message = "nothing is known yet of what the question names; look that up first"
     return Doubts(refusal=Failure(kind="arguments", message=message))

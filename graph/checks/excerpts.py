@@ -64,7 +64,7 @@ def _told(result: str, values: _Values) -> str:
     kept: list[str] = []
     head = ""
     lines = result.splitlines()
-    for line, below in zip(lines, [*lines[1:], None], strict=True):
+    for line, below in zip(lines, [*lines, None][1:], strict=True):
         if below is not None and _is_head(line, below):
             head = line
             continue
@@ -87,3 +87,10 @@ def _is_head(line: str, below: str) -> bool:
     if _NUMBER.match(line):
         return not _NUMBER.match(below) and not _SENTENCE.search(line)
     return _PAGE.search(line) is not None
+
+
+def are_titled(result: str) -> bool:
+    """Whether every passage of a result stands under a title."""
+    lines = result.splitlines()
+    begins = [(line, below) for line, below in zip(lines, [*lines, ""][1:], strict=True) if _NUMBER.match(line)]
+    return bool(begins) and all(_is_head(*pair) for pair in begins)

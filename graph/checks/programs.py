@@ -14,7 +14,7 @@ from graph.checks.customary import is_plain
 from graph.checks.grounding import TELLS_WHICH, content_words
 from graph.checks.literals import literals_of
 from graph.checks.provenance import Sources
-from graph.checks.questions import is_computed, names_in
+from graph.checks.questions import is_computed, names_in, without_rounding
 from graph.memory import accepted_turns, source_texts
 from graph.parsing.blocks import syntax_of
 from graph.state import State
@@ -73,7 +73,7 @@ def _tells_nothing(code: str, tree: ast.Module, state: State) -> bool:
         return False
     numbers = [literal.value for literal in literals if isinstance(literal.value, Decimal)]
     names = [literal.value for literal in literals if literal.use == "data" and content_words(str(literal.value))]
-    sources = Sources.of(source_texts(state))
+    sources = Sources.of(map(without_rounding, source_texts(state)))
     return bool(numbers) and all(map(is_plain, numbers)) and not any(_is_told(v, sources) for v in (*numbers, *names))
 
 

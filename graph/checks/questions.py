@@ -35,6 +35,10 @@ _SPELLED = re.compile(
 )
 _LETTERED = re.compile(r"(?m)^[ \t]*\(?[A-H][).:]\s")
 
+_ROUNDED = re.compile(
+    r"(?i)\b(?:round(?:ed)?|to|with)(?: \w+){1,2}? (?:decimals?(?: places?)?|significant (?:digits?|figures?))\b"
+)
+
 _ASKED = 500
 """Characters at the end of a long question that say what is asked."""
 
@@ -52,6 +56,11 @@ def is_computed(question: str) -> bool:
 def is_about_words(question: str) -> bool:
     """Whether a question may be about a word or a number itself: the letters of a name, the value of a numeral."""
     return _SPELLED.search(asking_part(question)) is not None
+
+
+def without_rounding(question: str) -> str:
+    """A question without how exact its answer has to be: the number in that is no fact."""
+    return _ROUNDED.sub(" ", question)
 
 
 def names_in(question: str, told: Sequence[str] = ()) -> list[str]:

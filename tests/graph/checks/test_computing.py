@@ -122,13 +122,14 @@ async def test_a_planner_whose_tokens_are_captured_plans_every_step(serve: Serve
     assert [turn["text"] for turn in state["planner_turns"]] == [turn["reply"] for turn in state["memory"]] == steps
 
 
-async def test_what_a_question_names_is_looked_up_before_a_program_is_written(serve: Serve) -> None:
+@pytest.mark.parametrize("question", [SEATS, f"{SEATS[:-1]}, rounded to one decimal?", f"{SEATS} Round to 2 decimals."])
+async def test_what_a_question_names_is_looked_up_before_a_program_is_written(serve: Serve, question: str) -> None:
     server = serve(planner=plan_text("python", "compute the seats"), executor=PROGRAM, verifier=judged("832"))
     context = Context(model=server.spec, checks="on")
-    state = await build_graph(tools=["python", opera_tool()]).ainvoke({"question": SEATS}, context=context)
+    state = await build_graph(tools=["python", opera_tool()]).ainvoke({"question": question}, context=context)
     refused, found, computed = state["memory"]
     assert "look that up first" in refused["observation"]
-    assert found["calls"][0]["arguments"] == {"name": SEATS}
+    assert found["calls"][0]["arguments"] == {"name": question}
     assert computed["calls"][0]["result"] == state["answer"] == "832"
     assert [len(server.asked(role)) for role in ("planner", "executor", "verifier")] == [1, 1, 1]
 

@@ -8,7 +8,9 @@ import pytest
 from langchain_core.tools import BaseTool
 
 from graph import Context, build_graph
+from graph.checks.excerpts import sentences_with_values
 from tests.graph.conftest import Serve, judged, passages_tool, plan_text, prompts
+from tools.registry import load_tool
 
 PASSAGES = (
     "[1] Opera of Valdane (corpus.jsonl#4)\nIt was designed by Ludo Hask. It has 26 rows of 32 seats.\n"
@@ -76,3 +78,10 @@ async def test_a_passage_without_a_title_may_have_several_lines(serve: Serve) ->
     told = await shown(serve, "```python\nprint(26 * 2)\n```", passages="[1] It has 26 rows.\nIts roof is green.")
     assert "Result: [1] It has 26 rows.\n" in told
     assert "green" not in told
+
+
+def test_an_empty_result_is_left_as_it_is() -> None:
+    tools: list[BaseTool] = [load_tool("python"), passages_tool()]
+    turn = {"plan": {"tool_name": "look_up"}, "calls": [{"arguments": {}, "result": "", "error": None}]}
+    state: Any = {"plan": {"tool_name": "python"}, "calls": [{"arguments": {"code": "print(26)"}}], "memory": [turn]}
+    assert sentences_with_values(state, tools)["memory"] == [turn]
