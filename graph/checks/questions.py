@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from graph.checks.grounding import FULL_NAME, content_words
 from graph.checks.provenance import CUSTOMARY_NAMES
+from tools.passages import split_sentences
 
 _MEASURES = """old young new earli lat larg small bigg great high low tall short long wid narrow deep shallow heavi
 light fast slow quick near clos cheap rich poor hott cold warm strong weak thick thinn steep busi dens"""
@@ -64,10 +65,10 @@ def without_rounding(question: str) -> str:
 
 
 def names_in(question: str, told: Sequence[str] = ()) -> list[str]:
-    """The names in a question, each once, that none of the texts tells in full; a month or a weekday is no name."""
-    known = CUSTOMARY_NAMES.union(*map(content_words, told))
-    names = dict.fromkeys(FULL_NAME.findall(asking_part(question)))
-    return [name for name in names if not content_words(name) <= known]
+    """The names in a question, each once, that no sentence of the texts has whole; a month or a weekday is no name."""
+    names = {name: content_words(name) - CUSTOMARY_NAMES for name in FULL_NAME.findall(asking_part(question))}
+    sentences = [content_words(part) for text in told for line in text.splitlines() for part in split_sentences(line)]
+    return [name for name, words in names.items() if words and not any(words <= sentence for sentence in sentences)]
 
 
 def has_options(question: str) -> bool:

@@ -71,6 +71,12 @@ def test_what_no_passage_names_is_searched_first() -> None:
     assert "compute" in str(missing(question, "Valdane covers 640.", "Sarn covers 905.", asked_for=told))
 
 
+def test_words_of_a_name_in_different_sentences_do_not_tell_it() -> None:
+    question = "Which was opened first, the Valdane Opera or the Sarn Railway?"
+    passages = "The Valdane Opera in Sarn was opened in 1931.\nThe town has a railway station."
+    assert missing(question, passages) == "a result about Sarn Railway"
+
+
 def test_names_in_another_script_are_left_to_the_model() -> None:
     assert missing(SEATS, "瓦尔丹歌剧院有二十六排，每排三十二个座位。") is None
 
