@@ -83,7 +83,7 @@ class Thread:
         with progress_told_to(self._view):
             self._view.begin("analyst" if analyses else "planner")
             while given is not None:
-                questions = await self._until_ctrl_c(self._stream(given, keep))
+                questions = await self._until_ctrl_c(self._stream(given, keep, question))
                 given = Command(resume=self._ask(questions)) if questions else None
         return await self.known()
 
@@ -101,13 +101,13 @@ class Thread:
         known = cast("State", {"question": question, **await self.known()})
         return await answer_now(known, self._context, tools=self._tools)
 
-    async def _stream(self, given: Any, keep: Keeper | None) -> list[Interrupt]:
+    async def _stream(self, given: Any, keep: Keeper | None, question: str) -> list[Interrupt]:
         """Let the graph run; the questions on which it pauses."""
         questions: list[Interrupt] = []
         modes: Any = ["updates", "messages", *(["values"] if keep else [])]
         async for mode, part in self._graph.astream(given, self._config, context=self._context, stream_mode=modes):
             if mode == "values" and keep:
-                keep(cast("State", part))
+                keep(cast("State", {**part, "question": part.get("question") or question}))  # the first step sets it
             elif mode == "messages":
                 chunk, metadata = cast("tuple[Any, Mapping[str, Any]]", part)
                 if isinstance(chunk, AIMessage):  # the question is a message too

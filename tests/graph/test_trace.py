@@ -110,13 +110,17 @@ def test_a_run_is_saved_while_it_goes_on(
     saved = tmp_path / "run.json"
     seen: list[dict[str, object]] = []
 
-    def answer(_: object) -> str:
-        seen.append(json.loads(saved.read_text()))
-        return "Answer: 42"
+    def reading(reply: str) -> Callable[[object], str]:
+        def answer(_: object) -> str:
+            seen.append(json.loads(saved.read_text()))
+            return reply
 
-    server = serve(generator=answer)
+        return answer
+
+    server = serve(planner=reading(plan_text("double")), generator=reading("Answer: 42"))
     assert main(["q", "--model", server.spec, "--tools", "tests.graph.conftest:double_tool", "--save", str(saved)]) == 0
-    assert (seen[0]["finished"], len(seen[0]["memory"])) == (False, 1)  # type: ignore[arg-type]
+    assert [(part["finished"], part["question"]) for part in seen] == [(False, "q")] * 2
+    assert len(seen[-1]["memory"]) == 1  # type: ignore[arg-type]
     assert json.loads(saved.read_text())["finished"] is True
 
 
