@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 # It serves this process alone, so it needs no TLS. Undone by: rm .venv/.demo && make demo
 native: $(VENV)/.demo
 	@command -v cmake >/dev/null && command -v c++ >/dev/null || { echo "A compiler and CMake are needed (Debian: apt-get install build-essential cmake)." >&2; exit 1; }
-	@echo "Compiling llama.cpp; this takes 7 minutes on two cores."
+	@echo "Compiling llama.cpp; this takes about 7 minutes on two cores."
 	CMAKE_ARGS="-DLLAMA_BUILD_BORINGSSL=OFF -DLLAMA_LLGUIDANCE=OFF" $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --force-reinstall --no-binary xllamacpp xllamacpp
 
 test: $(VENV)/.dev
