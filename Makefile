@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m graph "$(QUESTION)" --tools python
 
 # llama.cpp compiled for this machine's processor: wheels do without what not every processor has, such as AVX-512.
-# It serves this process alone, so it needs no TLS. Undone by: rm .venv/.demo && make demo
+# It serves this process alone, so it needs no TLS. Undone by: .venv/bin/pip install --force-reinstall --no-deps xllamacpp
 native: $(VENV)/.demo
 	@command -v cmake >/dev/null && command -v c++ >/dev/null || { echo "A compiler and CMake are needed (Debian: apt-get install build-essential cmake)." >&2; exit 1; }
 	@echo "Compiling llama.cpp; this takes about 7 minutes on two cores."
