@@ -41,3 +41,8 @@ def failed_call(tool: BaseTool, state: State) -> ToolCall | None:
 def accepted_turns(state: State) -> list[Turn]:
     """The turns whose results the generator may use."""
     return [turn for turn in state.get("memory", []) if turn["verdict"]["accepted"]]
+
+
+def accepted_results(state: State) -> list[str]:
+    """The results of accepted turns, without those of calls that failed."""
+    return [call["result"] for turn in accepted_turns(state) for call in turn["calls"] if call["error"] is None]

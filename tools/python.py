@@ -108,7 +108,7 @@ CARD = ToolCard(
             reason="The result tells it.",
             context="farm of Elmsted",
             sub_goal="Find the number of hens",
-            given="[1] Elmsted\nIts farm has 900 hens and sells 40 boxes of 12 eggs a day.",
+            given="[1] Elmsted\nIts farm has 900 hens and sells 40 boxes of 12 eggs a day, on 5 days a week.",
             input="hens = 900\nprint(hens)",
         ),
         Example(
@@ -143,10 +143,10 @@ CARD = ToolCard(
             reason="The numbers are known from the result.",
             context="farm of Elmsted, boxes of eggs",
             sub_goal="Compute the eggs of a week",
-            given="[1] Elmsted\nIts farm has 900 hens and sells 40 boxes of 12 eggs a day.",
+            given="[1] Elmsted\nIts farm has 900 hens and sells 40 boxes of 12 eggs a day, on 5 days a week.",
             input=(
-                "boxes_a_day = 40\neggs_in_a_box = 12\ndays_in_a_week = 7\n"
-                "print(boxes_a_day * eggs_in_a_box * days_in_a_week)"
+                "boxes_a_day = 40\neggs_in_a_box = 12\ndays_a_week = 5\n"
+                "print(boxes_a_day * eggs_in_a_box * days_a_week)"
             ),
         ),
     ),

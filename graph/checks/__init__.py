@@ -41,7 +41,15 @@ from graph.checks.arguments import (
     invented_fact,
     plain_query,
 )
-from graph.checks.computing import nothing_next, program_for_the_question, program_next, search_first, search_next
+from graph.checks.computing import (
+    name_next,
+    nothing_next,
+    program_for_the_question,
+    program_next,
+    search_first,
+    search_next,
+)
+from graph.checks.counts import other_count
 from graph.checks.coverage import unanswered_part, unused_number
 from graph.checks.excerpts import Excerpt, sentences_with_values
 from graph.checks.foreseen import Foresight
@@ -102,7 +110,7 @@ ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
         ArgumentCheck,
         _all(_nothing, invented_fact, about_nothing_known, marked_as_made_up, stated_result, failed_before),
     ),
-    *(ArgumentCheck(check, once=True) for check in _all(_nothing, asked_before, guessed_name)),
+    *(ArgumentCheck(check, once=True) for check in _all(_nothing, other_count, asked_before, guessed_name)),
 )
 STEP_CHECKS: tuple[StepCheck, ...] = _all(_nothing, unreadable, nothing_to_finish, all_failed, empty, repeated)
 PASSAGE_CHECKS: tuple[PassageCheck, ...] = _all(_nothing, about_something_else)
@@ -125,4 +133,4 @@ VERDICT_CHECKS: tuple[VerdictCheck, ...] = _all(
 )
 FORESEEN_INPUTS: tuple[Callable[[Plan, BaseTool, State], str | None], ...] = _all(_nothing, plain_query)
 EXCERPTS: tuple[Excerpt, ...] = _all(_unchanged, sentences_with_values)
-FORESEEN_STEPS: tuple[Foresight, ...] = _all(_nothing, program_next, search_next, nothing_next)
+FORESEEN_STEPS: tuple[Foresight, ...] = _all(_nothing, program_next, search_next, name_next, nothing_next)

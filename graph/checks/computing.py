@@ -6,12 +6,20 @@ Asked for a program, the same model names the numbers and combines them.
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
+from typing import TypeGuard
+
 from graph.checks.amounts import told_in
 from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
+from graph.checks.excerpts import titles_of
 from graph.checks.foreseen import Foreseen, NextStep
+from graph.checks.grounding import content_words
+from graph.checks.literals import literals_of
 from graph.checks.plans import Doubts, Planned
-from graph.checks.questions import is_about_words, is_computed, names_in, without_rounding
+from graph.checks.provenance import CUSTOMARY_NAMES
+from graph.checks.questions import is_about_words, is_amount, is_computed, names_in, without_rounding
 from graph.memory import accepted_turns, chat_texts
 from graph.state import Failure, Verdict
 from tools.card import fence_of
@@ -35,14 +43,9 @@ def program_next(evidence: Evidence) -> Foreseen | None:
         return None
     unknown = " and ".join(names)
     missing = f"a result about {unknown}" if unknown else _missing(evidence.computes_with)
-    if missing in evidence.asked_for:
+    follows_a_name = evidence.asked_for[-1:] != () and evidence.asked_for[-1].startswith(_MORE_ABOUT)
+    if missing in evidence.asked_for and (unknown or not follows_a_name):
         return None
-    search = NextStep(
-        evidence.searches_with,
-        justification="The question names what no result tells.",
-        context=unknown,
-        sub_goal=f"Find {unknown}",
-    )
     program = NextStep(
         evidence.computes_with,
         justification="The results tell what has to be known.",
@@ -50,7 +53,45 @@ def program_next(evidence: Evidence) -> Foreseen | None:
         sub_goal="Compute the answer to the question from the results",
     )
     verdict = Verdict(accepted=True, stop=False, reason="", answer="", missing=missing, source="rules")
-    return Foreseen(verdict, search if unknown else program)
+    return Foreseen(verdict, _search_for(unknown, evidence) if unknown else program)
+
+
+def name_next(evidence: Evidence) -> Foreseen | None:
+    """What follows a program for an amount that names what a passage mentions and none is about: a search for that.
+
+    A small model finds the birthplace, and takes another place's inhabitants for its own.
+    """
+    if evidence.failed or evidence.tool != evidence.computes_with or not evidence.searches_with:
+        return None
+    if _missing(evidence.computes_with) not in evidence.asked_for or not is_amount(evidence.question):
+        return None
+    titles = [content_words(title) for result in evidence.old for title in titles_of(result)]
+    known = content_words(evidence.question) | CUSTOMARY_NAMES
+    for name in filter(_is_name, (literal.value for literal in literals_of(evidence.inputs[0]))):
+        words = content_words(name)
+        missing = f"{_MORE_ABOUT}{name}"
+        if words <= known or not titles or any(words <= title for title in titles) or missing in evidence.asked_for:
+            continue
+        verdict = Verdict(accepted=False, stop=False, reason="", answer="", missing=missing, source="rules")
+        return Foreseen(verdict, _search_for(name, evidence))
+    return None
+
+
+_MORE_ABOUT = "more about "
+_WHOLE_NAME = re.compile(r"[^\W\d_a-z][\w'’.-]+(?: [\w'’.-]+){0,4}")
+
+
+def _is_name(value: Decimal | str) -> TypeGuard[str]:
+    return isinstance(value, str) and _WHOLE_NAME.fullmatch(value) is not None
+
+
+def _search_for(name: str, evidence: Evidence) -> NextStep:
+    return NextStep(
+        evidence.searches_with,
+        justification="What it is about has to be looked up.",
+        context=name,
+        sub_goal=f"Find {name}",
+    )
 
 
 def search_next(evidence: Evidence) -> Foreseen | None:

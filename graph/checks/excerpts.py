@@ -91,6 +91,16 @@ def _is_head(line: str, below: str) -> bool:
 
 def are_titled(result: str) -> bool:
     """Whether every passage of a result stands under a title."""
-    lines = result.splitlines()
-    begins = [(line, below) for line, below in zip(lines, [*lines, ""][1:], strict=True) if _NUMBER.match(line)]
+    begins = _beginnings(result)
     return bool(begins) and all(_is_head(*pair) for pair in begins)
+
+
+def titles_of(result: str) -> list[str]:
+    """The titles of a result's passages, each with its source behind it."""
+    return [_parted(line)[1] for line, below in _beginnings(result) if _is_head(line, below)]
+
+
+def _beginnings(result: str) -> list[tuple[str, str]]:
+    """The first line of each passage, and the line below it."""
+    lines = result.splitlines()
+    return [(line, below) for line, below in zip(lines, [*lines, ""][1:], strict=True) if _NUMBER.match(line)]

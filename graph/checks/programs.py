@@ -15,7 +15,7 @@ from graph.checks.grounding import TELLS_WHICH, content_words
 from graph.checks.literals import literals_of
 from graph.checks.provenance import Sources
 from graph.checks.questions import is_computed, names_in, without_rounding
-from graph.memory import accepted_turns, source_texts
+from graph.memory import accepted_results, source_texts
 from graph.parsing.blocks import syntax_of
 from graph.state import State
 from tools.card import card_of, fence_of
@@ -101,7 +101,7 @@ def _only_states(code: str, tree: ast.Module, state: State) -> bool:
     ) or any(token.string.lower().startswith(_OTHER_BASE) for token in _tokens(code, tokenize.NUMBER))
     if not tree.body or not prints_only or computes:
         return False
-    found = [call["result"] for turn in accepted_turns(state) for call in turn["calls"] if call["error"] is None]
+    found = accepted_results(state)
     return not found or not _all_told(tree, Sources.of(found))
 
 

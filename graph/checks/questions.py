@@ -12,21 +12,23 @@ from tools.passages import split_sentences
 _MEASURES = """old young new earli lat larg small bigg great high low tall short long wid narrow deep shallow heavi
 light fast slow quick near clos cheap rich poor hott cold warm strong weak thick thinn steep busi dens"""
 _COMPARED = rf"(?:(?:{'|'.join(_MEASURES.split())})(?:er\ than|est)|(?:far|fur)the(?:r\ than|st))"
+_HOW = r"\bhow\ (?:many|much|old|tall|long|high|far|deep|large|big|wide|heavy|fast)\b"
 _COMPUTED = re.compile(
     rf"""(?ix)
       \b(?:day\ of\ the\ week|weekday)\b
-    | \bhow\ (?:many|much|old|tall|long|high|far|deep|large|big|wide|heavy|fast)\b
+    | {_HOW}
     | \b(?:average|ratio|percentage|difference|sum|speed)\b
     | \b(?:what\ (?:is|are|was|were)|find|give|tell|calculate|compute|determine)\ (?:[\w'’]+\ ){{0,3}}
       (?:total|product|area|age|costs?|price)\b
     | \b(?:what|which)\ (?:\w+\ )?(?:total|area(?!\ of)|age|price)\b
-    | \bwhat\ (?:do|does|did|would)\b [^.?!\n]* \bcost\b
+    | \bwhat\ (?:(?:do|does|did|would)\b [^.?!\n]* \bcost|(?:is|are|was|were)\b [^.?!\n]* \bworth)\b
     | \b(?:which|who)\b [^.?!\n]*
       \b(?:(?<!the\ )(?:first|last)|most|fewest|least|more|fewer|earlier|later|{_COMPARED})\b
     | \bin\ (?:the\ )?order\b(?!\ to\b)
     | \b(?:same|different|before|after|than)\b [^.?!\n]* \?\ Answer\ (?:with\ |by\ )?yes\ or\ no
     """
 )
+_AMOUNT = re.compile(_HOW, re.IGNORECASE)
 _QUOTED = r"""(?<=[\w,;] )(?:"[^"\n]*"|“[^“”\n]*”)"""
 TITLES = re.compile(rf"{FULL_NAME.pattern}|{_QUOTED}")
 """Names and quotations inside the sentences of a question."""
@@ -52,6 +54,11 @@ def asking_part(question: str) -> str:
 def is_computed(question: str) -> bool:
     """Whether a question asks for an amount, a choice or an order; the words of names and titles ask for nothing."""
     return _COMPUTED.search(TITLES.sub("X", asking_part(question))) is not None
+
+
+def is_amount(question: str) -> bool:
+    """Whether a question asks how many, how old and the like, whose answer is no name."""
+    return _AMOUNT.search(asking_part(question)) is not None
 
 
 def is_about_words(question: str) -> bool:
