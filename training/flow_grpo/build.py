@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evals.benchmarks.loading import sample
 from evals.task import Task
 from graph.errors import ConfigError
+from tools.counts import many
 from training.engines.base import BASE, Engine, Sampling
 from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, PolicyModel, refuse_unsuited_sharding
 from training.flow_grpo.agent import load_agent
@@ -215,7 +216,9 @@ def _archive(config: FlowGRPOConfig) -> RolloutArchive | None:
         return None
     archive = RolloutArchive(Path(config.replay))
     if archive.steps < config.steps:
-        raise ConfigError(f"{config.replay} holds {archive.steps} steps of rollouts, not {config.steps}; set steps.")
+        raise ConfigError(
+            f"{config.replay} holds {many(archive.steps, 'step')} of rollouts, not {config.steps}; set steps."
+        )
     return archive
 
 
@@ -248,6 +251,6 @@ def _refuse_overlap(tasks: Sequence[Any], held_out: Sequence[Any], config: FlowG
     shared = {task.prompt for task in tasks} & {task.prompt for task in held_out}
     if shared:
         raise ConfigError(
-            f"{len(shared)} of the {len(held_out)} held-out tasks of {config.validation} are also in {config.tasks}, "
-            f"e.g. {min(shared)[:80]!r}; keep them apart."
+            f"{config.tasks} also has {len(shared)} of the {many(len(held_out), 'held-out task')} of "
+            f"{config.validation}, e.g. {min(shared)[:80]!r}; keep them apart."
         )

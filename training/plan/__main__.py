@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.command_line import CommandLine, between
+from tools.counts import many
 from training.flow_grpo.config import FlowGRPOConfig, load_config
 from training.models.flops import ACCELERATORS
 from training.plan.estimate import GIB, UNUSED_SETTINGS, Request, changes_that_fit, plan
@@ -65,7 +66,7 @@ def text(report: dict[str, Any]) -> str:
         )
     compared = report.get("compared_with_run")
     if compared:
-        lines.append(f"compared with {compared['steps']} measured steps")
+        lines.append(f"compared with {many(compared['steps'], 'measured step')}")
         for name in ("rollout", "update", "step"):
             phase = compared[name]
             seconds = f"{phase['planned']:9.2f} planned {phase['measured']:9.2f} measured"

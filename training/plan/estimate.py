@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import ConfigError, DataError
+from tools.counts import many
 from training.engines.kinds import ENGINES
 from training.engines.kinds import chosen as engine_of
 from training.engines.vllm.card import USABLE
@@ -85,7 +86,7 @@ def plan(
     if rates is not None:
         speed = _read_rates(rates)
     elif half:
-        speed = rates_of(half[0], f"the first {half[0].steps} steps of {run}")
+        speed = rates_of(half[0], f"the first {many(half[0].steps, 'step')} of {run}")
     else:
         speed = assumed(shape, device, request.gpu, config, step, runs / samplers)
 
@@ -208,7 +209,7 @@ def _read_rates(path: Path) -> Rates:
     if path.is_dir():
         lines = read_metrics(path / "metrics.jsonl")
         steps = measured(lines, str(path))
-        return rates_of(steps, f"{steps.steps} steps of {path}")
+        return rates_of(steps, f"{many(steps.steps, 'step')} of {path}")
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -220,7 +221,7 @@ def _halves(run: Path) -> tuple[Measured, Measured]:
     """The steps of a run that the plan is made from, and those that it is compared with."""
     lines = steps_of(read_metrics(run / "metrics.jsonl"))
     if len(lines) < 2:
-        raise DataError(f"{run} has {len(lines)} steps; a comparison needs at least two.")
+        raise DataError(f"{run} has {many(len(lines), 'step')}; a comparison needs at least two.")
     middle = len(lines) // 2
     return measured(lines[:middle], str(run)), measured(lines[middle:], str(run))
 
