@@ -37,6 +37,7 @@ def text(report: dict[str, Any]) -> str:
         f"rates: {report['rates']['source']}",
         f"micro-batches of {report['token_budget']:,} tokens, "
         f"activations {'recomputed' if report['gradient_checkpointing'] else 'kept'}",
+        f"kernels: {'fused (extra `kernels`)' if report['fused_kernels'] else 'not fused; --kernels plans with them'}",
         "",
         "memory of a training GPU, GiB",
     ]
@@ -109,6 +110,7 @@ def _line() -> CommandLine:
     line.add_argument(
         "--shard", action="store_true", help="shard weights and optimizer over the trainers (FSDP, ZeRO-3)"
     )
+    line.add_argument("--kernels", action="store_true", help="the extra `kernels` will be installed there")
     line.add_argument("--shape", help="shape of the model, if it cannot be looked up (training.models.shapes)")
     line.add_argument("--prompt", type=between(int, 1), default=Request.prompt, help="tokens of the first prompt")
     line.add_argument(

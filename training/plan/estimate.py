@@ -57,6 +57,8 @@ class Request:
     tool_seconds: float = 0.0
     shape: str | None = None
     """Shape of the model, if the one in the settings cannot be looked up."""
+    kernels: bool = False
+    """Whether the extra `kernels` will be installed there; it is assumed to be if it is here."""
 
 
 def plan(
@@ -96,7 +98,7 @@ def plan(
         )
 
     seconds = at(step)
-    memory = trainer_memory(shape, config, sharded_over=trainers if request.shard else 1)
+    memory = trainer_memory(shape, config, sharded_over=trainers if request.shard else 1, fused=fuses(request))
     report: dict[str, Any] = {
         "model": request.shape or config.model,
         "weights": shape.weights,
@@ -107,6 +109,7 @@ def plan(
         "rates": asdict(speed),
         "token_budget": config.budget,
         "gradient_checkpointing": config.recomputes,
+        "fused_kernels": fuses(request),
         "lengths": None if half else asdict(lengths),
         "trainer_memory_bytes": asdict(memory) | {"total": memory.total, "of": device.memory},
         "fits": memory.total < USABLE * device.memory,
@@ -129,6 +132,13 @@ def plan(
     return report
 
 
+def fuses(request: Request) -> bool:
+    """Whether the GPU will have fused kernels, whatever this machine has for a GPU."""
+    from training.models.kernels import is_installed
+
+    return request.kernels or is_installed()
+
+
 def as_run(config: FlowGRPOConfig, request: Request) -> FlowGRPOConfig:
     """The settings with what a run would choose in place of `auto`.
 
@@ -139,7 +149,7 @@ def as_run(config: FlowGRPOConfig, request: Request) -> FlowGRPOConfig:
     if not micro_batches.automatic(config):
         return config
     trainers, _ = _split(config, request)
-    room = micro_batches.Room(request.gpu, _device(request.gpu).memory, gpu=True)
+    room = micro_batches.Room(request.gpu, _device(request.gpu).memory, gpu=True, fused=fuses(request))
     sharded_over = trainers if request.shard else 1
     return micro_batches.chosen(config, _shape(config, request), room, sharded_over=sharded_over)
 
