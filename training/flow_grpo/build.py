@@ -55,6 +55,7 @@ def make_trainer(
         ConfigError, DataError: a setting names something that is not available.
     """
     _refuse_unknown(config)
+    _start(config)  # a mistake in it is told before anything is loaded
     room = room_of(config)
     if engine is not None:
         return _trainer(config, room, progress, agent, engine)
@@ -128,7 +129,7 @@ def _trainer(
 
 def _start(config: FlowGRPOConfig) -> Path | None:
     """The folder of the weights to start from, if the run starts from trained ones."""
-    from training.models.adapters import saved_adapters
+    from training.models.adapters import SHARED, saved_adapters, starting_adapters
 
     start = weights_of(Path(config.warm_start)) if config.warm_start else None
     if start and not config.lora_rank and saved_adapters(start):
@@ -136,6 +137,8 @@ def _start(config: FlowGRPOConfig) -> Path | None:
             f"warm_start: {start} holds an adapter, and lora_rank 0 trains all weights; set the adapter's lora_rank, "
             "or merge it (`python -m training.export RUN --out FOLDER`) and start from that folder."
         )
+    if start and config.lora_rank:
+        starting_adapters(start, dict.fromkeys(config.adapters or (SHARED,), (config.lora_rank, config.lora_alpha)))
     return start
 
 
