@@ -149,7 +149,10 @@ class Steps:
         figures |= {"seconds/sync": synced - began, "seconds/rollout": rollout_seconds} | engine_figures
         if figures.get("ideal_seconds"):
             figures["stretch"] = rollout_seconds / figures["ideal_seconds"]
-        return Step([row for row in assembled.rows if len(row.terms)], figures)
+        rows = [row for row in assembled.rows if len(row.terms)]
+        if figures.get("ended_by/time") == 1.0 and assembled.zero_variance + assembled.skipped == len(groups):
+            rows, figures["skipped_update"] = [], 1.0  # without a gradient the optimizer leaves every weight as it is
+        return Step(rows, figures)
 
     def lay_out(self, step: Step, model: nn.Module, budget: int) -> None:
         """Makes a step's micro-batches; what is known of its terms moves along where they are made anew.
