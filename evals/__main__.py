@@ -18,6 +18,7 @@ from graph.command_line import CommandLine, between, exit_code
 from graph.errors import ConfigError
 from graph.roles import ROLES_WITH_SETTING
 from graph.terminal.options import add_planning_options, check_mode
+from tools.counts import many
 
 if TYPE_CHECKING:
     from evals.results import Recorded
@@ -188,7 +189,7 @@ def _recorded(session: Session, *, shown: bool) -> Recorded | None:
             return run_on_thread(carry_out(session, progress))
     except KeyboardInterrupt:
         print(
-            f"Stopped with {progress.done} of {session.total} answers in {session.folder}; "
+            f"Stopped with {progress.done:,} of {many(session.total, 'answer')} in {session.folder}; "
             "the same command goes on from there.",
             file=sys.stderr,
         )
@@ -263,7 +264,8 @@ def combinations_command(given: argparse.Namespace) -> int:
     )
     found = combinations(before, after, ordered=given.ordered)
     runs = sum(each.runs for each in found)
-    print(f"{runs} of {len(after)} runs use tools together that none of the {len(before)} earlier runs did.")
+    earlier = many(len(before), "earlier run")
+    print(f"{runs} of {many(len(after), 'run')} use tools together that none of the {earlier} did.")
     if found:
         print(f"\n{table(unseen_cells(found, ordered=given.ordered))}")
     return 0

@@ -78,9 +78,11 @@ class LoopThread:
 
     def _stop(self) -> None:
         self._stopped = True
-        self._loop.stop()
+        self._loop.call_soon(self._loop.stop)  # after the first step of a coroutine that came in just before
 
     async def _end_others(self) -> None:
+        if self._stopped:  # the loop was blocked until now, and `close` waits no longer
+            return
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             if not task.cancelling():  # a second time would interrupt its clearing up

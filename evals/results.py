@@ -22,7 +22,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from evals.stored import Fields, lines_of, make_room, read_object
+from evals.stored import Fields, lines_of, make_room, read_object, real_path
 from graph.errors import AgentFlowError, ConfigError, DataError
 from graph.state import Failure
 
@@ -170,7 +170,7 @@ class Recorded:
     @property
     def name(self) -> str:
         """The folder's name, as used in reports."""
-        return self.folder.resolve().name
+        return real_path(self.folder).name
 
 
 def read_run(folder: Path) -> Recorded:

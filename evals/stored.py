@@ -17,6 +17,12 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from graph.errors import DataError
+from graph.misfits import misfit
+
+
+def real_path(path: Path) -> Path:
+    """The path without links. `Path.resolve` has no patience with links that lead in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def lines_of(data: bytes) -> tuple[list[str], bytes]:
@@ -97,12 +103,10 @@ class Fields:
             try:
                 adapter.validate_python(values[name], strict=True)
             except ValidationError as error:
-                first = error.errors(include_url=False, include_context=False)[0]
-                where = ".".join(map(str, (name, *first["loc"])))
-                if first["type"] == "missing":
-                    raise DataError(f"its `{where}` is missing") from None
-                reason = first["msg"].removeprefix("Input ").removeprefix("Value ")
-                raise DataError(f"its `{where}` is {_shown(first['input'])}, which {reason}") from None
+                place, value, wanted = misfit(name, values[name], error)
+                if not wanted:
+                    raise DataError(f"its `{place}` is missing") from None
+                raise DataError(f"its `{place}` is {_shown(value)}, which has to be {wanted}") from None
 
     @cached_property
     def _adapters(self) -> dict[str, TypeAdapter[Any]]:

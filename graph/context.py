@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from graph.command_line import did_you_mean
 from graph.errors import ConfigError
+from graph.misfits import misfit
 from graph.options import option
 
 DEFAULT_TOOLS = ("python", "wikipedia_search", "web_search", "read_url", "generalist")
@@ -140,8 +141,8 @@ class Context:
             try:
                 adapter.validate_python(getattr(self, name), strict=True)
             except ValidationError as error:
-                reason = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value ")
-                raise ConfigError(f"The setting `{name}` is {getattr(self, name)!r}; it {reason}.") from None
+                place, value, wanted = misfit(name, getattr(self, name), error)
+                raise ConfigError(f"The setting `{place}` is {value!r}; it has to be {wanted}.") from None
         if self.tools == ():
             raise ConfigError("The setting `tools` is empty: name at least one tool, or leave it out.")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from graph.memory import accepted_turns
 from graph.state import FINISH, State
+from tools.counts import many
 
 
 def planned_words(plan: Mapping[str, Any]) -> str:
@@ -50,7 +51,7 @@ def judged_words(verdict: Mapping[str, Any], error: Mapping[str, Any] | None) ->
 
 def ended_words(turns: int, seconds: float, ended_by: str) -> str:
     """The end of a run in one line."""
-    summary = f"{turns} turn{'s' if turns != 1 else ''}, {seconds:.1f} s"
+    summary = f"{many(turns, 'turn')}, {seconds:.1f} s"
     return summary + (f", ended by {ended_by}" if ended_by else "")
 
 

@@ -208,9 +208,13 @@ async def _session(connection: dict[str, Any], time_limit: float) -> AsyncIterat
 
     async def received(message: object) -> None:
         nonlocal problem
-        if isinstance(message, ValidationError) and (words := _broken_reply(message)):
+        if isinstance(message, ValidationError) and (words := _broken_reply(message, connection["transport"])):
             problem = _BadReply(words)
-            replies.cancel()
+        elif isinstance(message, Exception) and not isinstance(message, ValidationError):  # of the transport
+            problem = message
+        else:
+            return
+        replies.cancel()
 
     try:
         async with (
@@ -255,9 +259,11 @@ class _BadReply(Exception):
     """A reply of a server that is not of the protocol."""
 
 
-def _broken_reply(error: ValidationError) -> str:
+def _broken_reply(error: ValidationError, transport: str) -> str:
     """What is wrong with a message that replies to a request; empty for any other, such as a line of a log."""
     problems = error.errors(include_url=False)
+    if transport != "stdio" and problems[0]["type"] == "json_invalid":
+        return "its reply is no JSON"
     message = next((each["input"] for each in problems if each["type"] == "missing" and len(each["loc"]) == 2), None)
     if not isinstance(message, Mapping) or "id" not in message:
         return ""

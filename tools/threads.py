@@ -19,6 +19,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from tools.counts import many
+
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -95,7 +97,7 @@ class DaemonThreads(ThreadPoolExecutor):
         for member in self._members if wait else ():
             member.join(max(0.0, ends - time.monotonic()))
         if wait and (hanging := sum(member.is_alive() for member in self._members)):
-            logger.warning("Functions of %d runs have not returned; they end with the process.", hanging)
+            logger.warning("%s not returned; the process ends them.", many(hanging, "function has", "functions have"))
 
 
 def _call(future: Future[Any], function: Callable[[], Any]) -> None:

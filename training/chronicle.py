@@ -25,6 +25,7 @@ from typing import Any, Final, Literal
 
 from graph.command_line import CommandLine, between
 from graph.errors import ConfigError
+from tools.counts import many
 from training.run.command import run
 
 Kind = Literal["person", "bridge", "tower", "town"]
@@ -273,10 +274,8 @@ def _write(options: argparse.Namespace) -> None:
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (options.out / f"{name}.jsonl").write_text(text, encoding="utf-8")
     sizes = {name: len(lines) for name, lines in files.items()}
-    sys.stdout.write(
-        f"{sizes['corpus']} passages, {sizes['train']} training and {sizes['heldout']} held-out questions "
-        f"in {options.out}\n"
-    )
+    held_out = many(sizes["heldout"], "held-out question")
+    sys.stdout.write(f"{many(sizes['corpus'], 'passage')}, {sizes['train']} training and {held_out} in {options.out}\n")
 
 
 if __name__ == "__main__":

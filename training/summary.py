@@ -15,6 +15,7 @@ import numpy as np
 from evals.reports.intervals import bootstrap
 from graph.command_line import CommandLine
 from graph.errors import DataError
+from tools.counts import many
 from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
 from training.run.alarms import out_of_time
@@ -44,7 +45,7 @@ def summary(folder: Path) -> str:
         raise DataError(f"{folder} holds no step yet.")
     trained = sum(step.get("tokens/trained", 0) for step in steps)
     outcome = [
-        f"{len(steps)} updates, {trained:,.0f} tokens with loss",
+        f"{many(len(steps), 'update')}, {trained:,.0f} tokens with loss",
         _reward(steps),
         *_validated(folder / "validations"),
     ]
@@ -58,7 +59,7 @@ def _reward(steps: Sequence[Mapping[str, float]]) -> str:
     if not rewards:  # a supervised run
         return ""
     first, last = fmean(rewards[:count]), fmean(rewards[-count:])
-    return f"reward {first:.3f} in the first {count} updates, {last:.3f} in the last {count}"
+    return f"reward {first:.3f} in the first {many(count, 'update')}, {last:.3f} in the last {count}"
 
 
 def _validated(folder: Path) -> list[str]:

@@ -30,6 +30,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from graph.command_line import CommandLine, between
 from graph.errors import ConfigError
 from tools.card import Example, Step, ToolCard
+from tools.counts import many
 from training.run.command import run
 
 SHIP_FACTS = {"crew": (12, 96), "masts": (1, 5), "length": (14, 88), "cargo": (40, 900)}
@@ -429,7 +430,7 @@ def _write(options: argparse.Namespace) -> None:
         lines = questions(count, options.seed, held_out=held_out, chains=options.chains)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (options.out / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    sys.stdout.write(f"{options.train} training and {options.held_out} held-out questions in {options.out}\n")
+    sys.stdout.write(f"{options.train} training and {many(options.held_out, 'held-out question')} in {options.out}\n")
 
 
 if __name__ == "__main__":

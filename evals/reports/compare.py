@@ -29,6 +29,7 @@ from evals.reports.tools import (
 )
 from evals.results import Recorded, Result
 from graph.errors import DataError
+from tools.counts import many
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def head(comparison: Comparison) -> str:
     """What is compared, in a sentence."""
     a, b, only_a, only_b = comparison.a, comparison.b, comparison.only_a, comparison.only_b
     left_out = f" ({only_a} only in {a}, {only_b} only in {b}, left out)" if only_a or only_b else ""
-    return f"{b} against {a}, {comparison.questions} questions in common{left_out}."
+    return f"{b} against {a}, {many(comparison.questions, 'question')} in common{left_out}."
 
 
 def cells(comparison: Comparison) -> Cells:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from evals.reports.cells import percent
 from evals.reports.metrics import Summary
 from evals.reports.turn_limits import Curve
+from tools.counts import many
 
 WIDTH, HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM, MARGIN = 48, 16, 30, 40, 10
@@ -31,7 +32,8 @@ def accuracy_bars(summaries: Sequence[Summary]) -> str:
     rows = []
     for summary in summaries:
         (low, high), rate = summary.interval, summary.accuracy
-        words = f"{percent(rate)} <small>{100 * low:.1f} to {100 * high:.1f}, {summary.questions} questions</small>"
+        asked = many(summary.questions, "question")
+        words = f"{percent(rate)} <small>{100 * low:.1f} to {100 * high:.1f}, {asked}</small>"
         rows.append(
             f'<div class="run"><b>{escape(summary.name)}</b><span class="track"><i style="width:{100 * rate:.2f}%"></i>'
             f'<u style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></u></span><span>{words}</span></div>'

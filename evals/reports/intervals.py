@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tools.counts import many
+
 RESAMPLES = 10_000
 LEVEL = 0.05
 """A smaller p is significant."""
@@ -62,8 +64,8 @@ class Paired:
         """What the direction rests on, in words."""
         differing = self.won + self.lost
         return (
-            f"95 % bootstrap interval over questions, {RESAMPLES:,} resamples; exact sign test over the {differing} "
-            f"question{'' if differing == 1 else 's'} that differ{'s' if differing == 1 else ''}: p = {self.p:.3g}"
+            f"95 % bootstrap interval over questions, {RESAMPLES:,} resamples; exact sign test over the "
+            f"{many(differing, 'question that differs', 'questions that differ')}: p = {self.p:.3g}"
         )
 
 

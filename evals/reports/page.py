@@ -20,6 +20,7 @@ from evals.reports.markdown import tables
 from evals.reports.metrics import by_question, summarise
 from evals.reports.turn_limits import curves_of
 from evals.results import Recorded, Result
+from tools.counts import many
 
 MAX_TEXT = 3_000
 """Maximum characters shown of one text."""
@@ -87,7 +88,7 @@ def _definitions(pairs: dict[str, Any]) -> str:
 
 def _clipped(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} … ({len(text) - MAX_TEXT} more characters)"
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} … ({many(len(text) - MAX_TEXT, 'more character')})"
 
 
 def _result(result: Result, link: str) -> str:

@@ -21,6 +21,7 @@ from evals.reports.cells import Cells, percent
 from evals.reports.intervals import RESAMPLES
 from graph.state import FINISH
 from graph.words import NONE, UNKNOWN, tool_label
+from tools.counts import many
 
 TOOL_ERRORS = "tool errors"
 """In tables: turns whose call could not be made or failed."""
@@ -202,4 +203,5 @@ def unseen_cells(found: Sequence[Combination], *, ordered: bool = False) -> Cell
 
 def combinations_in_words(found: Sequence[Combination]) -> str:
     """New combinations in a line."""
-    return ", ".join(f"{' + '.join(each.tools)} ({each.runs} runs, {each.right} right)" for each in found) or "none"
+    words = [f"{' + '.join(each.tools)} ({many(each.runs, 'run')}, {each.right} right)" for each in found]
+    return ", ".join(words) or "none"

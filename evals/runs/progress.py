@@ -11,6 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from tools.counts import many
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -46,7 +48,7 @@ class RunProgress:
     def go_on(self, done: int, folder: object) -> None:
         """Say that an earlier run is continued."""
         if done:
-            self.say(f"Going on after {done} of {self.total} answers in {folder}.")
+            self.say(f"Going on after {done:,} of {many(self.total, 'answer')} in {folder}.")
 
     def advance(self, result: Result) -> None:
         """One more answer."""
@@ -93,7 +95,7 @@ class LoggedProgress(RunProgress):
     def _repeat(self) -> None:
         while not self._ended.wait(LOG_EVERY):
             seconds = f"{time.monotonic() - self._began:.0f} s"
-            counted = f"{self.done} of {self.total} answers"
+            counted = f"{self.done:,} of {many(self.total, 'answer')}"
             self.say(f"{self.title}: {', '.join(filter(None, (self.words or counted, self.score, seconds)))}")
 
 

@@ -30,6 +30,7 @@ from graph.models.roles import is_small, model_for
 from graph.models.spec import cheapest_first, preflight
 from graph.prompts import StepForm
 from graph.roles import ROLES, ROLES_WITH_SETTING
+from tools.counts import many
 from tools.secrecy import to_be_stored, without_credentials
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Session:
     @property
     def summary(self) -> str:
         """What is about to be done, in a line."""
-        asked = f"{self.benchmark.title}: {len(self.tasks)} question{'s' * (len(self.tasks) != 1)}"
+        asked = f"{self.benchmark.title}: {many(len(self.tasks), 'question')}"
         if self.options.samples > 1:
             asked += f", {self.options.samples} answers to each"
         model = without_credentials(self.context.model or "")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from evals.speed.roles import RolesReport, Spent
 from graph.roles import ROLES
+from tools.counts import many
 
 _WIDTH = 11
 _COLUMNS = ("reading", "writing", "other", "seconds", "tokens in", "tokens out")
@@ -17,9 +18,8 @@ _NO_CALL = (None, None, None)
 
 def table(report: RolesReport) -> str:
     """Totals, then for cold and warm a row for each part of a question; the rows sum up to the whole."""
-    many = "s" * (report.questions != 1)
     lines = [
-        f"{report.model}, {report.questions} question{many} of evals/own, each in a process of its own",
+        f"{report.model}, {many(report.questions, 'question')} of evals/own, each in a process of its own",
         "cold: nothing of the prompts is kept from before; warm: their static beginnings are",
         "",
         f"{'':{_WIDTH}}{'median':>10}{'right':>10}",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graph.errors import ConfigError
+from tools.counts import many
 
 if TYPE_CHECKING:
     from evals.view.library import Library
@@ -69,7 +70,7 @@ def _export(library: Library, path: Path) -> int:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         row = bar.add_task("runs", total=runs)
         size = export(library, path, lambda: bar.advance(row))
-    sys.stderr.write(f"Page: {path} ({size / 1e6:.1f} MB, {runs} runs)\n")
+    sys.stderr.write(f"Page: {path} ({size / 1e6:.1f} MB, {many(runs, 'run')})\n")
     return 0
 
 

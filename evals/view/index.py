@@ -3,7 +3,8 @@
 Each line is read once. Only a short row stays in memory; the text goes to a temporary file, which searches read block
 by block. A file that has grown is read from its former end. If a file was replaced, shortened or removed (an
 evaluation was sorted, a training run resumed from a checkpoint), the index is rebuilt and its `generation` increases,
-which tells the page that its rows are outdated.
+which tells the page that its rows are outdated. It increases too where a rollout was made again: that takes the row of
+the former one, unless it alone has failed.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.stored import is_object
-from evals.view.documents import Kind, Unreadable, plain, row_of, searchable, without_bulk
+from evals.stored import is_object, real_path
+from evals.view.documents import FIELDS, Kind, Unreadable, plain, row_of, searchable, without_bulk
 
 _BLOCK = 8 << 20
 """Block size of searches in bytes."""
 
 _PROBLEMS = 5
 """Maximum number of unreadable lines listed; the rest is only counted."""
+
+
+_KEY, _STEP, _OUTCOME = (FIELDS.index(name) for name in ("key", "step", "outcome"))
+_REPLACED = -1
+"""Stands for the row of a text that is none any more."""
 
 
 @dataclass
@@ -49,7 +55,7 @@ class RunIndex:
 
     def __init__(self, kind: Kind, root: Path) -> None:
         self.kind = kind
-        self.root = root.resolve()
+        self.root = real_path(root)
         self.lock = threading.RLock()
         self.generation = 0
         self._reset()
@@ -66,6 +72,9 @@ class RunIndex:
         self._lengths = array("q")
         self._text = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the index, and has no name
         self._text_ends = array("q")
+        self._row_of_text = array("q")
+        self._text_of_row = array("q")
+        self._row_of_key: dict[tuple[str, int | None], int] = {}
 
     def refresh(self, files: Sequence[Path]) -> None:
         """Read new lines of the set's files, in order.
@@ -74,7 +83,7 @@ class RunIndex:
             OSError: a file cannot be read.
         """
         with self.lock:
-            inside = [path for path in files if path.resolve().is_relative_to(self.root)]
+            inside = [path for path in files if real_path(path).is_relative_to(self.root)]
             if any(self._was_replaced(entry, inside) for entry in self._files.values()):
                 self._text.close()
                 self._reset()
@@ -130,13 +139,33 @@ class RunIndex:
             return
         if self.kind == "run":
             row[0] = entry.path.name
-        self.rows.append(row)
-        self._file_of.append(file)
-        self._offsets.append(offset)
-        self._lengths.append(len(line))
+        place = self._place(row)
+        if place is None:
+            return
+        self.rows[place : place + 1] = [row]
+        for values, value in (
+            (self._file_of, file),
+            (self._offsets, offset),
+            (self._lengths, len(line)),
+            (self._text_of_row, len(self._text_ends)),
+        ):
+            values[place : place + 1] = array("q", [value])
+        self._row_of_text.append(place)
         self._text.seek(0, os.SEEK_END)
         self._text.write(words + b"\n")
         self._text_ends.append((self._text_ends[-1] if self._text_ends else 0) + len(words) + 1)
+
+    def _place(self, row: list[Any]) -> int | None:
+        """The number of a row: a new one, or that of the same rollout; None if the row there is better."""
+        if self.kind != "training":
+            return len(self.rows)
+        place = self._row_of_key.setdefault((row[_KEY], row[_STEP]), len(self.rows))
+        if place < len(self.rows):
+            if row[_OUTCOME] == "failed" and self.rows[place][_OUTCOME] != "failed":
+                return None
+            self._row_of_text[self._text_of_row[place]] = _REPLACED
+            self.generation += 1
+        return place
 
     def _short(self, line: bytes) -> dict[str, Any]:
         try:
@@ -184,17 +213,18 @@ class RunIndex:
             place = block.find(words)
             while place >= 0:
                 run = bisect_right(ends, start + place, first, last)
-                matches.add(run)
+                matches.add(self._row_of_text[run])
                 place = block.find(words, ends[run] - start)
             first = last
-        return matches
+        return matches - {_REPLACED}
 
     def words(self, number: int) -> str:
         """The searchable text of a run."""
         with self.lock:
-            start = self._text_ends[number - 1] if number else 0
+            place = self._text_of_row[number]
+            start = self._text_ends[place - 1] if place else 0
             self._text.seek(start)
-            return self._text.read(self._text_ends[number] - start).decode("utf-8").rstrip("\n")
+            return self._text.read(self._text_ends[place] - start).decode("utf-8").rstrip("\n")
 
 
 def words_of(query: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from evals.stored import real_path
 from evals.view.documents import Kind
 from evals.view.index import RunIndex
 from evals.view.tokens import TokenTexts
@@ -69,7 +70,8 @@ class Source:
         if self.kind == "evaluation" and self._holds(path := self.path / EVALUATION):
             return mapping(mapping(_loaded(path)).get("settings"))
         home = self.path.parent if self.path.name == VALIDATIONS else self.path
-        if self.kind == "training" and (path := home / SETTINGS).is_file() and path.resolve().parent == home.resolve():
+        path = home / SETTINGS
+        if self.kind == "training" and path.is_file() and real_path(path).parent == real_path(home):
             import yaml
 
             try:
@@ -131,7 +133,7 @@ class Source:
         return path.stat().st_size if self.kind == "training" and path.is_file() else 0
 
     def _holds(self, path: Path) -> bool:
-        return path.resolve().is_relative_to(self.path.resolve())
+        return real_path(path).is_relative_to(real_path(self.path))
 
 
 def _about(kind: Kind, settings: dict[str, Any]) -> dict[str, str]:
@@ -217,7 +219,7 @@ def _loaded(path: Path) -> Any:
 def _names(paths: Sequence[Path]) -> list[str]:
     """The last part of each path, or more if several end alike; held-out runs are named after their training."""
     held = [path for path in paths if path.name == VALIDATIONS and path.parent in paths]
-    own = {path: path.resolve().parts for path in paths if path not in held}
+    own = {path: real_path(path).parts for path in paths if path not in held}
     for length in range(1, max((len(each) for each in own.values()), default=1) + 1):
         names = {path: "/".join(parts[-length:]) for path, parts in own.items()}
         if len(set(names.values())) == len(names):

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evals.stored import real_path
+
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _FILE = "tokenizer.json"
 
@@ -63,6 +65,6 @@ class TokenTexts:
             steps = [(int(match[1]), path) for path in folder.iterdir() if (match := _CHECKPOINT.fullmatch(path.name))]
             homes = [folder / "final", *(path for _, path in sorted(steps, reverse=True))]
             file = next((home / _FILE for home in homes if (home / _FILE).is_file()), None)
-            if file is not None and file.resolve().is_relative_to(folder.resolve()):
+            if file is not None and real_path(file).is_relative_to(real_path(folder)):
                 return file
         return None

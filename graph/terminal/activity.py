@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tools.counts import many
+
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
@@ -66,7 +68,7 @@ class Activity:
         if self.total:
             parts.append(f"{self.done:,.0f} of {self.total:,.0f} {self.unit}")
         if self.tokens:
-            parts.append(f"{self.tokens:,} token{'s' * (self.tokens > 1)}")
+            parts.append(many(self.tokens, "token"))
         return ", ".join([*parts, f"{self.seconds:.0f} s"])
 
     def last_lines(self, width: int, count: int) -> list[str]:

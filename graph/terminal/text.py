@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from tools.counts import many
+
 LONGEST: Final = 12
 """Lines of a text that are shown; the rest is counted."""
 
@@ -32,4 +34,4 @@ def printable(text: str) -> str:
 def clipped(text: str) -> list[str]:
     """The printable lines of a text that are shown."""
     lines = printable(text.strip()).splitlines() or [""]
-    return lines if len(lines) <= LONGEST else [*lines[:LONGEST], f"… {len(lines) - LONGEST} more lines"]
+    return lines if len(lines) <= LONGEST else [*lines[:LONGEST], f"… {many(len(lines) - LONGEST, 'more line')}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -113,6 +114,28 @@ def test_closing_does_not_wait_for_what_hangs(hanging: str, monkeypatch: pytest.
     loop.close()
     assert time.perf_counter() - began < 5.0
     released.set()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loop_that_blocks_until_closing_is_given_up_leaves_no_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_thread, "GRACE", 0.02)
+    blocked, released, told = threading.Event(), threading.Event(), list[str]()
+    monkeypatch.setattr(sys, "unraisablehook", lambda problem: told.append(str(problem.exc_value)))
+
+    async def blocks() -> None:
+        blocked.set()
+        released.wait(30.0)
+
+    loop = LoopThread()
+    loop.start(blocks())
+    blocked.wait(30.0)
+    loop.close()
+    released.set()
+    loop._thread.join(30.0)
+    loop._loop.close()
+    del loop
+    gc.collect()
+    assert not [words for words in told if "never awaited" in words]
 
 
 def test_the_process_ends_though_a_function_hangs() -> None:

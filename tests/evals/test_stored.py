@@ -16,8 +16,8 @@ from tests.evals.view.samples import evaluation
 Edit = Callable[[dict[str, Any]], Any]
 
 WRONG: list[tuple[Edit, str]] = [
-    (lambda line: line.update(correct="yes"), 'its `correct` is "yes", which should be a valid boolean'),
-    (lambda line: line.update(seconds="1.5"), 'its `seconds` is "1.5", which should be a valid number'),
+    (lambda line: line.update(correct="yes"), 'its `correct` is "yes", which has to be true or false'),
+    (lambda line: line.update(seconds="1.5"), 'its `seconds` is "1.5", which has to be a number'),
     (lambda line: line.update(seconds=10**400), "its `seconds` is 1000"),
     (lambda line: line.update(value=None), "its `value` is null"),
     (lambda line: line.update(gold=[{}]), "its `gold.0` is {}"),

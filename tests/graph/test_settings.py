@@ -49,3 +49,17 @@ async def test_approval_is_asked_for_tools_that_are_there(serve: Serve) -> None:
     with pytest.raises(ConfigError, match=r"'duoble', which is no tool of this run\. Did you mean double\?"):
         await graph.ainvoke({"question": "q"}, context=context)
     assert not server.requests, "no model is asked before that is told"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"max_turns": "3"}, "`max_turns` is '3'; it has to be a whole number."),
+        ({"tools": ["python", 5]}, "`tools.1` is 5; it has to be a text."),
+        ({"verify": "perhaps"}, "`verify` is 'perhaps'; it has to be 'model' or 'rules'."),
+    ],
+)
+def test_a_bad_value_is_told_with_what_it_has_to_be(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Context(**settings)
+    assert str(caught.value) == f"The setting {words}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import logging
 import sys
@@ -295,6 +296,54 @@ class Unending(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
+
+
+class Talkative(Unending):
+    """A server over HTTP whose answers to calls are pages for people."""
+
+    kind = "application/json"
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        sent = self.rfile.read(length)
+        if json.loads(sent)["method"] != "tools/call":
+            self.rfile = io.BytesIO(sent)
+            super().do_POST()
+            return
+        page = b"<html>Come back later.</html>"
+        self.send_response(200)
+        for name, value in ("Content-Type", self.kind), ("Content-Length", str(len(page))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(page)
+
+    def do_DELETE(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+class TalkativeInHtml(Talkative):
+    """The same, and says so."""
+
+    kind = "text/html"
+
+
+@pytest.mark.parametrize(
+    ("server", "words"), [(Talkative, "its reply is no JSON"), (TalkativeInHtml, "Unexpected content type: text/html")]
+)
+async def test_a_reply_over_http_that_is_no_json_is_told_at_once(
+    server: type[BaseHTTPRequestHandler], words: str
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), server) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        config = {"mcpServers": {"odd": {"url": f"http://127.0.0.1:{service.server_port}/mcp"}}}
+        [tool] = await load_mcp_tools(config)
+        began = time.monotonic()
+        with pytest.raises(ToolUnavailable, match=words):
+            await tool.ainvoke({})
+        assert time.monotonic() - began < 30  # the limit is 60
+        service.shutdown()
 
 
 async def test_a_server_that_does_not_hear_the_goodbye_is_left() -> None:

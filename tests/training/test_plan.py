@@ -17,6 +17,7 @@ from training.engines.vllm.card import Needs, share_card
 from training.flow_grpo.config import FlowGRPOConfig
 from training.flow_grpo.lengths import Lengths, tokens_of
 from training.flow_grpo.memory import trainer_memory
+from training.models import kernels
 from training.models.flops import ACCELERATORS, Shape, operations, shape_of
 from training.models.policy import with_adapter
 from training.models.shapes import config_of
@@ -230,6 +231,25 @@ def test_every_recipe_fits_its_machine_by_its_own_plan(recipe: str, capsys: pyte
     assert ("memory of the run's own server on the same GPU" in shown) == recipe.startswith(("one_gpu", "embedded"))
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trainers"] == (4 if recipe == "eight_gpus" else 1)
+
+
+def test_fused_kernels_are_those_of_the_machine_that_is_planned_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", "7b", "--gpus", "1", "--engine", "transformers", "--gradient_checkpointing", "false",
+             "--token_budget", "2048", "--json"]  # fmt: skip
+
+    def activations(*more: str) -> float:
+        assert main([*words, *more]) == 0
+        return float(json.loads(capsys.readouterr().out)["trainer_memory_bytes"]["activations"])
+
+    monkeypatch.setattr(kernels, "is_installed", lambda: False)
+    bare, fused = activations(), activations("--kernels")
+    assert fused < 0.9 * bare
+    monkeypatch.setattr(kernels, "is_installed", lambda: True)  # there is no GPU here
+    assert activations() == fused
+    assert main(words[:-1]) == 0
+    assert "kernels: fused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("size", ["0.5b", "1.5b"])

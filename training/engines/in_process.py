@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from graph.errors import AgentFlowError, ConfigError, ModelError
+from tools.counts import many
 from training.engines.base import Completion, FinishReason, Sampling, room_for
 from training.engines.decoding import Draft, causal_model, draw, empty_memory, prefill
 from training.engines.graphs import StepGraphs
@@ -244,8 +245,8 @@ class TransformersEngine:
         except torch.OutOfMemoryError as error:
             longest = max(len(request.prompt) for request in wave)
             raise ConfigError(
-                f"Sampling {len(wave)} completions at once (prompts of up to {longest} tokens) ran out of memory; "
-                "lower max_batch, max_context or memory_tokens."
+                f"Sampling {many(len(wave), 'completion')} at once (prompts of up to {many(longest, 'token')}) ran out "
+                "of memory; lower max_batch, max_context or memory_tokens."
             ) from error
         except AgentFlowError:
             raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evals.benchmarks.loading import sample
 from evals.task import Task
 from graph.errors import ConfigError
+from tools.counts import many
 from training.engines.base import BASE, Engine, Sampling
 from training.engines.kinds import ENGINES, IN_PROCESS, EngineKind, PolicyModel, refuse_unsuited_sharding
 from training.flow_grpo.agent import load_agent
@@ -54,6 +55,7 @@ def make_trainer(
         ConfigError, DataError: a setting names something that is not available.
     """
     _refuse_unknown(config)
+    _start(config)  # a mistake in it is told before anything is loaded
     room = room_of(config)
     if engine is not None:
         return _trainer(config, room, progress, agent, engine)
@@ -127,7 +129,7 @@ def _trainer(
 
 def _start(config: FlowGRPOConfig) -> Path | None:
     """The folder of the weights to start from, if the run starts from trained ones."""
-    from training.models.adapters import saved_adapters
+    from training.models.adapters import SHARED, saved_adapters, starting_adapters
 
     start = weights_of(Path(config.warm_start)) if config.warm_start else None
     if start and not config.lora_rank and saved_adapters(start):
@@ -135,6 +137,8 @@ def _start(config: FlowGRPOConfig) -> Path | None:
             f"warm_start: {start} holds an adapter, and lora_rank 0 trains all weights; set the adapter's lora_rank, "
             "or merge it (`python -m training.export RUN --out FOLDER`) and start from that folder."
         )
+    if start and config.lora_rank:
+        starting_adapters(start, dict.fromkeys(config.adapters or (SHARED,), (config.lora_rank, config.lora_alpha)))
     return start
 
 
@@ -215,7 +219,9 @@ def _archive(config: FlowGRPOConfig) -> RolloutArchive | None:
         return None
     archive = RolloutArchive(Path(config.replay))
     if archive.steps < config.steps:
-        raise ConfigError(f"{config.replay} holds {archive.steps} steps of rollouts, not {config.steps}; set steps.")
+        raise ConfigError(
+            f"{config.replay} holds {many(archive.steps, 'step')} of rollouts, not {config.steps}; set steps."
+        )
     return archive
 
 
@@ -248,6 +254,6 @@ def _refuse_overlap(tasks: Sequence[Any], held_out: Sequence[Any], config: FlowG
     shared = {task.prompt for task in tasks} & {task.prompt for task in held_out}
     if shared:
         raise ConfigError(
-            f"{len(shared)} of the {len(held_out)} held-out tasks of {config.validation} are also in {config.tasks}, "
-            f"e.g. {min(shared)[:80]!r}; keep them apart."
+            f"{config.tasks} also has {len(shared)} of the {many(len(held_out), 'held-out task')} of "
+            f"{config.validation}, e.g. {min(shared)[:80]!r}; keep them apart."
         )

@@ -68,7 +68,9 @@ class ServerMemory:
     fits: bool = True
 
 
-def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 1) -> TrainerMemory:
+def trainer_memory(
+    shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 1, fused: bool | None = None
+) -> TrainerMemory:
     """The memory of a training GPU.
 
     Activations are an estimate of what autograd keeps of a layer.
@@ -77,6 +79,7 @@ def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 
         shape: the model.
         config: the run.
         sharded_over: number of GPUs over which weights, gradients and optimizer are sharded (FSDP, ZeRO-3).
+        fused: whether the GPU's kernels are fused; None: as they are on this machine.
     """
     served = ENGINES[config.engine].served
     size = 2 if config.dtype == "bfloat16" else _FLOAT
@@ -90,7 +93,7 @@ def trainer_memory(shape: Shape, config: FlowGRPOConfig, *, sharded_over: int = 
         sampler_copy=float(copied),
         gradients=trained * trained_size / sharded_over,
         optimizer=2 * trained * trained_size / sharded_over,
-        activations=_activations(shape, config, size),
+        activations=_activations(shape, config, size, _fuses(config) if fused is None else fused),
         logits=4.0 * _LOGITS * _FLOAT,
         kv_cache=float(_kv_tokens(config) * shape.kv_values * size) if not served else 0.0,
     )
@@ -174,14 +177,18 @@ def _open_runs(config: FlowGRPOConfig) -> int:
     return min(config.concurrency or runs, runs)
 
 
-def _activations(shape: Shape, config: FlowGRPOConfig, size: int) -> float:
-    """Bytes that one micro-batch keeps for its backward pass."""
+def _fuses(config: FlowGRPOConfig) -> bool:
+    """Whether a run on this machine has fused kernels."""
     from training.models.device import device_of
     from training.models.kernels import can_fuse
 
+    return can_fuse() and device_of(config.device).type == "cuda"
+
+
+def _activations(shape: Shape, config: FlowGRPOConfig, size: int, fused: bool) -> float:
+    """Bytes that one micro-batch keeps for its backward pass."""
     query, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     # With fused kernels the gated activation keeps nothing between its two products, and norms keep no float32.
-    fused = can_fuse() and device_of(config.device).type == "cuda"
     layer = size * (4 * shape.hidden + 3 * query + 2 * kv + (3 if fused else 4) * shape.intermediate)
     if size < _FLOAT and not fused:
         layer += _FLOAT * shape.hidden

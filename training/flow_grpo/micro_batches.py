@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Room:
     gpu: bool
     settings: tuple[str, ...] = SETTINGS
     """Those of `SETTINGS` that are left to the machine."""
+    fused: bool | None = None
+    """Whether its kernels are fused, where it is not this machine's."""
 
 
 def room_of(config: FlowGRPOConfig) -> Room:
@@ -108,9 +111,10 @@ def chosen(config: FlowGRPOConfig, shape: Shape, room: Room, *, sharded_over: in
         )
     ]
     fits = _shared(shape, room) if room.gpu and config.starts_server else _alone(room)
-    ranked = [(fits(choice, trainer_memory(shape, choice, sharded_over=sharded_over)), choice) for choice in choices]
+    memory = partial(trainer_memory, shape, sharded_over=sharded_over, fused=room.fused)
+    ranked = [(fits(choice, memory(choice)), choice) for choice in choices]
     if all(rank == _TOO_LARGE for rank, _ in ranked):
-        return min(choices, key=lambda choice: trainer_memory(shape, choice).total)
+        return min(choices, key=lambda choice: memory(choice).total)
     return min(ranked, key=lambda pair: (pair[0], _operations(shape, pair[1]), -pair[1].budget))[1]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Final, Protocol
 
+from tools.counts import many
 from tools.secrecy import without_credentials
 from training.flow_grpo.config import HTTP, FlowGRPOConfig
 from training.rollouts.records import Rollout
@@ -154,7 +155,7 @@ class ConsoleProgress:
 
     def updating(self, batches: int) -> None:
         """An update starts."""
-        self._show(f"update: {batches} micro-batches", None)
+        self._show(f"update: {many(batches, 'micro-batch', 'micro-batches')}", None)
 
     def logged(self, update: int, figures: Mapping[str, float]) -> None:
         """Prints a line for an update or a validation."""
@@ -219,7 +220,7 @@ def banner(config: FlowGRPOConfig, facts: RunFacts) -> str:
         "model": f"{config.model}, {_count(facts.weights)} weights in {config.dtype}; trained: {share}",
         **_agent(config),
         "tasks": f"{facts.tasks} of {config.tasks}{held_out}",
-        "steps": f"{config.steps} of {config.tasks_per_step} tasks x {config.group_size} runs{before}",
+        "steps": f"{config.steps} of {many(config.tasks_per_step, 'task')} x {many(config.group_size, 'run')}{before}",
         "device": f"{facts.device}{processes}; engine: {engine}",
         "memory": facts.memory,
         "folder": config.out,
@@ -265,6 +266,6 @@ def _count(number: int) -> str:
 
 
 _SHOWN = (
-    "reward", "pass_rate", "turns", "completion_tokens", "rejected_turns", "failed", "zero_variance", "entropy", "kl",
-    "logprob_gap", "grad_norm", "tokens_per_second", "seconds/rollout", "seconds/update",
+    "reward", "pass_rate", "turns", "completion_tokens", "rejected_turns", "failed", "zero_variance", "skipped_update",
+    "entropy", "kl", "logprob_gap", "grad_norm", "tokens_per_second", "seconds/rollout", "seconds/update",
 )  # fmt: skip

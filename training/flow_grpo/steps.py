@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from evals.loop_thread import LoopThread
 from evals.task import Task
 from graph.errors import ModelError
+from tools.counts import many
 from training.algo.credit import varies
 from training.engines.base import Engine
 from training.flow_grpo.config import FlowGRPOConfig
@@ -148,7 +149,10 @@ class Steps:
         figures |= {"seconds/sync": synced - began, "seconds/rollout": rollout_seconds} | engine_figures
         if figures.get("ideal_seconds"):
             figures["stretch"] = rollout_seconds / figures["ideal_seconds"]
-        return Step([row for row in assembled.rows if len(row.terms)], figures)
+        rows = [row for row in assembled.rows if len(row.terms)]
+        if figures.get("ended_by/time") == 1.0 and assembled.zero_variance + assembled.skipped == len(groups):
+            rows, figures["skipped_update"] = [], 1.0  # without a gradient the optimizer leaves every weight as it is
+        return Step(rows, figures)
 
     def lay_out(self, step: Step, model: nn.Module, budget: int) -> None:
         """Makes a step's micro-batches; what is known of its terms moves along where they are made anew.
@@ -289,8 +293,8 @@ class Steps:
             first = next((f" The first: {r.failure['message']}" for r in rollouts if r.failure), "")
             finished = sum(rollout.reward is not None for rollout in rollouts)
             problem = (
-                f"The {finished} finished rollouts of step {number + 1} cannot be compared: its groups have fewer than "
-                "two rollouts"
+                f"The {many(finished, 'finished rollout')} of step {number + 1} cannot be compared: its groups have "
+                "fewer than two rollouts"
                 if finished
                 else f"No rollout of step {number + 1} can be used"
             )
@@ -303,7 +307,7 @@ class Steps:
         if not any(rollout.turns for rollout in rollouts):
             who = " and ".join(self.config.roles) or "policy"
             raise ModelError(
-                f"The {who} was never asked in the {len(rollouts)} rollouts of step {number + 1}, so there "
+                f"The {who} was never asked in the {many(len(rollouts), 'rollout')} of step {number + 1}, so there "
                 "is nothing to learn; check `role` and the settings of the agent."
             )
 

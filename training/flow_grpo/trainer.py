@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from graph.errors import ModelError
+from tools.counts import many
 from training.engines.decoding import causal_model
 from training.engines.vllm.delivery import gathered
 from training.flow_grpo.config import FlowGRPOConfig
@@ -292,7 +293,7 @@ class FlowGRPOTrainer(WholeCheckpoints):
             held_out=len(self.parts.validation),
             device=torch.cuda.get_device_name(device)
             if device.type == "cuda"
-            else f"{device.type}, {torch.get_num_threads()} threads",
+            else f"{device.type}, {many(torch.get_num_threads(), 'thread')}",
             processes=self.accelerator.num_processes,
             engine=self.config.engine,
             updates=updates,

@@ -7,7 +7,8 @@ backward pass has ended. PEFT freezes the adapters that it deactivates; here all
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,37 @@ def saved_adapters(folder: Path) -> dict[str, Path]:
         return {}
     places = sorted(folder.iterdir()) if folder.is_dir() else []
     return {place.name: place for place in places if (place / CONFIG).is_file()}
+
+
+def starting_adapters(weights: Path, wanted: Mapping[str, tuple[int, int]]) -> dict[str, Path]:
+    """Where each new adapter of a run finds the weights that it starts from; reads no weights.
+
+    Args:
+        weights: a folder with an adapter, which all start from, or with one for each role.
+        wanted: `lora_rank` and `lora_alpha` of the new ones, by name.
+
+    Raises:
+        ConfigError: the folder holds no such adapter, or one of another shape.
+    """
+    saved = saved_adapters(weights)
+    places: dict[str, Path] = {}
+    for name, own in wanted.items():
+        place = saved.get(name) or saved.get(SHARED)
+        if place is None:
+            held = f"adapters for {', '.join(saved)}" if saved else "no adapter"
+            raise ConfigError(f"warm_start: {weights} holds {held}, and the run has one for {name!r}.")
+        try:
+            config = json.loads((place / CONFIG).read_text(encoding="utf-8"))
+            theirs = int(config["r"]), int(config["lora_alpha"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ConfigError(f"warm_start: {place / CONFIG} describes no LoRA adapter; name another folder.") from None
+        for setting, value, mine in zip(("lora_rank", "lora_alpha"), theirs, own, strict=True):
+            if value != mine:
+                raise ConfigError(
+                    f"The adapter {place} has {setting} {value}, and the run {mine}: set {setting}: {value}."
+                )
+        places[name] = place
+    return places
 
 
 def _peft(model: nn.Module) -> Any:

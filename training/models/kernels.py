@@ -20,9 +20,14 @@ logger = logging.getLogger(__name__)
 _LEFT_ALONE = ("cross_entropy", "fused_linear_cross_entropy")
 
 
+def is_installed() -> bool:
+    """Whether there is the package."""
+    return find_spec("liger_kernel") is not None
+
+
 def can_fuse() -> bool:
     """Whether there are a GPU and the package."""
-    return torch.cuda.is_available() and find_spec("liger_kernel") is not None
+    return torch.cuda.is_available() and is_installed()
 
 
 def fuse_kernels(model: nn.Module) -> bool:

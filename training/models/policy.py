@@ -16,7 +16,7 @@ from torch import nn
 from graph.errors import ConfigError
 from graph.models.download import cache_directory
 from graph.models.hub_access import hub_options, unreachable_hint
-from training.models.adapters import SHARED, adapter_parameters, saved_adapters, trainability_kept
+from training.models.adapters import SHARED, adapter_parameters, saved_adapters, starting_adapters, trainability_kept
 from training.models.allocator import keep_freed_memory
 from training.models.converted import alone, copy_of, keep_copy
 
@@ -210,23 +210,12 @@ def start_from(model: nn.Module, weights: Path, spec: str) -> None:
     Raises:
         ConfigError: the folder holds no such adapter, or one of another shape.
     """
-    from peft import PeftConfig, set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
     from peft.utils.save_and_load import load_peft_weights
 
     peft: Any = model
-    saved = saved_adapters(weights)
-    for name, own in peft.peft_config.items():
-        place = saved.get(name) or saved.get(SHARED)
-        if place is None:
-            held = f"adapters for {', '.join(saved)}" if saved else "no adapter"
-            raise ConfigError(f"warm_start: {weights} holds {held}, and the run has one for {name!r}.")
-        theirs: Any = PeftConfig.from_pretrained(str(place))
-        for setting, value in (("lora_rank", theirs.r), ("lora_alpha", theirs.lora_alpha)):
-            mine = own.r if setting == "lora_rank" else own.lora_alpha
-            if value != mine:
-                raise ConfigError(
-                    f"The adapter {place} has {setting} {value}, and the run {mine}: set {setting}: {value}."
-                )
+    wanted = {name: (own.r, own.lora_alpha) for name, own in peft.peft_config.items()}
+    for name, place in starting_adapters(weights, wanted).items():
         try:
             state = load_peft_weights(str(place), device="cpu")
             fitted: Any = set_peft_model_state_dict(peft, state, adapter_name=name)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.command_line import CommandLine, between
+from tools.counts import many
 from training.flow_grpo.config import FlowGRPOConfig, load_config
 from training.models.flops import ACCELERATORS
 from training.plan.estimate import GIB, UNUSED_SETTINGS, Request, changes_that_fit, plan
@@ -36,6 +37,7 @@ def text(report: dict[str, Any]) -> str:
         f"rates: {report['rates']['source']}",
         f"micro-batches of {report['token_budget']:,} tokens, "
         f"activations {'recomputed' if report['gradient_checkpointing'] else 'kept'}",
+        f"kernels: {'fused (extra `kernels`)' if report['fused_kernels'] else 'not fused; --kernels plans with them'}",
         "",
         "memory of a training GPU, GiB",
     ]
@@ -65,7 +67,7 @@ def text(report: dict[str, Any]) -> str:
         )
     compared = report.get("compared_with_run")
     if compared:
-        lines.append(f"compared with {compared['steps']} measured steps")
+        lines.append(f"compared with {many(compared['steps'], 'measured step')}")
         for name in ("rollout", "update", "step"):
             phase = compared[name]
             seconds = f"{phase['planned']:9.2f} planned {phase['measured']:9.2f} measured"
@@ -108,6 +110,7 @@ def _line() -> CommandLine:
     line.add_argument(
         "--shard", action="store_true", help="shard weights and optimizer over the trainers (FSDP, ZeRO-3)"
     )
+    line.add_argument("--kernels", action="store_true", help="the extra `kernels` will be installed there")
     line.add_argument("--shape", help="shape of the model, if it cannot be looked up (training.models.shapes)")
     line.add_argument("--prompt", type=between(int, 1), default=Request.prompt, help="tokens of the first prompt")
     line.add_argument(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import ConfigError, DataError
+from tools.counts import many
 from training.engines.kinds import ENGINES
 from training.engines.kinds import chosen as engine_of
 from training.engines.vllm.card import USABLE
@@ -56,6 +57,8 @@ class Request:
     tool_seconds: float = 0.0
     shape: str | None = None
     """Shape of the model, if the one in the settings cannot be looked up."""
+    kernels: bool = False
+    """Whether the extra `kernels` will be installed there; it is assumed to be if it is here."""
 
 
 def plan(
@@ -85,7 +88,7 @@ def plan(
     if rates is not None:
         speed = _read_rates(rates)
     elif half:
-        speed = rates_of(half[0], f"the first {half[0].steps} steps of {run}")
+        speed = rates_of(half[0], f"the first {many(half[0].steps, 'step')} of {run}")
     else:
         speed = assumed(shape, device, request.gpu, config, step, runs / samplers)
 
@@ -95,7 +98,7 @@ def plan(
         )
 
     seconds = at(step)
-    memory = trainer_memory(shape, config, sharded_over=trainers if request.shard else 1)
+    memory = trainer_memory(shape, config, sharded_over=trainers if request.shard else 1, fused=fuses(request))
     report: dict[str, Any] = {
         "model": request.shape or config.model,
         "weights": shape.weights,
@@ -106,6 +109,7 @@ def plan(
         "rates": asdict(speed),
         "token_budget": config.budget,
         "gradient_checkpointing": config.recomputes,
+        "fused_kernels": fuses(request),
         "lengths": None if half else asdict(lengths),
         "trainer_memory_bytes": asdict(memory) | {"total": memory.total, "of": device.memory},
         "fits": memory.total < USABLE * device.memory,
@@ -128,6 +132,13 @@ def plan(
     return report
 
 
+def fuses(request: Request) -> bool:
+    """Whether the GPU will have fused kernels, whatever this machine has for a GPU."""
+    from training.models.kernels import is_installed
+
+    return request.kernels or is_installed()
+
+
 def as_run(config: FlowGRPOConfig, request: Request) -> FlowGRPOConfig:
     """The settings with what a run would choose in place of `auto`.
 
@@ -138,7 +149,7 @@ def as_run(config: FlowGRPOConfig, request: Request) -> FlowGRPOConfig:
     if not micro_batches.automatic(config):
         return config
     trainers, _ = _split(config, request)
-    room = micro_batches.Room(request.gpu, _device(request.gpu).memory, gpu=True)
+    room = micro_batches.Room(request.gpu, _device(request.gpu).memory, gpu=True, fused=fuses(request))
     sharded_over = trainers if request.shard else 1
     return micro_batches.chosen(config, _shape(config, request), room, sharded_over=sharded_over)
 
@@ -208,7 +219,7 @@ def _read_rates(path: Path) -> Rates:
     if path.is_dir():
         lines = read_metrics(path / "metrics.jsonl")
         steps = measured(lines, str(path))
-        return rates_of(steps, f"{steps.steps} steps of {path}")
+        return rates_of(steps, f"{many(steps.steps, 'step')} of {path}")
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -220,7 +231,7 @@ def _halves(run: Path) -> tuple[Measured, Measured]:
     """The steps of a run that the plan is made from, and those that it is compared with."""
     lines = steps_of(read_metrics(run / "metrics.jsonl"))
     if len(lines) < 2:
-        raise DataError(f"{run} has {len(lines)} steps; a comparison needs at least two.")
+        raise DataError(f"{run} has {many(len(lines), 'step')}; a comparison needs at least two.")
     middle = len(lines) // 2
     return measured(lines[:middle], str(run)), measured(lines[middle:], str(run))
 

@@ -24,6 +24,7 @@ from typing import Any
 from evals.loop_thread import run_on_thread
 from graph.command_line import CommandLine, between
 from graph.errors import DataError
+from tools.counts import many
 from training.algo.credit import CREDITS, ESTIMATORS, GROUPINGS
 from training.rollouts.records import Rollout, groups_of
 from training.rollouts.store import RolloutStore, read_rollouts
@@ -105,7 +106,7 @@ def described(rollout: Rollout) -> str:
     earned = f"reward {rollout.reward:.3g}" if rollout.reward is not None else f"failed: {dict(rollout.failure or {})}"
     thread = f" (thread {rollout.task.metadata['thread']})" if "thread" in rollout.task.metadata else ""
     lines = [
-        f"=== {rollout.id}{thread}: {earned}, ended by {rollout.ended_by or '?'}, {len(rollout.memory)} turns",
+        f"=== {rollout.id}{thread}: {earned}, ended by {rollout.ended_by or '?'}, {many(len(rollout.memory), 'turn')}",
         f"question: {rollout.task.prompt}",
         f"expected: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
     ]
@@ -120,7 +121,7 @@ def described(rollout: Rollout) -> str:
 
 def _sampled(rollout: Rollout, role: str) -> str:
     lengths = [len(turn.completion_ids) for turn in rollout.turns if turn.role == role]
-    return f"{role} {sum(lengths)} tokens in {len(lengths)} turn{'s' if len(lengths) > 1 else ''}"
+    return f"{role} {many(sum(lengths), 'token')} in {many(len(lengths), 'turn')}"
 
 
 def _rescore(options: argparse.Namespace) -> None:
@@ -153,7 +154,7 @@ def _rescore(options: argparse.Namespace) -> None:
     changed = sum(one.reward != other.reward for one, other in zip(before, after, strict=True))
     left_out = sum(rollout.reward is None for rollout in before)
     failed = f" ({left_out} failed because of a server or service and have none)" if left_out else ""
-    sys.stdout.write(f"{changed} of {len(before)} rewards changed{failed}; rollouts in {options.out}\n")
+    sys.stdout.write(f"{changed} of {many(len(before), 'reward')} changed{failed}; rollouts in {options.out}\n")
 
 
 def _write(rollouts: Iterable[Rollout], folder: Path) -> int:
@@ -175,7 +176,7 @@ def _samples(options: argparse.Namespace) -> None:
     lines = [line for group in groups for line in samples_of(group, settings)]
     with new_output(options.out, replace=True) as file:
         file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    sys.stdout.write(f"{len(lines)} planner turns in {options.out}\n")
+    sys.stdout.write(f"{many(len(lines), 'planner turn')} in {options.out}\n")
 
 
 def _threads(options: argparse.Namespace) -> None:
@@ -192,9 +193,9 @@ def _threads(options: argparse.Namespace) -> None:
         rendering = Rendering(ChatTokens(load_tokenizer(config.model)), config.context)
     with new_output(options.out) as folder:
         count = _write(rollouts_of_threads(options.checkpointer, scores, rendering), folder)
-    sys.stdout.write(f"{count} rollouts in {options.out}\n")
+    sys.stdout.write(f"{many(count, 'rollout')} in {options.out}\n")
     if left_out := len(scores) - count:
-        sys.stdout.write(f"{left_out} threads without captured tokens were left out; --config tokenises them\n")
+        sys.stdout.write(f"{many(left_out, 'thread')} without captured tokens left out; --config tokenises them\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from evals.runs.failures import is_outage
 from graph.state import Failure, ToolCall, Turn, Usage, add_usage
 from graph.trace import Trace
+from tools.counts import many
 from training.rollouts.places import Places
 from training.rollouts.policy import Policy, Sampled
 
@@ -209,7 +210,7 @@ def _call(
 
 def _turn(sampled: Sampled, calls: Sequence[ToolCall]) -> Turn:
     message, turn = sampled.message, sampled.turn
-    unreadable = f"{turn.unreadable} tool calls of the reply could not be read." if turn.unreadable else ""
+    unreadable = f"{many(turn.unreadable, 'tool call')} of the reply could not be read." if turn.unreadable else ""
     failed = next((call["error"] for call in calls if call["error"]), None)
     return Turn(
         reply=message.content,

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from evals.task import Task
 from graph.errors import ConfigError
+from tools.counts import many
 from training.rollouts.records import seed_from
 
 
@@ -37,7 +38,8 @@ class MixedSchedule:
     def __init__(self, tasks: Sequence[Task], per_step: int, seed: int, steps: int) -> None:
         if len(tasks) < per_step:
             raise ConfigError(
-                f"A step takes {per_step} tasks, but there are only {len(tasks)}; lower tasks_per_step or add tasks."
+                f"A step takes {many(per_step, 'task')}, and `tasks` has only {len(tasks)}; lower "
+                "tasks_per_step or add tasks."
             )
         self._tasks = list(tasks)
         self._per_step = per_step

@@ -38,6 +38,9 @@ _LEFT_OUT = {
 """By kind of failure, what happened to the runs, and what comes of it and can be done."""
 
 
+_SKIPPED = "No update was made: all runs of the step ran out of time and earned the same."
+
+
 class Alarms:
     """Compares each step with the steps before it. An alarm is raised once, and again only after its sign has gone."""
 
@@ -61,6 +64,7 @@ class Alarms:
             **{name: _left_out(metrics, name) for name in metrics if name.startswith(_FAILED)},
             "calls": self._calls(metrics),
             "time": out_of_time(metrics.get("ended_by/time", 0.0)),
+            "skipped": _SKIPPED if metrics.get("skipped_update") else "",
         }
         self._past.append(metrics)
         new = [text for name, text in signs.items() if text and name not in self._raised]

@@ -153,9 +153,12 @@ def _settle(folder: Path) -> None:
 
 def _move(staged: Path, final: Path) -> None:
     _sync(staged)
-    shutil.rmtree(final, ignore_errors=True)
+    old = staged.with_name(f"{staged.name}.old")  # deleting takes longer than the moment between two renames
+    if final.exists():
+        final.rename(old)
     staged.rename(final)
     _sync(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

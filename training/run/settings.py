@@ -20,6 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from graph.command_line import did_you_mean
 from graph.errors import ConfigError
+from graph.misfits import misfit
 from tools.secrecy import without_credentials
 
 _LARGEST = 2**32 - 1
@@ -71,8 +72,8 @@ def check_types(settings: Any, lists: Sequence[str] = (), mappings: Sequence[str
         try:
             object.__setattr__(settings, name, adapter.validate_python(getattr(settings, name)))
         except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value ")
-            raise ConfigError(f"The setting `{name}` is {getattr(settings, name)!r}; it {reason}.") from None
+            place, value, wanted = misfit(name, getattr(settings, name), error)
+            raise ConfigError(f"The setting `{place}` is {value!r}; it has to be {wanted}.") from None
 
 
 @functools.cache

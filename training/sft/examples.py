@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from graph.errors import ConfigError, DataError
+from tools.counts import many
 from training.rollouts.records import Rollout
 from training.rollouts.store import read_rollouts
 from training.sft.config import SFTSettings
@@ -68,8 +69,8 @@ def examples(rollouts: Iterator[Rollout], settings: SFTSettings) -> Examples:
                 rows.append(replace(row, terms=learned))
     if not rows:
         raise DataError(
-            f"None of the {total} rollouts of {settings.rollouts} can be used: {successes} earned "
-            f"{settings.min_reward:g} or more, {too_long} transcripts are longer than max_length; lower min_reward."
+            f"No rollout of {settings.rollouts} can be used: {successes} of {total} earned {settings.min_reward:g} or "
+            f"more, {many(too_long, 'transcript is', 'transcripts are')} longer than max_length; lower min_reward."
         )
     return Examples(rows, successes, total, duplicates, too_long, enough)
 
@@ -94,7 +95,7 @@ def updates(rows: Sequence[Row], settings: SFTSettings) -> list[list[int]]:
     if passes * len(rows) > _MOST_SEEN:
         name = "max_trained_tokens" if most else "epochs"
         raise ConfigError(
-            f"The setting `{name}` is {getattr(settings, name)}, which repeats the {len(rows)} transcripts "
+            f"The setting `{name}` is {getattr(settings, name)}, which repeats {many(len(rows), 'transcript')} "
             f"{passes:,.0f} times; lower it, so that at most {_MOST_SEEN:,} are seen."
         )
     a_pass = -(-len(rows) // size)

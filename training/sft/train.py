@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graph.errors import ConfigError, DataError
+from tools.counts import many
 from training.run.folder import claimed
 from training.run.limits import is_out_of_memory
 from training.run.settings import plain_values
@@ -30,8 +31,9 @@ def train(settings: SFTSettings) -> None:
     quiet()
     transcripts = examples(rollouts_of(settings.rollouts), settings)
     sys.stderr.write(
-        f"{len(transcripts.rows)} transcripts of {transcripts.successes} successes in {transcripts.rollouts} rollouts; "
-        f"left out: {transcripts.duplicates} duplicates, {transcripts.too_long} too long, "
+        f"{many(len(transcripts.rows), 'transcript')} of {many(transcripts.successes, 'success', 'successes')} in "
+        f"{many(transcripts.rollouts, 'rollout')}; "
+        f"left out: {many(transcripts.duplicates, 'duplicate')}, {transcripts.too_long} too long, "
         f"{transcripts.enough} over per_task\n"
     )
     folder = Path(settings.out)

@@ -17,6 +17,7 @@ import trl
 from torch import nn
 
 from graph.errors import ConfigError
+from tools.counts import many
 from training.models.device import peak_memory
 from training.models.flops import Operations, Shape, accelerator, operations, shape_of
 from training.models.policy import twin
@@ -129,7 +130,7 @@ class _Benchmark:
                     seconds[rows] = clocked(works[-1].reference) / works[-1].rows
             self.chosen[name] = min(seconds, key=lambda rows: seconds[rows])
             self.works[name] = self.stock.works(samples, self.chosen[name])
-            self.say(f"{name}: {self.chosen[name]} samples a micro-batch")
+            self.say(f"{name}: {many(self.chosen[name], 'sample')} a micro-batch")
             if self.options.device == "cuda":
                 self._timed(name)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tools.counts import many
+
 _NAMES = {
     "packed": "(a) ours, packed",
     "unpacked": "(b) ours, unpacked",
@@ -25,9 +27,10 @@ def table(report: Mapping[str, Any]) -> str:
     size = report["workload"]
     lines = [
         f"{report['model']} ({report['parameters'] / 1e6:.0f}M parameters), {report['dtype']} on {report['device']}, "
-        f"{report['threads']} threads, load {report['load_average']}",
-        f"{size['groups']} groups of {size['group_size']} rollouts, {size['turns']} turns; prompt {size['prompt']}, "
-        f"completion {size['completion']}, observation {size['observation']} tokens; {report['repeats']} repeats",
+        f"{many(report['threads'], 'thread')}, load {report['load_average']}",
+        f"{many(size['groups'], 'group')} of {many(size['group_size'], 'rollout')}, {many(size['turns'], 'turn')}; "
+        f"prompt {size['prompt']}, completion {size['completion']}, observation {many(size['observation'], 'token')}; "
+        f"{many(report['repeats'], 'repeat')}",
         "",
         f"{'':30}{'tokens':>9}{'seconds':>10}{'low..high':>18}{'timed':>11}{'reference':>11}{'stock head':>12}",
     ]
@@ -50,7 +53,7 @@ def table(report: Mapping[str, Any]) -> str:
         f"{'peak memory (a) / (c)':30}{report['peak_memory_ratio_packed_over_trl']:9.3g}   "
         f"{peak['packed'] / 2**30:.2f} and {peak['trl'] / 2**30:.2f} GiB, {report['token_budget']} tokens",
         f"{'gradients of (a) and (b)':30}{report['gradient_relative_error']:9.2g}   relative error, "
-        f"{report['gradient_rows']} rollouts",
+        f"{many(report['gradient_rows'], 'rollout')}",
     ]
     if "model_flop_utilisation" in report:
         lines.append(

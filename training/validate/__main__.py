@@ -21,6 +21,7 @@ from pathlib import Path
 from evals.reports.sweep import sweep_text
 from graph.command_line import CommandLine, between
 from graph.errors import ConfigError
+from tools.counts import many
 from training.flow_grpo.config import FlowGRPOConfig, load_config
 from training.rollouts.breakdown import PARTS
 from training.run.alarms import out_of_time
@@ -86,7 +87,8 @@ def described(folder: Path) -> str:
     figures = summary(rollouts)
     settings = read_settings(folder)
     low, high = figures["solved_interval"]
-    lines = [f"{settings['checkpoint'] or settings['model']}: {figures['tasks']} tasks, {figures['runs']} runs"]
+    size = f"{many(figures['tasks'], 'task')}, {many(figures['runs'], 'run')}"
+    lines = [f"{settings['checkpoint'] or settings['model']}: {size}"]
     for name in (name for name in PARTS if name in figures):
         interval = f"  (95 % interval {low:.1%} to {high:.1%})" if name == "solved" else ""
         lines.append(f"{label(name):<14} {figures[name]:6.1%}{interval}")
@@ -103,7 +105,8 @@ def described(folder: Path) -> str:
         lines.append(why)
     if failed := figures["figures"]["failed"]:
         lines.append(
-            f"{failed} runs failed because of a server or service and count as wrong; the same command retries them"
+            f"{many(int(failed), 'run')} failed because of a server or service, counted as wrong; the same command "
+            "tries again"
         )
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,7 @@ from evals.reports.cells import table
 from evals.reports.intervals import Paired, bootstrap
 from evals.reports.tools import PathOfRun, change_cells, changes, combinations_in_words, tool_use, unseen
 from graph.errors import DataError
+from tools.counts import many
 from training.flow_grpo.config import MATTERS
 from training.rollouts.breakdown import PARTS, is_solved, parts_of
 from training.rollouts.records import Rollout, by_task
@@ -29,7 +30,7 @@ def comparison(a: Path, b: Path, seed: int = 0) -> str:
     shared = [task for task in before if task in after]
     if not shared or any(before[task][0].task.prompt != after[task][0].task.prompt for task in shared):
         raise DataError(f"{a} and {b} measure different tasks; use the same `validation`.")
-    lines = [f"{b} compared with {a}: {len(shared)} tasks in both, {_left_out(before, after)} in only one."]
+    lines = [f"{b} compared with {a}: {many(len(shared), 'task')} in both, {_left_out(before, after)} in only one."]
     lines += _differing(a, b)
     lines += ["", f"| | {a} | {b} | difference (95 % interval) |", "| --- | --- | --- | --- |"]
     parts = [name for name in PARTS if all(name in parts_of(before[task][0]) for task in shared)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -280,3 +281,39 @@ def test_tokens_have_the_text_of_the_runs_tokenizer(tmp_path: Path) -> None:
     assert len(pieces) == len(ids)
     assert "".join(pieces) == "the plan für \U0001f600<|end|>" == tokens.text(ids)
     assert pieces[-1] == "<|end|>"
+
+
+def test_a_rollout_that_was_made_again_is_there_once(tmp_path: Path) -> None:
+    made = list(read_rollouts(training(tmp_path / "other", 1, 1, 3) / "rollouts"))
+    store = RolloutStore(tmp_path / "run" / "rollouts")
+    gone = {"kind": "unavailable", "message": "gone"}
+    first, second, third = (replace(rollout, answer=f"early{n}") for n, rollout in enumerate(made))
+    for rollout in (replace(first, reward=None, failure=gone), second, third):
+        store.append(rollout)
+    [source] = Library([tmp_path / "run"]).sources
+    index = source.index
+    before = index.generation
+    for rollout in (replace(first, answer="late0"), replace(second, reward=None, failure=gone, answer="late1"),
+                    replace(third, answer="late2")):  # fmt: skip
+        store.append(rollout)
+    source.refresh()
+    assert [row[PLACE["key"]] for row in index.rows] == [rollout.id for rollout in made]
+    assert [row[PLACE["answer"]] for row in index.rows] == ["late0", "early1", "late2"]
+    assert index.document(0)["answer"] == "late0"
+    assert index.generation > before, "the page reads its rows again"
+    assert [index.search(word) for word in ("early0", "late0", "early1", "late2")] == [[], [0], [1], [2]]
+    assert "late2" in index.words(2)
+
+
+def test_links_that_lead_in_a_circle_are_a_problem_of_their_set(tmp_path: Path) -> None:
+    folder = training(tmp_path / "run", 1, 1, 2)
+    for name in ("rollouts/step-000007.jsonl", "config.yaml"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(folder / name)
+    [source] = Library([folder]).sources
+    assert source.index.problems == ["step-000007.jsonl cannot be read (Too many levels of symbolic links)"]
+    assert source.settings() == {}
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    with pytest.raises(ConfigError, match="nothing at"):
+        find_sources([circle])

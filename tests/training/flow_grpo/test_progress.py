@@ -96,6 +96,19 @@ def test_a_validation_of_runs_without_time_is_explained(capsys: pytest.CaptureFi
     assert "raise max_seconds" in second
 
 
+def test_one_of_a_kind_is_told_in_the_singular(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "10 of 1 task x 2 runs" in banner(config(tasks_per_step=1, group_size=2), FACTS)
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    console = ConsoleProgress(config())
+    console.updating(1)
+    clock[0] = 10.0
+    console.tell_again()
+    assert capsys.readouterr().err == "  update: 1 micro-batch, 10 s\n"
+
+
 def test_texts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     ConsoleProgress(config()).warned("[/] is no markup here")
     assert capsys.readouterr().err == "warning: [/] is no markup here\n"

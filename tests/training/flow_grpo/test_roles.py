@@ -199,7 +199,7 @@ def test_settings_of_roles() -> None:
         ({"role": "planner,planner"}, "named twice"),
         ({"agent_models": {"executor": "embedded"}}, "of an agent of your own"),
         ({"grouping": "team"}, "role, rollout, role_and_turn"),
-        ({"policies": "both"}, "should be 'shared' or 'per_role'"),
+        ({"policies": "both"}, "it has to be 'shared' or 'per_role'"),
     ]:
         with pytest.raises(ConfigError, match=words):
             settings(**values)

@@ -97,6 +97,25 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, policy_folder: Path) -
     return folder / "run"
 
 
+def test_a_bad_warm_start_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    config = toy_config(tmp_path, Path("no-such-model"), warm_start=str(tmp_path / "missing"))
+    with pytest.raises(DataError, match="missing holds no complete checkpoint"):
+        make_trainer(config)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").touch()
+    (adapter / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 16}')
+    config = toy_config(tmp_path, Path("no-such-model"), warm_start=str(adapter))
+    with pytest.raises(ConfigError, match="lora_rank 4, and the run 8"):
+        make_trainer(config)
+    (adapter / "adapter_config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="describes no LoRA adapter"):
+        make_trainer(config)
+    (adapter / "adapter_config.json").unlink()
+    with pytest.raises(ConfigError, match="holds no adapter"):
+        make_trainer(config)
+
+
 def test_one_seed_gives_one_run(undisturbed: Path, tmp_path: Path, policy_folder: Path) -> None:
     train(toy_config(tmp_path, policy_folder))
     assert figures(tmp_path / "run") == figures(undisturbed)
@@ -225,6 +244,26 @@ def test_groups_that_have_lost_their_runs_are_skipped_and_counted(tmp_path: Path
     assert line["loss"] == pytest.approx(line["loss"])
     kept = list(read_rollouts(tmp_path / "run" / "rollouts"))
     assert Counter(rollout.task.id for rollout in kept if rollout.failure) == {"t0": 4, "t1": 3}
+
+
+class Slow(GraphAgent):
+    """Its runs end when their time is over, all with the same answer, but for those of one step."""
+
+    async def run(self, task: Task, start: Any, policy: PolicyChat, seed: int) -> Any:
+        state = await super().run(task, start, policy, seed)
+        return state if policy.run.startswith("0/") else {**state, "answer": "", "ended_by": "time"}
+
+
+def test_a_step_whose_runs_all_ran_out_of_time_makes_no_update(tmp_path: Path, policy_folder: Path) -> None:
+    agent = toy_agent()
+    config = toy_config(tmp_path, policy_folder, steps=2, beta=0.1)
+    trained_with(Slow(agent.context, tools=agent.tools), config)
+    first, second = figures(tmp_path / "run")
+    assert (first.get("skipped_update"), second["skipped_update"]) == (None, 1.0)
+    one, other = (weights(tmp_path / "run" / f"checkpoint-{number}") for number in (1, 2))
+    assert all(torch.equal(one[name], other[name]) for name in one), "not even by the optimizer's momentum"
+    alarms = (tmp_path / "run" / "alarms.jsonl").read_text()
+    assert "No update was made: all runs of the step ran out of time" in alarms
 
 
 def test_a_step_without_a_turn_is_refused(tmp_path: Path, policy_folder: Path) -> None:

@@ -38,7 +38,7 @@ def measured(tmp_path: Path) -> Path:
         (lambda line: line.update(task="t1"), "dictionary update sequence"),
         (lambda line: line["task"].update(id=[]), "its `id` is []"),
         (lambda line: line["task"].update(metadata=None), "its `metadata` is null"),
-        (lambda line: line.update(reward="1.0"), 'its `reward` is "1.0", which should be a valid number'),
+        (lambda line: line.update(reward="1.0"), 'its `reward` is "1.0", which has to be a number'),
         (lambda line: line.update(rewards={"outcome": None}), "its `rewards.outcome` is null"),
         (lambda line: line.update(memory=[None]), "its `memory.0` is null"),
         (lambda line: line["memory"][0].pop("plan"), "its `memory.0.plan` is missing"),

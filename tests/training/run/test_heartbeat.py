@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from training.run.heartbeat import heartbeat
+from training.run.heartbeat import FIRST, heartbeat
 
 
 def test_lines_come_while_the_work_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,12 +16,24 @@ def test_lines_come_while_the_work_goes_on(capsys: pytest.CaptureFixture[str]) -
         asked.release()
         return "3 of 8"
 
-    with heartbeat(line, every=0.01):
+    with heartbeat(line, first=0.01, every=0.01):
         assert all(asked.acquire(timeout=60) for _ in range(3))
     assert capsys.readouterr().err.startswith("  3 of 8\n  3 of 8\n")
 
 
+def test_the_first_line_does_not_wait_as_long_as_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = threading.Event()
+
+    def line() -> str:
+        asked.set()
+        return "0 of 8"
+
+    with heartbeat(line, first=0.01, every=600.0):
+        assert asked.wait(60)
+    assert FIRST <= 10.0
+
+
 def test_quick_work_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    with heartbeat(lambda: "never", every=600.0):
+    with heartbeat(lambda: "never", first=600.0):
         pass
     assert capsys.readouterr().err == ""
