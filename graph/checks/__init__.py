@@ -42,7 +42,6 @@ from graph.checks.arguments import (
     plain_query,
 )
 from graph.checks.computing import (
-    name_next,
     nothing_next,
     program_for_the_question,
     program_next,
@@ -52,6 +51,7 @@ from graph.checks.computing import (
 from graph.checks.counts import other_count
 from graph.checks.coverage import unanswered_part, unused_number
 from graph.checks.excerpts import Excerpt, sentences_with_values
+from graph.checks.following import name_after_repetition, name_in_program
 from graph.checks.foreseen import Foresight
 from graph.checks.guarded import guarded
 from graph.checks.options import left_out, none_of_the_options
@@ -133,4 +133,6 @@ VERDICT_CHECKS: tuple[VerdictCheck, ...] = _all(
 )
 FORESEEN_INPUTS: tuple[Callable[[Plan, BaseTool, State], str | None], ...] = _all(_nothing, plain_query)
 EXCERPTS: tuple[Excerpt, ...] = _all(_unchanged, sentences_with_values)
-FORESEEN_STEPS: tuple[Foresight, ...] = _all(_nothing, program_next, search_next, name_next, nothing_next)
+FORESEEN_STEPS: tuple[Foresight, ...] = _all(
+    _nothing, program_next, search_next, name_in_program, name_after_repetition, nothing_next
+)

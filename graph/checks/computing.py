@@ -6,20 +6,13 @@ Asked for a program, the same model names the numbers and combines them.
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
-from typing import TypeGuard
-
 from graph.checks.amounts import told_in
 from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
-from graph.checks.excerpts import titles_of
+from graph.checks.following import follows_a_name, search_for
 from graph.checks.foreseen import Foreseen, NextStep
-from graph.checks.grounding import content_words
-from graph.checks.literals import literals_of
 from graph.checks.plans import Doubts, Planned
-from graph.checks.provenance import CUSTOMARY_NAMES
-from graph.checks.questions import is_about_words, is_amount, is_computed, names_in, without_rounding
+from graph.checks.questions import is_about_words, is_computed, names_in, without_rounding
 from graph.memory import accepted_turns, chat_texts
 from graph.state import Failure, Verdict
 from tools.card import fence_of
@@ -31,7 +24,7 @@ _MOST_NAMES = 6
 def program_next(evidence: Evidence) -> Foreseen | None:
     """What follows passages found for an amount or a choice: a search for what they do not name, then a program.
 
-    Each is asked for once; after that, the models judge and plan.
+    Each is asked for once, the program again after a name was followed; after that, the models judge and plan.
     """
     if evidence.failed or not (evidence.passages and evidence.computes_with and is_computed(evidence.question)):
         return None
@@ -43,8 +36,7 @@ def program_next(evidence: Evidence) -> Foreseen | None:
         return None
     unknown = " and ".join(names)
     missing = f"a result about {unknown}" if unknown else _missing(evidence.computes_with)
-    follows_a_name = evidence.asked_for[-1:] != () and evidence.asked_for[-1].startswith(_MORE_ABOUT)
-    if missing in evidence.asked_for and (unknown or not follows_a_name):
+    if missing in evidence.asked_for and (unknown or not follows_a_name(evidence)):
         return None
     program = NextStep(
         evidence.computes_with,
@@ -53,45 +45,7 @@ def program_next(evidence: Evidence) -> Foreseen | None:
         sub_goal="Compute the answer to the question from the results",
     )
     verdict = Verdict(accepted=True, stop=False, reason="", answer="", missing=missing, source="rules")
-    return Foreseen(verdict, _search_for(unknown, evidence) if unknown else program)
-
-
-def name_next(evidence: Evidence) -> Foreseen | None:
-    """What follows a program for an amount that names what a passage mentions and none is about: a search for that.
-
-    A small model finds the birthplace, and takes another place's inhabitants for its own.
-    """
-    if evidence.failed or evidence.tool != evidence.computes_with or not evidence.searches_with:
-        return None
-    if _missing(evidence.computes_with) not in evidence.asked_for or not is_amount(evidence.question):
-        return None
-    titles = [content_words(title) for result in evidence.old for title in titles_of(result)]
-    known = content_words(evidence.question) | CUSTOMARY_NAMES
-    for name in filter(_is_name, (literal.value for literal in literals_of(evidence.inputs[0]))):
-        words = content_words(name)
-        missing = f"{_MORE_ABOUT}{name}"
-        if words <= known or not titles or any(words <= title for title in titles) or missing in evidence.asked_for:
-            continue
-        verdict = Verdict(accepted=False, stop=False, reason="", answer="", missing=missing, source="rules")
-        return Foreseen(verdict, _search_for(name, evidence))
-    return None
-
-
-_MORE_ABOUT = "more about "
-_WHOLE_NAME = re.compile(r"[^\W\d_a-z][\w'’.-]+(?: [\w'’.-]+){0,4}")
-
-
-def _is_name(value: Decimal | str) -> TypeGuard[str]:
-    return isinstance(value, str) and _WHOLE_NAME.fullmatch(value) is not None
-
-
-def _search_for(name: str, evidence: Evidence) -> NextStep:
-    return NextStep(
-        evidence.searches_with,
-        justification="What it is about has to be looked up.",
-        context=name,
-        sub_goal=f"Find {name}",
-    )
+    return Foreseen(verdict, search_for(unknown, evidence.searches_with) if unknown else program)
 
 
 def search_next(evidence: Evidence) -> Foreseen | None:

@@ -100,6 +100,13 @@ def titles_of(result: str) -> list[str]:
     return [_parted(line)[1] for line, below in _beginnings(result) if _is_head(line, below)]
 
 
+def sentences_of(result: str) -> list[str]:
+    """The sentences of a result's passages, without the titles."""
+    lines = result.splitlines()
+    texts = (_parted(line)[1] for line, below in zip(lines, [*lines, ""][1:], strict=True) if not _is_head(line, below))
+    return [sentence for text in texts for sentence in split_sentences(text)]
+
+
 def _beginnings(result: str) -> list[tuple[str, str]]:
     """The first line of each passage, and the line below it."""
     lines = result.splitlines()

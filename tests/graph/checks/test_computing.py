@@ -227,53 +227,6 @@ AGE = "How old was Ada Lovelace when she died?"
 DIED = "Ada Lovelace died at 36."
 
 
-BIRTHPLACE = "How many inhabitants does the birthplace of Marit Lowe have?"
-MAYOR = """[1] Marit Lowe
-Marit Lowe was born in Ostby and is mayor of Skerrow.
-[2] Skerrow
-Skerrow has 8,150 inhabitants and a mayor, Marit Lowe."""
-VILLAGE = "[1] Ostby\nOstby is a village with 640 inhabitants."
-WRONG = '```python\nbirthplace = "Ostby"\npopulation = 8150\nprint(population)\n```'
-
-
-@pytest.mark.parametrize(
-    ("first", "steps"),
-    [
-        (WRONG, ["look_up", "python", "look_up", "python"]),
-        ('```python\nprint("Ostby")\n```', ["look_up", "python", "look_up", "python"]),
-        ('```python\nmayor = "Marit Lowe"\ntown = "Skerrow"\nprint(640)\n```', ["look_up", "python"]),
-        ('```python\nday = "Monday"\nkind = "village"\nprint(8150)\n```', ["look_up", "python"]),
-    ],
-)
-async def test_what_a_program_names_and_no_passage_is_about_is_looked_up(
-    serve: Serve, first: str, steps: list[str]
-) -> None:
-    second = "```python\npopulation = 640\nprint(population)\n```"
-    server = serve(planner=plan_text("look_up", BIRTHPLACE), executor=[first, second], verifier=judged("640"))
-    tools = [opera_tool(**{BIRTHPLACE: MAYOR, "Ostby": VILLAGE}), "python"]
-    state = await build_graph(tools=tools).ainvoke(
-        {"question": BIRTHPLACE}, context=Context(model=server.spec, checks="on", max_turns=5)
-    )
-    assert [turn["plan"]["tool_name"] for turn in state["memory"]][: len(steps)] == steps
-    followed = [turn["verdict"]["missing"] for turn in state["memory"] if "more about" in turn["verdict"]["missing"]]
-    assert followed == ["more about Ostby"] * (len(steps) - 2 > 0)
-    if followed:
-        assert len(server.asked("planner")) == 1
-        assert state["memory"][2]["calls"][0]["arguments"] == {"name": "Find Ostby"}
-        assert not state["memory"][1]["verdict"]["accepted"]
-        assert state["answer"] == "640"
-
-
-async def test_one_name_is_followed_once(serve: Serve) -> None:
-    server = serve(planner=plan_text("look_up", BIRTHPLACE), executor=WRONG, verifier=judged("8150"))
-    tools = [opera_tool(**{BIRTHPLACE: MAYOR, "Ostby": VILLAGE.replace("[1] Ostby", "[1] A village")}), "python"]
-    state = await build_graph(tools=tools).ainvoke(
-        {"question": BIRTHPLACE}, context=Context(model=server.spec, checks="on")
-    )
-    assert len(state["memory"]) == 4
-    assert state["ended_by"] == "verifier"
-
-
 async def test_the_last_turn_is_judged(serve: Serve) -> None:
     server = serve(planner=plan_text("look_up", "find how old Ada Lovelace was"), verifier=judged("36"))
     tools: list[BaseTool | str] = [opera_tool(**{"find how old Ada Lovelace was": DIED}), "python"]
