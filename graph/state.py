@@ -82,6 +82,8 @@ class Turn(TypedDict):
     verdict: Verdict
     observation: str
     """The planner's feedback about the turn: clipped once, here, and never rewritten."""
+    role: NotRequired[str]
+    """Whose reply it is, in a run of another graph: its turns are calls of a model, which nobody planned or judged."""
 
 
 class Usage(TypedDict):

@@ -5,7 +5,7 @@ Modules are called by their node names (`planner`, `executor`, `verifier`, `gene
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graph.memory import accepted_turns
@@ -38,6 +38,30 @@ def tool_label(turn: Mapping[str, Any]) -> str:
     if isinstance(error, Mapping) and error.get("kind") == "unknown_tool":
         return UNKNOWN
     return str(plan.get("tool_name") or NONE)
+
+
+def speakers(turns: Sequence[Mapping[str, Any]], roles: Sequence[str]) -> list[str]:
+    """The role whose reply each turn of another graph is; empty for turns of AgentFlow, which are planned and judged.
+
+    Args:
+        turns: Those of a rollout.
+        roles: Of the calls of the policy, one for each turn in a run of another graph.
+    """
+    if len(roles) != len(turns):
+        roles = [""] * len(turns)
+    return [_speaker(turn, role) for turn, role in zip(turns, roles, strict=True)]
+
+
+def _speaker(turn: Mapping[str, Any], role: str) -> str:
+    """Older rollouts do not say it in the turn: it has no plan then, and as observation what the tools returned."""
+    if turn.get("role"):
+        return str(turn["role"])
+    plan, calls = turn.get("plan"), turn.get("calls")
+    if not isinstance(plan, Mapping) or not isinstance(calls, list):
+        return ""
+    planned = any(plan.get(part) for part in ("context", "sub_goal", "input"))
+    results = "\n".join(str(call.get("result")) for call in calls if isinstance(call, Mapping))
+    return "" if planned or turn.get("observation") != results else role
 
 
 def judged_words(verdict: Mapping[str, Any], error: Mapping[str, Any] | None) -> str:

@@ -66,7 +66,7 @@ def _read_jsonl(path: Path) -> list[Row]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{path}, line {number}, is not JSON ({_cause(error)}); mend or remove that line."
+                f"{path}, line {number}, is not JSON ({_cause(error, in_line=True)}); mend or remove that line."
             ) from None
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}, is no JSON object; write one object with named fields a line.")
@@ -87,9 +87,10 @@ def _read_json(path: Path) -> list[Row]:
     return data
 
 
-def _cause(error: ValueError | RecursionError) -> str:
+def _cause(error: ValueError | RecursionError, *, in_line: bool = False) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at line {error.lineno}, column {error.colno}"
+        line = "" if in_line else f"line {error.lineno}, "
+        return f"{error.msg} at {line}column {error.colno}"
     return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 

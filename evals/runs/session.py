@@ -1,7 +1,7 @@
 """One evaluation from options to results: load, check, ask, record.
 
-All options are checked before the output folder is touched, except what only the first question can show (a tool's
-corpus, a model's key). A run that fails there leaves no folder behind that would block the corrected command.
+All options are checked before the output folder is touched, tools and their corpus before a model is loaded. What only
+the first question can show (a model's key) leaves no folder behind that would block the corrected command.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,13 @@ from graph.models.roles import is_small, model_for
 from graph.models.spec import cheapest_first, preflight
 from graph.prompts import StepForm
 from graph.roles import ROLES, ROLES_WITH_SETTING
+from graph.toolbox import Toolbox
 from tools.counts import many
 from tools.secrecy import to_be_stored, without_credentials
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.tools import BaseTool
 
     from graph import Context
 
@@ -152,11 +154,11 @@ async def carry_out(session: Session, progress: RunProgress) -> Recorded:
         for result in file.results:
             progress.advance(result)
         if len(file.results) < session.total:
+            answerer = _answerer(session)
             models = _models(session.context)
             with progress_told_to(progress):
                 for model in cheapest_first(models):
                     await preflight(model)
-                answerer = _answerer(session)
             judge = _judge(options)
             at_once = options.concurrency or _at_once([*models, *([judge.model] if judge else [])])
             results = await run(
@@ -237,14 +239,14 @@ def _answerer(session: Session) -> Answerer:
     context = session.context
     if session.options.mode == "direct":
         return bare_model(context)
-    from dataclasses import replace
-
     from graph import build_graph
 
-    if not session.options.block_leaks:
-        return agent(build_graph(max_turns=context.max_turns), context)
-    tools = guarded_tools(context.tools or (), context.corpus, session.benchmark.pages)
-    return agent(build_graph(tools=tools, max_turns=context.max_turns), replace(context, tools=None))
+    named: Sequence[BaseTool | str] | None = context.tools
+    if session.options.block_leaks:
+        named = guarded_tools(context.tools or (), context.corpus, session.benchmark.pages)
+    context = replace(context, tools=None)
+    tools = Toolbox(named).select(context, model_for("generalist", context, {}))
+    return agent(build_graph(tools=tools, max_turns=context.max_turns), context)
 
 
 def _models(context: Context) -> list[BaseChatModel]:

@@ -35,21 +35,28 @@ def details(run: dict[str, Any], tokens: TokenTexts) -> dict[str, Any]:
 
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn in words; one of another graph (`role`) is a reply alone, without plan and verdict."""
     plan, verdict, error = mapping(turn.get("plan")), mapping(turn.get("verdict")), mapping(turn.get("error"))
     fault = mapping(plan.get("error"))
     named = {name: text(value) for name, value in plan.items()}
     judged = {name: value if isinstance(value, bool) else text(value) for name, value in verdict.items()}
     failure = {"message": text(error.get("message"))} if error else None
+    role, reply = text(turn.get("role")), text(turn.get("reply")) or named.get("reply", "")
+    told = text(fault.get("message"))
     return {
+        "role": role,
         "tool": tool_label(turn),
-        "planned": planned_words({**named, "error": {"message": text(fault.get("message"))} if fault else None}),
+        "fault": told,
+        "planned": reply
+        if role
+        else planned_words({**named, "error": {"message": text(fault.get("message"))} if fault else None}),
         "plan_failed": bool(fault),
         **{name: named.get(name, "") for name in ("justification", "context", "sub_goal", "input")},
-        "reply": text(turn.get("reply")) or named.get("reply", ""),
+        "reply": reply,
         "calls": [_call(mapping(call)) for call in listing(turn.get("calls"))],
         "accepted": bool(verdict.get("accepted")),
         "stop": bool(verdict.get("stop")),
-        "judged": judged_words(judged, failure) if verdict else "",
+        "judged": judged_words(judged, failure) if verdict and not role else "",
         "verdict_by": text(verdict.get("source")),
         "verdict_answer": text(verdict.get("answer")),
         "error": {"kind": text(error.get("kind")), "message": text(error.get("message"))} if error else None,
@@ -60,6 +67,7 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
 def _call(call: dict[str, Any]) -> dict[str, Any]:
     error = mapping(call.get("error"))
     return {
+        "tool": text(call.get("tool")),
         "given": _given(mapping(call.get("arguments"))),
         "result": text(call.get("result")),
         "error": {"kind": text(error.get("kind")), "message": text(error.get("message"))} if error else None,

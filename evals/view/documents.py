@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from evals.reports.tools import tool_use
 from evals.view.values import listing, mapping, number, read, text
 from graph.state import FINISH
-from graph.words import tool_label
+from graph.words import speakers, tool_label
 
 Kind = Literal["run", "evaluation", "training"]
 
@@ -33,10 +33,10 @@ FIELDS = (
 )  # fmt: skip
 """The columns of a row. `outcome` is right (by the lenient rules, if any), wrong, failed, running or empty;
 `exact` says whether it is right under the exact rules, null if there is only one verdict; `tools` has one name per
-turn; `errors` are kinds of error; `usage` has calls, tokens in, tokens out and seconds by role; `roles` are those that
-the policy played, in training runs, one name for each call; `path` are the tools in the order in which they were used,
-and `failed_turns` counts the turns whose call failed (`evals.reports.tools`); `steps` is how many the task itself says
-that its answer takes, 0 if it does not say."""
+turn; `rejected` is null where nobody judged; `errors` are kinds of error; `usage` has calls, tokens in, tokens out and
+seconds by role; `roles` are those that the policy played, in training runs, one name for each call; `path` are the
+tools in the order in which they were used, and `failed_turns` counts the turns whose call failed
+(`evals.reports.tools`); `steps` is how many the task itself says that its answer takes, 0 if it does not say."""
 
 
 class Unreadable(ValueError):
@@ -114,12 +114,14 @@ def _rollout(whole: dict[str, Any]) -> dict[str, Any]:
     task = mapping(whole.get("task"))
     reward, rewards = number(whole.get("reward")), mapping(whole.get("rewards"))
     outcome = number(rewards.get("outcome")) if "outcome" in rewards else reward
-    return _common(whole, whole.get("memory")) | {
+    drawn = [mapping(turn) for turn in listing(whole.get("turns"))]
+    benchmark = text(task.get("benchmark"))
+    return _common(whole, _with_speakers(listing(whole.get("memory")), drawn)) | {
         "id": text(whole.get("id")),
         "task": text(task.get("id")),
         "sample": whole.get("index", 0),
         "step": whole.get("step", 0),
-        "benchmark": text(task.get("benchmark")),
+        "benchmark": "" if benchmark == "own" else benchmark,  # tasks of a file, which the run's settings name
         "question": _asked(task),
         "answer": text(whole.get("answer")),
         "references": [text(answer) for answer in listing(task.get("answers"))],
@@ -128,8 +130,15 @@ def _rollout(whole: dict[str, Any]) -> dict[str, Any]:
         "reward": reward,
         "rewards": rewards,
         "captured": whole.get("captured", True),
-        "drawn": [mapping(turn) for turn in listing(whole.get("turns"))],
+        "drawn": drawn,
     }
+
+
+def _with_speakers(memory: list[Any], drawn: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns, those of another graph with the `role` that spoke."""
+    turns = [mapping(turn) for turn in memory]
+    roles = speakers(turns, [text(turn.get("role")) for turn in drawn])
+    return [turn | {"role": role} for turn, role in zip(turns, roles, strict=True)]
 
 
 def _asked(task: dict[str, Any]) -> str:
@@ -153,7 +162,7 @@ def row_of(run: dict[str, Any]) -> list[Any]:
     """The row of a run, with columns as in `FIELDS`."""
     memory = run["memory"]
     use = tool_use([turn | {"calls": listing(turn.get("calls"))} for turn in memory])
-    verdicts = [mapping(turn.get("verdict")) for turn in memory]
+    verdicts = [mapping(turn.get("verdict")) for turn in memory if not turn.get("role")]
     return [
         key_of(run),
         _clipped(run.get("task", "")),
@@ -167,7 +176,7 @@ def row_of(run: dict[str, Any]) -> list[Any]:
         run.get("reward"),
         len(memory),
         [_clipped(tool_label(turn)) for turn in memory],
-        sum(not verdict.get("accepted") for verdict in verdicts),
+        None if memory and not verdicts else sum(not verdict.get("accepted") for verdict in verdicts),
         sorted({kind for turn in memory for kind in _error_kinds(turn)} | _failure_kind(run)),
         run["ended_by"],
         round(run["seconds"], 3),

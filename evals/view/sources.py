@@ -125,7 +125,9 @@ class Source:
     def _named(self) -> dict[str, str]:
         """Benchmark and model, as far as the set's settings or its file name them."""
         if self._about is None:
-            self._about = _about(self.kind, self.settings())
+            asked = "benchmark" if self.kind == "evaluation" else "tasks"
+            asked = "validation" if self.path.name == VALIDATIONS else asked
+            self._about = _about(self.settings(), asked)
         return self._about
 
     def _size(self, name: str) -> int:
@@ -136,12 +138,11 @@ class Source:
         return real_path(path).is_relative_to(real_path(self.path))
 
 
-def _about(kind: Kind, settings: dict[str, Any]) -> dict[str, str]:
-    """Benchmark and model of a set by its settings; the planner's model too where it is another."""
+def _about(settings: dict[str, Any], asked: str) -> dict[str, str]:
+    """Benchmark (the setting `asked`) and model of a set; the planner's model too where it is another."""
     planner = text(settings.get("planner_model"))
     model = text(settings.get("model"))
     named = f"{model}, planner {planner}" if planner and planner != model else model
-    asked = "tasks" if kind == "training" else "benchmark"
     return {"model": named, "benchmark": text(settings.get(asked))}
 
 

@@ -1,6 +1,6 @@
 """A chat: questions that are typed or piped in, a line each; every answer knows what was said before.
 
-Ctrl-C stops the turn and leaves the chat; a second one, or one while nothing is going on, ends it, and so does Ctrl-D.
+Ctrl-C stops the turn and leaves the chat; a second one, or two at the prompt, end it, and so does Ctrl-D.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ class Chat:
         """Answer questions until there are no more.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C while nothing was going on, or a second one.
+            KeyboardInterrupt: a second Ctrl-C.
         """
         self._say("A chat: /help explains, Ctrl-C stops a turn, Ctrl-D ends the chat.")
-        while (line := read_line("> ")) is not None:
+        while (line := self._next_line()) is not None:
             question = line.strip()
+            if question and not sys.stdin.isatty():  # a log is read without what was piped in
+                self._say(f"> {question}")
             if question.startswith("/"):
                 if not self._command(question):
                     return
@@ -53,6 +55,16 @@ class Chat:
                     self._runner.run(self._turn(question))
                 except AgentFlowError as error:  # the next question may fare better
                     show_error(str(error))
+
+    def _next_line(self) -> str | None:
+        """The next line; the first Ctrl-C at the prompt costs a typed line, not the conversation."""
+        try:
+            return read_line("> ")
+        except KeyboardInterrupt:
+            if not sys.stdin.isatty():
+                raise
+        self._say("Press Ctrl-C again, or Ctrl-D, to end the chat.")
+        return read_line("> ")
 
     def _command(self, name: str) -> bool:
         """Do what a command says; False ends the chat."""
@@ -85,7 +97,12 @@ def read_line(prompt: str) -> str | None:
             if isinstance(end, EOFError):
                 return None
             raise
-    if sys.stdin.isatty():
-        sys.stderr.write(prompt)
-        sys.stderr.flush()
-    return sys.stdin.readline() or None
+    if not sys.stdin.isatty():
+        return sys.stdin.readline() or None
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    try:
+        return sys.stdin.readline() or None
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise

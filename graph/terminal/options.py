@@ -61,7 +61,9 @@ def _add_model_options(top: CommandLine) -> None:
 
 def _add_run_options(top: CommandLine) -> None:
     top.add_argument("--tools", metavar="A,B", help="tools by name or import path (package.module:attribute)")
-    top.add_argument("--corpus", metavar="PATH", help="JSONL file or folder of text that local_search searches")
+    top.add_argument(
+        "--corpus", metavar="PATH", help="JSONL or text file, or folder of texts, that local_search searches"
+    )
     top.add_argument("--mcp", metavar="FILE", help="JSON file that names MCP servers, whose tools are added")
     top.add_argument("--ask-before", metavar="A,B", help="tools before whose calls you are asked")
     top.add_argument(
@@ -107,6 +109,9 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     options = parser().parse_args(argv)
     check_mode(options)
+    if options.save and (options.save.is_dir() or not options.save.parent.is_dir()):
+        why = f"there is no folder {options.save.parent}" if not options.save.is_dir() else "it is a folder"
+        raise ConfigError(f"The file {options.save} cannot be written ({why}): choose another for --save.")
     if options.chat:
         for name in ("json", "question"):
             if getattr(options, name):

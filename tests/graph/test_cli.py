@@ -78,7 +78,7 @@ def test_the_bare_model_is_asked_directly(serve: Serve, capsys: pytest.CaptureFi
         (["--temperature", "-1"], "temperature"),
         (["--model", "nonsense"], "nonsense"),
         (["--mcp", "no/such/file.json"], "no/such/file.json"),
-        (["--save", "no/such/folder/run.json", "--tools", TOOL], "no/such/folder"),
+        (["--save", "no/such/folder/run.json", "--model", "m@http://127.0.0.1:9/v1"], "no/such/folder"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(

@@ -165,10 +165,18 @@ def test_a_chat_knows_what_was_said_and_ctrl_c_stops_a_turn(serve: Serve, termin
     assert "And twice 23?" not in fourth
 
 
-def test_ctrl_c_at_the_prompt_ends_the_chat(serve: Serve, terminal: Callable[..., Terminal]) -> None:
+def test_two_ctrl_c_at_the_prompt_end_the_chat(serve: Serve, terminal: Callable[..., Terminal]) -> None:
     chat = terminal(serve(), "--chat")
     chat.until("> ")
     time.sleep(0.2)
+    for times in (1, 2):
+        chat.type("\x03")
+        chat.until("Press Ctrl-C again, or Ctrl-D, to end the chat.", times)
+        time.sleep(0.2)
+        if times == 1:
+            chat.type("/new\n")
+            chat.until("A new conversation.")
+            time.sleep(0.2)
     chat.type("\x03")
     assert chat.end() == 130
 
@@ -285,6 +293,13 @@ def test_a_piped_chat_answers_line_by_line(serve: Serve, run: Run) -> None:
     answered = run(server, "--chat", "--quiet", given="What is twice 21?\n\nAnd once more?\n")
     assert answered == (0, "42\n42\n", "")
     assert "Assistant: 42" in str(server.asked("analyst")[1].messages)
+
+
+def test_a_log_of_a_piped_chat_holds_the_questions(serve: Serve, run: Run) -> None:
+    code, out, err = run(serve(), "--chat", given="What is twice 21?\nAnd once more?\n")
+    assert (code, out) == (0, "42\n42\n")
+    first, second = (err.index(f"> {question}\n") for question in ("What is twice 21?", "And once more?"))
+    assert first < err.index("accepted, stop") < second
 
 
 def test_a_chat_outlives_a_turn_that_fails(serve: Serve, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

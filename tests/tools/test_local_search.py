@@ -117,6 +117,29 @@ def test_a_folder_is_a_corpus(tmp_path: Path) -> None:
     assert fingerprint(folder) != before
 
 
+def test_files_of_other_kinds_are_told_in_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.md", "b.html", "c.PDF", "d.html", ".hidden.pdf"):
+        (tmp_path / name).write_text("A text.")
+    read_corpus(tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: 3 files of other kinds were left out (.html, .pdf)."
+    ]
+    caplog.clear()
+    for name in ("b.html", "c.PDF", "d.html"):
+        (tmp_path / name).unlink()
+    read_corpus(tmp_path)
+    assert not caplog.records
+
+
+def test_a_text_alone_is_a_corpus(tmp_path: Path) -> None:
+    text = tmp_path / "handbook.md"
+    text.write_text("# The Garden\n\nRoses grow by the wall.\n", encoding="utf-8")
+    index = LocalIndex.open(text, cache_dir=tmp_path / "cache")
+    assert [(hit.title, hit.source) for hit in index.search("roses")] == [("The Garden", "handbook.md")]
+    lines = write_jsonl(tmp_path / "lines.txt", ENTRIES)  # the same content as JSONL is another corpus
+    assert fingerprint(lines) != fingerprint(lines.rename(tmp_path / "lines.jsonl"))
+
+
 def test_long_texts_are_cut_into_passages(tmp_path: Path) -> None:
     text = "Filler sentence number one. " * 200 + "\n\nThe needle is here.\n\n" + "More filler follows now. " * 200
     passages = read_corpus(write_jsonl(tmp_path / "c.jsonl", [{"id": 9, "title": "Long", "text": text}]))
@@ -128,7 +151,7 @@ def test_long_texts_are_cut_into_passages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{oops", "not valid JSON"),
+        ("{oops", "at column 2)"),
         ("[1]", "a JSON list, not an object"),
         ('{"title": "T"}', 'no "text"'),
         ('{"text": "  "}', 'no "text"'),
@@ -162,6 +185,9 @@ def test_other_bad_corpora_are_explained(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match=r"no text file.*\.md"):
         read_corpus(tmp_path / "folder")
+    (tmp_path / "handbook.pdf").write_bytes(b"%PDF-1.7 \xff")
+    with pytest.raises(ValueError, match=r"handbook\.pdf can be neither JSONL nor text: .*\.md"):
+        read_corpus(tmp_path / "handbook.pdf")
 
 
 def test_what_is_no_character_in_a_corpus_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

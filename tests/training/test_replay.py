@@ -26,6 +26,7 @@ from evals.task import Task
 from graph import Context, build_graph
 from graph.context import Context as GraphContext
 from graph.errors import ModelError
+from tests.evals.view.samples import own_agent
 from tests.training.support.scripted_engine import ScriptedEngine
 from tests.training.support.tiny_model import tiny_tokenizer
 from tests.training.support.toy import toy_config, toy_tools
@@ -94,6 +95,19 @@ def test_rollouts_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "expected: shout" in shown
     assert main(["show", str(run), "--step", "9"]) == 2
     assert main(["show", str(run / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_run_of_another_graph_is_shown_in_its_roles(
+    old: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(own_agent(tmp_path / "duo", old=old)), "--step", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-3:] == [
+        "--- turn 1, planner: plan 1",
+        "    price fig -> 7 each",
+        "--- turn 2, solver: solution 1",
+    ]
 
 
 def test_rollouts_are_read_without_torch(run: Path) -> None:

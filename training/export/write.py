@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from graph.command_line import did_you_mean
 from graph.errors import ConfigError
 from training.export.card import AGENT, base_name, model_card
 from training.models.adapters import CONFIG, SHARED, WEIGHTS, saved_adapters
@@ -104,9 +105,13 @@ def _of_role(weights: Path, role: str | None) -> Path:
         if role:
             raise ConfigError(f"One policy plays all roles in {weights}; leave out --role.")
         return weights
-    if role not in adapters:
-        names = ", ".join(adapters)
+    names = ", ".join(adapters)
+    if not role:
         raise ConfigError(f"{weights} holds an adapter for each role ({names}); say which with --role.")
+    if role not in adapters:
+        raise ConfigError(
+            f"There is no role {role!r} in {weights}.{did_you_mean(role, adapters)} Its roles are {names}."
+        )
     return adapters[role]
 
 

@@ -251,7 +251,8 @@ def end_ids_of(model: Any) -> Sequence[int]:
 
 def _refuse_overlap(tasks: Sequence[Any], held_out: Sequence[Any], config: FlowGRPOConfig) -> None:
     """Refuses training tasks that are also held out: the validation would be worthless."""
-    shared = {task.prompt for task in tasks} & {task.prompt for task in held_out}
+    trained = {task.prompt for task in tasks}
+    shared = [task.prompt for task in held_out if task.prompt in trained]
     if shared:
         raise ConfigError(
             f"{config.tasks} also has {len(shared)} of the {many(len(held_out), 'held-out task')} of "

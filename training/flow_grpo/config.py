@@ -343,7 +343,7 @@ class FlowGRPOConfig:
         ]
         http = [name for name in ("agent_command", "agent_url", "agent_env") if getattr(self, name)]
         return {
-            "agent: http needs either agent_command or agent_url": (
+            "agent: http needs either agent_command or agent_url, not both": (
                 over_http and bool(self.agent_command) == bool(self.agent_url)
             ),
             f"{' and '.join(graphs)} apply to graphs, and agent is http": over_http and bool(graphs),

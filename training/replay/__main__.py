@@ -24,6 +24,9 @@ from typing import Any
 from evals.loop_thread import run_on_thread
 from graph.command_line import CommandLine, between
 from graph.errors import DataError
+from graph.rendering import arguments_text
+from graph.state import ToolCall
+from graph.words import speakers
 from tools.counts import many
 from training.algo.credit import CREDITS, ESTIMATORS, GROUPINGS
 from training.rollouts.records import Rollout, groups_of
@@ -50,7 +53,7 @@ def _line() -> CommandLine:
     commands = line.add_subparsers(required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="print rollouts, turn by turn")
     show.add_argument("run", type=Path, help="a run's folder, its rollouts/ or one file")
-    show.add_argument("--step", type=between(int, 0))
+    show.add_argument("--step", type=between(int, 0), help="0 is the first")
     show.add_argument("--task", metavar="ID")
     show.add_argument("--worst", action="store_true", help="only rollouts without reward")
     show.add_argument("--limit", type=between(int, 1), default=20, metavar="N")
@@ -113,10 +116,18 @@ def described(rollout: Rollout) -> str:
     roles = dict.fromkeys(turn.role for turn in rollout.turns)
     if len(roles) > 1:
         lines.append("sampled: " + ", ".join(_sampled(rollout, role) for role in roles))
-    for number, turn in enumerate(rollout.memory, 1):
-        lines.append(f"--- turn {number}: {turn['reply'].strip()}")
-        lines.append(f"    -> {turn['observation'].strip()}".replace("\n", "\n       "))
+    spoken = speakers(rollout.memory, [turn.role for turn in rollout.turns])
+    for number, (turn, role) in enumerate(zip(rollout.memory, spoken, strict=True), 1):
+        lines.append(f"--- turn {number}{role and f', {role}'}: {turn['reply'].strip()}")
+        told = [_called(call) for call in turn["calls"]] if role else [f"-> {turn['observation'].strip()}"]
+        lines += [f"    {each}".replace("\n", "\n       ") for each in told]
     return "\n".join(lines)
+
+
+def _called(call: ToolCall) -> str:
+    """A tool call of another graph, with its result."""
+    outcome = call["error"]["message"] if call["error"] else call["result"]
+    return f"{call.get('tool', '')} {arguments_text(call)} -> {outcome.strip()}"
 
 
 def _sampled(rollout: Rollout, role: str) -> str:

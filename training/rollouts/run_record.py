@@ -234,6 +234,7 @@ def _turn(sampled: Sampled, calls: Sequence[ToolCall]) -> Turn:
             "source": "rules",
         },
         observation="\n".join(str(call["result"]) for call in calls),
+        role=turn.role,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from graph.errors import ConfigError, DataError
+from graph.errors import AgentFlowError, ConfigError, DataError
 from tools.secrecy import to_be_stored
 from training.run import ranks
 
@@ -36,6 +36,7 @@ def claimed(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[
 
     Raises:
         ConfigError: the folder belongs to other settings, holds something else, or another process is at work in it.
+            Where a mistake of the user ends the run before it has written anything, nothing is left of it.
         OSError: the folder is not writable.
     """
     if ranks.rank() > 0:
@@ -43,14 +44,30 @@ def claimed(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[
         return
     shown = to_be_stored(settings)
     _refuse_other(folder, shown, resumable)  # before anything is written to it
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with held(folder):
+    with held(folder), _removed_if_refused(folder, made):
         _refuse_other(folder, shown, resumable)  # another process may have begun
         kept = folder / SETTINGS
         temporary = kept.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(yaml.safe_dump(shown, sort_keys=False), encoding="utf-8")
         temporary.replace(kept)
         yield
+
+
+@contextmanager
+def _removed_if_refused(folder: Path, made: bool) -> Iterator[None]:
+    """Takes away what stands in a folder before a run, if the run does not begin; and the folder if it is new."""
+    try:
+        yield
+    except AgentFlowError:
+        names = [path.name for path in folder.iterdir()]
+        if all(map(_precedes_a_run, names)):
+            for name in names:
+                (folder / name).unlink()
+            if made:
+                folder.rmdir()
+        raise
 
 
 def _refuse_other(folder: Path, shown: Mapping[str, Any], resumable: Collection[str]) -> None:

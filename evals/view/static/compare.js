@@ -74,11 +74,11 @@ const Compare = (() => {
     const lines = [
       ["runs", (rows) => rows.length, Format.count],
       ["turns a run", (rows) => turns(rows) / rows.length, (value) => value.toFixed(2)],
-      ["rejected turns", (rows) => rows.reduce((sum, row) => sum + row.rejected, 0) / Math.max(1, turns(rows)), Format.percent],
+      SetView.judged([...a, ...b]) && ["rejected turns", (rows) => rows.reduce((sum, row) => sum + row.rejected, 0) / Math.max(1, turns(rows)), Format.percent],
       ["runs with errors", (rows) => Format.mean(rows.map((row) => Number(row.errors.length > 0))), Format.percent],
       ["tokens a run", (rows) => Format.mean(rows.map((row) => row.tokens_in + row.tokens_out)), Format.count],
       ["seconds a run", (rows) => Format.mean(rows.map((row) => row.seconds)), (value) => value.toFixed(1)],
-    ];
+    ].filter(Boolean);
     return h("table", { class: "usage compared" }, h("thead", {}, h("tr", {}, ["", "A", "B", "B − A"].map((name) => h("th", { scope: "col", class: "number" }, name)))),
       h("tbody", {}, accuracy(known), lines.map(([name, value, show]) => {
         const [one, other] = [value(a), value(b)];

@@ -25,14 +25,14 @@ const Group = (() => {
     const right = members.filter((row) => row.outcome === "right").length;
     return h("dl", { class: "stats" }, SetView.stat("reward", rewards.length ? Format.figure(Format.mean(rewards)) : "–"), SetView.stat("right", `${right} of ${members.length}`),
       SetView.stat("turns", Format.figure(Format.mean(members.map((row) => row.turns)))),
-      SetView.stat("rejected", Format.figure(Format.mean(members.map((row) => row.rejected)))));
+      SetView.judged(members) && SetView.stat("rejected", Format.figure(Format.mean(members.map((row) => row.rejected)))));
   }
 
-  // The turns of a rollout, one line each, as the terminal words them.
+  // The turns of a rollout, one line each, as the terminal words them; those of another graph are replies of its roles.
   function story(detail) {
     if (detail === null) return h("p", { class: "quiet" }, "(its file has changed)");
-    return h("ol", { class: "story" }, detail.turns.map((turn) => h("li", { class: turn.accepted ? "accepted" : "rejected" },
-      h("bdi", {}, turn.planned.slice(0, 300)), h("span", { class: turn.accepted ? "small good" : "small bad" }, h("bdi", {}, ` ${turn.judged.slice(0, 200)}`)))));
+    return h("ol", { class: "story" }, detail.turns.map((turn) => h("li", { class: turn.role ? "" : turn.accepted ? "accepted" : "rejected" },
+      turn.role && h("b", {}, `${turn.role}: `), h("bdi", {}, turn.planned.slice(0, 300)), !turn.role && h("span", { class: turn.accepted ? "small good" : "small bad" }, h("bdi", {}, ` ${turn.judged.slice(0, 200)}`)))));
   }
 
   function rollout(row, settings) {

@@ -24,21 +24,34 @@ const Run = (() => {
 
   const clipped = (text) => (text.length > 2000 ? `${text.slice(0, 2000)} … (${Format.count(text.length - 2000)} more characters, see the reply)` : text);
 
-  function call(made, written) {
+  function call(made, written, turn) {
     const failed = made.error !== null;
     const result = failed ? [h("span", { class: "kind" }, made.error.kind), Dom.long(made.error.message, { class: "bad" })] : Dom.long(made.result || "(nothing)", { class: "result" });
-    return [line("executor", Dom.long(made.given, { class: "code" }), { took: written }), line("", result, { took: Format.seconds(made.seconds) })];
+    const asked = turn.role ? line("tool", [h("bdi", { class: "tool" }, made.tool), Dom.long(made.given, { class: "code" })]) : line("executor", Dom.long(made.given, { class: "code" }), { took: written });
+    return [asked, line("", result, { took: Format.seconds(made.seconds) })];
   }
 
   // A call of the policy with its advantage.
   const drawn = (run, tokens) => Tokens.draw(tokens, run.row ? Data.advantage(run.row, run.settings, Data.turnName(run.row, run.drawn.indexOf(tokens), run.settings)) : null, run.captured);
 
-  // The calls that made the turns: where the policy plays several roles, the planner's.
+  // A turn with a role is of another graph than ours: a reply that nobody planned or judged.
+  const standing = (turn) => (turn.role ? "" : turn.accepted ? "accepted" : "rejected");
+
+  // The calls that made the turns: in our graph, where the policy plays several roles, the planner's.
   const several = (run) => new Set(run.drawn.map((tokens) => tokens.role)).size > 1;
-  const ofPlanner = (run) => (several(run) ? run.drawn.filter((tokens) => tokens.role === "planner") : run.drawn);
+  const ofTurns = (run) => (several(run) && !run.foreign ? run.drawn.filter((tokens) => tokens.role === "planner") : run.drawn);
+
+  // What a role of another graph said.
+  function said(run, turn, number) {
+    const tokens = ofTurns(run)[number - 1];
+    return [
+      line(turn.role, [Dom.long(turn.reply || "(nothing)"), small("thinking", turn.justification), turn.fault && h("p", { class: "bad" }, turn.fault)], { took: took(run, number, turn.role) }),
+      tokens ? line("", drawn(run, tokens)) : null,
+    ];
+  }
 
   function planned(run, turn, number) {
-    const tokens = ofPlanner(run)[number - 1];
+    const tokens = ofTurns(run)[number - 1];
     return [
       line("planner", [
         h("p", { class: turn.plan_failed ? "bad" : "goal" }, h("bdi", {}, clipped(turn.planned))),
@@ -59,20 +72,20 @@ const Run = (() => {
   }
 
   function card(run, turn, number) {
-    const steps = run.trace.steps.filter((step) => step.turn === number && step.role !== "generator");
+    const steps = run.trace.steps.filter((step) => step.turn === number && (turn.role || step.role !== "generator"));
     const seconds = steps.reduce((sum, step) => sum + step.seconds, 0) || turn.calls.reduce((sum, made) => sum + made.seconds, 0);
     const tokens = steps.reduce((sum, step) => sum + (step.input_tokens || 0) + (step.output_tokens || 0), 0);
-    return h("article", { class: `turn ${turn.accepted ? "accepted" : "rejected"}`, id: `turn-${number}`, tabindex: "-1" },
+    return h("article", { class: `turn ${standing(turn)}`, id: `turn-${number}`, tabindex: "-1" },
       h("header", {},
-        h("h3", {}, `turn ${number}`), h("bdi", { class: "tool" }, turn.tool),
-        h("span", { class: `mark ${turn.accepted ? "accepted" : "rejected"}` }, turn.accepted ? "accepted" : "rejected", turn.stop && ", stop"),
+        h("h3", {}, `turn ${number}`), h("bdi", { class: "tool" }, turn.role || turn.tool),
+        !turn.role && h("span", { class: `mark ${standing(turn)}` }, standing(turn), turn.stop && ", stop"),
         turn.error && h("span", { class: "kind" }, turn.error.kind),
         h("span", { class: "took" }, seconds ? Format.seconds(seconds) : "", tokens ? ` · ${Format.count(tokens)} tokens` : "")),
-      planned(run, turn, number),
-      turn.calls.length ? turn.calls.map((made, place) => call(made, place ? "" : took(run, number, "executor"))) : turn.error && !turn.plan_failed ? line("executor", h("p", { class: "bad" }, turn.error.message)) : null,
-      judged(run, turn, number),
-      turn.observation && line("", Dom.disclosure("what the planner was told", () => Dom.long(turn.observation))),
-      Prompts.draw(run, (step) => step.turn === number && !["generator", "analyst"].includes(step.role)));
+      turn.role ? said(run, turn, number) : planned(run, turn, number),
+      turn.calls.length ? turn.calls.map((made, place) => call(made, place ? "" : took(run, number, "executor"), turn)) : turn.error && !turn.plan_failed ? line("executor", h("p", { class: "bad" }, turn.error.message)) : null,
+      !turn.role && judged(run, turn, number),
+      !turn.role && turn.observation && line("", Dom.disclosure("what the planner was told", () => Dom.long(turn.observation))),
+      Prompts.draw(run, (step) => step.turn === number && (turn.role || !["generator", "analyst"].includes(step.role))));
   }
 
   function answer(run) {
@@ -87,10 +100,10 @@ const Run = (() => {
       run.leaks && run.leaks.length > 0 && ["leaks", run.leaks.join("; ")],
     ].filter(Boolean);
     return h("section", { class: "answer", id: "answer", tabindex: "-1" },
-      line("generator", [h("h3", {}, "answer"), Dom.long(run.answer || "(no answer)", { class: "final" })], { took: generatorTook(run) }),
+      line(run.foreign ? "" : "generator", [h("h3", {}, "answer"), Dom.long(run.answer || "(no answer)", { class: "final" })], { took: run.foreign ? "" : generatorTook(run) }),
       worth.length > 0 && h("dl", {}, worth.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       run.report && [h("h3", {}, "report"), Dom.long(run.report, { lines: 40, chars: 6000 })],
-      Prompts.draw(run, (step) => step.role === "generator"));
+      !run.foreign && Prompts.draw(run, (step) => step.role === "generator"));
   }
 
   function generatorTook(run) {
@@ -120,36 +133,36 @@ const Run = (() => {
   }
 
   function head(run) {
-    const facts = [run.benchmark, run.task && `task ${run.task}`, run.step !== undefined && run.step !== null && `step ${run.step}`,
+    const facts = [run.benchmark || (run.row && Data.sets[run.row.set].benchmark), run.task && `task ${run.task}`, run.step !== undefined && run.step !== null && `step ${run.step}`,
       run.sample !== undefined && `${run.step !== undefined && run.step !== null ? "rollout" : "sample"} ${run.sample}`, run.seed !== undefined && run.seed !== null && `seed ${run.seed}`,
       run.attempts > 1 && `${run.attempts} attempts`].filter(Boolean);
     return h("header", { class: "question" },
       h("p", { class: "quiet" }, mark(run.outcome), " ", facts.join(" · ")),
       h("h2", {}, Dom.long(run.question || "(no question)", { lines: 8, chars: 700 })),
       run.analysis && h("div", { class: "analysis" }, h("h4", {}, "analysis"), Dom.long(run.analysis, { lines: 8, chars: 900 })),
-      Prompts.draw(run, (step) => step.role === "analyst"));
+      !run.foreign && Prompts.draw(run, (step) => step.role === "analyst"));
   }
 
   // detail: from Data.run; `row` and `settings` belong to training runs.
   function draw(detail, row, settings) {
     if (detail === null) return h("p", { class: "notice bad" }, "This run's file has changed since the page read it; the list will be read again.");
-    const run = { ...detail, row: row && row.step !== null ? row : null, settings: settings || {} };
+    const run = { ...detail, row: row && row.step !== null ? row : null, settings: settings || {}, foreign: detail.turns.some((turn) => turn.role) };
     const box = h("div", { class: "run" });
     const goTo = (step) => {
-      const place = step.role === "generator" ? "answer" : step.turn ? `turn-${step.turn}` : null;
+      const place = step.role === "generator" && !run.foreign ? "answer" : step.turn ? `turn-${step.turn}` : null;
       const target = place && box.querySelector(`[id="${place}"]`);
       if (!target) return;
       target.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth", block: "start" });
       target.focus({ preventScroll: true });
     };
-    const made = ofPlanner(run).slice(0, run.turns.length);
+    const made = ofTurns(run).slice(0, run.turns.length);
     const spare = run.drawn.filter((tokens) => !made.includes(tokens));
     return Dom.add(box, [
       head(run),
       Timeline.draw(run, goTo),
       h("div", { class: "turns" }, run.turns.map((turn, place) => card(run, turn, place + 1))),
-      spare.length > 0 && h("section", {}, h("h3", {}, "further calls of the trained model"), spare.map((tokens) => drawn(run, tokens))),
-      Prompts.draw(run, (step) => step.role !== "generator" && step.turn > run.turns.length, "asked, but no turn came of it"),
+      spare.length > 0 && h("section", {}, h("h3", {}, made.length ? "further calls of the trained model" : "calls of the trained model"), spare.map((tokens) => drawn(run, tokens))),
+      Prompts.draw(run, (step) => (run.foreign || step.role !== "generator") && step.turn > run.turns.length, "asked, but no turn came of it"),
       run.outcome === "running" ? h("p", { class: "notice" }, "The run goes on; this page follows it.") : answer(run),
       h("footer", {}, usage(run), h("p", { class: "quiet" }, run.ended)),
     ]);

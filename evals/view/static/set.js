@@ -32,6 +32,9 @@ const SetView = (() => {
     return h("div", { class: "stat" }, h("dt", {}, name), h("dd", {}, value));
   }
 
+  // Whether somebody has judged the turns: nobody does in another graph than ours.
+  const judged = (rows) => rows.some((row) => row.rejected !== null);
+
   function stats(rows, all) {
     const scored = rows.filter((row) => row.outcome && row.outcome !== "running");
     const right = scored.filter((row) => row.outcome === "right").length;
@@ -44,7 +47,7 @@ const SetView = (() => {
       scored.some((row) => row.outcome === "failed") && stat("failed", Format.count(scored.filter((row) => row.outcome === "failed").length)),
       rows.length > 0 && [
         stat("turns a run", (turns / rows.length).toFixed(2)),
-        stat("rejected turns", Format.percent(rows.reduce((sum, row) => sum + row.rejected, 0) / Math.max(1, turns))),
+        judged(rows) && stat("rejected turns", Format.percent(rows.reduce((sum, row) => sum + row.rejected, 0) / Math.max(1, turns))),
         stat("tokens a run", Format.count(Format.mean(rows.map((row) => row.tokens_in + row.tokens_out)))),
         stat("seconds a run", Format.mean(rows.map((row) => row.seconds)).toFixed(1)),
       ]);
@@ -146,5 +149,5 @@ const SetView = (() => {
     return rows[rows.indexOf(row) + step] || null;
   }
 
-  return { TOOLS, neighbour, open, settings, stat };
+  return { TOOLS, judged, neighbour, open, settings, stat };
 })();

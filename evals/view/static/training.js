@@ -129,7 +129,7 @@ const Training = (() => {
         xs.length ? h("div", { class: "charts wide" }, chart(lines, xs, CHARTS[0], toStep), chart(lines, xs, CHARTS[1], toStep), tools(lines, xs, toStep), CHARTS.slice(2).map((spec) => chart(lines, xs, spec, toStep)))
           : h("p", { class: "quiet" }, "No step has ended yet."),
         failures(set, number),
-        h("p", { class: "quiet" }, "Drag in a chart to look closer, double-click a step to see its rollouts."));
+        h("p", { class: "quiet" }, "Drag in a chart to look closer, double-click a step to see its rollouts. Step 0 is the first."));
     }
     return { element: box, ready, update: ready };
   }

@@ -124,6 +124,13 @@ def test_json_that_cannot_be_read_is_told(tmp_path: Path, name: str, text: str, 
         load_tasks("own", tmp_path / name)
 
 
+def test_a_broken_row_has_one_line_number(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"question": "Q?", "answer": "1"}\n{oops}\n')
+    with pytest.raises(DataError, match=r"data\.jsonl, line 2, is not JSON \([^)]* at column 2\)"):
+        load_tasks("own", path)
+
+
 def test_a_folder_holds_a_file_for_each_benchmark(tmp_path: Path) -> None:
     write(tmp_path / "2wiki.jsonl", [{"id": 1, "question": "Q?", "answers": ["x"]}])
     assert len(load_tasks("2wiki", tmp_path)) == 1

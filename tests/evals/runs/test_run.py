@@ -471,6 +471,7 @@ def test_own_questions_need_no_further_option(
         (["--model", "nonsense"], "'nonsense' names no model"),
         (["--model", "m@http://127.0.0.1:9/v1"], "127.0.0.1:9"),
         (["--tools", "pythom"], "Did you mean python?"),
+        (["--tools", "pythom", "--model", "m@http://127.0.0.1:9/v1"], "Did you mean python?"),  # before the model
         (["--tools", "local_search"], "--corpus"),
         (["--limt", "3"], "Did you mean --limit?"),
     ],

@@ -182,6 +182,40 @@ def training(folder: Path, steps: int = 8, tasks: int = 4, group: int = 4, held_
     return folder
 
 
+def replied(role: str, text: str, *calls: dict[str, Any], old: bool = False) -> dict[str, Any]:
+    """A turn of another graph, as `training.rollouts.run_record` writes it; `old`: as it did without the role."""
+    plan = {"justification": "", "context": "", "sub_goal": "", "tool_name": calls[0]["tool"] if calls else "",
+            "input": "", "reply": text, "error": None}  # fmt: skip
+    verdict = {"accepted": True, "stop": False, "reason": "", "answer": "", "missing": "", "source": "rules"}
+    observation = "\n".join(call["result"] for call in calls)
+    whole = {"reply": text, "plan": plan, "calls": list(calls), "error": None, "verdict": verdict,
+             "observation": observation}  # fmt: skip
+    return whole if old else {**whole, "role": role}
+
+
+def own_agent(folder: Path, *, old: bool = False) -> Path:
+    """A training run of another graph: its planner, which uses a tool, and its solver, both trained."""
+    task = Task(id="figs", question="What do 2 figs cost?", answers=("14",), benchmark="own")
+    for part, steps in (("rollouts", (0, 1)), ("validations", (0, 2))):
+        store = RolloutStore(folder / part)
+        for step in steps:
+            identity = rollout_id(step, task, 0)
+            call = {"tool": "price", "arguments": {"article": "fig"}, "result": "7 each", "error": None, "seconds": 0.1}
+            said = (("planner", f"plan {step}", call), ("solver", f"solution {step}"))
+            turns = tuple(
+                PlannerTurn(run=identity, prompt_ids=(1, 2), completion_ids=(3, 4 + n), logprobs=(-0.5, -0.1),
+                            policy_version=step, temperature=1.0, finish_reason="stop", role=role)
+                for n, (role, *_) in enumerate(said)
+            )  # fmt: skip
+            store.append(
+                Rollout(id=identity, task=task, step=step, index=0, seed=0, turns=turns, reward=float(step > 0),
+                        rewards={"outcome": float(step > 0)}, answer=f"answer {step}", ended_by="agent",
+                        memory=[replied(*each, old=old) for each in said])
+            )  # fmt: skip
+    (folder / "config.yaml").write_text("tasks: train.jsonl\nvalidation: heldout.jsonl\n", encoding="utf-8")
+    return folder
+
+
 def saved_run(path: Path, question: str = "Which town lies on the Aldera?", *, finished: bool = True) -> Path:
     """What `python -m graph --save` writes."""
     memory = [turn("web_search", "search the web", "", accepted=False, kind="timeout"),

@@ -20,7 +20,7 @@ from training.rollouts.records import groups_of
 from training.rollouts.store import read_rollouts
 
 from .conftest import Page, serving
-from .samples import evaluation, hostile, saved_run, training
+from .samples import evaluation, hostile, own_agent, saved_run, training
 
 Serve = Callable[..., Server]
 
@@ -163,6 +163,27 @@ def test_a_run_is_told_turn_by_turn(page: Page, home: str) -> None:
         assert words in shown
     assert page.count(".turn.rejected") == 1
     assert page.count(".turn.accepted") == 3
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_run_of_another_graph_is_told_in_its_own_roles(page: Page, serve: Serve, tmp_path: Path, old: bool) -> None:
+    home = serve(own_agent(tmp_path / "duo", old=old)).url
+    page.open(home + "#/run?set=0&run=1/figs/0")
+    shown = page.text()
+    assert "train.jsonl · task figs · step 1" in shown
+    turns = page.js("return [...document.querySelectorAll('.turn')].map((e) => e.innerText)")
+    for words, said, turn in zip((["planner", "plan 1"], ["solver", "solution 1"]), (1, 2), turns, strict=True):
+        assert all(word in turn for word in [*words, f"turn {said}", "2 tokens"])
+    assert [word in turns[0] for word in ("price", "fig", "7 each")] == [True] * 3
+    for word in ("verifier", "executor", "generator", "accepted", "the rules found", "further calls", "was told"):
+        assert word not in shown
+    page.open(home + "#/training?set=0")
+    box = page.js("return document.querySelector('.before-after').innerText")
+    for words in ("planner: plan 0", "solver: solution 0", "planner: plan 2", "solver: solution 2"):
+        assert words in box
+    assert "rejected" not in box
+    assert "accepted" not in box
+    assert page.errors() == []
 
 
 def test_the_time_line_has_a_lane_for_each_role_and_leads_to_its_turn(page: Page, home: str) -> None:

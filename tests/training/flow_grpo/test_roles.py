@@ -161,6 +161,9 @@ def test_the_other_commands_know_the_roles(
         assert rollout.turns[0].prompt_ids == at_the_end[rollout.task.id][0].prompt_ids
     assert export([str(run), "--out", str(tmp_path / "none")]) == 2
     assert "holds an adapter for each role (planner, solver); say which with --role" in capsys.readouterr().err
+    assert export([str(run), "--role", "slover", "--out", str(tmp_path / "none")]) == 2
+    assert "There is no role 'slover'" in (told := capsys.readouterr().err)
+    assert "Did you mean solver? Its roles are planner, solver." in told
     exported = {}
     for role in ROLES:
         assert export([str(run), "--role", role, "--out", str(tmp_path / role)]) == 0, capsys.readouterr().err

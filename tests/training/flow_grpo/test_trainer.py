@@ -388,6 +388,17 @@ def test_mistakes_are_told_in_a_sentence(
     assert told.startswith("error: ")
     assert said in told
     assert told.count("\n") == 1
+    assert not fresh or not Path(fresh[1]).exists()
+
+
+def test_held_out_tasks_that_are_trained_on_are_counted_each(tmp_path: Path) -> None:
+    tasks = toy_tasks(tmp_path / "tasks.jsonl", 3)
+    tasks.write_text(tasks.read_text().replace("Number 2", "Number 1"))
+    config = FlowGRPOConfig(
+        model="m", out="o", engine="transformers", tasks=str(tasks), validation=str(tasks), validation_every=1
+    )
+    with pytest.raises(ConfigError, match="3 of the 3 held-out tasks"):
+        make_trainer(config)
 
 
 def test_a_mistake_can_be_mended_in_the_same_folder(

@@ -91,7 +91,7 @@ async def test_an_agent_as_it_is(tmp_path: Path) -> None:
         right = rollout.reward == 1.0
         assert rollout.ended_by == "agent"
         assert len(rollout.turns) == len(rollout.memory) == (2 if right else 1)
-        assert {turn.role for turn in rollout.turns} == {"model"}
+        assert {turn.role for turn in rollout.turns} == {turn["role"] for turn in rollout.memory} == {"model"}
         assert parts_of(rollout) == {"valid_format": True, "right_tool": right, "right_input": right, "solved": right}
         assert rollout.usage["model"]["calls"] == len(rollout.turns)
         assert [step.get("role") or step.get("tool") for step in rollout.trace["steps"]] == (

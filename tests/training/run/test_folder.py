@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graph.errors import ConfigError
+from graph.errors import ConfigError, DataError
 from training.run.folder import claimed, new_output, read_settings
 
 SETTINGS: dict[str, Any] = {"model": "m", "steps": 3, "out": "runs/mine"}
@@ -47,6 +47,20 @@ def test_a_folder_is_the_same_however_it_is_written(tmp_path: Path, out: str) ->
     begun(tmp_path)
     begun(tmp_path, out=out)
     assert read_settings(tmp_path)["out"] == out
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "mine"
+    if there:
+        folder.mkdir()
+    with pytest.raises(DataError), claimed(folder, SETTINGS):
+        raise DataError("There is no file of tasks.")
+    assert [path.name for path in tmp_path.rglob("*")] == (["mine"] if there else [])
+    begun(folder)
+    with pytest.raises(ConfigError), claimed(folder, SETTINGS):
+        raise ConfigError("There is not enough memory.")
+    assert read_settings(folder) == SETTINGS
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
