@@ -44,9 +44,9 @@ def claimed(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[
         return
     shown = to_be_stored(settings)
     _refuse_other(folder, shown, resumable)  # before anything is written to it
-    made = not folder.exists()
+    before = _names_in(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with held(folder), _removed_if_refused(folder, made):
+    with held(folder), _restored_if_refused(folder, before):
         _refuse_other(folder, shown, resumable)  # another process may have begun
         kept = folder / SETTINGS
         temporary = kept.with_suffix(f".{os.getpid()}.tmp")
@@ -56,18 +56,23 @@ def claimed(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[
 
 
 @contextmanager
-def _removed_if_refused(folder: Path, made: bool) -> Iterator[None]:
-    """Takes away what stands in a folder before a run, if the run does not begin; and the folder if it is new."""
+def _restored_if_refused(folder: Path, before: Collection[str] | None) -> Iterator[None]:
+    """Takes away what was written in a folder, if the run does not begin; and the folder if there was none before."""
     try:
         yield
     except AgentFlowError:
-        names = [path.name for path in folder.iterdir()]
+        names = _names_in(folder) or set()
         if all(map(_precedes_a_run, names)):
-            for name in names:
+            for name in names.difference(before or ()):
                 (folder / name).unlink()
-            if made:
+            if before is None:
                 folder.rmdir()
         raise
+
+
+def _names_in(folder: Path) -> set[str] | None:
+    """What a folder holds; None if there is no folder."""
+    return {path.name for path in folder.iterdir()} if folder.exists() else None
 
 
 def _refuse_other(folder: Path, shown: Mapping[str, Any], resumable: Collection[str]) -> None:

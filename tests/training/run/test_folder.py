@@ -49,14 +49,16 @@ def test_a_folder_is_the_same_however_it_is_written(tmp_path: Path, out: str) ->
     assert read_settings(tmp_path)["out"] == out
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path, there: bool) -> None:
+@pytest.mark.parametrize("there", [[], ["mine"], ["mine", "config.yaml"]])
+def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path, there: list[str]) -> None:
     folder = tmp_path / "mine"
     if there:
         folder.mkdir()
+    for name in there[1:]:
+        (folder / name).write_text("steps: 3\n")
     with pytest.raises(DataError), claimed(folder, SETTINGS):
         raise DataError("There is no file of tasks.")
-    assert [path.name for path in tmp_path.rglob("*")] == (["mine"] if there else [])
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == there
     begun(folder)
     with pytest.raises(ConfigError), claimed(folder, SETTINGS):
         raise ConfigError("There is not enough memory.")
