@@ -426,7 +426,7 @@ def test_bad_options_are_one_sentence(argv: list[str], capsys: pytest.CaptureFix
 
 
 def test_two_processes_cannot_write_one_folder(questions: Path, tmp_path: Path, vaults: Vaults) -> None:
-    with FakeModelServer(vaults, latency=0.3) as server:
+    with FakeModelServer(vaults, latency=5) as server:
         argv = [sys.executable, "-m", "evals", *command(questions, server, tmp_path / "out", "--concurrency", "1")]
         first = subprocess.Popen(argv, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
