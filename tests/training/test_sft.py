@@ -92,7 +92,7 @@ def test_updates_are_passes_over_all_transcripts_or_end_with_the_tokens_asked_fo
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [({"epochs": 1e12}, "`epochs` is 1000000000000.0, which repeats the 1 transcripts 1,000,000,000,000 times"),
+    [({"epochs": 1e12}, "`epochs` is 1000000000000.0, which repeats 1 transcript 1,000,000,000,000 times"),
      ({"max_trained_tokens": 2**32 - 1}, "`max_trained_tokens` is 4294967295, which repeats")],
 )  # fmt: skip
 def test_more_passes_than_can_be_listed_are_refused(tmp_path: Path, values: dict[str, Any], said: str) -> None:

@@ -409,7 +409,7 @@ def test_a_mistake_can_be_mended_in_the_same_folder(
     assert main(["--config", str(settings), "--lora_targets", "nothing"]) == 2
     assert main(["--config", str(settings)]) == 0
     said = capsys.readouterr().out
-    assert "1 updates" in said
+    assert "1 update," in said
     assert "seconds: " in said
     assert main(["--config", str(settings), "--lora_targets", "nothing"]) == 2
     assert "holds a run whose lora_targets is 'all-linear'" in capsys.readouterr().err
