@@ -14,6 +14,7 @@ from graph.checks.english import in_english
 from graph.checks.grounding import content_words
 from graph.memory import accepted_results, chat_texts
 from graph.parsing.blocks import syntax_of
+from graph.rendering import brief
 from tools.card import fence_of
 
 _SMALL = "and|or|for|in|at|on|to|from|by|with|which|who|is|are|was|were|a|an|per|of|each|every|the"
@@ -60,7 +61,8 @@ def other_count(proposal: Proposal) -> str | None:
         things = _things(name) - named
         rivals = [count for count in counts if things and things <= count.words]
         if rivals and value not in told and not any(value in count.values for count in rivals):
-            return f"`{name} = {value:f}`, but the results tell {_listed(rivals)}: take each amount for what it counts"
+            given = f"{brief(name)} = {brief(f'{value:f}')}"
+            return f"`{given}`, but the results tell {_listed(rivals)}: take each amount for what it counts"
     return None
 
 
@@ -94,4 +96,4 @@ def _named_numbers(code: str) -> Iterator[tuple[str, Decimal]]:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=int() | float() as value)):
                 if not isinstance(value, bool):
-                    yield name, Decimal(str(value))
+                    yield name, Decimal(value) if isinstance(value, int) else Decimal(repr(value))

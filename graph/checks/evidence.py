@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from langchain_core.tools import BaseTool
 
-from graph.memory import accepted_turns, chat_texts
+from graph.memory import accepted_results, accepted_turns, chat_texts
 from graph.rendering import arguments_text
 from graph.state import Failure, State
 from tools.card import card_of, fence_of
@@ -63,7 +63,7 @@ class Evidence:
         return cls(
             question=state["question"],
             new=tuple(call["result"] for call in calls if call["error"] is None),
-            old=tuple(call["result"] for call in earlier if call["error"] is None),
+            old=tuple(accepted_results(state)),
             passages=tool in searches,
             said=tuple(chat_texts(state)),
             inputs=tuple(arguments_text(call) for call in made),

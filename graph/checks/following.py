@@ -20,7 +20,10 @@ from graph.checks.questions import is_amount
 from graph.state import Verdict
 
 _MORE_ABOUT = "more about "
+_WHOLE_NAME = re.compile(r"[^\W\d_a-z][\w'’.-]+(?: [\w'’.-]+){0,4}")
+"""A text of a program that is a name and nothing else."""
 _STEM = 4
+"""Letters by which words are compared."""
 _MOST_NAMES = 3
 """Names of one sentence that are searched for together."""
 
@@ -57,9 +60,6 @@ def _stems(text: str) -> set[str]:
 def follows_a_name(evidence: Evidence) -> bool:
     """Whether the step is such a search."""
     return bool(evidence.asked_for) and evidence.asked_for[-1].startswith(_MORE_ABOUT)
-
-
-_WHOLE_NAME = re.compile(r"[^\W\d_a-z][\w'’.-]+(?: [\w'’.-]+){0,4}")
 
 
 def _unfollowed(names: Iterable[str], evidence: Evidence) -> list[str]:

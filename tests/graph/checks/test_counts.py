@@ -67,6 +67,12 @@ def test_one_count_taken_for_another(code: str, question: str, result: str, told
     assert f"but the results tell {told}" in said
 
 
+def test_a_number_of_thousands_of_digits_is_told_briefly() -> None:
+    said = complaint(f"lines = 0x{'F' * 5000}", "How many lines does the poem The Old Mill have?", POEM)
+    assert said is not None
+    assert len(said) < 500
+
+
 @pytest.mark.parametrize(
     ("code", "question", "result"),
     [
