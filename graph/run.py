@@ -124,6 +124,11 @@ class Run:
         callers: Callable[[], float] | None = self.config.get("configurable", {}).get("seconds_left")
         return own if callers is None else min(own, callers())
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a checkpointer may keep the run: it needs a thread. For other runs tasks would be in vain."""
+        return "thread_id" in self.config.get("configurable", {})
+
     async def tools(self) -> list[BaseTool]:
         """The tools of this run, in the planner's order.
 
@@ -241,21 +246,24 @@ class Run:
 
     async def in_task(self, name: TaskName, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do one piece of work as a LangGraph task; see `in_tasks`."""
+        if not self.resumable:
+            return await work()
         [result] = await self.in_tasks(name, lambda _: work(), [None])
         return result
 
     async def in_tasks(self, name: TaskName, work: Work[T], items: Sequence[Any]) -> list[T]:
-        """Do `work` on all items concurrently, each as a LangGraph task.
+        """Do `work` on all items concurrently, each as a LangGraph task if the run is resumable.
 
-        With a checkpointer, finished tasks are not repeated when an interrupted node is resumed. A task that asks a
-        human does not stop the others: they finish or ask as well, so that all questions of a step are known before the
-        first answer.
+        Finished tasks are not repeated when an interrupted node is resumed. A task that asks a human does not stop the
+        others: they finish or ask as well, so that all questions of a step are known before the first answer.
 
         Raises:
             GraphInterrupt: tasks ask a human; it contains all their questions.
         """
         tasks: list[asyncio.Future[T]]
-        if self.sync:
+        if not self.resumable:
+            tasks = [asyncio.ensure_future(work(item)) for item in items]
+        elif self.sync:
             tasks = [asyncio.wrap_future(_ON_THREAD[name](work, item)) for item in items]
         else:
             tasks = [asyncio.ensure_future(_ON_LOOP[name](work, item)) for item in items]

@@ -51,6 +51,32 @@ async def test_streams_show_modules_and_named_tasks(
     assert not PRIVATE & set(graph.get_state(config).values)
 
 
+@pytest.mark.parametrize("sync", [False, True])
+async def test_a_run_that_nothing_keeps_makes_no_tasks_and_does_the_same(
+    serve: Serve, tools: list[BaseTool], sync: bool
+) -> None:
+    server = serve(executor=[calls_text({"number": 1}, {"number": 2})], verifier=[verdict_text()])
+    context = Context(model=server.spec)
+    ran = []
+    for thread in ({"thread_id": "t"}, {}):
+        graph = build_graph(tools=tools, checkpointer=InMemorySaver() if thread else None)
+        config: Any = {"configurable": thread}
+
+        def updates(graph: AgentGraph = graph, config: Any = config) -> list[dict[str, Any]]:
+            return list(graph.stream({"question": "q"}, config, context=context, stream_mode="updates"))
+
+        if sync:
+            parts = await asyncio.to_thread(updates)
+        else:
+            parts = [p async for p in graph.astream({"question": "q"}, config, context=context, stream_mode="updates")]
+        ran.append([item for part in parts for item in part.items()])
+    kept, passing = ran
+    assert [name for name, _ in passing] == ["planner", "executor", "verifier", "generator"]
+    assert [name for name, _ in kept if name not in ("write_arguments", "call_tool")] == [name for name, _ in passing]
+    calls = [[(c["arguments"], c["result"]) for c in dict(each)["executor"]["calls"]] for each in ran]
+    assert calls == [[({"number": 1}, "2"), ({"number": 2}, "4")]] * 2
+
+
 def test_schemas_name_what_users_see(tools: list[BaseTool]) -> None:
     graph = build_graph(tools=tools)
     output = graph.get_output_jsonschema()["properties"]
