@@ -68,7 +68,8 @@ def names_something(text: str) -> bool:
 
 _WORD = re.compile(r"\w{3,}")
 _COMMON_WORDS = """about all amount and answer any are compute did does each find for from had has have how its many
-much name not number one out per text that the their they this total was were what when where which who why will with"""
+much name not number one out per text that the their they this total was were what when where which who whom whose why
+will with"""
 _COMMON = frozenset(_COMMON_WORDS.split())
 
 

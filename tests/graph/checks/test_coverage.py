@@ -142,6 +142,6 @@ async def test_the_first_of_two_hops_is_not_the_answer(serve: Serve) -> None:
         {"question": "In which war was the place taken that the film Fist Power is from?"},
         context=Context(model=server.spec, checks="on"),
     )
-    assert "no result speaks of 'war', 'taken'" in prompts(server, "verifier")[1][-1][1]
+    assert "no result speaks of 'war'" in prompts(server, "verifier")[1][-1][1]
     assert "Still missing: when Hong Kong was taken" in prompts(server, "planner")[1][-1][1]
     assert [turn["verdict"]["stop"] for turn in state["memory"]] == [False, True]
