@@ -21,6 +21,7 @@ LOCK = ".lock"
 ROLLOUTS = "rollouts"
 VALIDATIONS = "validations"
 ADAPTERS = "adapters"
+SERVER_LOG = "vllm.log"
 """Names of files and sub-folders."""
 
 
@@ -57,12 +58,15 @@ def claimed(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[
 
 @contextmanager
 def _restored_if_refused(folder: Path, before: Collection[str] | None) -> Iterator[None]:
-    """Takes away what was written in a folder, if the run does not begin; and the folder if there was none before."""
+    """Takes away what was written in a folder, if the run does not begin; and the folder if there was none before.
+
+    All of it stays with the log of a server that could not start, which the error names.
+    """
     try:
         yield
     except AgentFlowError:
         names = _names_in(folder) or set()
-        if all(map(_precedes_a_run, names)):
+        if SERVER_LOG not in names and all(map(_precedes_a_run, names)):
             for name in names.difference(before or ()):
                 (folder / name).unlink()
             if before is None:
@@ -93,7 +97,7 @@ def _refuse_other(folder: Path, shown: Mapping[str, Any], resumable: Collection[
 
 def _precedes_a_run(name: str) -> bool:
     """Whether a file is there before a run has begun: its settings, even if they could not be written whole."""
-    return name in (SETTINGS, LOCK) or (name.startswith("config.") and name.endswith(".tmp"))
+    return name in (SETTINGS, LOCK, SERVER_LOG) or (name.startswith("config.") and name.endswith(".tmp"))
 
 
 @contextmanager
