@@ -159,6 +159,14 @@ def test_its_last_words_are_quoted_when_it_cannot_start(child: Any) -> None:
             ],
             "ValueError: To serve at least one request",
         ),
+        (  # its engine was killed
+            [
+                "(APIServer pid=17) ERROR 11-28 15:57:13 [async_llm.py:906] EngineDeadError: EngineCore encountered an "
+                "issue. See stack trace (above) for the root cause.",
+                'INFO:     127.0.0.1:47506 - "POST /v1/completions HTTP/1.1" 500 Internal Server Error',
+            ],
+            "EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause",
+        ),
         (
             [
                 "(APIServer pid=17) WARNING 11-28 15:44:09 [system_utils.py:255] This can cause errors like `OSError`.",

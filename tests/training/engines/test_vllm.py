@@ -385,6 +385,15 @@ def test_a_wrong_address_is_told_before_the_policy_is_loaded(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_whose_server_has_another_model_leaves_no_folder(
+    servers: Any, tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of(tmp_path, policy_folder, servers(tiny_model(9, 4.0)))
+    assert main(["--config", str(settings)]) == 2
+    assert "serve the model that `model` names" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def _step(server: StandIn) -> int:
     return int(next(reversed(server.adapters), "-0").rpartition("-")[2])
 

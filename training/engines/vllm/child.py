@@ -210,8 +210,9 @@ class ChildServer:
     def obituary(self) -> str:
         """A sentence on how it ended, which quotes its log."""
         code = (self._process.poll() if self._process is not None else None) or 0
-        how = f"was killed by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
-        reason = (self._cause() or (self._last_line() if code <= 128 else "")).rstrip(".")
+        killed_by = max(-code, code - 128)
+        how = f"was killed by signal {killed_by}" if killed_by > 0 else f"ended with exit code {code}"
+        reason = (self._cause() or (self._last_line() if killed_by <= 0 else "")).rstrip(".")
         return f"The vLLM server {how}{f': {reason}' if reason else ''}. Its log is {self.log}."
 
     def stop(self) -> None:
@@ -241,13 +242,14 @@ class ChildServer:
     def _cause(self) -> str:
         """What its last exception says, if it shows one.
 
-        An exception that refers to another's "root cause" is only the echo of that one in a parent process.
+        An exception that refers to another's "root cause" is only the echo of that one in a parent process, and tells
+        more than nothing where a process was killed.
         """
         lines = self._lines()
-        errors = [n for n, line in enumerate(lines) if _EXCEPTION.match(line) and "root cause" not in line]
+        errors = [n for n, line in enumerate(lines) if _EXCEPTION.match(line)]
         if not errors:
             return ""
-        last = errors[-1]
+        last = max(errors, key=lambda n: ("root cause" not in lines[n], n))
         cause = lines[last + 1] if "validation error" in lines[last] and last + 1 < len(lines) else lines[last]
         return _EXCEPTION.sub(r"\1", cause)[:300]
 
