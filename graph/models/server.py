@@ -259,7 +259,8 @@ async def _in_our_words(endpoint: Endpoint, work: Awaitable[T]) -> T:
         ) from error
     except aiohttp.ClientConnectorError as error:
         # asyncio replaces the system's message with the address.
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.os_error)
+        failed = error.os_error
+        reason = os.strerror(failed.errno) if failed.errno and failed.errno > 0 else failed.strerror or str(failed)
         raise Transient(f"{endpoint.named} cannot be reached ({reason.lower()}); is it running?") from error
     except aiohttp.InvalidURL as error:
         raise ModelRejected(f"{endpoint.shown!r} is not the address of a model server.") from error

@@ -14,14 +14,12 @@ from training.engines.kinds import VLLM, advice, chosen
 from training.engines.vllm.child import ChildServer, Launch, installed
 from training.flow_grpo.config import FROZEN, FlowGRPOConfig
 from training.run import ranks
+from training.run.folder import SERVER_LOG
 
 if TYPE_CHECKING:
     from training.models.flops import Shape
 
 logger = logging.getLogger(__name__)
-
-LOG = "vllm.log"
-"""Log of the server, in the run's folder."""
 
 
 class OwnServer(AbstractContextManager[ChildServer | None]):
@@ -42,7 +40,7 @@ class OwnServer(AbstractContextManager[ChildServer | None]):
                 "engine: vllm without vllm_url starts a server for a run of one process; set vllm_url, the address of "
                 "a server for all of them."
             )
-        self._server = ChildServer(_launch(self._config), Path(self._config.out) / LOG)
+        self._server = ChildServer(_launch(self._config), Path(self._config.out) / SERVER_LOG)
         try:
             self._server.start()
             self._server.wait_until_ready()
@@ -79,11 +77,12 @@ def with_base(config: FlowGRPOConfig, server: ChildServer | None) -> FlowGRPOCon
     """The settings with `base` replaced by the model spec of the policy's server.
 
     Raises:
-        ConfigError, ModelUnavailable: the server of `vllm_url` does not tell its model's name.
+        ConfigError, ModelUnavailable: a server of `vllm_url` does not tell its model's name; a wrong address is told
+            here, before the policy is loaded.
     """
+    spec = server.base_spec if server is not None else _spec_at(config) if config.vllm_url else None
     if BASE not in config.frozen_models:
         return config
-    spec = server.base_spec if server is not None else _spec_at(config)
     resolved: dict[str, Any] = {name: spec for name in FROZEN if getattr(config, name) == BASE}
     if config.agent_models:
         resolved["agent_models"] = {
@@ -100,16 +99,18 @@ def has_gpu(config: FlowGRPOConfig) -> bool:
 
 
 def _spec_at(config: FlowGRPOConfig) -> str:
-    """The base model of the first server of `vllm_url`, as a model spec."""
+    """The base model of the first server of `vllm_url`, as a model spec; all of them are asked."""
     import asyncio
 
     from graph.models.server import Endpoint
     from training.engines.vllm.engine import api_key, server_urls
     from training.engines.vllm.server import VllmServer
 
-    url = server_urls(config.vllm_url or "")[0]
-    served = asyncio.run(VllmServer(Endpoint(url, api_key())).served())
-    return f"vllm:{served.base}@{url}"
+    async def bases() -> list[str]:
+        return [(await VllmServer(Endpoint(url, api_key())).served()).base for url in urls]
+
+    urls = server_urls(config.vllm_url or "")
+    return f"vllm:{asyncio.run(bases())[0]}@{urls[0]}"
 
 
 def _launch(config: FlowGRPOConfig) -> Launch:

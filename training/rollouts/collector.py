@@ -234,6 +234,8 @@ class Collector:
         doubt: AgentFlowError | None = state.get(DOUBT)
         if doubt is not None:
             self._raise_unless_own(doubt)
+        if state.get("ended_by") == "time" and policy.policy.seconds_waited and not policy.policy.sampled:
+            raise Unfinished(TRANSIENT, "The policy was asked and did not reply within the run's time (max_seconds).")
         turns = tuple(self.agent.turns(state, policy))
         ended = time.perf_counter()
         reward = await self.reward(run.task, state, turns)

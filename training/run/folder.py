@@ -21,6 +21,7 @@ LOCK = ".lock"
 ROLLOUTS = "rollouts"
 VALIDATIONS = "validations"
 ADAPTERS = "adapters"
+SERVER_LOG = "vllm.log"
 """Names of files and sub-folders."""
 
 
@@ -57,14 +58,17 @@ def claimed(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[
 
 @contextmanager
 def _restored_if_refused(folder: Path, before: Collection[str] | None) -> Iterator[None]:
-    """Takes away what was written in a folder, if the run does not begin; and the folder if there was none before."""
+    """Takes away what was written in a folder, if the run does not begin; and the folder if there was none before.
+
+    All of it stays with the log of a server that could not start, which the error names.
+    """
     try:
         yield
     except AgentFlowError:
         names = _names_in(folder) or set()
-        if all(map(_precedes_a_run, names)):
+        if SERVER_LOG not in names and all(_precedes_a_run(folder / name) for name in names):
             for name in names.difference(before or ()):
-                (folder / name).unlink()
+                _remove(folder / name)
             if before is None:
                 folder.rmdir()
         raise
@@ -77,7 +81,7 @@ def _names_in(folder: Path) -> set[str] | None:
 
 def _refuse_other(folder: Path, shown: Mapping[str, Any], resumable: Collection[str]) -> None:
     kept = folder / SETTINGS
-    begun = folder.exists() and not all(_precedes_a_run(path.name) for path in folder.iterdir())
+    begun = folder.exists() and not all(map(_precedes_a_run, folder.iterdir()))
     if kept.exists() and begun:  # settings of a run that was refused at once may be corrected
         before = read_settings(folder)
         if before.get("command") != shown.get("command"):
@@ -91,9 +95,12 @@ def _refuse_other(folder: Path, shown: Mapping[str, Any], resumable: Collection[
         raise ConfigError(f"{folder} is not empty and holds no run of this kind; choose another --out.")
 
 
-def _precedes_a_run(name: str) -> bool:
-    """Whether a file is there before a run has begun: its settings, even if they could not be written whole."""
-    return name in (SETTINGS, LOCK) or (name.startswith("config.") and name.endswith(".tmp"))
+def _precedes_a_run(path: Path) -> bool:
+    """Whether a file is there before a run has begun: its settings, even if they could not be written whole, and what a
+    server leaves that was refused."""
+    if path.name == ADAPTERS:
+        return not any(path.iterdir())
+    return path.name in (SETTINGS, LOCK, SERVER_LOG) or (path.name.startswith("config.") and path.suffix == ".tmp")
 
 
 @contextmanager

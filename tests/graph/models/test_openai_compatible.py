@@ -291,6 +291,15 @@ async def test_no_server_and_no_answer_in_time() -> None:
             await OpenAICompatibleChat(model="m", base_url=url, timeout=0.2).ainvoke("q")
 
 
+async def test_a_host_without_an_address_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ModelUnavailable, match=r"reached \(name or service not known\)"):
+        await OpenAICompatibleChat(model="m", base_url="http://no-such-host:1/v1", max_retries=0).ainvoke("q")
+
+
 async def test_a_stream_that_breaks_raises(scripted: Scripted) -> None:
     broken = {
         "cut off": events(piece("half"), done=False),

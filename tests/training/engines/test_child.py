@@ -140,6 +140,61 @@ def test_its_last_words_are_quoted_when_it_cannot_start(child: Any) -> None:
         child(command="no-such-program")
 
 
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        (  # what vLLM 0.32 writes
+            [
+                "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
+                "  Value error, User-specified max_model_len (100000) is greater than the derived max_model_len.",
+                "    For further information visit https://errors.pydantic.dev/2.14/v/value_error",
+            ],
+            "Value error, User-specified max_model_len (100000) is greater than the derived max_model_len",
+        ),
+        (
+            [
+                "(EngineCore pid=19) ERROR 11-28 15:44:09 [core.py:1204] ValueError: To serve at least one request.",
+                "(APIServer pid=17) RuntimeError: Engine core initialization failed. See root cause above.",
+                "resource_tracker: There appear to be 1 leaked shared_memory objects",
+            ],
+            "ValueError: To serve at least one request",
+        ),
+        (  # its engine was killed
+            [
+                "(APIServer pid=17) ERROR 11-28 15:57:13 [async_llm.py:906] EngineDeadError: EngineCore encountered an "
+                "issue. See stack trace (above) for the root cause.",
+                'INFO:     127.0.0.1:47506 - "POST /v1/completions HTTP/1.1" 500 Internal Server Error',
+            ],
+            "EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause",
+        ),
+        (
+            [
+                "(APIServer pid=17) WARNING 11-28 15:44:09 [system_utils.py:255] This can cause errors like `OSError`.",
+                "vllm: error: unrecognized arguments: --no-such-option",
+            ],
+            "vllm: error: unrecognized arguments: --no-such-option",
+        ),
+    ],
+)
+def test_the_cause_of_its_end_is_found_in_its_log(log: list[str], cause: str, child: Any) -> None:
+    said = shlex.join([sys.executable, "-c", f"import sys; sys.exit({chr(10).join(log)!r})"])
+    with pytest.raises(ModelUnavailable) as raised:
+        child(command=said)
+    assert f"ended with exit code 1: {cause}. Its log is" in str(raised.value)
+    killed = shlex.join([sys.executable, "-c", "import os; print('a request', flush=True); os.kill(os.getpid(), 9)"])
+    with pytest.raises(ModelUnavailable, match=r"server was killed by signal 9\. Its log"):
+        child(command=killed)
+
+
+def test_a_server_that_says_nothing_for_long_is_told(child: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.engines.vllm.child._REPORT_EVERY", 0.1)
+    said: list[str] = []
+    silent = shlex.join([sys.executable, "-c", "import time; time.sleep(1)"])
+    with pytest.raises(ModelUnavailable, match=r"ended with exit code 0\. Its log"):
+        child(command=silent, show=said.append)
+    assert "0 s: no output yet" in said[1]
+
+
 @pytest.mark.parametrize("loading", [0.0, 60.0])
 def test_it_ends_when_its_owner_is_killed(loading: float, folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "vllm.log"
@@ -246,6 +301,18 @@ def test_a_run_starts_its_server_trains_on_it_and_ends_it(
     assert all(line["logprob_gap"] < 1e-4 for line in lines)
     assert not any(running(pid) for pid in processes(tmp_path / "run" / "vllm.log"))
     assert "vLLM is ready after" in capsys.readouterr().err
+
+
+def test_settings_with_which_the_server_could_not_start_may_be_corrected(
+    tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings_of(tmp_path, policy_folder, vllm_options="--fails", max_context=1024, steps=1)
+    assert main(["--config", str(path)]) == 2
+    assert "no room for the cache. Its log is" in capsys.readouterr().err
+    log = tmp_path / "run" / "vllm.log"
+    assert "no room for the cache" in log.read_text(), "the message names it"
+    assert main(["--config", str(path), "--max_context", "512", "--vllm_options=--loading-seconds 0"]) == 0
+    assert "no room for the cache" in log.read_text(), "it is appended"
 
 
 def test_a_mistake_after_the_server_has_started_ends_it_too(

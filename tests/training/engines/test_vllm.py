@@ -372,6 +372,28 @@ def test_a_server_that_vanishes_ends_the_run_in_a_sentence_and_the_run_resumes(
     assert all(line["logprob_gap"] < 1e-4 for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("url", "said"), [("127.0.0.1:9", "write http://host:port/v1"), ("http://127.0.0.1:9", "connection refused")]
+)
+def test_a_wrong_address_is_told_before_the_policy_is_loaded(
+    url: str, said: str, servers: Any, tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = served(servers, policy_folder)
+    settings = settings_of(tmp_path, tmp_path / "none", server, vllm_url=f"{server.url},{url}")
+    assert main(["--config", str(settings)]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_server_has_another_model_leaves_no_folder(
+    servers: Any, tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of(tmp_path, policy_folder, servers(tiny_model(9, 4.0)))
+    assert main(["--config", str(settings)]) == 2
+    assert "serve the model that `model` names" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def _step(server: StandIn) -> int:
     return int(next(reversed(server.adapters), "-0").rpartition("-")[2])
 

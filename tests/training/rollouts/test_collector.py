@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from langchain_core.tools import StructuredTool, ToolException
@@ -228,6 +228,27 @@ async def test_with_30_percent_of_all_calls_failing_nothing_is_lost_or_mixed_up(
         assert rollout.reward == float(rollout.answer == str(2 * number))
         assert len(rollout.turns) >= len(rollout.memory)
     assert Counter(rollout.reward for rollout in finished)[1.0] > 50
+
+
+async def test_a_run_that_the_policy_left_without_a_reply_is_tried_again() -> None:
+    class Restarting(ScriptedEngine):
+        """Its server was just killed: the first calls wait for the next one."""
+
+        async def generate(self, prompt_ids: Any, sampling: Any, *, seed: int, run: str) -> Any:
+            if run not in self.waited:
+                self.waited.add(run)
+                await asyncio.sleep(60)
+            return await super().generate(prompt_ids, sampling, seed=seed, run=run)
+
+        waited: ClassVar[set[str]] = set()
+
+    agent = GraphAgent(replace(DIRECT, max_seconds=1.0), tools=[number_tool()])
+    rollouts = await collector(Restarting(direct_plan), agent, group_size=2).collect(0, [task(1)])
+    assert [(rollout.attempts, len(rollout.turns), rollout.failure) for rollout in rollouts] == [(2, 1, None)] * 2
+
+    rollouts = await collector(Restarting(direct_plan), agent, group_size=2, attempts=1).collect(1, [task(1)])
+    assert failures_by_kind(rollouts) == {"unavailable": 2}
+    assert "did not reply within the run's time" in str(rollouts[0].failure)
 
 
 async def test_a_dead_policy_server_is_a_failure_and_no_reward() -> None:

@@ -11,6 +11,7 @@ import asyncio
 import importlib.util
 import logging
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -38,6 +39,9 @@ PATIENCE = 1800.0
 
 GRACE = 15.0
 """Seconds that a server has to end by itself."""
+
+_EXCEPTION = re.compile(r"(?:\(\w+ pid=\d+\) )?(?:ERROR [^]]*\] )?([\w.]*(?:Error|Exception)\b)")
+"""The beginning of a line with an exception, with the process and the place that vLLM writes before it."""
 
 _REPORT_EVERY = 30.0
 _DYING = 5.0
@@ -205,9 +209,11 @@ class ChildServer:
 
     def obituary(self) -> str:
         """A sentence on how it ended, which quotes its log."""
-        code = self._process.poll() if self._process is not None else None
-        reason = self._errors()
-        return f"The vLLM server ended with exit code {code}{f': {reason}' if reason else ''}. Its log is {self.log}."
+        code = (self._process.poll() if self._process is not None else None) or 0
+        killed_by = max(-code, code - 128)
+        how = f"was killed by signal {killed_by}" if killed_by > 0 else f"ended with exit code {code}"
+        reason = (self._cause() or (self._last_line() if killed_by <= 0 else "")).rstrip(".")
+        return f"The vLLM server {how}{f': {reason}' if reason else ''}. Its log is {self.log}."
 
     def stop(self) -> None:
         """Stops the server and its processes, if it runs."""
@@ -233,10 +239,19 @@ class ChildServer:
     def _last_line(self) -> str:
         return next(reversed(self._lines()), "")[-100:]
 
-    def _errors(self) -> str:
-        """The last line with an error, or else the last line."""
-        errors = [line for line in self._lines() if "Error" in line]
-        return (errors[-1] if errors else self._last_line())[-300:].rstrip(".")
+    def _cause(self) -> str:
+        """What its last exception says, if it shows one.
+
+        An exception that refers to another's "root cause" is only the echo of that one in a parent process, and tells
+        more than nothing where a process was killed.
+        """
+        lines = self._lines()
+        errors = [n for n, line in enumerate(lines) if _EXCEPTION.match(line)]
+        if not errors:
+            return ""
+        last = max(errors, key=lambda n: ("root cause" not in lines[n], n))
+        cause = lines[last + 1] if "validation error" in lines[last] and last + 1 < len(lines) else lines[last]
+        return _EXCEPTION.sub(r"\1", cause)[:300]
 
 
 def _free_port() -> int:
@@ -265,7 +280,7 @@ def _display(listener: Callable[[str], None] | None, title: str) -> Iterator[Cal
             status.update(f"{escape(title)}, {seconds:.0f} s: {escape(words)}")
         elif time.monotonic() - shown > _REPORT_EVERY:
             shown = time.monotonic()
-            say(f"  {seconds:.0f} s: {words}")
+            say(f"  {seconds:.0f} s: {words or 'no output yet'}")
 
     say(title)
     with status if status is not None else nullcontext():
