@@ -186,6 +186,12 @@ def test_the_cause_of_its_end_is_found_in_its_log(log: list[str], cause: str, ch
         child(command=killed)
 
 
+@pytest.mark.parametrize(("code", "told"), [(137, "was killed by signal 9"), (255, "ended with exit code 255")])
+def test_a_shells_exit_code_tells_the_signal(code: int, told: str, child: Any) -> None:
+    with pytest.raises(ModelUnavailable, match=rf"server {told}\. Its log"):
+        child(command=shlex.join([sys.executable, "-c", f"import sys; sys.exit({code})"]))
+
+
 def test_a_server_that_says_nothing_for_long_is_told(child: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.engines.vllm.child._REPORT_EVERY", 0.1)
     said: list[str] = []

@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -210,7 +211,7 @@ class ChildServer:
     def obituary(self) -> str:
         """A sentence on how it ended, which quotes its log."""
         code = (self._process.poll() if self._process is not None else None) or 0
-        killed_by = max(-code, code - 128)
+        killed_by = max(-code, code - 128) if code - 128 <= max(signal.valid_signals()) else 0
         how = f"was killed by signal {killed_by}" if killed_by > 0 else f"ended with exit code {code}"
         reason = (self._cause() or (self._last_line() if killed_by <= 0 else "")).rstrip(".")
         return f"The vLLM server {how}{f': {reason}' if reason else ''}. Its log is {self.log}."
