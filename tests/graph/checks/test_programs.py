@@ -65,6 +65,16 @@ def test_a_fact_may_be_read_from_a_result() -> None:
     assert complains(stated_result, "locks = 16\nprint(locks)", "How many locks are there?", "It has 15 locks.")
 
 
+def test_the_numbers_and_places_of_passages_tell_nothing() -> None:
+    passages = (
+        "[1] The Vale Canal 7 (notes.jsonl#n-83)\nIt is long.\n[2] Vale (https://vale.example/41)\nIt has 15 locks."
+    )
+    for told in (7, 15):
+        assert not complains(stated_result, f"print({told})", "How many locks are there?", passages)
+    for untold in (1, 1000, 83, 41):  # kilometres would be metres
+        assert complains(stated_result, f"print({untold})", "How many locks are there?", passages)
+
+
 RAILWAY = "How fast is a train of the Irrin Railway?"
 
 
