@@ -73,7 +73,7 @@ def _with_plain_names(row: Row) -> Row:
     """
     plain: dict[str, Any] = {}
     for name, value in row.items():
-        key = re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+        key = re.sub(r"[ _-]+", "_", name.lower()).strip("_")
         if is_missing(plain.get(key)):
             plain[key] = value
     return plain

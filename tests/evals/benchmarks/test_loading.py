@@ -273,6 +273,14 @@ def test_an_unknown_benchmark_is_a_configuration_error() -> None:
         load_tasks("trivia")
 
 
+@pytest.mark.parametrize("head", ["question;answer", "question\tanswer"])
+def test_columns_that_are_not_parted_by_commas_are_shown_as_they_stand(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(f"{head}\nQ?{head[8]}x\n", encoding="utf-8")
+    with pytest.raises(DataError, match=f"the row's columns: {head}"):
+        load_tasks("own", path)
+
+
 def test_a_comma_without_quotes_is_told_and_cuts_no_text(tmp_path: Path) -> None:
     path = tmp_path / "questions.csv"
     path.write_text("question,answer\nWhat is 1 + 1?,2\nWhat is 1,000 + 2?,1002\n")
