@@ -33,6 +33,8 @@ class Toolbox:
     """
 
     def __init__(self, tools: Sequence[ToolLike] | None, corpus: str | Path | None = None) -> None:
+        if isinstance(tools, str | BaseTool) or callable(tools):
+            raise ConfigError(f"`tools` is one {type(tools).__name__}, and no list; write tools=[...] around it.")
         items = [tool if isinstance(tool, str) else _usable(tool) for tool in tools or ()]
         self._default: tuple[BaseTool | str, ...] | None = tuple(items) if tools is not None else None
         self._objects = {tool.name: tool for tool in items if isinstance(tool, BaseTool)}

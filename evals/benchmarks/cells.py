@@ -140,17 +140,17 @@ def _final(text: str, scorer: str) -> str:
     return text
 
 
-def list_in_text(text: str) -> list[Any] | None:
-    """The list that a text like `['a', 'b']` stands for, in files that have no lists; None if it is no such list."""
+def collection_in_text(text: str) -> list[Any] | dict[Any, Any] | None:
+    """The list or dictionary that a text like `['a', 'b']` stands for, in files that have none; None if it is none."""
     text = text.strip()
-    if not (text.startswith("[") and text.endswith("]")) or len(text) > MAX_LIST_TEXT:
+    if text[:1] + text[-1:] not in ("[]", "{}") or len(text) > MAX_LIST_TEXT:
         return None
     for read in (json.loads, ast.literal_eval):
         try:
             value = read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(value, list):
+        if isinstance(value, list | dict):
             return value
     return None
 

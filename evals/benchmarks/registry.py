@@ -1,8 +1,8 @@
 """The benchmarks: where each lives on the Hugging Face Hub, which scorer judges it, which tools its questions call for.
 
 An entry is data only. How a row becomes a `Task` is told by `Fields`, lists of column names in order of preference,
-which cover the Hub's files, the `data.json` files of the AgentFlow release and our own JSONL alike; reading is in
-`data.py`. The ten are those of the paper's tables (arXiv 2510.05592); `own` is any other file of
+which cover the Hub's files, the authors' own, the `data.json` files of the AgentFlow release and our own JSONL alike;
+reading is in `rows.py`. The ten are those of the paper's tables (arXiv 2510.05592); `own` is any other file of
 questions, by default those that come with the package.
 """
 
@@ -29,11 +29,14 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Fields:
-    """Names that a column may have, most specific first. Columns that are not named here never leave the file."""
+    """Names that a column may have, most specific first, in the spelling of `rows.column`.
+
+    Columns that are not named here never leave the file.
+    """
 
     id: tuple[str, ...] = ("id",)
-    question: tuple[str, ...] = ("question", "Question", "problem", "query")
-    answers: tuple[str, ...] = ("answers", "golden_answers", "Final answer", "answer", "Answer")
+    question: tuple[str, ...] = ("question", "problem", "query")
+    answers: tuple[str, ...] = ("answers", "golden_answers", "final_answer", "answer")
     alternatives: tuple[str, ...] = ("answers", "golden_answers", "solutions")
     """Those of them that hold several answers, any of which is right; the others hold one."""
     lists_in_text: bool = False
@@ -120,10 +123,9 @@ _ENTRIES = (
         ),
         fields=Fields(
             id=("id", "task_id"),
-            question=("Question", "question"),
-            answers=("Final answer", "answers", "answer"),
+            answers=("final_answer", "answers", "answer"),
             choices=(),
-            metadata=("Level",),
+            metadata=("level",),
             attachment="file_name",
         ),
         pages=("gaia-benchmark", "datasets/gaia"),
@@ -154,7 +156,7 @@ _ENTRIES = (
             question=("query",),
             answers=("answers", "solutions", "answer"),
             choices=(),
-            numbers=("numbers", "question"),
+            numbers=("numbers", "puzzles", "question"),
             lists_in_text=True,
         ),
         question_template=(
@@ -170,10 +172,9 @@ _ENTRIES = (
         tools=_EVERYTHING,
         hub=HubFile("Idavidrein/gpqa", ("gpqa_diamond.csv",), gated=True),
         fields=Fields(
-            id=("id", "Record ID"),
-            question=("question", "Question"),
-            answers=("answers", "answer", "Correct Answer"),
-            incorrect=("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"),
+            id=("id", "record_id"),
+            answers=("answers", "answer", "correct_answer"),
+            incorrect=("incorrect_answer_1", "incorrect_answer_2", "incorrect_answer_3"),
         ),
         pages=("idavidrein/gpqa", "datasets/gpqa"),
     ),
@@ -194,8 +195,8 @@ _ENTRIES = (
         packaged="own/questions.jsonl",
         packaged_corpus="own/corpus.jsonl",
         fields=Fields(  # our own files, and those of the data sets that people train on (NQ, DeepMath-103K, ARC, GSM8K)
-            question=("question", "Question", "problem", "prompt", "query"),
-            answers=("answers", "golden_answers", "answer", "final_answer", "solution", "Answer", "answerKey"),
+            question=("question", "problem", "prompt", "query"),
+            answers=("answers", "golden_answers", "answer", "final_answer", "solution", "answerkey"),
             numbers=("numbers",),
             metadata=("family", "split", "level", "type", "dataset", "supporting_titles", "source"),
         ),

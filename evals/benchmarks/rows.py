@@ -15,15 +15,18 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from evals.benchmarks.cells import CellError, Options, answers_in, is_missing, list_in_text, options_in, scalar
+from evals.benchmarks.cells import CellError, Options, answers_in, collection_in_text, is_missing, options_in, scalar
 from evals.benchmarks.files import Row
 from evals.benchmarks.registry import Benchmark
 from evals.scorers import SCORERS, score
 from evals.scorers.choice import plain_text
+from evals.scorers.game24 import solution
 from evals.task import Task
 from graph.errors import DataError
 
 _GLUED = re.compile(r"\s*When ready, output the final answer enclosed in <answer> and </answer> tags\b.*\Z", re.DOTALL)
+_WITHHELD = ("", "?")
+"""What stands in place of an answer; the question mark in GAIA's test set."""
 _LABEL = re.compile(r"\(?([A-Z])[.):]\s+", re.DOTALL)
 
 
@@ -36,7 +39,7 @@ def tasks_of(rows: Iterable[Row], benchmark: Benchmark, path: Path) -> list[Task
     Raises:
         DataError: a column is missing, an id repeats, or a row cannot be a task of this benchmark.
     """
-    rows = list(rows)
+    rows = [_with_plain_names(row) for row in rows]
     pids = [row.get("pid") for row in rows]
     if None in pids or len(set(map(str, pids))) < len(pids):
         pids = list(range(len(rows)))
@@ -63,18 +66,33 @@ def tasks_of(rows: Iterable[Row], benchmark: Benchmark, path: Path) -> list[Task
     return tasks
 
 
+def _with_plain_names(row: Row) -> Row:
+    """The row with one spelling for the names of columns: `_id` and `ID` are `id`, `Final answer` is `final_answer`.
+
+    Of columns that are then one, the first that holds anything stays.
+    """
+    plain: dict[str, Any] = {}
+    for name, value in row.items():
+        key = re.sub(r"[ _-]+", "_", name.lower()).strip("_")
+        if is_missing(plain.get(key)):
+            plain[key] = value
+    return plain
+
+
 def _typed(row: Row, benchmark: Benchmark, path: Path) -> Row:
-    """The row with real lists where its format, or the benchmark's own files, can only write them as text."""
+    """The row with real lists and dictionaries where its format, or the benchmark's own files, have them as text."""
     fields = benchmark.fields
     columns = (*fields.alternatives, *fields.choices) if path.suffix.lower() == ".csv" else ()
     if fields.lists_in_text:
         columns = (*fields.answers, *fields.choices)
-    listed = {name: list_in_text(row[name]) for name in columns if isinstance(row.get(name), str)}
+    listed = {name: collection_in_text(row[name]) for name in columns if isinstance(row.get(name), str)}
     return {**row, **{name: value for name, value in listed.items() if value is not None}}
 
 
 def _task(row: Row, benchmark: Benchmark, other_id: str) -> Task:
     fields = benchmark.fields
+    if str(row.get("answerable")).lower() == "false":  # MuSiQue's full file has such twins of its questions
+        raise CellError("has no answer (`answerable` is false); leave such rows out")
     metadata: dict[str, Any] = {name: row[name] for name in fields.metadata if name in row}
     if benchmark.name == "own" and isinstance(row.get("metadata"), dict):
         metadata |= row["metadata"]
@@ -126,14 +144,19 @@ def _answers(row: Row, benchmark: Benchmark, scorer: str) -> tuple[str, ...]:
     fields = benchmark.fields
     column = next((name for name in fields.answers if not is_missing(row.get(name))), None)
     if column is None:
+        if scorer == "gameof24" and (expression := solution(_numbers(_first(row, fields.numbers)))):
+            return (expression,)
         raise CellError(_missing("answers", fields.answers, row))
     answers = answers_in(row[column], alternatives=column in fields.alternatives, scorer=scorer)
     aliases = _first(row, fields.aliases)
     if aliases is not None:
         answers += answers_in(aliases, alternatives=True, scorer=scorer)
-    answers = tuple(dict.fromkeys(answer.strip() for answer in answers if answer.strip()))
+    answers = tuple(dict.fromkeys(answer.strip() for answer in answers if answer.strip() not in _WITHHELD))
     if not answers:
-        raise CellError("has an empty answer; give at least one text or number that is right")
+        raise CellError(
+            "has an empty answer, or a question mark for one that is not published; give at least one text or number "
+            "that is right, or leave such rows out"
+        )
     return answers
 
 

@@ -17,7 +17,9 @@ from evals.scorers.mentions import MAX_SENTENCE, asserted, by_letter, by_ordinal
 from evals.task import Score, Task, right, wrong
 
 _LETTER_ONLY = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:;!。]?")
-_LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[).:\-–,(])\s*(.*)", re.DOTALL)
+_LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])(?:\s?[).:\-–,(]|\s*\n))\s*(.*)", re.DOTALL)
+_LABEL = re.compile(r"[^\w\s]*([A-Z])(?:[)\].:]|\s[-–]\s|\*|\s*\Z)")
+"""A letter that stands before an option in a list of them."""
 _LETTER_NAMED = re.compile(r"\b(?i:option|choice|answer)(?:\s+is)?\s*:?\s*(?:[(\[]([A-Z])[)\]]|([A-Z])\b(?!['’]))")
 _LETTER_LAST = re.compile(r"(.+\S)\s*[(\[](?:(?i:option|choice|answer)\s+)?([A-Z])[)\]][.!]?", re.DOTALL)
 _LIKELY = re.compile(
@@ -156,6 +158,8 @@ def _by_letter_and_text(letter: str, rest: str, options: tuple[str, ...]) -> int
     index = _index(letter, options)
     if index is None or not rest.strip():
         return index
+    if _goes_on_with_another(letter, rest, options):
+        return None
     by_text = _by_text(rest, options, _STRICT + _LOOSE)
     if by_text is not None:
         return index if plain_text(options[by_text]) == plain_text(options[index]) else None
@@ -166,6 +170,18 @@ def _by_letter_and_text(letter: str, rest: str, options: tuple[str, ...]) -> int
     if bare is not None or any(other != letter and _index(other, options) is not None for other in others):
         return None
     return index
+
+
+def _goes_on_with_another(letter: str, rest: str, options: tuple[str, ...]) -> bool:
+    """Whether what follows a letter names another option by its letter: on a new line, or before that one's text."""
+    lines = [line.strip() for line in rest.splitlines() if line.strip()]
+    labels = [match[1] for line in lines[:2] if (match := _LABEL.match(line))]
+    if any(label != letter and _index(label, options) is not None for label in labels):
+        return True
+    return any(
+        other != letter and re.search(rf"(?<!\w){other}\W{{1,3}}{re.escape(plain_text(option))}", plain_text(lines[0]))
+        for other, option in zip(ascii_uppercase, options, strict=False)
+    )
 
 
 def _by_mention(reading: str, options: tuple[str, ...]) -> int | None:

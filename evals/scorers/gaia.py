@@ -82,10 +82,10 @@ def _squeezed(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """A text without white space, case and the punctuation that is no part of a value."""
+    """A text without white space, case and the punctuation that is no part of a value; one of signs alone as it is."""
     parts: list[str] = []
     position = 0
     for match in _MEANINGFUL.finditer(text):
         parts += [_PUNCTUATION.sub("", text[position : match.start()]), match[0].strip() or " "]
         position = match.end()
-    return "".join([*parts, _PUNCTUATION.sub("", text[position:])]).lower()
+    return "".join([*parts, _PUNCTUATION.sub("", text[position:])]).lower() or text.strip()

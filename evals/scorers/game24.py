@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
+from itertools import permutations
 
 from evals.scorers.denials import has_denial, is_open, is_withdrawn
 from evals.scorers.final import final_answers
@@ -145,6 +147,29 @@ class _Parser:
 def numbers_of(task: Task) -> tuple[int, ...]:
     """The numbers of a puzzle, from the task's metadata; loading a task without them fails."""
     return tuple(int(number) for number in task.metadata.get("numbers", ()))
+
+
+def solution(numbers: Sequence[int]) -> str | None:
+    """An expression of four numbers that is worth 24, for files of puzzles without solutions; None if there is none."""
+    return _joined_to_24([(Fraction(number), str(number)) for number in numbers]) if len(numbers) == 4 else None
+
+
+def _joined_to_24(terms: list[tuple[Fraction, str]]) -> str | None:
+    """Two of the terms become one, in every way, until one is left."""
+    if len(terms) == 1:
+        return terms[0][1].removeprefix("(").removesuffix(")") if terms[0][0] == TARGET else None
+    for first, second in permutations(range(len(terms)), 2):
+        rest = [term for index, term in enumerate(terms) if index not in (first, second)]
+        (left, said_left), (right_, said_right) = terms[first], terms[second]
+        values = {"-": left - right_}
+        if first < second:
+            values |= {"+": left + right_, "*": left * right_}
+        if right_:
+            values["/"] = left / right_
+        for sign, value in values.items():
+            if found := _joined_to_24([*rest, (value, f"({said_left} {sign} {said_right})")]):
+                return found
+    return None
 
 
 def score_game24(task: Task, prediction: object) -> Score:

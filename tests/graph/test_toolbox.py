@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
@@ -69,3 +71,9 @@ async def test_a_generalist_that_thinks_aloud_is_heard_without_its_thinking(serv
     )
     state = await build_graph(tools=["generalist", double_tool], models=server.spec).ainvoke({"question": "q"})
     assert state["memory"][0]["calls"][0]["result"] == "It is 13."
+
+
+@pytest.mark.parametrize("tools", ["python", named, named("double")])
+def test_one_tool_without_its_list_is_told(tools: Any) -> None:
+    with pytest.raises(ConfigError, match=r"is one \w+, and no list"):
+        build_graph(tools=tools)

@@ -316,6 +316,7 @@ class FlowGRPOConfig:
                 self.agent is None and any(getattr(self, name) for name in OF_OWN_AGENT)
             ),
             **self._http_problems(),
+            "role is empty; name one, or leave it out": self.role is not None and not all(self.roles or ("",)),
             "a role is named twice in role": len(set(self.roles)) < len(self.roles),
             "policies: per_role needs several roles in role": self.policies == "per_role" and len(self.roles) < 2,
             "policies: per_role needs adapters; set lora_rank": bool(self.adapters) and not self.lora_rank,

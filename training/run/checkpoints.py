@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -12,8 +13,10 @@ from pathlib import Path
 from graph.errors import DataError
 from training.run.folder import SETTINGS
 
+logger = logging.getLogger(__name__)
+
 MARKER = "complete.json"
-"""Written last; a folder without it is no checkpoint."""
+"""Written last, with the size of every file; a folder without it, or with other sizes, is no checkpoint."""
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _STAGING = "staging"
@@ -41,12 +44,15 @@ def publish(staged: Path, run: Path, update: int, *, keep: int) -> Path:
     """
     _settle(staged)
     marker = staged / MARKER
-    marker.write_text(json.dumps({"update": update}), encoding="utf-8")
+    sizes = {str(file.relative_to(staged)): file.stat().st_size for file in staged.rglob("*") if file.is_file()}
+    marker.write_text(json.dumps({"update": update, "sizes": sizes}), encoding="utf-8")
     _sync(marker)
     final = run / f"checkpoint-{update}"
     _move(staged, final)
-    for old in checkpoints(run)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    oldest = update_of(checkpoints(run)[-keep:][0])
+    for old in _numbered(run):
+        if update_of(old) < oldest:
+            shutil.rmtree(old, ignore_errors=True)
     return final
 
 
@@ -89,15 +95,30 @@ def let_others_read(folder: Path) -> None:
 
 def checkpoints(run: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
-    if not run.is_dir():
-        return []
-    numbered = [(int(match[1]), path) for path in run.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(numbered) if (path / MARKER).is_file()]
+    return [path for path in _numbered(run) if _is_complete(path)]
+
+
+def _numbered(run: Path) -> list[Path]:
+    """The folders of a run's checkpoints, complete or not, oldest first."""
+    found = [path for path in run.iterdir() if _NAME.fullmatch(path.name)] if run.is_dir() else []
+    return sorted(found, key=update_of)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        sizes = json.loads((checkpoint / MARKER).read_bytes()).get("sizes", {})
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
 
 
 def newest(run: Path) -> Path | None:
     """The newest complete checkpoint of a run, if there is one."""
-    return next(reversed(checkpoints(run)), None)
+    complete = checkpoints(run)
+    damaged = [path.name for path in _numbered(run) if not complete or update_of(path) > update_of(complete[-1])]
+    if damaged:
+        logger.warning("%s in %s: files are missing or cut; left out.", ", ".join(damaged), run)
+    return complete[-1] if complete else None
 
 
 def newest_in_words(run: Path) -> str:
@@ -117,7 +138,7 @@ def weights_of(place: Path, number: int | None = None) -> Path:
         DataError: there are no complete weights.
     """
     if number is None and _holds_weights(place):
-        if _NAME.fullmatch(place.name) and not (place / MARKER).is_file():
+        if _NAME.fullmatch(place.name) and not _is_complete(place):
             raise DataError(f"The checkpoint {place} is incomplete; name another one.")
         return place
     complete = checkpoints(place)

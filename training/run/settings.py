@@ -55,7 +55,8 @@ def check_types(settings: Any, lists: Sequence[str] = (), mappings: Sequence[str
         value = getattr(settings, name)
         if isinstance(value, str | list):
             parts = value.split(",") if isinstance(value, str) else value
-            object.__setattr__(settings, name, tuple(part.strip() for part in parts if str(part).strip()))
+            named = (part.strip() if isinstance(part, str) else part for part in parts)
+            object.__setattr__(settings, name, tuple(part for part in named if part != ""))
     for name in mappings:
         value = getattr(settings, name)
         if isinstance(value, str):
@@ -144,21 +145,34 @@ def _from_file(kind: type, path: Path) -> Mapping[str, Any]:
         text = path.read_text(encoding="utf-8")
         loaded = yaml.safe_load(text)
         written = yaml.load(text, yaml.BaseLoader)  # noqa: S506  # it reads every value as a text
+        root = yaml.compose(text, yaml.BaseLoader)
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read ({error.strerror}); check --config.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         where = f", line {place.line + 1}," if place else ""
-        raise ConfigError(f"The configuration {path}{where} is not YAML; fix it.") from None
+        problem = getattr(error, "problem", None)
+        reason = f" ({problem})" if problem else ""
+        raise ConfigError(f"The configuration {path}{where} is not YAML{reason}; fix it.") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"The configuration {path} must be a list of `setting: value` lines.")
     hints = get_type_hints(kind)
-    names = {key: str(key).replace("-", "_") for key in loaded}
+    names = {key: _name(key) for key in loaded}
+    lines: dict[str, int] = {}
+    for key, _ in root.value if isinstance(root, yaml.MappingNode) else ():
+        name, line = _name(key.value), key.start_mark.line + 1
+        if lines.setdefault(name, line) != line:
+            raise ConfigError(f"The configuration {path} sets `{name}` in line {lines[name]} and in {line}; keep one.")
     # YAML's merge keys (`<<`) are only followed by the first reading.
     return {
         name: (written if _is_text(hints.get(name), loaded[key]) and key in written else loaded)[key]
         for key, name in names.items()
     }
+
+
+def _name(key: object) -> str:
+    """The setting that a key of the file names."""
+    return str(key).replace("-", "_")
 
 
 def _is_text(hint: Any, value: Any) -> bool:

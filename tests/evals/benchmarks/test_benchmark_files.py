@@ -82,7 +82,7 @@ def test_options_are_right_by_letter_exactly_where_the_text_is(shared_data: Path
 
 def test_gaia_shows_neither_answer_nor_annotations(shared_data: Path) -> None:
     for task in load_tasks("gaia", shared_data / "benchmarks"):
-        assert set(task.metadata) <= {"Level"}
+        assert set(task.metadata) <= {"level"}
         assert "Annotator" not in task.prompt
 
 

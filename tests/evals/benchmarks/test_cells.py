@@ -96,6 +96,8 @@ def test_lists_are_written_as_text_where_there_are_no_lists(tmp_path: Path) -> N
     assert first.answers == ("Ada", "A. L.")
     assert second.choices == ("x", "y")
     assert third.answers == ("[3",)
+    path.write_text("question,options,answer\nQ?,\"{'A': 'x', 'B': 'y'}\",B\n")
+    assert load_tasks("medqa", path)[0].answers == ("y",)
     path.write_text('question,answer\nQ?,"[3, 4]"\n')
     assert load_tasks("own", path)[0].answers == ("[3, 4]",)
 

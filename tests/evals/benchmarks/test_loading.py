@@ -60,7 +60,7 @@ def test_gaia_keeps_the_answer_and_the_annotations_to_itself(tmp_path: Path) -> 
     with_file = row | {"task_id": "g2", "file_name": "picture.png"}
     (task,) = load_tasks("gaia", write(tmp_path / "gaia.jsonl", [row, with_file]))
     assert task.prompt == "How many?"
-    assert task.metadata == {"Level": "2"}
+    assert task.metadata == {"level": "2"}
 
 
 def test_options_lose_their_letters_and_leave_the_question(tmp_path: Path) -> None:
@@ -108,12 +108,44 @@ def test_a_game_of_24_without_a_question_gets_one(tmp_path: Path) -> None:
         ("gpqa", {"question": "Q?", "answer": "red", "choices": ["green", "blue"]}, "none of its options"),
         ("gpqa", {"question": "Q?", "answer": "red", "choices": "red or blue"}, "no list"),
         ("gameof24", {"query": "Make 24.", "answer": "1"}, "without numbers"),
+        ("gameof24", {"Puzzles": "1 1 1 1"}, "has no answers"),
         ("aime24", {"question": "Q?", "solution": "x"}, "has no answers"),
+        ("gaia", {"task_id": "t", "Question": "Q?", "Final answer": "?"}, "not published; .* leave such rows out"),
+        ("musique", {"id": "2hop__1", "question": "Q?", "answer": "x", "answerable": False}, "leave such rows out"),
     ],
 )
 def test_rows_that_cannot_be_judged_are_refused(tmp_path: Path, name: str, row: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
         load_tasks(name, write(tmp_path / "data.json", [row]))
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "identity", "answers"),
+    [
+        ("hotpotqa", {"_id": "5a8b", "question": "Q?", "answer": "yes", "supporting_facts": [["A", 0]]},
+         "5a8b", ("yes",)),
+        ("2wiki", {"_id": "13f5", "question": "Q?", "answer": "Bob", "evidences": [["A", "is", "B"]]},
+         "13f5", ("Bob",)),
+        ("musique", {"id": "2hop__1", "question": "Q?", "answer": "Bob", "answer_aliases": ["Rob"], "answerable": True},
+         "2hop__1", ("Bob", "Rob")),
+        ("bamboogle", {"Question": "Q?", "Answer": "Bob"}, "0", ("Bob",)),
+        ("aime24", {"ID": "2024-II-4", "Problem": "Q?", "Solution": "s", "Answer": 33}, "2024-II-4", ("33",)),
+        ("own", {"Answer": "", "Question": "Q?", "answer": "Bob"}, "0", ("Bob",)),
+    ],
+)  # fmt: skip
+def test_the_authors_own_files_are_read(
+    tmp_path: Path, name: str, row: dict[str, Any], identity: str, answers: tuple[str, ...]
+) -> None:
+    (task,) = load_tasks(name, write(tmp_path / "data.json", [row]))
+    assert (task.id, task.question, task.answers) == (identity, "Q?", answers)
+
+
+def test_a_list_of_puzzles_needs_no_solutions(tmp_path: Path) -> None:
+    path = tmp_path / "24.csv"
+    path.write_text("Rank,Puzzles,AMT (s)\n1,1 1 4 6,4.4\n2,3 3 8 8,9.9\n", encoding="utf-8")
+    tasks = load_tasks("gameof24", path)
+    assert [task.metadata["numbers"] for task in tasks] == [(1, 1, 4, 6), (3, 3, 8, 8)]
+    assert all(score(task, task.answers[0]).exact for task in tasks)
 
 
 @pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
@@ -239,6 +271,14 @@ def test_a_data_set_that_has_lost_its_file_is_one_sentence(monkeypatch: pytest.M
 def test_an_unknown_benchmark_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="choose one of bamboogle"):
         load_tasks("trivia")
+
+
+@pytest.mark.parametrize("head", ["question;answer", "question\tanswer"])
+def test_columns_that_are_not_parted_by_commas_are_shown_as_they_stand(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(f"{head}\nQ?{head[8]}x\n", encoding="utf-8")
+    with pytest.raises(DataError, match=f"the row's columns: {head}"):
+        load_tasks("own", path)
 
 
 def test_a_comma_without_quotes_is_told_and_cuts_no_text(tmp_path: Path) -> None:

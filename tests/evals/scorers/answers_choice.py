@@ -31,6 +31,8 @@ CHOSEN = [
     "The answer is **C. Delirium**.", "The answer is **C**, because of the fever.", "**C**: Delirium",
     "Therefore, **C** is correct.", "The final answer is C. I hope it is correct.", "#### C",
     "The answer is delirium. It is caused by the infection.",
+    "C\n\nThe onset was acute.", "**C**\n\nBecause of the fever.",
+    "C. Delirium\n\nA is too slow, B is another organ.", "C. Delirium, for example after a hepatitis B.",
 ]  # fmt: skip
 """They choose C."""
 NOT_CHOSEN = [
@@ -62,5 +64,8 @@ NOT_CHOSEN = [
     "The answer is **C**. D is also possible.", "The answer is C. D is correct, too.", "**C** and **D**",
     "Answer: **C**, **D**", "The answer is **not C**.", "The answer is delirium. It is dementia.",
     "The answer is delirium. That is wrong.", "#### C or D", "So C is right or D is right",
+    "C. Delirium\nD. Delirium tremens", "C. Delirium\n\nD. Delirium tremens", "C: no fever\nD: best", "C\nD",
+    "C) Delirium - slow\nD) Delirium tremens - right", "C\nDelirium\nD\nDelirium tremens",
+    "(C) Delirium (D) Urinary tract infection", "C. Too slow. D. Urinary tract infection",
 ]  # fmt: skip
 """They choose another option, several, or none."""

@@ -58,6 +58,7 @@ def test_options_with_the_same_text_are_right_together() -> None:
     volumes = task("choice", "200 mL", choices=("200 mL", "200 mL", "180 mL", "100 mL"))
     assert [score(volumes, letter).correct for letter in "ABCD"] == [True, True, False, False]
     assert score(volumes, "200 mL").correct
+    assert score(volumes, "B. 200 mL").correct
 
 
 def test_options_that_are_letters_themselves() -> None:

@@ -26,6 +26,8 @@ from .asked import task
         ("Li Peng", "FINAL ANSWER: li peng", True),
         ("3", "nan", False),
         ("3", "inf", False),
+        ("\\\\", "\\\\", True),
+        ("\\\\", "/", False),
     ],
 )
 def test_gaia_rules(gold: str, prediction: str, expected: bool) -> None:

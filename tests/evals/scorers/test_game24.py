@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evals.scorers import score
-from evals.scorers.game24 import NotAnExpressionError, evaluate
+from evals.scorers.game24 import NotAnExpressionError, evaluate, solution
 
 from .asked import task
 
@@ -143,3 +143,15 @@ def _numbers(expression: str) -> tuple[int, ...]:
 )
 def test_game24_refuses_what_is_cut_out_of_something_else(numbers: tuple[int, ...], prediction: str) -> None:
     assert not score(task("gameof24", "4*6", metadata={"numbers": numbers}), prediction).correct
+
+
+@given(st.lists(st.integers(1, 13), min_size=4, max_size=4))
+def test_a_solution_uses_the_four_numbers_and_is_worth_24(numbers: list[int]) -> None:
+    expression = solution(numbers)
+    if expression is not None:
+        assert score(task("gameof24", "", metadata={"numbers": numbers}), expression).exact
+
+
+@pytest.mark.parametrize(("numbers", "solvable"), [((3, 3, 8, 8), True), ((1, 5, 5, 5), True), ((1, 1, 1, 1), False)])
+def test_there_is_a_solution_or_none(numbers: tuple[int, ...], solvable: bool) -> None:
+    assert (solution(numbers) is not None) is solvable

@@ -343,6 +343,8 @@ def test_validation_is_logged_before_and_while_training(tmp_path: Path, policy_f
         (["--max_seconds", "0.5"], "`max_seconds`"),
         (["--tools", ""], "has an empty value"),
         (["--tools", "[]"], "`tools` is empty"),
+        (["--tools", "[1]"], "`tools.0` is 1; it has to be a text"),
+        (["--role", "[]", "--agent", "null"], "role is empty"),
         (["--beta", "-1"], "`beta`"),
         (["--clip_low", "2"], "clip_low must be within 0..1"),
         (["--lr_scheduler", "sometimes"], "choose one of linear"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,22 @@ def test_the_old_weights_stay_until_the_new_ones_are_there(tmp_path: Path, monke
     assert set(removed) <= {"old", "new"}
     assert removed[-1] == "new", "while the old ones are deleted, the new ones are in their place"
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_text("")])
+def test_a_checkpoint_with_a_damaged_file_is_none(
+    tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    def publish(update: int) -> None:
+        staged = checkpoints.staging_folder(tmp_path)
+        (staged / "adapter").mkdir()
+        (staged / "adapter" / "weights").write_text("all of them")
+        checkpoints.publish(staged, tmp_path, update, keep=1)
+
+    publish(1)
+    damage(tmp_path / "checkpoint-1" / "adapter" / "weights")
+    assert checkpoints.newest(tmp_path) is None
+    assert "checkpoint-1 in" in caplog.text
+    publish(2)
+    assert checkpoints.newest(tmp_path) == tmp_path / "checkpoint-2"
+    assert not (tmp_path / "checkpoint-1").exists()

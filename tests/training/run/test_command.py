@@ -125,6 +125,13 @@ def test_what_is_no_yaml_is_told(text: str, tmp_path: Path) -> None:
         load_settings(FlowGRPOConfig, path, {})
 
 
+def test_a_setting_that_stands_twice_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("model: m\nout: o\ntasks: t\nlearning_rate: 1e-4\nsteps: 3\nlearning-rate: 1e-5\n")
+    with pytest.raises(ConfigError, match="`learning_rate` in line 4 and in 6"):
+        load_settings(FlowGRPOConfig, path, {})
+
+
 def test_what_a_command_has_noted_beside_its_settings_is_none(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("model: m\nout: o\ntasks: t\ncommand: training.validate\ncheckpoint: c\nsamples: 4\n")
