@@ -6,23 +6,13 @@ a repeated call are rejected without asking a model, and their results never rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from graph.checks import (
-    ANSWER_CHECKS,
-    EXCERPTS,
-    FOLLOW_UPS,
-    FORESEEN_STEPS,
-    PASSAGE_CHECKS,
-    STEP_CHECKS,
-    VERDICT_CHECKS,
-)
+from graph.checks import ANSWER_CHECKS, EXCERPTS, FORESEEN_STEPS, PASSAGE_CHECKS, STEP_CHECKS, VERDICT_CHECKS
 from graph.checks.answers import answer_complaint
 from graph.checks.evidence import Evidence
-from graph.checks.following import FollowUp
-from graph.checks.foreseen import Foreseen, NextStep
+from graph.checks.foreseen import Foreseen
 from graph.checks.steps import Step, failure_of, is_stuck
 from graph.checks.verdicts import revised
 from graph.errors import ContextLengthExceeded
@@ -57,8 +47,6 @@ class Judged:
     """The part of it that the planner reads."""
     ended_by: str = ""
     """Why the run ends, if the verdict ends it."""
-    next_step: NextStep | None = None
-    """What follows it in any case."""
 
 
 def by_rules(accepted: bool, *, stop: bool = False, reason: str = "") -> Verdict:
@@ -77,20 +65,20 @@ async def verify(state: State, run: Run) -> RunState:
     is_last = len(memory) + 1 >= run.context.max_turns
     step: Speculation | None = None
     if not is_last and (known := await _foreseen(state, error, run)) is not None:
-        judged = _followed(known)
+        judged = Judged(known.verdict, known.verdict, "stuck" if known.next_step is None else "")
         turn = await _turn(state, judged, error, run)
+        if known.next_step is not None:
+            step = await foreseen(known.next_step, state, turn, run)
     elif error is None and run.context.verify == "model":
         expected = await _turn(state, Judged(EXPECTED, EXPECTED), None, run) if run.context.speculate else None
         async with planned_ahead(state, expected, run) as ahead:
-            judged = await _judge_in_time(state, run, is_last=is_last)
+            judged = await _judge_in_time(state, run)
             turn = await _turn(state, judged, None, run)
-            if not judged.ended_by and judged.next_step is None:
+            if not judged.ended_by:
                 step = await ahead.step_after(turn, run)
     else:
         judged = _judge_by_rules(plan, error)
         turn = await _turn(state, judged, error, run)
-    if judged.next_step is not None:
-        step = await foreseen(judged.next_step, state, turn, run)
     ended_by = judged.ended_by
     if not ended_by and is_last:
         ended_by = "turns"
@@ -139,11 +127,6 @@ def _judge_by_rules(plan: Plan, error: Failure | None) -> Judged:
     return Judged(verdict, verdict, "planner" if finished else "")
 
 
-def _followed(known: Foreseen) -> Judged:
-    """The verdict on a step whose next one is known; the run ends if there is none."""
-    return Judged(known.verdict, known.verdict, "stuck" if known.next_step is None else "", known.next_step)
-
-
 async def _nothing_found(state: State, run: Run) -> Failure | None:
     """Why the passages found are none that help; nothing is said where the application has its own words."""
     checks = run.held_to(PASSAGE_CHECKS, "verifier")
@@ -162,10 +145,10 @@ async def _foreseen(state: State, error: Failure | None, run: Run) -> Foreseen |
     return next((known for foresee in checks if (known := foresee(evidence)) is not None), None)
 
 
-async def _judge_in_time(state: State, run: Run, *, is_last: bool) -> Judged:
+async def _judge_in_time(state: State, run: Run) -> Judged:
     try:
         async with run.within_budget():
-            return await _judge(state, run, is_last=is_last)
+            return await _judge(state, run)
     except TimeoutError:
         reason, ended_by = "the run's time was over", "time"
     except ContextLengthExceeded:
@@ -174,7 +157,7 @@ async def _judge_in_time(state: State, run: Run, *, is_last: bool) -> Judged:
     return Judged(verdict, verdict, ended_by)
 
 
-async def _judge(state: State, run: Run, *, is_last: bool) -> Judged:
+async def _judge(state: State, run: Run) -> Judged:
     conversation = conversation_text(state.get("messages", []), state["question"], run.context.max_chat_chars)
     shown = state
     for excerpt in run.held_to(EXCERPTS, "verifier"):
@@ -182,7 +165,6 @@ async def _judge(state: State, run: Run, *, is_last: bool) -> Judged:
     messages = verifier_messages(shown, conversation, run.wording)
     evidence = Evidence.of(state, await run.tools())
     answer_checks = run.held_to(ANSWER_CHECKS, "verifier")
-    follow_ups = () if is_last or run.wording.changes("verifier") else run.held_to(FOLLOW_UPS, "verifier")
     verdicts: list[Verdict | str] = []
 
     def read(reply: str) -> Verdict | str:
@@ -194,8 +176,6 @@ async def _judge(state: State, run: Run, *, is_last: bool) -> Judged:
             # The complaint was about the answer. That the step helps was said before it, and half an answer helps.
             helps = any(isinstance(earlier, dict) and earlier["accepted"] for earlier in verdicts)
             return {**verdict, "accepted": helps}
-        if _follow_up(verdict, evidence, follow_ups) is not None:
-            return verdict
         complaint = answer_complaint(verdict, evidence, answer_checks)
         if complaint is None:
             return verdict
@@ -205,14 +185,8 @@ async def _judge(state: State, run: Run, *, is_last: bool) -> Judged:
     if isinstance(reply, str):
         unread = by_rules(True, reason=reply)
         return Judged(unread, unread)
-    if (known := _follow_up(reply, evidence, follow_ups)) is not None:
-        return _followed(known)
     verdict = revised(reply, evidence, run.held_to(VERDICT_CHECKS, "verifier"))
     return Judged(verdict, feedback_of(verdict, reply, run), "verifier" if verdict["stop"] else "")
-
-
-def _follow_up(verdict: Verdict, evidence: Evidence, checks: Sequence[FollowUp]) -> Foreseen | None:
-    return next((known for check in checks if (known := check(verdict, evidence)) is not None), None)
 
 
 def _read_verdict(reply: str) -> Verdict | str:

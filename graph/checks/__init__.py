@@ -12,7 +12,6 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | `PASSAGE_CHECKS` | nobody | after a search; a failure rejects the step |
 | `FORESEEN_INPUTS` | nobody | before the executor is asked; an input that it would only copy is used without it |
 | `FORESEEN_STEPS` | nobody | before the verifier is asked; what follows in any case, be it the end, is done unasked |
-| `FOLLOW_UPS` | the verifier | when it stops; what it has to be followed by takes the verdict's place |
 | `EXCERPTS` | nobody | before the verifier reads the memory; it is shown the part that tells |
 | `ANSWER_CHECKS` | the verifier | when it stops; on a complaint it is asked once more, and the step stays accepted |
 | `VERDICT_CHECKS` | the verifier | before its verdict takes effect; they revise it |
@@ -52,7 +51,7 @@ from graph.checks.computing import (
 from graph.checks.counts import other_count
 from graph.checks.coverage import unanswered_part, unused_number
 from graph.checks.excerpts import Excerpt, sentences_with_values
-from graph.checks.following import FollowUp, name_after_repetition, name_in_answer, name_in_program
+from graph.checks.following import name_after_repetition, name_in_program
 from graph.checks.foreseen import Foresight
 from graph.checks.guarded import guarded
 from graph.checks.options import left_out, none_of_the_options
@@ -134,7 +133,6 @@ VERDICT_CHECKS: tuple[VerdictCheck, ...] = _all(
 )
 FORESEEN_INPUTS: tuple[Callable[[Plan, BaseTool, State], str | None], ...] = _all(_nothing, plain_query)
 EXCERPTS: tuple[Excerpt, ...] = _all(_unchanged, sentences_with_values)
-FOLLOW_UPS: tuple[FollowUp, ...] = _all(_nothing, name_in_answer)
 FORESEEN_STEPS: tuple[Foresight, ...] = _all(
     _nothing, program_next, search_next, name_in_program, name_after_repetition, nothing_next
 )

@@ -1,16 +1,14 @@
 """The second hop: what results bring up, and nothing was looked up about, is searched for.
 
-A small model finds the birthplace and takes another place's inhabitants for its own, asks for the birthplace of a
-founder once more where the founder's name has just been found, or answers with a birthplace where its fair is asked.
+A small model finds the birthplace and takes another place's inhabitants for its own, or asks for the birthplace of a
+founder once more where the founder's name has just been found.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Iterable
 
-from graph.checks.coverage import unanswered_part
 from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
 from graph.checks.excerpts import sentences_of, titles_of
@@ -20,9 +18,6 @@ from graph.checks.literals import literals_of
 from graph.checks.provenance import CUSTOMARY_NAMES
 from graph.checks.questions import is_amount
 from graph.state import Verdict
-
-FollowUp: TypeAlias = Callable[[Verdict, Evidence], Foreseen | None]
-"""Gives what follows a verdict in its place, or None: it stands."""
 
 _MORE_ABOUT = "more about "
 _WHOLE_NAME = re.compile(r"[^\W\d_a-z][\w'’.-]+(?: [\w'’.-]+){0,4}")
@@ -57,14 +52,6 @@ def name_after_repetition(evidence: Evidence) -> Foreseen | None:
     return None
 
 
-def name_in_answer(verdict: Verdict, evidence: Evidence) -> Foreseen | None:
-    """What follows a name as the answer where part of the question is in no result: a search for that name."""
-    answer = verdict["answer"]
-    if not (verdict["stop"] and _WHOLE_NAME.fullmatch(answer)) or unanswered_part(answer, evidence) is None:
-        return None
-    return _search(_unfollowed([answer], evidence), evidence, accepted=True)
-
-
 def _stems(text: str) -> set[str]:
     """The beginnings of a text's words: founder and founded are one."""
     return {word[:_STEM] for word in content_words(text)}
@@ -77,7 +64,7 @@ def follows_a_name(evidence: Evidence) -> bool:
 
 def _unfollowed(names: Iterable[str], evidence: Evidence) -> list[str]:
     """The names that are not in the question and that no passage is about; none where passages have no titles."""
-    titles = [content_words(title) for result in evidence.results for title in titles_of(result)]
+    titles = [content_words(title) for result in evidence.old for title in titles_of(result)]
     if not titles:
         return []
     known = content_words(evidence.question) | CUSTOMARY_NAMES
@@ -89,14 +76,14 @@ def _unfollowed(names: Iterable[str], evidence: Evidence) -> list[str]:
     return list(dict.fromkeys(filter(is_new, names)))
 
 
-def _search(names: list[str], evidence: Evidence, *, accepted: bool = False) -> Foreseen | None:
+def _search(names: list[str], evidence: Evidence) -> Foreseen | None:
     told = " and ".join(names)
     missing = f"{_MORE_ABOUT}{told}"
     if not (told and evidence.searches_with) or missing in evidence.asked_for:
         return None
     if not in_english(evidence.question, *evidence.texts):
         return None
-    verdict = Verdict(accepted=accepted, stop=False, reason="", answer="", missing=missing, source="rules")
+    verdict = Verdict(accepted=False, stop=False, reason="", answer="", missing=missing, source="rules")
     return Foreseen(verdict, search_for(told, evidence.searches_with))
 
 

@@ -1,4 +1,4 @@
-"""What results bring up is searched for: names in a program, beside a repeated step, and in half an answer."""
+"""What results bring up is searched for: names in a program, and names beside a repeated step."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from langchain_core.tools import BaseTool, StructuredTool
 
 from graph import Context, build_graph
 from graph.checks.evidence import Evidence
-from graph.checks.following import name_after_repetition, name_in_answer
-from graph.state import Failure, Verdict
+from graph.checks.following import name_after_repetition
+from graph.state import Failure
 from tests.graph.conftest import Serve, judged, plan_text
 from tools.card import ToolCard
 
@@ -128,48 +128,3 @@ def test_where_no_name_is_followed(question: str, result: str) -> None:
 def test_a_name_is_followed_once_and_only_after_a_repetition() -> None:
     assert searched_for(FOUNDER, ONE, asked_for=("the town", "more about Jonas Quill")) is None
     assert searched_for(FOUNDER, BREWERY, kind="arguments") is None
-
-
-FAIR = "Which fair is held in the town where Marit Lowe was born?"
-TOWN = "[1] Ostby\nIn Ostby a herring fair is held each autumn."
-
-
-@pytest.mark.parametrize("brief_verdicts", [False, True])
-async def test_half_an_answer_is_followed_by_a_search_for_its_name(serve: Serve, brief_verdicts: bool) -> None:
-    server = serve(planner=plan_text("look_up", FAIR), verifier=[judged("Ostby"), judged("herring fair")])
-    context = Context(model=server.spec, checks="on", speculate=brief_verdicts, brief_verdicts=brief_verdicts)
-    tools = [found({FAIR: MAYOR.partition("[2]")[0], "Ostby": TOWN})]
-    state = await build_graph(tools=tools).ainvoke({"question": FAIR}, context=context)
-    first, second = state["memory"]
-    assert first["verdict"] == Verdict(
-        accepted=True, stop=False, reason="", answer="", missing="more about Ostby", source="rules"
-    )
-    assert second["calls"][0]["arguments"] == {"name": "Find Ostby"}
-    assert (state["answer"], state["ended_by"]) == ("herring fair", "verifier")
-    assert len(server.asked("verifier")) == 2
-    assert brief_verdicts or len(server.asked("planner")) == 1
-
-
-async def test_the_last_turn_is_followed_by_nothing(serve: Serve) -> None:
-    server = serve(planner=plan_text("look_up", FAIR), verifier=judged("Ostby"))
-    tools = [found({FAIR: MAYOR.partition("[2]")[0]})]
-    context = Context(model=server.spec, checks="on", max_turns=1)
-    state = await build_graph(tools=tools).ainvoke({"question": FAIR}, context=context)
-    assert (len(state["memory"]), state["answer"]) == (1, "Ostby")
-
-
-def follows(answer: str, question: str = FAIR, result: str = MAYOR.partition("[2]")[0], *, stop: bool = True) -> bool:
-    evidence = Evidence(question, (result,), (), passages=True, searches_with="look_up", tool="look_up")
-    verdict = Verdict(accepted=True, stop=stop, reason="", answer=answer, missing="", source="model")
-    return name_in_answer(verdict, evidence) is not None
-
-
-def test_only_a_new_name_that_leaves_part_of_the_question_out_is_followed() -> None:
-    assert follows("Ostby")
-    assert not follows("Ostby", stop=False)
-    assert not follows("the mayor of Skerrow")
-    assert not follows("Marit Lowe")
-    assert not follows("1867")
-    assert not follows("Ostby", "In which town was Marit Lowe born?")
-    assert not follows("Ostby", result=f"{MAYOR}\n{TOWN}".replace("fair is held", "market is"))
-    assert not follows("Ostby", "Welcher Markt wird in der Stadt gehalten, in der Marit Lowe geboren wurde?")
