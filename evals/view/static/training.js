@@ -16,7 +16,7 @@ const Training = (() => {
     { title: "clip fraction", about: "Share of tokens whose probability ratio left the clip range.", lines: { clipped_low: "low", clipped_high: "high", importance_truncated: "importance truncated" } },
     { title: "log-prob gap of sampler and trainer", about: "How far the two disagree about the same tokens; it should stay near 0.", lines: { logprob_gap: "mean", largest_logprob_gap: "largest" }, byRole: "logprob_gap" },
     { title: "groups without variance", about: "Groups whose rollouts all got one reward, and so teach nothing.", lines: { zero_variance: "share" } },
-    { title: "rejected turns", about: "Share of turns that the verifier rejected, that could not be read, or that repeat an earlier one.", lines: { rejected_turns: "rejected", unreadable_plans: "unreadable plans", repeated_plans: "repeated plans" } },
+    { title: "rejected turns", about: "Share of turns that the verifier rejected, whose call failed (in your own agent), that could not be read, or that repeat an earlier one.", lines: { rejected_turns: "rejected", failed_turns: "failed", unreadable_plans: "unreadable plans", repeated_plans: "repeated plans" } },
     { title: "errors, share of turns", about: "Turns whose call could not be made or failed, and each kind of error, those of plans and results too.", lines: { tool_errors: "tool errors" }, prefix: "error/" },
     { title: "seconds by phase", about: "Where the time of a step goes.", prefix: "seconds/" },
     { title: "seconds of a run", about: "Where a run's time goes, on average: models, tools, sandbox, our own process, and what it waits for (wait_engine, wait_sandbox, wait_place: concurrency).", prefix: "rollout_seconds/" },
