@@ -216,7 +216,6 @@ async def answer_now(
     context: Context,
     *,
     tools: Sequence[ToolLike] | None = None,
-    models: BaseChatModel | str | Mapping[str, BaseChatModel | str] | None = None,
 ) -> State:
     """Answer from the results of an unfinished run, without continuing it.
 
@@ -224,7 +223,6 @@ async def answer_now(
         state: The state of the interrupted run.
         context: The run's settings.
         tools: The graph's, as for `build_graph`.
-        models: The graph's, as for `build_graph`.
 
     Raises:
         ModelError: the generator's model did not answer.
@@ -232,7 +230,7 @@ async def answer_now(
     run = Run(
         context,
         Toolbox(tools),
-        _models_by_role(models),
+        {},
         {},
         sync=False,
         seconds_before=state.get("seconds", 0.0),

@@ -48,8 +48,6 @@ __all__ = [
     "SandboxResult",
     "SandboxUnavailable",
     "SnippetError",
-    "check",
-    "run_python",
 ]
 
 log = logging.getLogger(__name__)
@@ -325,13 +323,3 @@ def _result_of(ended: Ended) -> SandboxResult:
         seconds=ended.seconds,
         isolation=ended.isolation,
     )
-
-
-def run_python(code: str, limits: Limits | None = None) -> SandboxResult:
-    """Runs code once, in a sandbox with these limits (see `Sandbox.run`)."""
-    return Sandbox(limits).run(code)
-
-
-def check() -> Isolation:
-    """What is guaranteed here (see `Sandbox.check`)."""
-    return Sandbox().check()

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from tools.card import Example, ToolCard
 from tools.errors import ToolUnavailable
 from tools.filecache import FileCache, cache_home
-from tools.pacing import PACER, HostPacer
+from tools.pacing import PACER
 from tools.passages import RESULT_CHARS, Passage, format_passages
 from tools.text import Text
 
@@ -84,13 +84,11 @@ class WebSearch:
     Args:
         settings: What is searched, and how.
         cache: Where results are kept.
-        pacer: Spaces the searches out.
     """
 
-    def __init__(self, settings: WebSearchSettings, cache: FileCache, pacer: HostPacer = PACER) -> None:
+    def __init__(self, settings: WebSearchSettings, cache: FileCache) -> None:
         self._settings = settings
         self._cache = cache
-        self._pacer = pacer
 
     def __call__(self, query: str) -> list[Passage]:
         """The results for `query`, in the engines' order, at least one.
@@ -121,7 +119,7 @@ class WebSearch:
         settings = self._settings
         deadline = time.monotonic() + settings.time_limit
         for attempt in range(settings.retries + 1):
-            time.sleep(self._pacer.reserve(_HOST, settings.interval, deadline - time.monotonic()))
+            time.sleep(PACER.reserve(_HOST, settings.interval, deadline - time.monotonic()))
             try:
                 return DDGS(timeout=settings.engine_timeout).text(
                     query, region=settings.region, max_results=settings.max_results, backend=settings.backend
@@ -131,7 +129,7 @@ class WebSearch:
                     raise _nothing(query) from None
                 wait = 2.0**attempt
                 logger.info("web search failed (%s), attempt %d", error, attempt + 1)
-                self._pacer.hold(_HOST, wait)
+                PACER.hold(_HOST, wait)
                 if attempt == settings.retries or time.monotonic() + wait > deadline:
                     raise ToolUnavailable(f"No search engine answered ({error}). Use another tool.") from error
         raise AssertionError("unreachable: the last attempt returns or raises")

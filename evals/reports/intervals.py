@@ -73,13 +73,13 @@ Z95 = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
 
 
-def wilson(rate: float, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval for a rate in [0, 1] observed over n questions (Wilson, 1927)."""
+def wilson(rate: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval for a rate in [0, 1] observed over n questions (Wilson, 1927)."""
     if n == 0:
         return 0.0, 1.0
-    centre = rate + z * z / (2 * n)
-    half = z * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
+    centre = rate + Z95 * Z95 / (2 * n)
+    half = Z95 * sqrt(rate * (1 - rate) / n + Z95 * Z95 / (4 * n * n))
+    scale = 1 + Z95 * Z95 / n
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 

@@ -84,13 +84,13 @@ Replier = Callable[[ChatRequest], "str | ChatReply | Awaitable[str | ChatReply]"
 """Makes the reply to a request; one that awaits something is waited for, on the server's own loop."""
 
 
-def scripted_run(turns: int, tools: tuple[str, ...] = ("compute", "lookup")) -> Replier:
-    """Valid replies for runs of a given length that use the tools in turn."""
+def scripted_run(turns: int) -> Replier:
+    """Valid replies for runs of a given length that use the tools `compute` and `lookup` in turn."""
 
     def reply(request: ChatRequest) -> str:
         turn = request.turn
         if request.role == "planner":
-            tool = tools[(turn - 1) % len(tools)]
+            tool = "compute" if turn % 2 else "lookup"
             step = f"Justification: step {turn} is next.\nContext: item {turn}\nSub-Goal: find item {turn}"
             return f"{step}\nTool Name: {tool}"
         if request.role == "executor":

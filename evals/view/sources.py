@@ -106,6 +106,7 @@ class Source:
             "kind": self.kind,
             "name": self.name,
             "path": str(self.path),
+            "unit": "update" if self._is_held_out() else "step",
             "runs": len(index.rows),
             "generation": index.generation,
             "unread": index.unread,
@@ -114,6 +115,10 @@ class Source:
             **self._named(),
             "measured": self._size(METRICS) + self._size(ALARMS),
         }
+
+    def _is_held_out(self) -> bool:
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return folder.name == VALIDATIONS
 
     def _written(self) -> float | None:
         """When the set was last written to, in seconds since 1970."""

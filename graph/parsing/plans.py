@@ -13,6 +13,8 @@ from graph.parsing.thinking import without_thinking
 from graph.parsing.tool_names import exact_name, tools_named
 from graph.state import Failure, Plan
 
+_LONGEST_NAME = 60
+"""Characters of a name that the planner is told of."""
 _LABELS = Labels(
     {
         "justification": ("justification", "reason", "reasoning", "why"),
@@ -162,9 +164,9 @@ def _labelled_part(text: str) -> str:
     return next((block.body for block in blocks if "tool_name" in _fields_in_lines(block.body)), text)
 
 
-def _clip(text: str, limit: int = 60) -> str:
+def _clip(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…"
 
 
 def _unfenced_input(text: str) -> str:

@@ -18,7 +18,7 @@ import pytest
 
 from tools import sandbox_bwrap, sandbox_proof
 from tools.errors import ToolUnavailable
-from tools.sandbox import Limits, Sandbox, SandboxUnavailable, check, run_python
+from tools.sandbox import Limits, Sandbox, SandboxUnavailable
 from tools.sandbox_process import Stopped
 from tools.sandbox_proof import children_of, family_of
 from tools.sandbox_seccomp import seccomp_filter
@@ -37,7 +37,7 @@ def sandboxes_running() -> int:
 
 
 def test_check_says_what_holds() -> None:
-    isolation = check()
+    isolation = Sandbox().check()
     assert {"pid", "net", "mnt", "ipc", "uts"} <= set(isolation.namespaces)
     assert isolation.uid != 0
     assert isolation.capabilities == 0
@@ -107,7 +107,7 @@ def test_nothing_is_kept_between_runs(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5])
 def test_the_time_limit_is_kept(seconds: float) -> None:
-    result = run_python("print('begun')\nwhile True: pass", Limits(seconds=seconds))
+    result = Sandbox(Limits(seconds=seconds)).run("print('begun')\nwhile True: pass")
     assert result.outcome == "time"
     assert result.stdout == "begun\n"
     assert seconds <= result.seconds < seconds + 20

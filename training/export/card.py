@@ -19,6 +19,7 @@ _FIGURES = {
     "turns": "turns of a rollout",
     "completion_tokens": "tokens of a reply",
     "rejected_turns": "share of rejected turns",
+    "failed_turns": "share of turns with a tool call that failed or could not be read",
     "entropy": "entropy of the policy, nats a token",
     "kl": "KL to the base, nats a token",
     "eval/pass_rate": "held-out tasks solved",

@@ -46,7 +46,7 @@ def write_gguf_adapter(adapter: Path, base: Path, out: Path, *, name: str) -> No
     """
     config = json.loads((adapter / CONFIG).read_text(encoding="utf-8"))
     header = _header(base)
-    tensors = _tensors(adapter, config, header)
+    tensors = _tensors(adapter, header)
     temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp")
     try:
         _write(temporary, tensors, header, name=name, alpha=_alpha(config), mark=fingerprint(base, header))
@@ -81,7 +81,7 @@ def _alpha(config: dict[str, Any]) -> float:
     return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
 
 
-def _tensors(adapter: Path, config: dict[str, Any], header: GGUFHeader) -> dict[str, NDArray[np.float16]]:
+def _tensors(adapter: Path, header: GGUFHeader) -> dict[str, NDArray[np.float16]]:
     """The matrices under the names of llama.cpp."""
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
     from safetensors.torch import load_file

@@ -266,6 +266,7 @@ def _count(number: int) -> str:
 
 
 _SHOWN = (
-    "reward", "pass_rate", "turns", "completion_tokens", "rejected_turns", "failed", "zero_variance", "skipped_update",
-    "entropy", "kl", "logprob_gap", "grad_norm", "tokens_per_second", "seconds/rollout", "seconds/update",
+    "reward", "pass_rate", "turns", "completion_tokens", "rejected_turns", "failed_turns", "failed", "zero_variance",
+    "skipped_update", "entropy", "kl", "logprob_gap", "grad_norm", "tokens_per_second", "seconds/rollout",
+    "seconds/update",
 )  # fmt: skip

@@ -24,7 +24,7 @@ from graph.errors import ConfigError
 from training.gpu_check.parts import Machine, parts_of
 from training.gpu_check.running import run_parts
 from training.gpu_check.table import table
-from training.run.command import run
+from training.run.command import run, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,13 +52,9 @@ def _work(options: argparse.Namespace) -> list[str]:
         if not parts:
             names = ", ".join(part.name for part in parts_of(machine))
             raise ConfigError(f"No part is named {' or '.join(options.only)}; the parts are {names}.")
-    report = run_parts(parts, machine, 60.0 * options.minutes, say=_say)
+    report = run_parts(parts, machine, 60.0 * options.minutes, say=say)
     sys.stdout.write(table(report))
     return list(report["not_done"])
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 def _line() -> CommandLine:

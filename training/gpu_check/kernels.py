@@ -93,7 +93,7 @@ def measured(options: Options, tell: Callable[[dict[str, Any]], None]) -> dict[s
             base.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
         sys.stderr.write(f"{name}\n")
         try:
-            found[name] = _of_way(model, works, options.device, counted.model)
+            found[name] = _of_way(works, options.device, counted.model)
         except (RuntimeError, MemoryError, AgentFlowError) as error:
             found[name] = {"failed": (str(error).splitlines() or [type(error).__name__])[0][:200]}
         model.zero_grad(set_to_none=True)
@@ -103,7 +103,7 @@ def measured(options: Options, tell: Callable[[dict[str, Any]], None]) -> dict[s
     return found
 
 
-def _of_way(model: Any, works: Sequence[Work], device: str, model_operations: float) -> dict[str, Any]:
+def _of_way(works: Sequence[Work], device: str, model_operations: float) -> dict[str, Any]:
     on_gpu = device == "cuda"
 
     def step() -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from evals.speed.memory import peak_resident_bytes
 from graph.errors import ConfigError
-
-Device = Literal["auto", "cpu", "cuda"]
-"""The setting `device`."""
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
@@ -21,7 +17,7 @@ def device_of(choice: str) -> torch.device:
     """The device of this process.
 
     Args:
-        choice: see `Device`.
+        choice: the setting `device`.
 
     Raises:
         ConfigError: a GPU is asked for, and there is none.

@@ -53,7 +53,7 @@ def _line() -> CommandLine:
     commands = line.add_subparsers(required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="print rollouts, turn by turn")
     show.add_argument("run", type=Path, help="a run's folder, its rollouts/ or one file")
-    show.add_argument("--step", type=between(int, 0), help="0 is the first")
+    show.add_argument("--step", type=between(int, 0), help="as in the names of the files: 0 is the first")
     show.add_argument("--task", metavar="ID")
     show.add_argument("--worst", action="store_true", help="only rollouts without reward")
     show.add_argument("--limit", type=between(int, 1), default=20, metavar="N")

@@ -75,7 +75,8 @@ def _of_turns(finished: Sequence[Rollout], version: int) -> dict[str, float]:
     figures = _of_sampling(drawn, version) if drawn else {}
     kept = [turn for rollout in finished for turn in rollout.memory]
     if kept:
-        figures["rejected_turns"] = fmean(not turn["verdict"]["accepted"] for turn in kept)
+        name = "failed_turns" if kept[0].get("role") else "rejected_turns"  # in another graph than ours nobody judges
+        figures[name] = fmean(not turn["verdict"]["accepted"] for turn in kept)
         figures["unreadable_plans"] = fmean(bool(turn["plan"]["error"]) for turn in kept)
         uses = [tool_use(rollout.memory) for rollout in finished]
         figures["tool_errors"] = sum(use.failed for use in uses) / len(kept)

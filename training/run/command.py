@@ -26,6 +26,11 @@ FROM_CHECKPOINT = "the same command continues, from the last checkpoint if there
 _OWN = ("agentflow", "evals", "graph", "tools", "training")
 
 
+def say(text: str) -> None:
+    """Tells how a command goes on: a line on standard error."""
+    sys.stderr.write(f"{text}\n")
+
+
 def run(work: Callable[[], object], *, interrupted: str = "") -> int:
     """Runs a command and returns its exit code.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def claimed(folder: Path, settings: Mapping[str, Any], *, resumable: Collection[
     _refuse_other(folder, shown, resumable)  # before anything is written to it
     before = _names_in(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with held(folder), _restored_if_refused(folder, before):
+    with _locked(folder / LOCK, folder), _restored_if_refused(folder, before):
         _refuse_other(folder, shown, resumable)  # another process may have begun
         kept = folder / SETTINGS
         temporary = kept.with_suffix(f".{os.getpid()}.tmp")
@@ -67,10 +67,11 @@ def _restored_if_refused(folder: Path, before: Collection[str] | None) -> Iterat
     except AgentFlowError:
         names = _names_in(folder) or set()
         if SERVER_LOG not in names and all(_precedes_a_run(folder / name) for name in names):
-            for name in names.difference(before or ()):
+            for name in sorted(names.difference(before or ()), key=LOCK.__eq__):  # the lock last: then others write
                 _remove(folder / name)
             if before is None:
-                folder.rmdir()
+                with suppress(OSError):  # another process has begun there
+                    folder.rmdir()
         raise
 
 
@@ -104,25 +105,12 @@ def _precedes_a_run(path: Path) -> bool:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing to a run's folder. The lock ends with its process, however that ends.
-
-    Raises:
-        ConfigError: another process holds it.
-    """
-    if ranks.rank() > 0:
-        yield
-        return
-    with _locked(folder / LOCK, folder):
-        yield
-
-
-@contextmanager
 def _locked(lock: Path, place: Path) -> Iterator[None]:
+    """Keeps other processes from writing to a place. The lock ends with its process, however that ends."""
     with ExitStack() as stack:
         try:
             stack.enter_context(FileLock(lock, timeout=0))
-        except Timeout:
+        except (Timeout, FileNotFoundError):  # not found: its folder was that of a run that was refused just now
             raise ConfigError(f"Another process is at work in {place}; wait for it, or choose another --out.") from None
         yield
 

@@ -103,20 +103,22 @@ class WholeCheckpoints(Trainer):
         """Drops everything written after the checkpoint of an update, since it will be written again; -1 drops all."""
         self.metrics_file.discard_after(update)
 
-    def save_final(self, name: str = "final") -> Path:
+    def save_final(self) -> Path:
         """Writes the trained model to the run's folder, atomically.
 
         Raises:
             DataError: the model could not be written.
         """
+        final = self.run_folder / "final"
         with self._staging("The trained model"):
             assert self._staged is not None
-            self.save_model(str(self._staged / name))
+            staged = self._staged / final.name
+            self.save_model(str(staged))
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
-                checkpoints.put(self._staged / name, self.run_folder / name)
+                checkpoints.put(staged, final)
         self.accelerator.wait_for_everyone()
-        return self.run_folder / name
+        return final
 
     def _get_output_dir(self, trial: object) -> str:
         return str(self._staged or super()._get_output_dir(trial))

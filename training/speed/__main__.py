@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graph.command_line import CommandLine, between
-from training.run.command import run
+from training.run.command import run, say
 from training.speed.workload import Options
 
 
@@ -45,17 +45,13 @@ def _work(options: dict[str, Any]) -> None:
     from training.speed.benchmark import measure, peak_of
 
     workload = Options(**options)
-    report: dict[str, Any] = peak_of(workload, variant) if variant else measure(workload, _say)
+    report: dict[str, Any] = peak_of(workload, variant) if variant else measure(workload, say)
     if as_json or variant:
         sys.stdout.write(json.dumps(report) + "\n")
     else:
         from training.speed.table import table
 
         sys.stdout.write(table(report))
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 def _line() -> CommandLine:

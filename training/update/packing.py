@@ -35,6 +35,7 @@ from itertools import pairwise
 import numpy as np
 
 from graph.errors import ConfigError
+from training.engines.memories import common_prefix
 from training.update.rows import IntArray, Row, Terms
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def pack(rows: Sequence[Row], budget: int) -> list[MicroBatch]:
     batches = []
     for members in _by_role(rows):
         order = sorted(members, key=lambda i: rows[i].input_ids.astype(">u4").tobytes())
-        shared = [0, *(_common_prefix(rows[a].input_ids, rows[b].input_ids) for a, b in pairwise(order))]
+        shared = [0, *(common_prefix(rows[a].input_ids, rows[b].input_ids) for a, b in pairwise(order))]
         for first, end in _cuts([len(rows[i]) for i in order], shared, budget):
             batches.append(_forest(rows, order[first:end], [0, *shared[first + 1 : end]]))
     return batches
@@ -184,12 +185,6 @@ def _check_budget(rows: Sequence[Row], budget: int) -> None:
             "%d of %d rows are longer than the budget of %d tokens (longest %d); each is a micro-batch of its own",
             len(long), len(rows), budget, max(long),
         )  # fmt: skip
-
-
-def _common_prefix(a: IntArray, b: IntArray) -> int:
-    length = min(len(a), len(b))
-    differs = a[:length] != b[:length]
-    return int(differs.argmax()) if differs.any() else length
 
 
 def _cuts(lengths: Sequence[int], shared: Sequence[int], budget: int) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 "use strict";
 
 // The page: its header, which view is open, keys, and what happens when files grow.
-const App = (() => {
+(() => {
   const { h } = Dom;
   const top = document.getElementById("top");
   const main = document.getElementById("main");
@@ -182,5 +182,4 @@ const App = (() => {
   }
 
   begin();
-  return { show };
 })();

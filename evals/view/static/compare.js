@@ -8,7 +8,7 @@ const Compare = (() => {
   function choices() {
     return Data.sets.flatMap((set) => {
       const steps = set.kind === "training" ? [...new Set(set.rows.map((row) => row.step))].sort((a, b) => a - b) : [];
-      return [{ value: String(set.number), title: set.name }, ...(steps.length > 1 ? steps.map((step) => ({ value: `${set.number}@${step}`, title: `${set.name}, step ${step}` })) : [])];
+      return [{ value: String(set.number), title: set.name }, ...(steps.length > 1 ? steps.map((step) => ({ value: `${set.number}@${step}`, title: `${set.name}, ${Data.stepName(set, step)}` })) : [])];
     });
   }
 

@@ -60,8 +60,8 @@ const Data = (() => {
     for (const [number, about] of overview.sources.entries()) {
       const set = sets[number] || (sets[number] = { number, rows: [], byKey: new Map(), generation: -1, measured: -1 });
       const grew = about.generation !== set.generation || about.runs !== set.rows.length || about.measured !== set.measured;
-      const { kind, name, path, unread, problems, written, model, benchmark } = about;
-      Object.assign(set, { kind, name, path, unread, problems, written, model, benchmark, heldOut: about.held_out });
+      const { kind, name, path, unit, unread, problems, written, model, benchmark } = about;
+      Object.assign(set, { kind, name, path, unit, unread, problems, written, model, benchmark, heldOut: about.held_out });
       if (!grew) continue;
       await readRows(set, about);
       set.measured = about.measured;
@@ -148,6 +148,10 @@ const Data = (() => {
     return { questions: turned.questions, exact: [...turned.exact].reverse(), lenient: [...turned.lenient].reverse(), interval: [-high, -low], tools, unseen: [...turned.unseen].reverse() };
   }
 
+  // A step as people count, from 1 (files count from 0); held-out runs have the number of updates before them instead.
+  const stepNumber = (set, step) => (step === null ? "–" : set.unit === "update" ? step : step + 1);
+  const stepName = (set, step) => `${set.unit} ${stepNumber(set, step)}`;
+
   // The rollouts of each task and step: what advantages are normalised over.
   function groups(number) {
     const set = sets[number];
@@ -206,7 +210,7 @@ const Data = (() => {
   }
 
   return {
-    advantage, advantages, compare, embedded, facts, groupOf, groups, load, run, search, sets, turnName,
+    advantage, advantages, compare, embedded, facts, groupOf, groups, load, run, search, sets, stepName, stepNumber, turnName,
     onChange: (listen) => listeners.add(listen),
     get words() { return words; },
   };

@@ -5,7 +5,7 @@ const Filters = (() => {
   const { h } = Dom;
 
   const CHOICES = [
-    { name: "step", title: "step", values: (row) => (row.step === null ? [] : [row.step]) },
+    { name: "step", title: (set) => set.unit, values: (row) => (row.step === null ? [] : [row.step]), shown: Data.stepNumber },
     { name: "benchmark", title: "benchmark", values: (row) => (row.benchmark ? [row.benchmark] : []) },
     { name: "outcome", title: "outcome", values: (row) => (row.outcome ? [row.outcome] : []) },
     { name: "turns", title: "turns", values: (row) => [row.turns] },
@@ -31,13 +31,14 @@ const Filters = (() => {
     return known.sort((a, b) => (typeof a.value === "number" ? a.value - b.value : b.number - a.number)).slice(0, 1000);
   }
 
-  function select(rows, choice, query, changed) {
-    const known = options(rows, choice);
+  function select(set, choice, query, changed) {
+    const known = options(set.rows, choice);
+    const { title, shown = (_, value) => String(value).slice(0, 60) } = choice;
     const chosen = query[choice.name];
     if (known.length < 2 && chosen === undefined) return null;
-    return h("label", {}, choice.title, h("select", { "data-filter": choice.name, on: { change: (event) => changed({ [choice.name]: event.target.value }) } },
+    return h("label", {}, choice.name === "step" ? title(set) : title, h("select", { "data-filter": choice.name, on: { change: (event) => changed({ [choice.name]: event.target.value }) } },
       h("option", { value: "" }, "all"),
-      known.map(({ value, number }) => h("option", { value: String(value), selected: String(value) === chosen }, `${String(value).slice(0, 60)} (${Format.count(number)})`))));
+      known.map(({ value, number }) => h("option", { value: String(value), selected: String(value) === chosen }, `${shown(set, value)} (${Format.count(number)})`))));
   }
 
   function rewards(rows, query, changed) {
@@ -48,7 +49,7 @@ const Filters = (() => {
   }
 
   // changed(part) is told which choices are new; an empty value takes one back.
-  function draw(rows, query, changed) {
+  function draw(set, query, changed) {
     let waiting = 0;
     const search = h("input", {
       type: "search", class: "search", value: query.q || "", placeholder: 'search all text; "words together"  ( / )', "aria-label": "search all text", "data-filter": "q",
@@ -58,10 +59,10 @@ const Filters = (() => {
       } },
     });
     return h("form", { class: "filters", role: "search", on: { submit: (event) => event.preventDefault() } },
-      search, CHOICES.map((choice) => select(rows, choice, query, changed)), rewards(rows, query, changed),
+      search, CHOICES.map((choice) => select(set, choice, query, changed)), rewards(set.rows, query, changed),
       query.task && h("button", { type: "button", class: "chip", on: { click: () => changed({ task: "" }) } }, `task ${query.task} ×`),
       h("button", { type: "reset", class: "plain", on: { click: () => changed(null) } }, "clear"));
   }
 
-  return { CHOICES, draw, fits };
+  return { draw, fits };
 })();

@@ -66,7 +66,7 @@ const Group = (() => {
       const [i, j] = [at("i", steps[0]), at("j", steps[steps.length - 1])];
       const facts = await Data.facts(number);
       const go = (part) => Route.go("group", { set: number, task: chosen.task, i, j, ...part });
-      const stepOptions = steps.map((step) => ({ value: step, title: `step ${step}` }));
+      const stepOptions = steps.map((step) => ({ value: step, title: Data.stepName(set, step) }));
       const first = chosen.steps.get(i);
       Dom.fill(box,
         h("form", { class: "filters", on: { submit: (event) => event.preventDefault() } },
@@ -74,7 +74,7 @@ const Group = (() => {
           select("step i", stepOptions, i, (value) => go({ i: value })), select("step j", stepOptions, j, (value) => go({ j: value }))),
         h("h2", {}, Dom.long(first[0].question, { lines: 6, chars: 500 })),
         steps.length < 2 && h("p", { class: "quiet" }, "This task was rolled out in one step only so far."),
-        h("div", { class: i === j ? "sides one" : "sides" }, side(`step ${i}`, first, facts.settings), i !== j && side(`step ${j}`, chosen.steps.get(j), facts.settings)));
+        h("div", { class: i === j ? "sides one" : "sides" }, side(Data.stepName(set, i), first, facts.settings), i !== j && side(Data.stepName(set, j), chosen.steps.get(j), facts.settings)));
     }
     return { element: box, ready, update: () => {} };
   }

@@ -55,20 +55,23 @@ const Learning = (() => {
     }).sort((a, b) => (a.first ? a.first.step : Infinity) - (b.first ? b.first.step : Infinity) || a.before - b.before || a.task.localeCompare(b.task, "en", { numeric: true }));
   }
 
-  function solvedCurve(rows, found, open) {
+  function solvedCurve(set, found) {
+    const { rows } = set;
     const steps = ascending(rows.map((row) => row.step));
+    const xs = steps.map((step) => Data.stepNumber(set, step));
+    const open = (x) => Route.go("set", { set: set.number, step: steps[xs.indexOf(x)] });
     const met = steps.map((step) => new Set(rows.filter((row) => row.steps > 1 && row.step <= step).map((row) => row.task)).size);
     const solved = steps.map((step) => found.filter(({ first }) => first && first.step <= step).length);
-    return Plots.lines("questions of several steps, solved at least once", steps, [{ name: "solved", values: solved }, { name: "asked", values: met }], { open, label: "step", about: "Questions whose task names more than one step, counted up to each step of the run." });
+    return Plots.lines("questions of several steps, solved at least once", xs, [{ name: "solved", values: solved }, { name: "asked", values: met }], { open, label: set.unit, about: "Questions whose task names more than one step, counted up to each step of the run." });
   }
 
-  function solvedTable(found, name) {
+  function solvedTable(set, found, name) {
     const never = found.filter(({ first }) => !first).length;
     return Dom.disclosure(`when each question of several steps was first solved ${name}: ${found.length - never} of ${found.length}`, () => [h("table", { class: "usage first-solved" },
-      h("thead", {}, h("tr", {}, ["question", "first solved in step", "runs before", "right the last time"].map((title, place) => h("th", { scope: "col", class: place ? "number" : "" }, title)))),
+      h("thead", {}, h("tr", {}, ["question", set.unit === "update" ? "first solved after update" : "first solved in step", "runs before", "right the last time"].map((title, place) => h("th", { scope: "col", class: place ? "number" : "" }, title)))),
       h("tbody", {}, found.slice(0, MOST).map(({ task, first, before, question, last }) => h("tr", { "data-task": task },
         h("th", { scope: "row" }, h("bdi", {}, question.slice(0, 120))),
-        h("td", { class: "number" }, first ? h("a", { href: Route.run(first) }, String(first.step)) : "never"),
+        h("td", { class: "number" }, first ? h("a", { href: Route.run(first) }, String(Data.stepNumber(set, first.step))) : "never"),
         h("td", { class: "number" }, String(before)), h("td", { class: "number" }, Format.percent(last)))))),
     found.length > MOST && h("p", { class: "quiet" }, `… the first ${MOST}`)]);
   }
@@ -110,10 +113,10 @@ const Learning = (() => {
     if (!rows.length && !training.length) return null;
     const open = (step) => Route.go("set", { set: held.number, step });
     return h("section", { class: "learning", "aria-label": "what was learned" }, h("h3", {}, "what was learned"),
-      h("div", { class: "charts wide" }, rows.length > 0 && curve(rows, open), training.length > 0 && solvedCurve(set.rows, training, (step) => Route.go("set", { set: set.number, step }))),
+      h("div", { class: "charts wide" }, rows.length > 0 && curve(rows, open), training.length > 0 && solvedCurve(set, training)),
       rows.length > 0 && beforeAndAfter(held, rows, settings),
-      training.length > 0 && solvedTable(training, "in training"), after.length > 0 && solvedTable(after, "held out"));
+      training.length > 0 && solvedTable(set, training, "in training"), after.length > 0 && solvedTable(held, after, "held out"));
   }
 
-  return { draw, firstSolved, wilson };
+  return { draw, wilson };
 })();

@@ -120,7 +120,7 @@ const Run = (() => {
     const values = Data.advantages(run.row, run.settings);
     const size = Data.groupOf(run.row).length;
     if (!values.length) return "–";
-    return [values.map(({ name, value }) => [name && `${name} `, h("span", { class: "advantage" }, value.toFixed(2)), " "]), h("span", { class: "quiet" }, ` among ${size} rollouts of this task in step ${run.step} (${run.settings.estimator || "grpo"}) `),
+    return [values.map(({ name, value }) => [name && `${name} `, h("span", { class: "advantage" }, value.toFixed(2)), " "]), h("span", { class: "quiet" }, ` among ${size} rollouts of this task in ${Data.stepName(Data.sets[run.row.set], run.step)} (${run.settings.estimator || "grpo"}) `),
       h("a", { href: Route.link("group", { set: run.row.set, task: run.task, i: run.step, j: run.step }) }, "show the group")];
   }
 
@@ -133,8 +133,8 @@ const Run = (() => {
   }
 
   function head(run) {
-    const facts = [run.benchmark || (run.row && Data.sets[run.row.set].benchmark), run.task && `task ${run.task}`, run.step !== undefined && run.step !== null && `step ${run.step}`,
-      run.sample !== undefined && `${run.step !== undefined && run.step !== null ? "rollout" : "sample"} ${run.sample}`, run.seed !== undefined && run.seed !== null && `seed ${run.seed}`,
+    const facts = [run.benchmark || (run.row && Data.sets[run.row.set].benchmark), run.task && `task ${run.task}`, run.row && Data.stepName(Data.sets[run.row.set], run.step),
+      run.sample !== undefined && `${run.row ? "rollout" : "sample"} ${run.sample}`, run.seed !== undefined && run.seed !== null && `seed ${run.seed}`,
       run.attempts > 1 && `${run.attempts} attempts`].filter(Boolean);
     return h("header", { class: "question" },
       h("p", { class: "quiet" }, mark(run.outcome), " ", facts.join(" · ")),

@@ -15,7 +15,7 @@ const SetView = (() => {
     return [
       { name: "outcome", title: training ? "reward" : "outcome", width: "5.6rem", class: "c-outcome", sort: (row) => (training ? row.reward : row.outcome), numeric: training,
         cell: (row) => [h("span", { class: `mark ${row.outcome}` }, row.outcome || "run"), training && row.reward !== null && h("small", {}, Format.figure(row.reward))] },
-      training && { name: "step", title: "step", width: "3.4rem", class: "number", sort: (row) => row.step, numeric: true, cell: (row) => String(row.step) },
+      training && { name: "step", title: set.unit, width: "3.4rem", class: "number", sort: (row) => row.step, numeric: true, cell: (row) => String(Data.stepNumber(set, row.step)) },
       { name: "task", title: set.kind === "run" ? "file" : "task", width: "minmax(4rem, 9rem)", class: "c-task", sort: (row) => row.task || row.key, cell: (row) => (set.kind === "run" ? row.key : `${row.task}${row.sample ? ` · ${row.sample}` : ""}`) },
       { name: "question", title: "question", width: "minmax(8rem, 3fr)", class: "c-question", sort: (row) => row.question, cell: (row) => h("bdi", {}, row.question.replace(/\s+/g, " ")) },
       { name: "answer", title: "answer", width: "minmax(5rem, 1.2fr)", class: "c-answer", sort: (row) => row.answer, cell: (row) => h("bdi", {}, row.answer.replace(/\s+/g, " ")) },
@@ -120,7 +120,7 @@ const SetView = (() => {
       apply();
     }
 
-    const drawFilters = () => Dom.fill(bar, Filters.draw(set.rows, now, changed));
+    const drawFilters = () => Dom.fill(bar, Filters.draw(set, now, changed));
     const fold = h("details", { class: "chart-fold", open: matchMedia("(min-width: 60rem)").matches, on: { toggle: () => { shownCharts = ""; apply(); } } }, h("summary", {}, "charts"), chartBox);
     const chartsOpen = () => fold.open;
     Dom.add(box, [problems(set), above, bar, info, fold, table.element]);

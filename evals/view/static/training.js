@@ -16,7 +16,7 @@ const Training = (() => {
     { title: "clip fraction", about: "Share of tokens whose probability ratio left the clip range.", lines: { clipped_low: "low", clipped_high: "high", importance_truncated: "importance truncated" } },
     { title: "log-prob gap of sampler and trainer", about: "How far the two disagree about the same tokens; it should stay near 0.", lines: { logprob_gap: "mean", largest_logprob_gap: "largest" }, byRole: "logprob_gap" },
     { title: "groups without variance", about: "Groups whose rollouts all got one reward, and so teach nothing.", lines: { zero_variance: "share" } },
-    { title: "rejected turns", about: "Share of turns that the verifier rejected, that could not be read, or that repeat an earlier one.", lines: { rejected_turns: "rejected", unreadable_plans: "unreadable plans", repeated_plans: "repeated plans" } },
+    { title: "rejected turns", about: "Share of turns that the verifier rejected, whose call failed (in your own agent), that could not be read, or that repeat an earlier one.", lines: { rejected_turns: "rejected", failed_turns: "failed", unreadable_plans: "unreadable plans", repeated_plans: "repeated plans" } },
     { title: "errors, share of turns", about: "Turns whose call could not be made or failed, and each kind of error, those of plans and results too.", lines: { tool_errors: "tool errors" }, prefix: "error/" },
     { title: "seconds by phase", about: "Where the time of a step goes.", prefix: "seconds/" },
     { title: "seconds of a run", about: "Where a run's time goes, on average: models, tools, sandbox, our own process, and what it waits for (wait_engine, wait_sandbox, wait_place: concurrency).", prefix: "rollout_seconds/" },
@@ -43,17 +43,17 @@ const Training = (() => {
     return [...byUpdate.values()].sort((a, b) => a.update - b.update);
   }
 
-  // Figures made from the rollouts themselves, where a run has no metrics (yet). A step makes the update with the next
-  // number; the steps of held-out runs are numbers of updates themselves.
-  function fromRows(rows, heldOut = false) {
+  // Figures made from the rollouts themselves, where a run has no metrics (yet).
+  function fromRows(set) {
     const steps = new Map();
-    for (const row of rows) {
+    for (const row of set.rows) {
+      if (row.step === null) continue;
       if (!steps.has(row.step)) steps.set(row.step, []);
       steps.get(row.step).push(row);
     }
     return [...steps].sort(([a], [b]) => a - b).map(([step, members]) => {
       const finished = members.filter((row) => row.reward !== null);
-      const line = { update: heldOut ? step : step + 1, rollouts: members.length, failed: members.length - finished.length };
+      const line = { update: Data.stepNumber(set, step), rollouts: members.length, failed: members.length - finished.length };
       if (!finished.length) return line;
       line.reward = Format.mean(finished.map((row) => row.reward));
       line.pass_rate = Format.mean(finished.map((row) => Number(row.outcome === "right")));
@@ -121,15 +121,15 @@ const Training = (() => {
 
     async function ready() {
       const facts = await Data.facts(number);
-      const lines = facts.lines.length ? merged(facts.lines) : fromRows(set.rows, Data.sets.some((other) => other.heldOut === number));
+      const lines = facts.lines.length ? merged(facts.lines) : fromRows(set);
       const perStep = Number((facts.settings || {}).updates_per_step) || 1;
       const xs = lines.map((line) => line.update);
-      const toStep = (update) => Route.go("set", { set: number, step: Math.max(0, Math.ceil(update / perStep) - 1) });
+      const toStep = (update) => Route.go("set", { set: number, step: set.unit === "update" ? update : Math.max(0, Math.ceil(update / perStep) - 1) });
       Dom.fill(box, stats(lines, set.rows), alarms(facts.alarms), SetView.settings(facts), Learning.draw(set, facts.settings),
         xs.length ? h("div", { class: "charts wide" }, chart(lines, xs, CHARTS[0], toStep), chart(lines, xs, CHARTS[1], toStep), tools(lines, xs, toStep), CHARTS.slice(2).map((spec) => chart(lines, xs, spec, toStep)))
           : h("p", { class: "quiet" }, "No step has ended yet."),
         failures(set, number),
-        h("p", { class: "quiet" }, "Drag in a chart to look closer, double-click a step to see its rollouts. Step 0 is the first."));
+        h("p", { class: "quiet" }, "Drag in a chart to look closer, double-click a step to see its rollouts."));
     }
     return { element: box, ready, update: ready };
   }
@@ -141,5 +141,5 @@ const Training = (() => {
       h("p", {}, h("a", { href: Route.link("set", { set: number, outcome: "failed" }) }, "show them")));
   }
 
-  return { fromRows, merged, open };
+  return { open };
 })();

@@ -56,7 +56,8 @@ def test_held_out_runs_are_a_set_of_their_own_named_after_their_training(folder:
     assert library.sources[1].settings() == library.sources[0].settings() != {}
     assert library.facts(1)["lines"] == []
     [alone] = find_sources([folder / "validations"])
-    assert (alone.kind, alone.name) == ("training", "validations")
+    assert (alone.kind, alone.name, alone.described()["unit"]) == ("training", "validations", "update")
+    assert [about["unit"] for about in library.overview()["sources"]] == ["step", "update"] * 2
 
 
 def test_the_page_tells_what_was_learned(page: Page, home: str, folder: Path) -> None:
@@ -99,7 +100,7 @@ def test_when_each_question_of_several_steps_was_first_solved(page: Page, home: 
     for task in ("t1", "t3"):
         own = [rollout for rollout in rollouts if rollout.task.id == task]
         place = next(place for place, rollout in enumerate(own) if right(rollout))
-        expected[task] = [str(own[place].step), str(place)]
+        expected[task] = [str(own[place].step + 1), str(place)]  # people count from 1
     page.until("return document.querySelectorAll('.learning > details').length === 2")
     page.js("document.querySelector('.learning > details').open = true")
     rows = page.until(

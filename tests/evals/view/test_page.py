@@ -170,7 +170,7 @@ def test_a_run_of_another_graph_is_told_in_its_own_roles(page: Page, serve: Serv
     home = serve(own_agent(tmp_path / "duo", old=old)).url
     page.open(home + "#/run?set=0&run=1/figs/0")
     shown = page.text()
-    assert "train.jsonl · task figs · step 1" in shown
+    assert "train.jsonl · task figs · step 2" in shown  # people count from 1
     turns = page.js("return [...document.querySelectorAll('.turn')].map((e) => e.innerText)")
     for words, said, turn in zip((["planner", "plan 1"], ["solver", "solution 1"]), (1, 2), turns, strict=True):
         assert all(word in turn for word in [*words, f"turn {said}", "2 tokens"])
@@ -395,8 +395,8 @@ def test_a_group_at_one_step_stands_beside_the_same_at_another(page: Page, home:
     page.open(home + "#/group?set=2&task=t0&i=1&j=7")
     page.until("return document.querySelectorAll('.story').length === 8")
     assert page.js("return [...document.querySelectorAll('.side h3')].map((e) => e.textContent)") == [
-        "step 1",
-        "step 7",
+        "step 2",
+        "step 8",
     ]
     groups = list(groups_of(list(read_rollouts(folder / "training" / "rollouts"))))
     shown = "[...document.querySelectorAll('[data-advantage]')].map((e) => [e.dataset.key, +e.dataset.advantage])"
@@ -414,7 +414,7 @@ def test_a_group_at_one_step_stands_beside_the_same_at_another(page: Page, home:
                 told = dict(page.js(f"return {shown}"))
                 assert {key: value for key, value in told.items() if key in worth} == pytest.approx(worth, abs=1e-5)
     page.choose("[data-choice='step j']", "4")
-    page.until("return [...document.querySelectorAll('.side h3')].some((e) => e.textContent === 'step 4')")
+    page.until("return [...document.querySelectorAll('.side h3')].some((e) => e.textContent === 'step 5')")
     assert "j=4" in page.js("return location.hash")
 
 

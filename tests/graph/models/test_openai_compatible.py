@@ -120,9 +120,9 @@ def chat(server: Server, **fields: Any) -> OpenAICompatibleChat:
     return OpenAICompatibleChat(**{"model": "good", "base_url": server.url, **fields})
 
 
-async def both_ways(model: OpenAICompatibleChat, prompt: Any = "q", **kwargs: Any) -> list[AIMessage]:
+async def both_ways(model: OpenAICompatibleChat, **kwargs: Any) -> list[AIMessage]:
     """The reply through `ainvoke` and through `invoke`."""
-    return [await model.ainvoke(prompt, **kwargs), await asyncio.to_thread(model.invoke, prompt, **kwargs)]
+    return [await model.ainvoke("q", **kwargs), await asyncio.to_thread(model.invoke, "q", **kwargs)]
 
 
 async def test_a_reply_brings_text_usage_and_metadata(scripted: Scripted) -> None:

@@ -71,9 +71,9 @@ def _held_out(folder: Path) -> Path:
 # The pool by itself, with an agent that asks nobody
 
 
-def pooled(folder: Path, lender: Lender | None = None, number: int = 2, **settings: Any) -> PooledRollouts:
+def pooled(folder: Path, lender: Lender | None = None, **settings: Any) -> PooledRollouts:
     chosen = CollectorSettings(**{"group_size": 4, "backoff": 0.0, **settings})
-    pool = Pool(number, lender or Lender(), partial(collectors_of, folder, chosen))
+    pool = Pool(2, lender or Lender(), partial(collectors_of, folder, chosen))
     return PooledRollouts(pool, "training", chosen, RolloutStore(folder))
 
 

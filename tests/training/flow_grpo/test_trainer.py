@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
@@ -39,26 +36,6 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[3]
 RECIPES = ROOT / "training" / "recipes"
-
-
-def launched(folder: Path, model: Path, *words: str, settings: dict[str, Any] | None = None, ranks: int = 1) -> int:
-    """The toy run as a command; its exit code."""
-    launcher = [sys.executable, "-m"]
-    if ranks > 1:
-        launcher += ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
-    command = [
-        *launcher,
-        "tests.training.support.run_toy",
-        str(folder),
-        str(model),
-        "--settings",
-        json.dumps(settings or {}),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run([*command, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
-    if done.returncode not in (0, -9):
-        sys.stderr.write(done.stderr[-3000:])
-    return done.returncode
 
 
 def test_reward_rises_on_a_task_that_a_tiny_model_can_learn(tmp_path: Path, policy_folder: Path) -> None:

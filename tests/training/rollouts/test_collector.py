@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +30,6 @@ from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.records import Rollout, failures_by_kind
 from training.rollouts.rewards import make_reward
 from training.rollouts.store import RolloutStore, read_rollouts
-
-Start = Callable[..., FakeModelServer]
 
 
 def task(number: int) -> Task:
@@ -305,9 +303,6 @@ async def test_a_defect_in_one_run_is_recorded() -> None:
 
 
 async def test_another_role_can_be_trained() -> None:
-    def write(text: str, seed: int) -> str:
-        return calls_text({"number": asked(text)})
-
     with FakeModelServer(
         lambda r: "Sub-Goal: double it\nTool Name: double" if r.role == "planner" else verdict_text()
     ) as s:

@@ -100,6 +100,8 @@ async def test_an_agent_as_it_is(tmp_path: Path) -> None:
     figures = step_metrics(rollouts, version=0)
     assert figures["rewritten"] == figures["unreadable_calls"] == 0.0
     assert 0 < figures["tool/add"] <= 0.5
+    assert figures["failed_turns"] == 0.0
+    assert "rejected_turns" not in figures
 
 
 async def test_a_graph_that_nobody_has_looked_at_is_looked_at_once() -> None:

@@ -32,9 +32,9 @@ from training.update.assemble import rows_of
 TEMPLATE = "qwen2_5"
 
 
-def policy_of(reply: Callable[[str, int], str | None], *, seed: int = 0, **sampling: Any) -> tuple[PolicyChat, Any]:
+def policy_of(reply: Callable[[str, int], str | None], **sampling: Any) -> tuple[PolicyChat, Any]:
     engine = ScriptedEngine(reply, TEMPLATE)
-    return PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(**sampling), run="r", seed=seed), engine
+    return PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(**sampling), run="r", seed=0), engine
 
 
 def in_turn(*replies: str) -> Callable[[str, int], str]:
@@ -66,8 +66,8 @@ def rows(policy: PolicyChat) -> list[Any]:
     return rows_of(rollout, ones, ones)
 
 
-def seen(engine: Any, number: int = -1) -> str:
-    return str(engine.chat.template.decode(engine.sent[number][0], special=True))
+def seen(engine: Any) -> str:
+    return str(engine.chat.template.decode(engine.sent[-1][0], special=True))
 
 
 async def ask(agent: Any, question: str = "Where is Vienna?", **config: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain.agents import create_agent
@@ -133,9 +132,8 @@ async def test_the_sandbox_tells_what_it_took_and_what_was_waited_for() -> None:
     assert waited[1] >= 0.05
 
 
-@pytest.mark.parametrize("attempts", [2])
-async def test_tries_that_failed_count_as_waiting(attempts: int) -> None:
+async def test_tries_that_failed_count_as_waiting() -> None:
     engine = ScriptedEngine(lambda text, seed: None)
     agent = GraphAgent(DIRECT, tools=[number_tool()])
-    made = await collector(engine, agent, attempts=attempts, backoff=0.03).collect(0, [task(1)])
+    made = await collector(engine, agent, attempts=2, backoff=0.03).collect(0, [task(1)])
     assert all(rollout.spent["wait_try"] >= 0.0299 for rollout in made)

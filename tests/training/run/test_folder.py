@@ -65,6 +65,30 @@ def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path, there: list[str]) 
     assert read_settings(folder) == SETTINGS
 
 
+def test_a_run_that_is_refused_leaves_another_that_begins_there_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, unlink = tmp_path / "mine", Path.unlink
+
+    def begins(self: Path, missing_ok: bool = False) -> None:
+        unlink(self, missing_ok)
+        if self.name == ".lock":
+            monkeypatch.undo()
+            self.touch()
+            (folder / "config.yaml").write_text("steps: 4\n")
+
+    monkeypatch.setattr(Path, "unlink", begins)
+    with pytest.raises(DataError), claimed(folder, SETTINGS):
+        raise DataError("There is no file of tasks.")
+    assert read_settings(folder) == {"steps": 4}
+
+
+def test_a_folder_that_vanishes_belongs_to_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    with pytest.raises(ConfigError, match="Another process is at work"), claimed(tmp_path / "mine", SETTINGS):
+        pass
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(ConfigError, match="is not empty"):

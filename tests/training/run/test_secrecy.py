@@ -18,14 +18,8 @@ from training.run.folder import claimed, read_settings
 KEY = "sk-0123456789abcdef"
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollouts_are_stored_without_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 20)
-    monkeypatch.setenv("AGENTFLOW_API_KEY", "short")
-
-
-def test_rollouts_are_stored_without_keys(tmp_path: Path) -> None:
     memory = [turn("env", "look", KEY) | {"observation": f"OPENAI_API_KEY={KEY}"}]
     task = Task(id="t", question="What is in the environment?", answers=("x",))
     store = RolloutStore(tmp_path)

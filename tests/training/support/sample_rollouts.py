@@ -18,14 +18,13 @@ def rollout(
     name: str = "t",
     index: int = 0,
     logprobs: list[list[float]] | None = None,
-    version: int = 0,
     roles: list[str] | None = None,
 ) -> Rollout:
     """A rollout of (prompt, completion) turns."""
     mark = rollout_id(0, task(name), index)
     told = logprobs or [[-0.5 - token / 10 for token in completion] for _, completion in turns]
     made = tuple(
-        PlannerTurn(mark, tuple(prompt), tuple(completion), tuple(logs), version, 1.0, "stop", role)
+        PlannerTurn(mark, tuple(prompt), tuple(completion), tuple(logs), 0, 1.0, "stop", role)
         for (prompt, completion), logs, role in zip(turns, told, roles or [""] * len(turns), strict=True)
     )
     return Rollout(mark, task(name), step=0, index=index, seed=index, turns=made, reward=reward)
