@@ -95,6 +95,7 @@ def _cause(error: ValueError | RecursionError, *, in_line: bool = False) -> str:
 
 
 def _read_csv(path: Path) -> list[Row]:
+    csv.field_size_limit(2**31 - 1)  # else 128 KiB a cell, and questions come with long texts
     reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), strict=True)
     rows: list[Row] = []
     try:

@@ -70,11 +70,17 @@ def check_types(settings: Any, lists: Sequence[str] = (), mappings: Sequence[str
             word = "on" if value else "off"
             object.__setattr__(settings, name, word if word in choices else value)
     for name, adapter in _adapters(settings.__class__).items():
+        value = getattr(settings, name)
         try:
-            object.__setattr__(settings, name, adapter.validate_python(getattr(settings, name)))
+            read = adapter.validate_python(value)
         except ValidationError as error:
-            place, value, wanted = misfit(name, getattr(settings, name), error)
+            place, value, wanted = misfit(name, value, error)
             raise ConfigError(f"The setting `{place}` is {value!r}; it has to be {wanted}.") from None
+        if isinstance(value, bool) and read is not value:  # it would be 0 or 1
+            raise ConfigError(f"The setting `{name}` is {value!r}; it has to be a number.")
+        if isinstance(value, str) and "\0" in value:
+            raise ConfigError(f"The setting `{name}` is {value!r}; take the null character out.")
+        object.__setattr__(settings, name, read)
 
 
 @functools.cache

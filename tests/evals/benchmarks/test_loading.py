@@ -281,6 +281,13 @@ def test_columns_that_are_not_parted_by_commas_are_shown_as_they_stand(tmp_path:
         load_tasks("own", path)
 
 
+def test_a_cell_may_be_long(tmp_path: Path) -> None:
+    path = tmp_path / "questions.csv"
+    question = "What is said here? " + "la " * 100_000
+    path.write_text(f'question,answer\n"{question}",la\n')
+    assert [task.question for task in load_tasks("own", path)] == [question.strip()]
+
+
 def test_a_comma_without_quotes_is_told_and_cuts_no_text(tmp_path: Path) -> None:
     path = tmp_path / "questions.csv"
     path.write_text("question,answer\nWhat is 1 + 1?,2\nWhat is 1,000 + 2?,1002\n")
