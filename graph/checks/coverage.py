@@ -70,7 +70,7 @@ _STEM = 4
 
 _UNSAID = 0.2
 """Share of a question's words that makes a part of it. The first passage found lacks as many for 68 % of the two-hop
-questions of `evals/own`, the first of two supporting ones for 92 % of those about Wikipedia; both passages for 42 and
+questions of `evals/own`, the first of two supporting ones for 92 % of those about Wikipedia; both passages for 32 and
 45 %, those of a single fact for none."""
 
 
