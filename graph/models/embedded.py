@@ -11,8 +11,6 @@ role's prompt only once per machine (`graph.models.prefixes`). What was read wit
 
 from __future__ import annotations
 
-import importlib
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -25,7 +23,8 @@ from langchain_core.outputs import ChatGenerationChunk
 from pydantic import Field
 
 from graph.models.embedded_files import DEFAULT_MODEL
-from graph.models.embedded_server import Served, name_adapter, served
+from graph.models.embedded_server import Served, has_gpu, name_adapter, served
+from graph.models.grammars import grammar_of
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.prefixes import Reading
 from graph.models.progress import listener
@@ -87,7 +86,7 @@ class EmbeddedChat(OpenAICompatibleChat):
     @property
     def calls_at_once(self) -> int:
         """How many calls suit it: one on a CPU, which answers in turn, and as many as there are slots on a GPU."""
-        return self.settings.slots if self.settings.gpu_layers and not self.settings.exact and _has_gpu() else 1
+        return self.settings.slots if self.settings.gpu_layers and not self.settings.exact and has_gpu() else 1
 
     async def check(self) -> None:
         """Download the file and start the server now instead of at the first call."""
@@ -102,7 +101,7 @@ class EmbeddedChat(OpenAICompatibleChat):
         form = body.get("response_format") or {}
         if form.get("type") == "json_schema" and "grammar" not in body:
             del body["response_format"]
-            body["grammar"] = _without_space(form["json_schema"]["schema"])
+            body["grammar"] = grammar_of(form["json_schema"]["schema"])
         return body
 
     async def _reply(self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any) -> AIMessage:
@@ -132,31 +131,8 @@ class EmbeddedChat(OpenAICompatibleChat):
         return Reading() if server.prefixes is None else await server.prefixes.ensure(messages, applied)
 
 
-_SPACE = re.compile(r"^space ::= .*$", re.MULTILINE)
-"""The rule for white space in a grammar of llama.cpp's own."""
-
-
-def _without_space(schema: dict[str, Any]) -> str:
-    """A grammar of a JSON schema without white space: small models write line breaks wherever they may.
-
-    The wheels of xllamacpp have the engine llguidance, which reads the added key; other builds have llama.cpp's own.
-    """
-    spaces = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
-    grammar = importlib.import_module("xllamacpp").json_schema_to_grammar({**schema, "x-guidance": spaces})
-    return _SPACE.sub('space ::= ""', str(grammar))
-
-
 def _note(reading: Reading, message: BaseMessage) -> None:
     """Adds to llama.cpp's timings of a call what it took to read the static part before it."""
     if "timings" in message.response_metadata:
         static = {"static_n": reading.tokens, "static_ms": reading.milliseconds}
         message.response_metadata["timings"] = {**message.response_metadata["timings"], **static}
-
-
-def _has_gpu() -> bool:
-    """Whether llama.cpp is built for a GPU of this machine."""
-    try:
-        devices = importlib.import_module("xllamacpp").get_device_info()
-    except ImportError:
-        return False
-    return any(device["type"].name.endswith("GPU") for device in devices)

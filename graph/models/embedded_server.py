@@ -219,10 +219,21 @@ def _parameters(xllamacpp: Any, path: Path, model: str, settings: ServerSettings
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_prompt = not settings.exact
     params.cache_ram_mib = 0 if settings.exact else PROMPT_CACHE_MIB
+    params.warmup = False  # `_start` sends a first request
+    params.fit_params = settings.gpu_layers < 0 and has_gpu()  # reads the file once more, to count layers that fit
     params.ui = False
     params.endpoint_slots = False
     params.verbosity = 3 if os.environ.get("AGENTFLOW_EMBEDDED_LOG") == "1" else -1
     return params
+
+
+def has_gpu() -> bool:
+    """Whether llama.cpp is built for a GPU of this machine."""
+    try:
+        devices = importlib.import_module("xllamacpp").get_device_info()
+    except ImportError:
+        return False
+    return any(device["type"].name.endswith("GPU") for device in devices)
 
 
 def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None:
