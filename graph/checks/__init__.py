@@ -67,11 +67,13 @@ from graph.checks.plans import (
 )
 from graph.checks.programs import about_nothing_known, marked_as_made_up, stated_result
 from graph.checks.steps import StepCheck, all_failed, empty, nothing_to_finish, repeated, unreadable
+from graph.checks.things import value_of_another_thing
 from graph.checks.verdicts import (
     VerdictCheck,
     rejection_of_near_passages,
     rejection_of_the_answer,
     rejection_that_quotes,
+    result_of_the_program,
     value_not_computed,
 )
 from graph.state import Plan, State
@@ -110,7 +112,10 @@ ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
         ArgumentCheck,
         _all(_nothing, invented_fact, about_nothing_known, marked_as_made_up, stated_result, failed_before),
     ),
-    *(ArgumentCheck(check, once=True) for check in _all(_nothing, other_count, asked_before, guessed_name)),
+    *(
+        ArgumentCheck(check, once=True)
+        for check in _all(_nothing, other_count, value_of_another_thing, asked_before, guessed_name)
+    ),
 )
 STEP_CHECKS: tuple[StepCheck, ...] = _all(_nothing, unreadable, nothing_to_finish, all_failed, empty, repeated)
 PASSAGE_CHECKS: tuple[PassageCheck, ...] = _all(_nothing, about_something_else)
@@ -129,6 +134,7 @@ VERDICT_CHECKS: tuple[VerdictCheck, ...] = _all(
     partial(rejection_of_the_answer, checks=ANSWER_CHECKS),
     rejection_that_quotes,
     rejection_of_near_passages,
+    result_of_the_program,
     value_not_computed,
 )
 FORESEEN_INPUTS: tuple[Callable[[Plan, BaseTool, State], str | None], ...] = _all(_nothing, plain_query)

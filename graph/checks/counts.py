@@ -56,8 +56,8 @@ def other_count(proposal: Proposal) -> str | None:
         return None
     counts = [count for result in results for count in counts_in(result)]
     told = set().union((Decimal(0), Decimal(1)), *map(told_in, (question, *chat_texts(state))))
-    named = content_words(" ".join(_NAME.findall(" ".join((question, *results)))))
-    for name, value in (pair for code in codes for pair in _named_numbers(code)):
+    named = content_words(" ".join(NAME.findall(" ".join((question, *results)))))
+    for name, value in (pair for code in codes for pair in named_numbers(code)):
         things = _things(name) - named
         rivals = [count for count in counts if things and things <= count.words]
         if rivals and value not in told and not any(value in count.values for count in rivals):
@@ -66,8 +66,8 @@ def other_count(proposal: Proposal) -> str | None:
     return None
 
 
-_NAME = re.compile(r"\b[^\W\d_a-z]\w+")
-"""A word of a name: in `seats_opera` the seats are counted."""
+NAME = re.compile(r"\b[^\W\d_a-z]\w+")
+"""A word of a name, or at the beginning of a sentence: in `seats_opera` the seats are counted."""
 _MOST_TOLD = 3
 
 
@@ -86,8 +86,8 @@ def _things(name: str) -> frozenset[str]:
     return frozenset(content_words(text) - _COUNTED_FOR)
 
 
-def _named_numbers(code: str) -> Iterator[tuple[str, Decimal]]:
-    """The variables of a program that are given a plain number."""
+def named_numbers(code: str) -> Iterator[tuple[str, Decimal]]:
+    """The variables of a program that are given a plain number, each with its value."""
     try:
         tree = syntax_of(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -12,8 +12,8 @@ from decimal import Decimal
 from graph.checks.arguments import Proposal
 from graph.checks.customary import is_plain
 from graph.checks.grounding import TELLS_WHICH, content_words
-from graph.checks.literals import literals_of
-from graph.checks.provenance import Sources
+from graph.checks.literals import Literal, literals_of
+from graph.checks.provenance import CUSTOMARY_NAMES, Sources
 from graph.checks.questions import is_computed, names_in, without_rounding
 from graph.memory import accepted_results, source_texts
 from graph.parsing.blocks import syntax_of
@@ -54,6 +54,7 @@ def marked_as_made_up(proposal: Proposal) -> str | None:
 def about_nothing_known(proposal: Proposal) -> str | None:
     """A program for an amount of something with a name or number, without a value that the question or a result tells.
 
+    Before anything was found, one value that is named for what the question asks about is enough: `cost_child = 5`.
     Values that are customary in programs (100, 2) pass one by one; all together they are an invention. But those of a
     search through numbers are its own, and 86400 stands for itself. A name may be told, too, for a question about the
     word; a label is not looked at; and where there is no search, nothing better can be had.
@@ -74,7 +75,25 @@ def _tells_nothing(code: str, tree: ast.Module, state: State) -> bool:
     numbers = [literal.value for literal in literals if isinstance(literal.value, Decimal)]
     names = [literal.value for literal in literals if literal.use == "data" and content_words(str(literal.value))]
     sources = Sources.of(map(without_rounding, source_texts(state)))
+    if not accepted_results(state) and any(_is_named_for(literal, state["question"], sources) for literal in literals):
+        return True
     return bool(numbers) and all(map(is_plain, numbers)) and not any(_is_told(v, sources) for v in (*numbers, *names))
+
+
+_BY_CUSTOM = CUSTOMARY_NAMES | content_words(
+    "second minute hour day week month year decade century metre kilometre centimetre mile foot inch gram kilogram "
+    "tonne litre degree percent number total count first last step"
+)
+"""What a program may name a value for by custom: `days_in_week = 7`."""
+
+
+def _is_named_for(literal: Literal, question: str, sources: Sources) -> bool:
+    """Whether a variable has a word of the question, and a value that nothing tells."""
+    value = literal.value
+    if not isinstance(value, Decimal) or value in (0, 1) or value in sources.amounts:
+        return False
+    words = content_words(literal.name.replace("_", " "))
+    return bool(words & content_words(question)) and not words & _BY_CUSTOM
 
 
 def _any_program(proposal: Proposal, is_bad: Callable[[str, ast.Module, State], bool]) -> bool:

@@ -17,7 +17,7 @@ from graph.checks.customary import is_customary, is_round
 from graph.checks.grounding import content_words, names_of
 from graph.checks.literals import Literal, literals_of
 
-_MARKS = re.compile(r"(?m)^\[\d+\] |\((?:\S+#\S*|\w+://\S+)\)$")
+MARKS = re.compile(r"(?m)^\[\d+\] |\((?:\S+#\S*|\w+://\S+)\)$")
 """A passage's number and where it is from: neither tells anything."""
 
 
@@ -31,7 +31,7 @@ class Sources:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Sources:
         """Read the question, the chat and the accepted results."""
-        texts = tuple(_MARKS.sub(" ", text) for text in texts)
+        texts = tuple(MARKS.sub(" ", text) for text in texts)
         amounts = set[Decimal]().union(*map(amounts_in, texts))
         return cls(Amounts(amounts), frozenset().union(*map(content_words, texts)))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from graph.checks.amounts import told_in
 from graph.checks.answers import AnswerCheck, answer_complaint
 from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
@@ -44,6 +46,23 @@ def value_not_computed(verdict: Verdict, evidence: Evidence) -> Verdict:
     if not unsupported:
         return verdict
     return {**verdict, "stop": False, "answer": "", "missing": "the answer is in no result: compute it from them"}
+
+
+_ONE_NUMBER = re.compile(r"\s*[-−–]?\d[\d.,]*\s*")
+
+
+def result_of_the_program(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """If the verifier stops on a number that the program starts from, the answer is the one that it computes.
+
+    Asked once more, the model repeats itself.
+    """
+    is_program = evidence.computes_with and evidence.tool == evidence.computes_with
+    if not (verdict["stop"] and is_program and len(evidence.new) == 1 and _ONE_NUMBER.fullmatch(evidence.new[0])):
+        return verdict
+    result, given = told_in(evidence.new[0]), told_in(verdict["answer"])
+    if not given or given & result or not given <= told_in(evidence.inputs[0]):
+        return verdict
+    return {**verdict, "answer": evidence.new[0].strip()}
 
 
 def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:

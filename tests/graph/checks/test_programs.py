@@ -96,6 +96,24 @@ def test_a_program_about_a_name_starts_from_something_that_is_told(question: str
     assert not complains(about_nothing_known, code, question, "Its train takes 2 hours for 100 kilometres.")
 
 
+ZOO = "How much do two adults and three children pay in the Zoo of Irrin?"
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "complaint"),
+    [
+        (ZOO, "cost_adult = 10\ncost_child = 5\nprint(2 * cost_adult + 3 * cost_child)", True),
+        (ZOO, "adults, children = 2, 3\nprint(adults + children)", False),
+        (ZOO, "adults = 2\nchildren = 3\ntotal_pay = 0\nprint(total_pay + adults * children)", False),
+        ("How many copies do the 2 Irrin papers sell in a week?", "days_in_week = 7\nprint(2 * days_in_week)", False),
+        ("How many days have October 2023 and June 2024?", "october = 31\nprint(october + 30 + 2023 * 0)", False),
+    ],
+)
+def test_a_value_named_for_what_is_asked_about_has_to_be_told(question: str, code: str, complaint: bool) -> None:
+    assert complains(about_nothing_known, code, question) == complaint
+    assert not complains(about_nothing_known, code, question, "An adult pays 10 crowns, a child 5 crowns.")
+
+
 PALINDROMES = "How many 3-digit numbers are palindromes?"
 PRIMES = """
 def is_prime(n):

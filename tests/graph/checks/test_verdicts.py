@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from graph import Context, build_graph
 from graph.checks import VERDICT_CHECKS
 from graph.checks.evidence import Evidence
-from graph.checks.verdicts import revised
+from graph.checks.verdicts import result_of_the_program, revised
 from graph.state import Verdict
 from tests.graph.conftest import TAKEN, Serve, calls_text, judged, passages_tool, plan_text, prompts, verdict_text
 from tools.card import ToolCard
@@ -212,3 +212,34 @@ def test_a_weekday_has_to_be_read_or_computed(answer: str, result: str, stops: b
     verdict = Verdict(accepted=True, stop=True, reason="", answer=answer, missing="", source="model")
     taken = revised(verdict, evidence, VERDICT_CHECKS)
     assert (taken["stop"], bool(taken["missing"])) == (stops, not stops)
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "tool", "given"),
+    [
+        ("980", "147000", "python", "147000"),
+        ("980 seats", " 147000\n", "python", "147000"),
+        ("980 and 150", "147000", "python", "147000"),
+        ("147000", "147000", "python", "147000"),
+        ("147,000 seats, 980 for each", "147000", "python", "147,000 seats, 980 for each"),
+        ("147 thousand", "147000", "python", "147 thousand"),
+        ("26", "147000", "python", "26"),  # `value_not_computed` notices that
+        ("the hall", "147000", "python", "the hall"),
+        ("980", "seats: 147000", "python", "980"),
+        ("980", "147000", "look_up", "980"),
+    ],
+)
+def test_a_number_that_the_program_starts_from_is_no_answer(answer: str, result: str, tool: str, given: str) -> None:
+    evidence = Evidence(
+        question="How many seats does the hall offer in a year?",
+        new=(result,),
+        old=("[1] Hall\nThe hall has 980 seats and gives 150 performances a year.",),
+        passages=False,
+        inputs=("seats = 980\nprint(seats * 150)",),
+        tool=tool,
+        computes_with="python",
+    )
+    said = Verdict(accepted=True, stop=True, reason="", answer=answer, missing="", source="model")
+    assert result_of_the_program(said, evidence) == {**said, "answer": given}
+    going_on: Verdict = {**said, "stop": False}
+    assert result_of_the_program(going_on, evidence) == going_on
