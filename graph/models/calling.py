@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableConfig
 
 from graph.chat import well_formed_prompt
 from graph.errors import AgentFlowError, ModelError, ModelRejected, ModelUnavailable
+from graph.models.loops import with_penalty
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.room import with_more_room
 from graph.state import Usage
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 async def replies_of(
     model: BaseChatModel, messages: list[BaseMessage], config: RunnableConfig, schema: Mapping[str, Any] | None = None
 ) -> AsyncIterator[tuple[AIMessage, float]]:
-    """Ask a model, and again with a higher token limit if it spent all tokens on thinking; the last reply counts.
+    """Ask a model, and once more if it spent all tokens on thinking or repeated itself; the last reply counts.
 
     Args:
         model, messages, config, schema: See `call_model`.
@@ -40,11 +41,12 @@ async def replies_of(
     began = time.perf_counter()
     reply = await call_model(model, messages, config, schema)
     yield reply, began
-    if (larger := with_more_room(model, reply)) is None:
+    changed = with_more_room(model, reply) or with_penalty(model, reply)
+    if changed is None:
         return
     began = time.perf_counter()
     try:
-        reply = await call_model(larger, messages, config, schema)
+        reply = await call_model(changed, messages, config, schema)
     except ModelRejected as error:  # such a long reply does not fit
         log.debug("The model cannot be given more room: %s", error)
         return

@@ -18,13 +18,21 @@ from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import ModelProfile
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    BaseMessageChunk,
+    message_chunk_to_message,
+)
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import Field
 
 from graph.models.embedded_files import DEFAULT_MODEL
 from graph.models.embedded_server import Served, has_gpu, name_adapter, served
 from graph.models.grammars import grammar_of
+from graph.models.loops import REPETITION, repeats
 from graph.models.openai_compatible import OpenAICompatibleChat
 from graph.models.prefixes import Reading
 from graph.models.progress import listener
@@ -105,9 +113,12 @@ class EmbeddedChat(OpenAICompatibleChat):
         return body
 
     async def _reply(self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any) -> AIMessage:
-        reading = await self._read_static_part(messages)
-        reply = await super()._reply(messages, stop, **kwargs)
-        _note(reading, reply)
+        whole: BaseMessageChunk = AIMessageChunk(content="")
+        async with aclosing(self._astream(messages, stop, **kwargs)) as chunks:
+            async for chunk in chunks:
+                whole += chunk.message
+        reply = message_chunk_to_message(whole)
+        assert isinstance(reply, AIMessage)
         return reply
 
     async def _astream(
@@ -120,15 +131,33 @@ class EmbeddedChat(OpenAICompatibleChat):
         reading = await self._read_static_part(messages)
         if listener() is not None:
             kwargs["return_progress"] = True
+        text, tokens = "", 0
         async with aclosing(super()._astream(messages, stop, run_manager, **kwargs)) as chunks:
             async for chunk in chunks:
                 _note(reading, chunk.message)
                 yield chunk
+                text += chunk.text
+                tokens += 1
+                if tokens % _LOOKS_EVERY == 0 and repeats(text):
+                    break
+            else:
+                return
+        yield ChatGenerationChunk(message=_cut_off(tokens))
 
     async def _read_static_part(self, messages: list[BaseMessage]) -> Reading:
         server = await served(self.model, self.settings, self.adapter)
         applied = server.applied(self.adapter)
         return Reading() if server.prefixes is None else await server.prefixes.ensure(messages, applied)
+
+
+_LOOKS_EVERY = 16
+"""Tokens after which a reply is looked at."""
+
+
+def _cut_off(tokens: int) -> AIMessageChunk:
+    """The last chunk of a reply that repeats itself; llama.cpp has not told what its prompt took."""
+    usage = UsageMetadata(input_tokens=0, output_tokens=tokens, total_tokens=tokens)
+    return AIMessageChunk(content="", response_metadata={"finish_reason": REPETITION}, usage_metadata=usage)
 
 
 def _note(reading: Reading, message: BaseMessage) -> None:
