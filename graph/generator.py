@@ -14,11 +14,12 @@ from graph.checks.answers import answer_complaint
 from graph.checks.coverage import ASKS_FOR_PROSE
 from graph.checks.english import in_english
 from graph.checks.evidence import Evidence
+from graph.checks.questions import has_options
 from graph.errors import ContextLengthExceeded, ResponseFormatError
 from graph.memory import accepted_turns, last_result
 from graph.models.room import silence
 from graph.parsing import parse_answer, without_thinking
-from graph.prompts import Part, generator_messages
+from graph.prompts import RECALLED_SCHEMA, Part, generator_messages
 from graph.rendering import conversation_text
 from graph.response_format import Filled, ResponseFormat
 from graph.run import Run
@@ -46,7 +47,10 @@ async def generate(state: State, run: Run) -> State:
     elif answer := await _answer_read(state, run):
         message = AIMessage(answer)
     else:
-        reply = await _fitting("answer", state, run, partial(run.ask, "generator"))
+        if _is_to_recall(state, run):
+            reply = await _fitting("recalled_answer", state, run, partial(run.ask, "generator", schema=RECALLED_SCHEMA))
+        else:
+            reply = await _fitting("answer", state, run, partial(run.ask, "generator"))
         answer = parse_answer(str(reply.text))
         why_not = silence(reply) or "the model's reply says nothing"
         # One message, with the text that was streamed.
@@ -78,6 +82,14 @@ async def _answer_read(state: State, run: Run) -> str:
     answer, question = accepted[-1]["verdict"]["answer"], state["question"]
     is_short = len(answer.split()) <= _SHORT and in_english(question) and not ASKS_FOR_PROSE.search(question)
     return answer if is_short else ""
+
+
+def _is_to_recall(state: State, run: Run) -> bool:
+    """Whether a small generator has no result to answer from, and is asked for something short."""
+    small = run.held_to(ANSWER_CHECKS, "generator") and not run.wording.changes("generator")
+    question = state["question"]
+    short = in_english(question) and not ASKS_FOR_PROSE.search(question) and not has_options(question)
+    return bool(small and short and not last_result(state))
 
 
 async def _structured_response(form: ResponseFormat, state: State, run: Run) -> Any:

@@ -29,6 +29,7 @@ from graph.models.connections import run_sync
 from graph.models.roles import is_small, model_for
 from graph.models.room import silence
 from graph.models.senses import senses
+from graph.parsing.complaints import Hopeless
 from graph.prompts import StepForm
 from graph.response_format import ResponseFormat
 from graph.roles import Role
@@ -223,7 +224,8 @@ class Run:
         Args:
             role: Whose model.
             messages: The prompt.
-            parse: Returns a value, or a sentence that says what is wrong with the reply's text.
+            parse: Returns a value, or a sentence that says what is wrong with the reply's text. Of a `Hopeless` one no
+                repair is asked for.
             schema, tag: See `ask`.
 
         Returns:
@@ -231,7 +233,7 @@ class Run:
         """
         reply = await self.ask(role, messages, schema=schema, tag=tag)
         value = parse(str(reply.text))
-        if not isinstance(value, str):
+        if not isinstance(value, str) or isinstance(value, Hopeless):
             return value
         if (silent := silence(reply)) is not None:  # it was asked twice already
             return silent

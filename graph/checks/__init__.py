@@ -108,10 +108,10 @@ PLAN_CHECKS: tuple[PlanCheck, ...] = _all(
     program_for_the_question,
 )
 ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
-    *map(
-        ArgumentCheck,
-        _all(_nothing, invented_fact, about_nothing_known, marked_as_made_up, stated_result, failed_before),
-    ),
+    *(ArgumentCheck(check, wants_facts=True) for check in _all(_nothing, invented_fact, about_nothing_known)),
+    ArgumentCheck(guarded(marked_as_made_up, _nothing)),
+    ArgumentCheck(guarded(stated_result, _nothing), wants_facts=True),
+    ArgumentCheck(guarded(failed_before, _nothing)),
     *(
         ArgumentCheck(check, once=True)
         for check in _all(_nothing, other_count, value_of_another_thing, asked_before, guessed_name)

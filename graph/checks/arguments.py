@@ -10,11 +10,13 @@ from langchain_core.tools import BaseTool
 
 from graph.chat import attachments_in
 from graph.checks.english import in_english, in_latin_script
+from graph.checks.evidence import Evidence
 from graph.checks.grounding import names_something, unsupported_names
 from graph.checks.literals import Literal
 from graph.checks.provenance import Sources, invented, invented_in_values
 from graph.memory import chat_texts, failed_call, source_texts
 from graph.parsing import Arguments
+from graph.parsing.complaints import Hopeless
 from graph.rendering import brief
 from graph.state import Plan, State
 from tools.arguments import arguments_of
@@ -44,6 +46,8 @@ class ArgumentCheck:
     """Says what is wrong and asks for better calls; None if nothing is wrong."""
     once: bool = False
     """Whether this is only a warning: whatever the model writes after it is called."""
+    wants_facts: bool = False
+    """Whether the calls lack facts: where these can be looked up first, the model is not asked to write them again."""
 
 
 def checked(
@@ -67,7 +71,8 @@ def checked(
                 continue
             if complaint := check.complaint(proposal):
                 warned = warned or check.once
-                return complaint
+                hopeless = check.wants_facts and Evidence.of(state, tools).can_be_looked_up
+                return Hopeless(complaint) if hopeless else complaint
         return arguments
 
     return read_checked

@@ -53,7 +53,7 @@ def search_next(evidence: Evidence) -> Foreseen | None:
     failed = evidence.failed
     if failed is None or failed["kind"] != "arguments" or evidence.tool != evidence.computes_with:
         return None
-    if evidence.old or not _can_be_looked_up(evidence) or not in_english(evidence.question, *evidence.texts):
+    if evidence.old or not evidence.can_be_looked_up or not in_english(evidence.question, *evidence.texts):
         return None
     search = NextStep(
         evidence.searches_with,
@@ -87,17 +87,12 @@ def search_first(step: Planned) -> Doubts:
     question = step.state["question"]
     if fence_of(step.tool) != "python" or not is_computed(question) or is_about_words(question):
         return Doubts()
-    if not _can_be_looked_up(Evidence.of(step.state, step.tools)):
+    if not Evidence.of(step.state, step.tools).can_be_looked_up:
         return Doubts()
     if any(map(told_in, map(without_rounding, {question, *chat_texts(step.state)}))):
         return Doubts()
     message = "nothing is known yet of what the question names; look that up first"
     return Doubts(refusal=Failure(kind="arguments", message=message))
-
-
-def _can_be_looked_up(evidence: Evidence) -> bool:
-    """Whether the question names something, there is a search for it, and nothing was searched for yet."""
-    return bool(evidence.searches_with and not evidence.searched and names_in(evidence.question))
 
 
 def program_for_the_question(step: Planned) -> Doubts:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from langchain_core.tools import BaseTool
 
+from graph.checks.questions import names_in
 from graph.memory import accepted_results, accepted_turns, chat_texts
 from graph.rendering import arguments_text
 from graph.state import Failure, State
@@ -78,6 +79,11 @@ class Evidence:
             computes_with=next(iter(programs), ""),
             searches_with=tool if tool in plain else next(iter(plain), ""),
         )
+
+    @property
+    def can_be_looked_up(self) -> bool:
+        """Whether the question names something, there is a search for it, and nothing was searched for yet."""
+        return bool(self.searches_with and not self.searched and names_in(self.question))
 
     @property
     def results(self) -> tuple[str, ...]:

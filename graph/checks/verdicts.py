@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import TypeAlias
 
 from graph.checks.amounts import told_in
@@ -48,21 +49,29 @@ def value_not_computed(verdict: Verdict, evidence: Evidence) -> Verdict:
     return {**verdict, "stop": False, "answer": "", "missing": "the answer is in no result: compute it from them"}
 
 
-_ONE_NUMBER = re.compile(r"\s*[-−–]?\d[\d.,]*\s*")
+_LONGEST_RESULT = 80
+"""Characters of a result that may be an answer."""
 
 
 def result_of_the_program(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """If the verifier stops on a number that the program starts from, the answer is the one that it computes.
+    """If the verifier stops on what the program starts from, the answer is what it computes: on 980, of 980 * 150.
 
-    Asked once more, the model repeats itself.
+    So it is for names, of which the program prints one. Asked once more, the model repeats itself.
     """
     is_program = evidence.computes_with and evidence.tool == evidence.computes_with
-    if not (verdict["stop"] and is_program and len(evidence.new) == 1 and _ONE_NUMBER.fullmatch(evidence.new[0])):
+    if not (verdict["stop"] and is_program and len(evidence.new) == 1):
         return verdict
-    result, given = told_in(evidence.new[0]), told_in(verdict["answer"])
-    if not given or given & result or not given <= told_in(evidence.inputs[0]):
+    result = evidence.new[0].strip()
+    given, printed, program = map(_said, (verdict["answer"], result, evidence.inputs[0]))
+    one_line = result and "\n" not in result and len(result) <= _LONGEST_RESULT
+    if not one_line or not given or given & printed or not given <= program:
         return verdict
-    return {**verdict, "answer": evidence.new[0].strip()}
+    return {**verdict, "answer": result}
+
+
+def _said(text: str) -> set[str | Decimal]:
+    """The words and amounts of a text."""
+    return {*re.findall(r"[^\W\d_]+", text.casefold()), *told_in(text)}
 
 
 def rejection_that_quotes(verdict: Verdict, evidence: Evidence) -> Verdict:

@@ -6,7 +6,7 @@ the outcome. Nothing that was sent is ever rewritten (AgentFlow, section 3.1; th
 """
 
 from graph.prompts.executor import Facts, executor_messages
-from graph.prompts.generator import Part, direct_messages, generator_messages
+from graph.prompts.generator import RECALLED_SCHEMA, Part, direct_messages, generator_messages
 from graph.prompts.planner import (
     StepForm,
     analyst_messages,
@@ -20,6 +20,7 @@ from graph.prompts.planner import (
 from graph.prompts.verifier import verifier_messages
 
 __all__ = [
+    "RECALLED_SCHEMA",
     "Facts",
     "Part",
     "StepForm",

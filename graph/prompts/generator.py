@@ -33,7 +33,19 @@ _UNANSWERED = ("stuck", "turns")
 """Ends of a run whose results may not answer the question."""
 _BEST_GUESS = "If the results do not tell the answer, give your best guess from your own knowledge."
 
-Part = Literal["answer", "report", "structured_response"]
+_RECALLED = "You write the final answer to a question from your own knowledge: nothing could be looked up or computed."
+_RECALLED_FORM = """Reply in JSON:
+{"sentence": "one sentence that answers the question, with your best guess", "answer": "the word, name or number of \
+that sentence that was asked for"}"""
+RECALLED_SCHEMA = {
+    "title": "recalled_answer",
+    "type": "object",
+    "properties": {"sentence": {"type": "string"}, "answer": {"type": "string"}},
+    "required": ["sentence", "answer"],
+    "additionalProperties": False,
+}
+
+Part = Literal["answer", "recalled_answer", "report", "structured_response"]
 """What the generator writes."""
 
 
@@ -50,7 +62,8 @@ def generator_messages(
     """Ask the generator for one part of its output, from accepted turns only.
 
     Args:
-        part: What to write. The prompts of all parts but the answer include the answer.
+        part: What to write. The prompts of a report and a structured response include the answer. A recalled answer
+            is one without results: small models know more when they first write a sentence.
         state: The run.
         conversation: Earlier exchanges.
         limit: Characters shown of each result.
@@ -58,6 +71,9 @@ def generator_messages(
         schema: JSON schema of the structured response.
         wording: The application's own wording.
     """
+    if part == "recalled_answer":
+        system = wording.system("generator", standard=(_RECALLED, _RECALLED_FORM), fixed=(_RECALLED_FORM,))
+        return [system, HumanMessage(f"{conversation}Question: {state['question']}")]
     facts = results_text(accepted_turns(state), limit)
     if not facts:
         facts = "The tools found nothing that held. Answer from your own knowledge, with your best guess."

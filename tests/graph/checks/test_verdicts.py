@@ -219,13 +219,19 @@ def test_a_weekday_has_to_be_read_or_computed(answer: str, result: str, stops: b
     [
         ("980", "147000", "python", "147000"),
         ("980 seats", " 147000\n", "python", "147000"),
-        ("980 and 150", "147000", "python", "147000"),
+        ("980, 150", "147000", "python", "147000"),
         ("147000", "147000", "python", "147000"),
         ("147,000 seats, 980 for each", "147000", "python", "147,000 seats, 980 for each"),
         ("147 thousand", "147000", "python", "147 thousand"),
         ("26", "147000", "python", "26"),  # `value_not_computed` notices that
         ("the hall", "147000", "python", "the hall"),
-        ("980", "seats: 147000", "python", "980"),
+        ("Quell Railway", "River Isk", "python", "River Isk"),
+        ("no", "yes", "python", "yes"),
+        ("no", "True", "python", "True"),
+        ("the River Isk", "River Isk", "python", "the River Isk"),
+        ("980", "1\n2\n3", "python", "980"),
+        ("980", "7" * 100, "python", "980"),
+        ("980", "seats: 147000", "python", "seats: 147000"),
         ("980", "147000", "look_up", "980"),
     ],
 )
@@ -235,7 +241,7 @@ def test_a_number_that_the_program_starts_from_is_no_answer(answer: str, result:
         new=(result,),
         old=("[1] Hall\nThe hall has 980 seats and gives 150 performances a year.",),
         passages=False,
-        inputs=("seats = 980\nprint(seats * 150)",),
+        inputs=("seats = 980\nprint(seats * 150)\nprint('River Isk' if 143 > 126 else 'Quell Railway', 'yes', 'no')",),
         tool=tool,
         computes_with="python",
     )
