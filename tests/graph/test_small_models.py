@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool
 from evals.speed.fake_server import FakeModelServer
 from graph import Context, build_graph
 from graph.models.openai_compatible import OpenAICompatibleChat
-from tests.graph.conftest import Serve, prompts
+from tests.graph.conftest import Serve, passages_tool, plan_text, prompts
 
 
 class SmallChat(OpenAICompatibleChat):
@@ -57,3 +57,54 @@ async def test_the_settings_win(serve: Serve, tools: list[BaseTool]) -> None:
     [messages] = await planned_by(OpenAICompatibleChat, server, tools, {"messages": CHAT}, analyse=False, justify=False)
     assert not server.asked("analyst")
     assert "Justification" not in messages[0][1]
+
+
+INVENTED = "```python\nriver = 647\nprint(river * 2)\n```"
+RIVER = "How long is the River Arn, in kilometres?"
+
+
+@pytest.mark.parametrize(("plain_words", "tries"), [(True, 1), (False, 2)])
+async def test_a_program_without_facts_is_written_anew_only_where_nothing_can_be_looked_up(
+    serve: Serve, plain_words: bool, tries: int
+) -> None:
+    server = serve(planner=plan_text("python"), executor=INVENTED)
+    tools: list[BaseTool | str] = ["python", passages_tool(plain_words=plain_words)]
+    context = Context(model=server.spec, checks="on", max_turns=1)
+    state = await build_graph(tools=tools).ainvoke({"question": RIVER + " Give 2 digits."}, context=context)
+    [turn] = state["memory"]
+    assert turn["error"] is not None
+    assert turn["error"]["kind"] == "arguments"
+    assert len(server.asked("executor")) == tries
+
+
+@pytest.mark.parametrize(
+    ("question", "checks", "recalls"),
+    [
+        ("What is the plural of mouse?", "on", True),
+        ("What is the plural of mouse?", "off", False),
+        ("Explain why the plural of mouse is mice.", "on", False),
+        ("Was ist die Mehrzahl von Maus?", "on", False),
+        ("Which is it?\nA) mice\nB) mouses", "on", False),
+    ],
+)
+async def test_a_small_generator_without_results_first_writes_a_sentence(
+    serve: Serve, tools: list[BaseTool], question: str, checks: Any, recalls: bool
+) -> None:
+    recalled = '{"sentence":"The plural of mouse is mice.","answer":"mice"}'
+    server = serve(executor="no call", generator=recalled if recalls else "Answer: mice")
+    context = Context(model=server.spec, checks=checks, max_turns=1)
+    state = await build_graph(tools=tools).ainvoke({"question": question}, context=context)
+    [asked] = server.asked("generator")
+    assert ("from your own knowledge: nothing could be" in asked.messages[0]["content"]) == recalls
+    assert ("response_format" in asked.body) == recalls
+    assert "Results:" not in asked.messages[1]["content"] or not recalls
+    assert state["answer"] == state["messages"][-1].content == "mice"
+
+
+async def test_with_a_result_it_answers_from_that(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(verifier=["no verdict", "no verdict"])
+    context = Context(model=server.spec, checks="on", max_turns=1)
+    state = await build_graph(tools=tools).ainvoke({"question": "What is 2 * 21?"}, context=context)
+    [asked] = server.asked("generator")
+    assert "Results:" in asked.messages[1]["content"]
+    assert state["answer"] == "42"
