@@ -47,9 +47,8 @@ async def generate(state: State, run: Run) -> State:
     elif answer := await _answer_read(state, run):
         message = AIMessage(answer)
     else:
-        if _is_to_recall(state, run):
-            reply = await _fitting("recalled_answer", state, run, partial(run.ask, "generator", schema=RECALLED_SCHEMA))
-        else:
+        reply = await _recalled(state, run)
+        if reply is None:
             reply = await _fitting("answer", state, run, partial(run.ask, "generator"))
         answer = parse_answer(str(reply.text))
         why_not = silence(reply) or "the model's reply says nothing"
@@ -84,8 +83,16 @@ async def _answer_read(state: State, run: Run) -> str:
     return answer if is_short else ""
 
 
+async def _recalled(state: State, run: Run) -> AIMessage | None:
+    """The reply of a small generator that has no result to answer from, and is asked for something short; else None."""
+    if not _is_to_recall(state, run):
+        return None
+    reply = await _fitting("recalled_answer", state, run, partial(run.ask, "generator", schema=RECALLED_SCHEMA))
+    has_answer = not parse_answer(str(reply.text)).startswith("{")  # it may be cut off, or leave the field empty
+    return reply if has_answer else None
+
+
 def _is_to_recall(state: State, run: Run) -> bool:
-    """Whether a small generator has no result to answer from, and is asked for something short."""
     small = run.held_to(ANSWER_CHECKS, "generator") and not run.wording.changes("generator")
     question = state["question"]
     short = in_english(question) and not ASKS_FOR_PROSE.search(question) and not has_options(question)

@@ -136,7 +136,7 @@ class EmbeddedChat(OpenAICompatibleChat):
             async for chunk in chunks:
                 _note(reading, chunk.message)
                 yield chunk
-                text += chunk.text
+                text += chunk.text + chunk.message.additional_kwargs.get("reasoning_content", "")
                 tokens += 1
                 if tokens % _LOOKS_EVERY == 0 and repeats(text):
                     break

@@ -101,6 +101,15 @@ async def test_a_small_generator_without_results_first_writes_a_sentence(
     assert state["answer"] == state["messages"][-1].content == "mice"
 
 
+@pytest.mark.parametrize("useless", ['{"sentence":"The plural of mouse is', '{"sentence":"It is mice.","answer":""}'])
+async def test_a_sentence_without_an_answer_is_none(serve: Serve, tools: list[BaseTool], useless: str) -> None:
+    server = serve(executor="no call", generator=[useless, "Answer: mice"])
+    context = Context(model=server.spec, checks="on", max_turns=1)
+    state = await build_graph(tools=tools).ainvoke({"question": "What is the plural of mouse?"}, context=context)
+    assert ["response_format" in asked.body for asked in server.asked("generator")] == [True, False]
+    assert state["answer"] == "mice"
+
+
 async def test_with_a_result_it_answers_from_that(serve: Serve, tools: list[BaseTool]) -> None:
     server = serve(verifier=["no verdict", "no verdict"])
     context = Context(model=server.spec, checks="on", max_turns=1)
