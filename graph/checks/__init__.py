@@ -7,7 +7,7 @@ is rejected whichever model is used. The other lists hold *small* models to the 
 | list | checks the words of | when |
 | --- | --- | --- |
 | `PLAN_CHECKS` | the planner | before the executor reads it; doubtful parts are left out, a repeated step is refused |
-| `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them again |
+| `ARGUMENT_CHECKS` | the executor | before its calls are made; on a complaint it writes them anew, if that can help |
 | `STEP_CHECKS` | the planner, and the tool's results | after the calls; a failure rejects the step. Always on |
 | `PASSAGE_CHECKS` | nobody | after a search; a failure rejects the step |
 | `FORESEEN_INPUTS` | nobody | before the executor is asked; an input that it would only copy is used without it |
@@ -108,9 +108,10 @@ PLAN_CHECKS: tuple[PlanCheck, ...] = _all(
     program_for_the_question,
 )
 ARGUMENT_CHECKS: tuple[ArgumentCheck, ...] = (
-    *(ArgumentCheck(check, wants_facts=True) for check in _all(_nothing, invented_fact, about_nothing_known)),
-    ArgumentCheck(guarded(marked_as_made_up, _nothing)),
-    ArgumentCheck(guarded(stated_result, _nothing), wants_facts=True),
+    *(
+        ArgumentCheck(check, wants_facts=True)
+        for check in _all(_nothing, invented_fact, about_nothing_known, marked_as_made_up, stated_result)
+    ),
     ArgumentCheck(guarded(failed_before, _nothing)),
     *(
         ArgumentCheck(check, once=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +99,13 @@ async def test_a_new_adapter_cuts_off_no_reply(gguf: Path, lora: Path) -> None:
 async def test_only_the_planner_is_computed_with_it(gguf: Path, lora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole graph; its requests are looked at on their way to the server."""
     sent: list[tuple[str, object]] = []
-    post = openai_compatible.post_json
+    post = openai_compatible.post_stream
 
-    async def seen(endpoint: Any, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def seen(endpoint: Any, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         sent.append((str(body["messages"][0]["content"]), body.get("lora")))
-        return await post(endpoint, path, body)
+        return post(endpoint, path, body)
 
-    monkeypatch.setattr(openai_compatible, "post_json", seen)
+    monkeypatch.setattr(openai_compatible, "post_stream", seen)
     prompts = {role: f"You are the {role}." for role in ("analyst", "planner", "executor", "verifier", "generator")}
     context = Context(
         model=str(gguf), planner=f"{gguf}+{lora}", tools=("python",), analyse=True, max_turns=2, max_tokens=16,
