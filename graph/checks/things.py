@@ -55,12 +55,13 @@ def value_of_another_thing(proposal: Proposal) -> str | None:
     names = content_words(" ".join(NAME.findall(" ".join((question, *results)))))
     counted = set().union(*(count.words for result in results for count in counts_in(result)))
     passages = _Told.of(passage for result in results for passage in _PASSAGE.split(result))
+    clauses = _clauses(passages)
     for name, value in (pair for code in codes for pair in named_numbers(code)):
         if value in free:
             continue
         words = content_words(name.replace("_", " "))
         told = _of_its_name(words, words & names, value, passages)
-        told = told or _in_nearer_clause(words - names - counted, value, _clauses(passages))
+        told = told or _in_nearer_clause(words - names - counted, value, clauses)
         if told:
             given = f"{brief(name)} = {brief(f'{value:f}')}"
             return f"`{given}`, but the results say of that: {brief(told)}. Compute with what they say"

@@ -56,7 +56,8 @@ _LONGEST_RESULT = 80
 def result_of_the_program(verdict: Verdict, evidence: Evidence) -> Verdict:
     """If the verifier stops on what the program starts from, the answer is what it computes: on 980, of 980 * 150.
 
-    So it is for names, of which the program prints one. Asked once more, the model repeats itself.
+    So it is for names, of which the program prints one; but a name may be read from a number, as a weekday from its
+    place in the week. Asked once more, the model repeats itself.
     """
     is_program = evidence.computes_with and evidence.tool == evidence.computes_with
     if not (verdict["stop"] and is_program and len(evidence.new) == 1):
@@ -64,7 +65,8 @@ def result_of_the_program(verdict: Verdict, evidence: Evidence) -> Verdict:
     result = evidence.new[0].strip()
     given, printed, program = map(_said, (verdict["answer"], result, evidence.inputs[0]))
     one_line = result and "\n" not in result and len(result) <= _LONGEST_RESULT
-    if not one_line or not given or given & printed or not given <= program:
+    same_kind = bool(told_in(verdict["answer"])) == bool(told_in(result))
+    if not (one_line and same_kind and given) or given & printed or not given <= program:
         return verdict
     return {**verdict, "answer": result}
 

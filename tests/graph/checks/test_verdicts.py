@@ -233,9 +233,11 @@ def test_a_weekday_has_to_be_read_or_computed(answer: str, result: str, stops: b
         ("980", "7" * 100, "python", "980"),
         ("980", "seats: 147000", "python", "seats: 147000"),
         ("980", "147000", "look_up", "980"),
+        ("River Isk", "0", "python", "River Isk"),  # its place in a list of the program
+        ("980", "River Isk", "python", "980"),
     ],
 )
-def test_a_number_that_the_program_starts_from_is_no_answer(answer: str, result: str, tool: str, given: str) -> None:
+def test_what_the_program_starts_from_is_no_answer(answer: str, result: str, tool: str, given: str) -> None:
     evidence = Evidence(
         question="How many seats does the hall offer in a year?",
         new=(result,),
