@@ -39,7 +39,9 @@ def _flat(schema: Mapping[str, Any]) -> str:
     return f'root ::= "{{" {members} "}}"\n{_STRING}'
 
 
-def _value(field: Mapping[str, Any]) -> str:
+def _value(field: Mapping[str, Any] | bool) -> str:
+    if isinstance(field, bool):  # any value, or none
+        return ""
     kind = {name: value for name, value in field.items() if name not in ("title", "description", "default")}
     if kind == {"type": "string"}:
         return "string"

@@ -52,6 +52,7 @@ def test_verdicts_need_no_engine_and_other_schemas_keep_theirs() -> None:
     beyond = [
         {"type": "object", "properties": {"a": text}},
         object_of(a={"type": "integer"}),
+        object_of(a=True),
         object_of(a={"type": "string", "pattern": "[a-z]+"}),
         object_of(a={"type": "string", "minLength": 3}),
         {**object_of(a=text, b=text), "required": ["a"]},
