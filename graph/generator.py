@@ -52,7 +52,7 @@ async def generate(state: State, run: Run) -> State:
             reply = await _fitting("answer", state, run, partial(run.ask, "generator"))
         answer = parse_answer(str(reply.text))
         why_not = silence(reply) or "the model's reply says nothing"
-        # One message, with the text that was streamed.
+        # One message, with the text that was streamed, if any was.
         message = AIMessage(answer or f"There is no answer: {why_not}.", id=reply.id)
     state = {**state, "answer": answer}
     update = State(answer=answer, plan=None, calls=[], messages=[message])
@@ -87,7 +87,8 @@ async def _recalled(state: State, run: Run) -> AIMessage | None:
     """The reply of a small generator that has no result to answer from, and is asked for something short; else None."""
     if not _is_to_recall(state, run):
         return None
-    reply = await _fitting("recalled_answer", state, run, partial(run.ask, "generator", schema=RECALLED_SCHEMA))
+    ask = partial(run.ask, "generator", schema=RECALLED_SCHEMA, streamed=False)  # JSON is no answer to read
+    reply = await _fitting("recalled_answer", state, run, ask)
     has_answer = not parse_answer(str(reply.text)).startswith("{")  # it may be cut off, or leave the field empty
     return reply if has_answer else None
 

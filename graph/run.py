@@ -18,6 +18,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
+from langgraph.constants import TAG_NOSTREAM
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.func import task
 
@@ -178,7 +179,13 @@ class Run:
         self.attachments = attachments_in(chat)
 
     async def ask(
-        self, role: Role, messages: Sequence[BaseMessage], *, schema: Mapping[str, Any] | None = None, tag: str = ""
+        self,
+        role: Role,
+        messages: Sequence[BaseMessage],
+        *,
+        schema: Mapping[str, Any] | None = None,
+        tag: str = "",
+        streamed: bool = True,
     ) -> AIMessage:
         """Ask the model of a role, and count the cost.
 
@@ -188,11 +195,12 @@ class Run:
             schema: JSON schema of the reply, with a `title`. Models that support it are constrained to it; the reply is
                 text in any case, and the caller parses it.
             tag: Tag of the reply in streams and traces; default: the role.
+            streamed: Whether the reply appears in streams of messages while it is written.
 
         Raises:
             ModelError: the model did not answer.
         """
-        config = tagged(self.config, tag or role)
+        config = tagged(self.config, tag or role, *(() if streamed else (TAG_NOSTREAM,)))
         model = self.model(role)
         prompt = with_attachments(
             messages, [came for came in self.attachments if senses(model, came.kind) is not False]

@@ -117,3 +117,16 @@ async def test_with_a_result_it_answers_from_that(serve: Serve, tools: list[Base
     [asked] = server.asked("generator")
     assert "Results:" in asked.messages[1]["content"]
     assert state["answer"] == "42"
+
+
+async def test_the_form_of_a_recalled_answer_is_not_streamed(serve: Serve, tools: list[BaseTool]) -> None:
+    server = serve(executor="no call", generator='{"sentence":"The plural of mouse is mice.","answer":"mice"}')
+    context = Context(model=server.spec, checks="on", max_turns=1)
+    graph = build_graph(tools=tools)
+    said = ""
+    async for message, metadata in graph.astream(
+        {"question": "What is the plural of mouse?"}, context=context, stream_mode="messages"
+    ):
+        if metadata["langgraph_node"] == "generator":
+            said += message.text
+    assert said == "mice"
