@@ -1,4 +1,4 @@
-"""The embedded model: llama.cpp inside this process, so that no key, GPU or server is needed.
+"""The embedded model: llama.cpp from a wheel, so that no key, GPU or server is needed.
 
 The `xllamacpp` wheel starts llama.cpp's OpenAI-compatible HTTP server on a free port of the loopback interface, and
 `EmbeddedChat` is an ordinary client of it. Nothing happens before the first call, which downloads the model's file
@@ -11,6 +11,7 @@ role's prompt only once per machine (`graph.models.prefixes`). What was read wit
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import Field
 
+from graph.errors import ModelUnavailable
 from graph.models.embedded_files import DEFAULT_MODEL
 from graph.models.embedded_server import Served, has_gpu, name_adapter, served
 from graph.models.grammars import grammar_of
@@ -49,7 +51,7 @@ class _EmbeddedEndpoint(Endpoint):
 
 
 class EmbeddedChat(OpenAICompatibleChat):
-    """A chat model served by llama.cpp in this process; see the module's docstring.
+    """A chat model served by a llama.cpp of this process; see the module's docstring.
 
     Raises, at the first call: ConfigError (xllamacpp or a file is missing or cannot be loaded), DataError or
     ModelUnavailable (the file cannot be fetched).
@@ -128,7 +130,26 @@ class EmbeddedChat(OpenAICompatibleChat):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        reading = await self._read_static_part(messages)
+        server = await served(self.model, self.settings, self.adapter)
+        try:
+            async with aclosing(self._watched(server, messages, stop, run_manager, **kwargs)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except ModelUnavailable as error:
+            if why := await asyncio.to_thread(server.process.why_ended, 0.5):
+                raise ModelUnavailable(f"The embedded model is gone ({why}); the next call starts it anew.") from error
+            raise
+
+    async def _watched(
+        self,
+        server: Served,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: AsyncCallbackManagerForLLMRun | None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """The chunks of a reply, which is cut off if it goes round in circles."""
+        reading = await self._read_static_part(server, messages)
         if listener() is not None:
             kwargs["return_progress"] = True
         text, tokens = "", 0
@@ -144,8 +165,7 @@ class EmbeddedChat(OpenAICompatibleChat):
                 return
         yield ChatGenerationChunk(message=_cut_off(tokens))
 
-    async def _read_static_part(self, messages: list[BaseMessage]) -> Reading:
-        server = await served(self.model, self.settings, self.adapter)
+    async def _read_static_part(self, server: Served, messages: list[BaseMessage]) -> Reading:
         applied = server.applied(self.adapter)
         return Reading() if server.prefixes is None else await server.prefixes.ensure(messages, applied)
 

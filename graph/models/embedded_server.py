@@ -1,15 +1,14 @@
 """The llama.cpp servers of this process: one for each base model and settings, shared by all chats that name them.
 
 A server is started by the first call that needs it, in a daemon thread, so that neither an event loop nor Ctrl-C ever
-waits for a download. It holds the adapters (`graph.models.adapters`) of the chats that were made before. llama.cpp
-takes none later, so a chat with a new one has the server started anew; the replaced server stops when its last request
-has ended.
+waits for a download, and runs in a process of its own (`graph.models.embedded_process`). It holds the adapters
+(`graph.models.adapters`) of the chats that were made before. llama.cpp takes none later, so a chat with a new one has
+the server started anew; the replaced server stops when its last request has ended. One that died is started anew too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import importlib
 import logging
 import os
@@ -20,14 +19,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from weakref import WeakSet
 
-from graph.errors import AgentFlowError, ConfigError
+from graph.errors import AgentFlowError, ConfigError, ModelUnavailable
 from graph.models.adapters import Applied, adapter_header, check_adapter
 from graph.models.connections import run_sync
 from graph.models.cores import free_cores
 from graph.models.download import cache_directory, digest_of
 from graph.models.embedded_files import model_file
+from graph.models.embedded_process import EmbeddedProcess, LoadingFailed, end_processes
 from graph.models.prefixes import Prefixes, PrefixFiles
 from graph.models.progress import note_stage
 from graph.models.server import Endpoint, post_json
@@ -44,27 +43,20 @@ READ_AT_ONCE: Final = 128
 """Prompt tokens per progress report; larger batches are no faster on a CPU."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
 class Served:
-    """A server in this process."""
+    """A server of this process."""
 
-    server: Any
-    """The `xllamacpp.Server`, and the only reference to it: it stops when that is dropped, also amid a reply."""
+    process: EmbeddedProcess
+    """It ends when the last reference is dropped, also amid a reply."""
+    root: str
+    """The server's address, without `/v1`."""
     prefixes: Prefixes | None
     adapters: dict[str, str]
     """The digest of each adapter, by its path, in the order of llama.cpp's numbers."""
-    root: str = field(init=False)
-    """Its address, without `/v1`."""
-
-    def __post_init__(self) -> None:
-        self.root = str(self.server.listening_address)
-
-    def stop(self) -> None:
-        """Stop it; requests in progress fail."""
-        self.server = None
 
     def has(self, adapter: str) -> bool:
-        """Whether it can answer with an adapter; with none (empty) it always can."""
+        """Whether it holds an adapter; none (empty) it always does."""
         return not adapter or adapter in self.adapters
 
     def applied(self, adapter: str) -> Applied:
@@ -85,15 +77,16 @@ class _Start:
     def serves(self, adapter: str) -> bool:
         if not self.promise.done():
             return not adapter or adapter in self.adapters
-        return self.promise.exception() is None and self.promise.result().has(adapter)
+        if self.promise.exception() is not None:
+            return False
+        server = self.promise.result()
+        return server.has(adapter) and not server.process.why_ended()
 
 
 _Key = tuple[str, ServerSettings]
 _servers: dict[_Key, _Start] = {}
 _named: dict[_Key, dict[str, None]] = {}
 """The adapters that chats of a server have named, in order."""
-_running: WeakSet[Served] = WeakSet()
-"""All servers that are held, also the replaced ones."""
 _servers_lock = threading.Lock()
 
 
@@ -149,8 +142,6 @@ def _fulfil(start: _Start, model: str, settings: ServerSettings) -> None:
     except Exception as error:  # noqa: BLE001 -- handed to the callers that wait
         start.promise.set_exception(error)
     else:
-        with _servers_lock:
-            _running.add(server)
         start.promise.set_result(server)
 
 
@@ -166,31 +157,29 @@ def _start(start: _Start, model: str, settings: ServerSettings) -> Served:
         adapter_header(Path(start.wanted))  # before a download
     path = model_file(model)
     adapters = [adapter for adapter in start.adapters if _fits(adapter, path, needed=adapter == start.wanted)]
-    params = _parameters(xllamacpp, path, model, settings)
+    parameters = _parameters(xllamacpp, path, model, settings)
     if adapters:
-        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter, 0.0) for adapter in adapters]
         # llama.cpp does not tell with which adapter an evicted prompt was read (its issue 26207).
-        params.cache_ram_mib = 0
+        parameters["cache_ram_mib"] = 0
     log.info("Loading the embedded model %s", path.name)
     note_stage("loading the model")
-    files = None if settings.exact else _prefix_files(path, xllamacpp, params)
+    files = None if settings.exact else _prefix_files(path, xllamacpp, parameters)
     if files is not None:
-        params.slot_save_path = f"{files.folder}/"
+        parameters["slot_save_path"] = f"{files.folder}/"
+    package = Path(str(xllamacpp.__file__)).parent.parent
+    process = EmbeddedProcess(package, parameters, adapters, shows_log=_shows_log())
     try:
-        server = xllamacpp.Server(params)
-    except RuntimeError as error:
+        root = process.address()
+        endpoint = Endpoint(root, timeout=_PREFIX_TIMEOUT, max_retries=0)
+        run_sync(post_json(endpoint, "/completion", {"prompt": "a", "n_predict": 0, "cache_prompt": False}))
+    except (LoadingFailed, ModelUnavailable) as error:
         raise ConfigError(
-            f"llama.cpp cannot load {path} ({error}); it may be no GGUF model or need more memory "
-            "(AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
+            f"llama.cpp cannot load {path} ({process.why_ended(0.5) or error}); it may be no GGUF model or need more "
+            "memory (AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
         ) from error
-    endpoint = Endpoint(str(server.listening_address), timeout=_PREFIX_TIMEOUT, max_retries=0)
-    # A server that is dropped before it has begun to serve never ends, and holds the interpreter while it does not.
-    run_sync(post_json(endpoint, "/completion", {"prompt": "a", "n_predict": 0, "cache_prompt": False}))
     note_stage("")
-    digests = {adapter: digest_of(Path(adapter)) for adapter in adapters}
-    if files is None:
-        return Served(server, None, digests)
-    return Served(server, Prefixes(endpoint, files, settings.slots), digests)
+    prefixes = None if files is None else Prefixes(endpoint, files, settings.slots)
+    return Served(process, root, prefixes, {adapter: digest_of(Path(adapter)) for adapter in adapters})
 
 
 def _fits(adapter: str, base: Path, *, needed: bool) -> bool:
@@ -204,27 +193,33 @@ def _fits(adapter: str, base: Path, *, needed: bool) -> bool:
     return True
 
 
-def _parameters(xllamacpp: Any, path: Path, model: str, settings: ServerSettings) -> Any:
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.model_alias = {model}
-    params.n_parallel = 1 if settings.exact else settings.slots
-    params.n_ctx = params.n_parallel * settings.context
-    params.n_batch = READ_AT_ONCE
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or free_cores()
-    params.n_gpu_layers = settings.gpu_layers
-    # With repacked weights and flash attention, rounding depends on the batch size, so the cache would affect answers.
+def _parameters(xllamacpp: Any, path: Path, model: str, settings: ServerSettings) -> dict[str, Any]:
+    slots = 1 if settings.exact else settings.slots
+    threads = settings.threads or free_cores()
+    # With repacked weights, rounding depends on the batch size, so the cache would affect answers.
     reads_fast = "AVX512" in xllamacpp.get_system_info()
-    params.no_extra_bufts = reads_fast if settings.repack is None else not settings.repack
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    params.cache_prompt = not settings.exact
-    params.cache_ram_mib = 0 if settings.exact else PROMPT_CACHE_MIB
-    params.warmup = False  # `_start` sends a first request
-    params.fit_params = settings.gpu_layers < 0 and has_gpu()  # reads the file once more, to count layers that fit
-    params.ui = False
-    params.endpoint_slots = False
-    params.verbosity = 3 if os.environ.get("AGENTFLOW_EMBEDDED_LOG") == "1" else -1
-    return params
+    return {
+        "model": {"path": str(path)},
+        "model_alias": [model],
+        "n_parallel": slots,
+        "n_ctx": slots * settings.context,
+        "n_batch": READ_AT_ONCE,
+        "cpuparams": {"n_threads": threads},
+        "cpuparams_batch": {"n_threads": threads},
+        "n_gpu_layers": settings.gpu_layers,
+        "no_extra_bufts": reads_fast if settings.repack is None else not settings.repack,
+        "cache_prompt": not settings.exact,
+        "cache_ram_mib": 0 if settings.exact else PROMPT_CACHE_MIB,
+        "warmup": False,  # `_start` sends a first request
+        "fit_params": settings.gpu_layers < 0 and has_gpu(),  # reads the file once more, to count layers that fit
+        "ui": False,
+        "endpoint_slots": False,
+        "verbosity": 3 if _shows_log() else -1,
+    }
+
+
+def _shows_log() -> bool:
+    return os.environ.get("AGENTFLOW_EMBEDDED_LOG") == "1"
 
 
 def has_gpu() -> bool:
@@ -236,7 +231,7 @@ def has_gpu() -> bool:
     return any(device["type"].name.endswith("GPU") for device in devices)
 
 
-def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None:
+def _prefix_files(path: Path, xllamacpp: Any, parameters: dict[str, Any]) -> PrefixFiles | None:
     """The files of static beginnings for this model, build and machine; None if the cache is not writable."""
     folder = cache_directory() / "prefixes"
     try:
@@ -245,18 +240,14 @@ def _prefix_files(path: Path, xllamacpp: Any, params: Any) -> PrefixFiles | None
     except OSError as error:
         log.info("Static beginnings of prompts are not kept: %s cannot be written (%s).", folder, error)
         return None
-    settings = (params.n_ctx, params.n_parallel, params.no_extra_bufts, params.flash_attn_type, params.kv_unified)
-    cells = (params.cache_type_k, params.cache_type_v, params.n_gpu_layers)
+    settings = [parameters[name] for name in ("n_ctx", "n_parallel", "no_extra_bufts", "n_gpu_layers")]
     build = (xllamacpp.__version__, xllamacpp.BUILD_INFO, xllamacpp.get_system_info())
-    return PrefixFiles(folder, repr((digest, settings, cells, build)))
+    return PrefixFiles(folder, repr((digest, settings, build)))
 
 
-@atexit.register
 def stop_servers() -> None:
-    """Stop all servers; llama.cpp's threads must not outlive the process's memory."""
+    """Stop all servers; the next call starts one anew."""
     with _servers_lock:
         _servers.clear()
         _named.clear()
-        running = list(_running)
-    for server in running:
-        server.stop()
+    end_processes()

@@ -1,4 +1,4 @@
-"""Settings of the llama.cpp server in this process."""
+"""Settings of the llama.cpp servers of this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Settings of the server in this process; equal settings and models share a server."""
+    """Settings of a server of this process; equal settings and models share a server."""
 
     slots: int = 6
     """Concurrent requests; enough for each role of a run to keep its prompt's beginning in a slot."""

@@ -74,7 +74,7 @@ def test_weights_are_repacked_where_that_is_faster(
     xllamacpp = pytest.importorskip("xllamacpp", reason="the extra `embedded` is not installed")
     monkeypatch.setattr(xllamacpp, "get_system_info", lambda: f"CPU : {built_with} | ")
     params = _parameters(xllamacpp, Path("model.gguf"), "model", ServerSettings(repack=asked_for))
-    assert params.no_extra_bufts is not repacks
+    assert params["no_extra_bufts"] is not repacks
 
 
 @pytest.mark.parametrize(("kinds", "calls"), [(("CPU", "ACCEL"), 1), (("CPU", "GPU"), 6), (("IGPU",), 6)])
