@@ -96,12 +96,14 @@ async def agrees(engine: VllmEngine, model: Any, run: str) -> None:
 
 
 def test_it_is_started_with_what_training_needs() -> None:
-    launch = Launch("m", "bfloat16", 4096, 24, memory_share=0.4, sleeps=True, options="--max-num-seqs 64")
+    launch = Launch(
+        "m", "bfloat16", 4096, 24, memory_share=0.4, sleeps=True, sequences=128, options="--max-num-batched-tokens 4096"
+    )
     words = " ".join(launch.words(8000))
     for option in (
         "vllm serve m --host 127.0.0.1 --port 8000", f"--served-model-name {BASE}", "--max-lora-rank 32",
         "--logprobs-mode processed_logprobs", "--generation-config vllm", "--gpu-memory-utilization 0.400",
-        "--enable-sleep-mode", "--max-model-len 4096", "--max-num-seqs 64",
+        "--enable-sleep-mode", "--max-model-len 4096", "--max-num-seqs 128", "--max-num-batched-tokens 4096",
     ):  # fmt: skip
         assert option in words
     assert "--enforce-eager" not in words
@@ -306,6 +308,7 @@ def test_a_run_starts_its_server_trains_on_it_and_ends_it(
     assert [line["staleness"] for line in lines] == [0, 0]
     assert all(line["logprob_gap"] < 1e-4 for line in lines)
     assert not any(running(pid) for pid in processes(tmp_path / "run" / "vllm.log"))
+    assert " --max-num-seqs 64 " in (tmp_path / "run" / "vllm.log").read_text()
     assert "vLLM is ready after" in capsys.readouterr().err
 
 
