@@ -85,8 +85,8 @@ async def test_a_wave_runs_on_the_gpu_of_its_model(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(TransformersEngine, "_sample", sampling)
     engine = TransformersEngine(policy(), END)
     await ask(engine, PREFIX)
-    assert not open_
     await engine.aclose()
+    assert not open_
 
 
 async def test_what_ran_out_of_memory_names_settings_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
