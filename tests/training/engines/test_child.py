@@ -32,8 +32,8 @@ from training.engines.base import BASE
 from training.engines.vllm.child import ChildServer, Launch
 from training.engines.vllm.delivery import AdapterDelivery
 from training.engines.vllm.engine import VllmEngine
-from training.engines.vllm.probe import Probe
-from training.engines.vllm.server import VllmServer
+from training.engines.vllm.probe import Probe, same_weights
+from training.engines.vllm.server import Drawn, VllmServer
 from training.flow_grpo import own_server
 from training.flow_grpo.__main__ import main
 from training.flow_grpo.config import load_config
@@ -295,6 +295,24 @@ async def test_it_sleeps_while_the_trainer_updates_and_is_what_it_was_when_it_wa
     await engine.sync(1)  # a validation with the same policy
     await agrees(engine, model, "r")
     await engine.aclose()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "logprobs", "same"),
+    [
+        ((5, 6, 7), (-1.0, -0.5, -2.0), True),
+        ((5, 6, 7), (-1.1, -0.4, -2.1), True),  # rounding
+        ((5, 6, 8), (-1.1, -0.5, -2.1), True),  # which has turned the scales
+        ((5, 6, 7), (-3.0, -0.1, -4.0), False),
+        ((5, 8, 7), (-2.0, -0.5, -2.0), False),
+        ((4, 6, 7), (-1.0, -0.5, -2.0), False),
+    ],
+)
+def test_replies_of_the_same_weights_need_not_be_equal(
+    tokens: tuple[int, ...], logprobs: tuple[float, ...], same: bool
+) -> None:
+    before = Drawn((5, 6, 7), (-1.0, -0.5, -2.0), "length")
+    assert same_weights(before, Drawn(tokens, logprobs, "length")) == same
 
 
 def settings_of(folder: Path, model: Path, **more: Any) -> Path:
