@@ -32,6 +32,7 @@ from training.engines.decoding import Draft, causal_model, draw, empty_memory, p
 from training.engines.graphs import StepGraphs
 from training.engines.memories import Memories, Owner, common_prefix
 from training.models.adapters import adapter_for, adapters_of, play
+from training.models.device import current
 from training.models.fused_adapters import sampling_copy
 from training.models.policy import copy_trained, twin
 
@@ -239,9 +240,10 @@ class TransformersEngine:
         training = model.training
         model.eval()
         try:
-            for adapter, requests in _by_adapter(model, wave).items():
-                play(model, requests[0].sampling.role)
-                self._sample(requests, adapter, version, loop)
+            with current(self._causal.device):
+                for adapter, requests in _by_adapter(model, wave).items():
+                    play(model, requests[0].sampling.role)
+                    self._sample(requests, adapter, version, loop)
         except torch.OutOfMemoryError as error:
             longest = max(len(request.prompt) for request in wave)
             raise ConfigError(

@@ -118,7 +118,7 @@ def server_memory(
         weights=weights,
         kv_cache=cache,
         kv_tokens=cache / token,
-        wanted_tokens=_open_runs(config) / servers * transcript,
+        wanted_tokens=open_runs(config) / servers * transcript,
         fits=cache >= config.max_context * token,
     )
 
@@ -136,7 +136,7 @@ def shared_memory(
         transcript: tokens of a whole rollout.
     """
     token = _cached_token(shape, config)
-    tokens = _open_runs(config) * transcript
+    tokens = open_runs(config) * transcript
     needs = Needs(
         resident=trainer.resident,
         updating=trainer.total,
@@ -172,7 +172,8 @@ def _cached_token(shape: Shape, config: FlowGRPOConfig) -> float:
     return float(shape.kv_values * (2 if config.dtype == "bfloat16" else _FLOAT))
 
 
-def _open_runs(config: FlowGRPOConfig) -> int:
+def open_runs(config: FlowGRPOConfig) -> int:
+    """Rollouts of a step that are made at the same time."""
     runs = config.tasks_per_step * config.group_size
     return min(config.concurrency or runs, runs)
 

@@ -114,6 +114,7 @@ def _spec_at(config: FlowGRPOConfig) -> str:
 
 
 def _launch(config: FlowGRPOConfig) -> Launch:
+    from training.flow_grpo.memory import open_runs
     from training.models.policy import hub_folder
 
     share, sleeps = _share(config)
@@ -123,6 +124,8 @@ def _launch(config: FlowGRPOConfig) -> Launch:
         max_context=config.max_context,
         lora_rank=config.lora_rank,
         adapters=len(config.adapters) or 1,
+        # A validation may be larger than a step. Above a thousand, vLLM would want larger batches of tokens, too.
+        sequences=min(max(Launch.sequences, open_runs(config)), 1024),
         memory_share=share,
         sleeps=sleeps,
         command=config.vllm_command,

@@ -70,11 +70,11 @@ class FlowGRPOTrainer(WholeCheckpoints):
         self.config = config = self._memory.config
         args.gradient_checkpointing = config.recomputes
         args.gradient_checkpointing_kwargs = _NOT_REENTRANT if config.recomputes else None
-        fuse_kernels(model)
+        fuse_kernels(model, args.device)
         fuse_adapters(model)
-        refusal = attach_scoring(model)
+        refusal = attach_scoring(model, args.device)
         if parts.reference is not None:
-            attach_scoring(parts.reference)
+            attach_scoring(parts.reference, args.device)
             parts.reference.requires_grad_(False)
         if refusal and config.packing == "auto":
             logger.warning(refusal)

@@ -9,12 +9,14 @@ installed, else in this process, with held-out tasks before and after; the GPU t
 checkpointing and without and by both attention kernels, each with its memory and a profile by kind of kernel; the same
 for 0.5B; the engines' rates at 16, 64 and 256 runs. Each part has a time limit of its own and its log in `--out`; when
 one fails or runs out of time, the others go on, and the report says what was measured by then and what could not be
-done. Report and table are written after every part. Without `--model` the parts that need a policy are left out.
+done. Report and table are written after every part, and when the check is interrupted (Ctrl-C, SIGTERM). Without
+`--model` the parts that need a policy are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,8 +54,14 @@ def _work(options: argparse.Namespace) -> list[str]:
         if not parts:
             names = ", ".join(part.name for part in parts_of(machine))
             raise ConfigError(f"No part is named {' or '.join(options.only)}; the parts are {names}.")
-    report = run_parts(parts, machine, 60.0 * options.minutes, say=say)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        report = run_parts(parts, machine, 60.0 * options.minutes, say=say)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.stdout.write(table(report))
+    if any(report["parts"][part.name]["state"] == "interrupted" for part in parts):
+        raise KeyboardInterrupt
     return list(report["not_done"])
 
 

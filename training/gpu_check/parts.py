@@ -31,7 +31,12 @@ class Machine:
     @property
     def vllm(self) -> bool:
         """Whether vLLM is there: on a GPU, or named for a dry run."""
-        return (self.device == "cuda" or self.vllm_command != "vllm") and installed(self.vllm_command)
+        return self.wants_vllm and installed(self.vllm_command)
+
+    @property
+    def wants_vllm(self) -> bool:
+        """Whether the check is to measure vLLM."""
+        return self.device == "cuda" or self.vllm_command != "vllm"
 
     @property
     def policy(self) -> str:
@@ -55,6 +60,8 @@ class Part:
     """A folder that is made anew."""
     instead_of: str | None = None
     """Runs only if this part has failed."""
+    missing: str = ""
+    """Why it cannot run here."""
 
 
 def parts_of(machine: Machine) -> list[Part]:
@@ -62,16 +69,14 @@ def parts_of(machine: Machine) -> list[Part]:
     small, large = ("tiny", "tiny") if machine.device == "cpu" else ("0.5b", "7b")
     parts = [
         # A card with room for a 7B model trains it best with all activations kept and all rollouts in one micro-batch.
-        Part(f"update {large}", (*_speed(machine), "--model", large, "--phases", *_ROOMY), 1.5),
+        Part(f"update {large}", (*_speed(machine), "--model", large, "--phases", *_ROOMY), 2.5, read=_last_json),
         *_training(machine),
-        Part("GPU tests", ("pytest", *_gpu_tests(), "-m", "gpu", "-q", "-p", "no:cacheprovider"), 1.2, read=_last),
+        _tests(),
         Part(f"kernels {large}", _kernels(machine, large), 1.0, read=_last_json),
-        Part(f"update {small}", (*_speed(machine), "--model", small), 1.2),
+        Part(f"update {small}", (*_speed(machine), "--model", small), 1.2, read=_last_json),
         Part(f"kernels {small}", _kernels(machine, small), 0.5, read=_last_json),
         *_engine_rates(machine),
     ]
-    if not _gpu_tests():
-        parts = [part for part in parts if part.name != "GPU tests"]
     first = {part.name: part for part in reversed(parts)}  # on a CPU both shapes are the tiny one
     return [part for part in parts if part is first[part.name]]
 
@@ -79,14 +84,18 @@ def parts_of(machine: Machine) -> list[Part]:
 _ROOMY = ("--no-checkpointing", "--token-budget", "12000")
 
 
-def _gpu_tests() -> list[str]:
-    """The files with tests for a GPU, if the tests are at hand; to load all others would need more packages."""
+def _tests() -> Part:
+    """The files with tests for a GPU; to load all others would need more packages."""
     files = sorted(Path("tests/training").glob("**/test_*.py"))
-    return [str(file) for file in files if "pytest.mark.gpu" in file.read_text(encoding="utf-8")]
+    marked = [str(file) for file in files if "pytest.mark.gpu" in file.read_text(encoding="utf-8")]
+    missing = "" if marked else "there are no tests here; run the check in the folder of the sources"
+    return Part(
+        "GPU tests", ("pytest", *marked, "-m", "gpu", "-q", "-p", "no:cacheprovider"), 1.2, read=_last, missing=missing
+    )
 
 
 def _speed(machine: Machine) -> tuple[str, ...]:
-    words = ("training.speed", "--device", machine.device, "--json", "--minutes", "1.5", "--repeats", "2")
+    words = ("training.speed", "--device", machine.device, "--so-far", "--minutes", "1.5", "--repeats", "2")
     if machine.device == "cuda":
         return words
     return (*words, "--groups", "1", "--group-size", "2", "--turns", "2", "--prompt", "40", "--completion", "8")
@@ -113,8 +122,9 @@ def _engine_rates(machine: Machine) -> list[Part]:
         *words, "--engine", VLLM, "--vllm-command", machine.vllm_command, f"--vllm-options={machine.vllm_options}",
         "--out", str(folder),
     )  # fmt: skip
-    vllm = Part("engine rates, vLLM", served, 1.8, True, read=_last_json, makes=folder)
-    return [vllm, own] if machine.vllm else [own]
+    missing = "" if machine.vllm else f"there is no program {machine.vllm_command!r}; name it with --vllm-command"
+    vllm = Part("engine rates, vLLM", served, 1.8, True, read=_last_json, makes=folder, missing=missing)
+    return [vllm, own] if machine.wants_vllm else [own]
 
 
 def _training(machine: Machine) -> list[Part]:
@@ -130,6 +140,7 @@ def _training(machine: Machine) -> list[Part]:
     )  # fmt: skip
     if on_cpu:
         words = (*words, "--tasks_per_step", "2", "--group_size", "2", "--max_tokens", "16", "--max_context", "8192")
+        words = (*words, "--beta", "0.001")  # it earns nothing; so there is something to update all the same
     served = (*words, "--engine", VLLM, "--vllm_command", machine.vllm_command)
     if machine.vllm_options:
         served = (*served, f"--vllm_options={machine.vllm_options}")

@@ -92,6 +92,7 @@ def _work() -> None:
         unused = {"tasks": "unused", "validation": None, "validation_every": 0, "validation_limit": None}
         settings = {"model": options.model, "out": folder, "engine": options.engine, "device": options.device, **unused}
         settings |= {"dtype": options.dtype, "max_batch": max(RUNS), "vllm_command": options.vllm_command}
+        settings |= {"tasks_per_step": 1, "group_size": max(RUNS)}  # a server is started for as many at once
         config = load_config(RECIPE, settings | {"vllm_options": options.vllm_options})
         if options.device == "cuda" and config.starts_server:
             config = settled(config, shape_before_loading(config), room_of(config))

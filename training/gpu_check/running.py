@@ -16,21 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from training.gpu_check.parts import Machine, Part
-from training.gpu_check.table import PartReport, Report, table
+from training.gpu_check.table import PartReport, Report, in_words, table
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "vllm", "liger-kernel")
 
 REPORT, TABLE = "report.json", "table.md"
 """Files in the check's folder."""
 
-_SETTLING = 10.0
-"""Seconds after a part on a GPU was killed, until the memory of its processes is free."""
+_SETTLING = 20.0
+"""Most seconds after a part on a GPU was killed, until the memory of its processes is free: a server has `GRACE` of
+them to end by itself."""
+
+_OUT_OF_TIME, _INTERRUPTED = "out of time", "interrupted"
 
 
 def run_parts(parts: Sequence[Part], machine: Machine, seconds: float, *, say: Callable[[str], None]) -> Report:
     """Runs the parts one after the other, and writes report and table after each.
 
-    Parts of an earlier check in the same folder that are not run now stay in the report.
+    Parts of an earlier check in the same folder that are not run now stay in the report. An interrupt ends the part at
+    hand and the check, but not the report.
 
     Args:
         parts: in order.
@@ -52,9 +56,15 @@ def run_parts(parts: Sequence[Part], machine: Machine, seconds: float, *, say: C
         share = part.share / sum(later.share for later in parts[place:])
         # A part that is slow at first may take twice its share: the quick ones behind it leave time.
         limit = min(2 * share, 1.0) * max(0.0, ends - time.monotonic())
-        result = _run(part, machine, limit, report)
+        try:
+            result = _run(part, machine, limit, report)
+        except KeyboardInterrupt:  # before it began or after it ended
+            result = {**_left_out(part, ""), "state": _INTERRUPTED}
+        interrupted = result["state"] == _INTERRUPTED
         report["parts"].pop(part.name, None)
         report["parts"][part.name] = result
+        for later in parts[place + 1 :] if interrupted else ():
+            report["parts"].setdefault(later.name, _left_out(later, "the check was interrupted"))
         report["not_done"] = {
             name: f"{each['state']}: {each['reason']}"
             for name, each in report["parts"].items()
@@ -63,19 +73,27 @@ def run_parts(parts: Sequence[Part], machine: Machine, seconds: float, *, say: C
         say(f"{part.name}: {result['state']} after {result['seconds']:.0f} s {result['reason']}".rstrip())
         _write(machine.out / REPORT, json.dumps(report, indent=1) + "\n")
         _write(machine.out / TABLE, table(report))
+        if interrupted:
+            break
     return report
 
 
+def _left_out(part: Part, reason: str) -> PartReport:
+    command = f"python -m {' '.join(part.command)}" if part.command else ""
+    return PartReport(state="left out", seconds=0.0, command=command, figures=None, reason=reason)
+
+
 def _run(part: Part, machine: Machine, limit: float, report: Report) -> PartReport:
-    command = f"python -m {' '.join(part.command)}"
-    result = PartReport(state="left out", seconds=0.0, command=command, figures=None, reason="")
+    result = _left_out(part, part.missing)
+    if part.missing:
+        return result
     if part.needs_model and machine.model is None:
         return {**result, "reason": "name a policy with --model"}
     first = report["parts"].get(part.instead_of) if part.instead_of else None
     if first and first["figures"]:
         return {**result, "state": "not needed"}
     if limit < 1:
-        return {**result, "state": "out of time", "reason": "nothing is left of --minutes"}
+        return {**result, "state": _OUT_OF_TIME, "reason": "nothing is left of --minutes"}
     if part.makes:
         shutil.rmtree(part.makes, ignore_errors=True)
     log = machine.out / f"{part.name.replace(' ', '-').replace(',', '')}.log"
@@ -83,14 +101,16 @@ def _run(part: Part, machine: Machine, limit: float, report: Report) -> PartRepo
     output, code = _within(limit, part.command, log)
     result["seconds"] = time.monotonic() - began
     try:
-        result["figures"] = part.read(output)
-        unread = ""
-    except (ValueError, OSError, IndexError, KeyError) as error:
+        figures = part.read(output)
+        in_words(figures)
+        result["figures"], unread = figures, ""
+    except Exception as error:  # noqa: BLE001  # whatever a part has written, the others go on
         unread = f"its output cannot be read: {error}"
-    if code is None:
-        if machine.device == "cuda":
-            time.sleep(_SETTLING)
-        return {**result, "state": "out of time", "reason": f"it had {limit:.0f} s; see {log}"}
+    if code == _INTERRUPTED:
+        return {**result, "state": _INTERRUPTED, "reason": f"see {log}"}
+    if code == _OUT_OF_TIME:
+        _settle(machine.device)
+        return {**result, "state": _OUT_OF_TIME, "reason": f"it had {limit:.0f} s; see {log}"}
     if code != 0:
         reason = _reason(log, output)
         with log.open("a") as errors:
@@ -99,8 +119,8 @@ def _run(part: Part, machine: Machine, limit: float, report: Report) -> PartRepo
     return {**result, "state": "failed" if unread else "done", "reason": unread}
 
 
-def _within(limit: float, words: Sequence[str], log: Path) -> tuple[str, int | None]:
-    """The output of a command and its exit code; None if it was killed at the limit."""
+def _within(limit: float, words: Sequence[str], log: Path) -> tuple[str, int | str]:
+    """The output of a command, and its exit code or what killed it: `_OUT_OF_TIME`, `_INTERRUPTED`."""
     with log.open("w") as errors:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", *words],
@@ -114,14 +134,25 @@ def _within(limit: float, words: Sequence[str], log: Path) -> tuple[str, int | N
         )
         try:
             output, _ = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
-            return output, None
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+            return output, _INTERRUPTED if isinstance(error, KeyboardInterrupt) else _OUT_OF_TIME
     return output, process.returncode
+
+
+def _settle(device: str) -> None:
+    """Waits until the memory of a GPU is free."""
+    if device != "cuda":
+        return
+    import torch
+
+    ends = time.monotonic() + _SETTLING
+    while time.monotonic() < ends:
+        free, total = torch.cuda.mem_get_info()
+        if free > 0.95 * total:
+            return
+        time.sleep(0.5)
 
 
 def _reason(log: Path, output: str) -> str:

@@ -24,7 +24,7 @@ class PartReport(TypedDict):
     """What became of a part."""
 
     state: str
-    """`done`, `failed`, `out of time`, `left out`, or `not needed`."""
+    """`done`, `failed`, `out of time`, `interrupted`, `left out`, or `not needed`."""
     seconds: float
     command: str
     figures: Any
@@ -59,11 +59,12 @@ def _told(part: PartReport) -> str:
     state = part["state"] if part["state"] == "not needed" else f"{part['state']}: {part['reason']}"
     shown = [] if part["state"] == "done" else [state]
     if part["figures"]:
-        shown.append(_figures(part["figures"]))
+        shown.append(in_words(part["figures"]))
     return "; ".join(shown).replace("|", "/") or "done"
 
 
-def _figures(figures: Any) -> str:
+def in_words(figures: Any) -> str:
+    """The figures of a part, in a line."""
     if isinstance(figures, list):
         return _of_steps(figures)
     if isinstance(figures, dict):

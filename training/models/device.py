@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -46,6 +47,14 @@ def memory_of(device: torch.device) -> tuple[int, int]:
         free, total = min(free, limit[0]), min(total, limit[1])
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return free // processes, total // processes
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, a GPU is the current one of this thread, which kernels that are not torch's own run on.
+
+    A thread begins with the first GPU, whichever its process has chosen.
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def peak_memory(device: str) -> int:

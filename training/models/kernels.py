@@ -30,13 +30,17 @@ def can_fuse() -> bool:
     return torch.cuda.is_available() and is_installed()
 
 
-def fuse_kernels(model: nn.Module) -> bool:
-    """Put fused kernels into a causal language model, PEFT-wrapped or not, that will run on a CUDA device.
+def fuse_kernels(model: nn.Module, device: torch.device) -> bool:
+    """Put fused kernels into a causal language model, PEFT-wrapped or not.
+
+    Args:
+        model: the model.
+        device: where it will run; on a CPU it is left as it is.
 
     Returns:
         Whether there are any: a GPU, the package, and an architecture that it knows.
     """
-    if not can_fuse():
+    if device.type != "cuda" or not can_fuse():
         return False
     from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
 

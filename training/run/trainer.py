@@ -44,6 +44,9 @@ class WholeCheckpoints(Trainer):
         self.metrics_file = MetricsFile(run_folder / "metrics.jsonl")
         self._keep = keep
         self._staged: Path | None = None
+        # A process trains on one GPU, however many it sees: transformers would wrap the model in `nn.DataParallel`,
+        # which deals the rows of a batch out and knows nothing of what belongs to them.
+        options["args"]._n_gpu = min(1, options["args"].n_gpu)
         super().__init__(**options)
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` has the numbers
 

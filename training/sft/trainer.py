@@ -51,9 +51,10 @@ class PlannerSFTTrainer(WholeCheckpoints):
         self.settings = settings
         self._rows = rows
         self._updates = updates(rows, settings)
-        fuse_kernels(model)
+        device = device_of(settings.device)
+        fuse_kernels(model, device)
         fuse_adapters(model)
-        refusal = attach_scoring(model)
+        refusal = attach_scoring(model, device)
         self._packed = refusal is None and settings.packing == "auto"
         self._checked = False
         self._figures: dict[str, float] = {}

@@ -39,15 +39,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(options: dict[str, Any]) -> None:
-    as_json, variant = options.pop("json"), options.pop("peak_of")
+    as_json, so_far, variant = options.pop("json"), options.pop("so_far"), options.pop("peak_of")
     warnings.filterwarnings("ignore", module="trl|transformers|torch")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # GRPOTrainer would tell the Hub that it was made
     from training.speed.benchmark import measure, peak_of
 
-    workload = Options(**options)
-    report: dict[str, Any] = peak_of(workload, variant) if variant else measure(workload, say)
-    if as_json or variant:
+    def show(report: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(report) + "\n")
+        sys.stdout.flush()
+
+    workload = Options(**options)
+    if variant:
+        show(peak_of(workload, variant))
+        return
+    report = measure(workload, say, show) if so_far else measure(workload, say)
+    if as_json or so_far:
+        show(report)
     else:
         from training.speed.table import table
 
@@ -88,6 +95,7 @@ def _line() -> CommandLine:
     line.add_argument("--phases", action="store_true", help=whole)
     line.add_argument("--peak-of", choices=("packed", "trl"), help=argparse.SUPPRESS)
     line.add_argument("--json", action="store_true", help="print one JSON document")
+    line.add_argument("--so-far", action="store_true", help="print one after each stage, with all figures by then")
     return line
 
 

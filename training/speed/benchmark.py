@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
-import transformers
-import trl
 from torch import nn
 
 from graph.errors import ConfigError
@@ -50,12 +49,17 @@ _UNSHARED = 2
 """Number of rollouts in the step without shared tokens."""
 
 
-def measure(options: Options, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def measure(
+    options: Options,
+    say: Callable[[str], None] = lambda text: None,
+    tell: Callable[[dict[str, Any]], None] = lambda report: None,
+) -> dict[str, Any]:
     """Runs the benchmark.
 
     Args:
         options: what to measure.
         say: called with a line for each stage.
+        tell: called after each stage from the repeats on, with the report so far.
 
     Returns:
         The report as plain values.
@@ -63,7 +67,7 @@ def measure(options: Options, say: Callable[[str], None] = lambda text: None) ->
     Raises:
         AgentFlowError: the model or the device is not available.
     """
-    return _Benchmark(options, say).report()
+    return _Benchmark(options, say).report(tell)
 
 
 class _Benchmark:
@@ -93,18 +97,16 @@ class _Benchmark:
         self.packed_seconds = 0.0
         self.threads = torch.get_num_threads()
 
-    def report(self) -> dict[str, Any]:
+    def report(self, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Measures everything, in this order."""
         self._warm_up()
         timings, repeats = self._repeats()
         report = self._about(repeats) | self._figures(timings)
-        report |= self._once()
-        report["gradient_relative_error"], report["gradient_rows"] = self._gradient_error()
         report |= self._utilisation(report["seconds"]["packed"]["median"])
-        if self.options.phases:
-            self.say("a whole step by phase")
-            report["phases"] = phases(self.model, self.workload, self.rows, self.works["packed"])
-        report |= self._memory()
+        tell(report)
+        for stage in (self._once, self._gradient_error, self._phases, self._memory):
+            report |= stage()
+            tell(report)
         report["benchmark_seconds"] = round(time.perf_counter() - self.began, 1)
         return report
 
@@ -168,7 +170,7 @@ class _Benchmark:
             "attention": self.options.attention if self.options.device == "cuda" else "pieces",
             "threads": self.threads,
             "load_average": round(os.getloadavg()[0], 2),
-            "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "trl": trl.__version__},
+            "versions": {"torch": torch.__version__, "transformers": version("transformers"), "trl": version("trl")},
             "workload": asdict(self.workload),
             "token_budget": self.budget,
             "repeats": repeats,
@@ -203,7 +205,7 @@ class _Benchmark:
         stock = {name: self._timed(name, stock_head=True).seconds for name in self.samples}
         return {"reference_seconds": passes, "stock_head_seconds": stock}
 
-    def _gradient_error(self) -> tuple[float, int]:
+    def _gradient_error(self) -> dict[str, float]:
         """The relative error of packed against unpacked gradients, and the number of rows compared."""
         self.say("gradients of packed and unpacked")
         right = max(self.rows, key=lambda row: row.terms.advantages[0])
@@ -215,7 +217,14 @@ class _Benchmark:
             for work in works:
                 work.gradient()
             gradients.append(gradients_of(self.model))
-        return float((gradients[0] - gradients[1]).norm() / gradients[1].norm()), len(rows)
+        error = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())
+        return {"gradient_relative_error": error, "gradient_rows": len(rows)}
+
+    def _phases(self) -> dict[str, Any]:
+        if not self.options.phases:
+            return {}
+        self.say("a whole step by phase")
+        return {"phases": phases(self.model, self.workload, self.rows, self.works["packed"])}
 
     def _utilisation(self, seconds: float) -> dict[str, Any]:
         batches = pack(self.rows, self.budget)

@@ -80,8 +80,7 @@ def make_model(spec: str, device: str, dtype: torch.dtype, seed: int = 0, *, che
             nn.init.normal_(parameter, std=0.02, generator=generator)
     if checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
-    if device == "cuda":
-        fuse_kernels(model)
+    fuse_kernels(model, torch.device(device))
     return model.train()
 
 

@@ -63,11 +63,15 @@ class _Query:
     entropies: bool
 
 
-def attach_scoring(model: nn.Module) -> str | None:
+def attach_scoring(model: nn.Module, device: torch.device | None = None) -> str | None:
     """Prepares a causal language model, PEFT-wrapped or not, for `forward_terms`. Call it before the trainer wraps it.
 
     The model's `forward` learns one more keyword argument and is otherwise unchanged; where packing is possible its
     attention implementation becomes `PREFIX_TREE`, which without a packed batch is plain SDPA.
+
+    Args:
+        model: the model.
+        device: where it will be; None: where it is.
 
     Returns:
         None if packed batches can be scored, else the sentence that says why not (`packing_refusal`).
@@ -86,7 +90,7 @@ def attach_scoring(model: nn.Module) -> str | None:
         )
     _refuse_scaled_logits(causal.config)
     causal.forward = MethodType(_scoring_forward(type(causal)), causal)
-    refusal = packing_refusal(causal.config, next(causal.parameters()).device.type)
+    refusal = packing_refusal(causal.config, (device or next(causal.parameters()).device).type)
     if refusal is None:
         causal.set_attn_implementation(PREFIX_TREE)
     return refusal

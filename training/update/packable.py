@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
+_AMPERE = (8, 0)
+"""The compute capability from which torch has flash attention."""
+
 
 def packing_refusal(config: PreTrainedConfig, device: str = "cpu") -> str | None:
     """Why a model with this config cannot be packed, as a sentence; None if it can.
@@ -34,6 +37,8 @@ def _device_refusal(config: PreTrainedConfig, device: str) -> Iterator[str]:
         yield f"there is packed attention for cpu and cuda, not for {device}"
     if device == "cpu" and not hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward"):
         yield f"torch {torch.__version__} lacks the CPU attention kernels that packing is built from"
+    if device == "cuda" and torch.cuda.get_device_capability() < _AMPERE:
+        yield "flash attention needs a GPU of the Ampere generation or a later one"
 
 
 def _architecture_refusal(config: PreTrainedConfig, device: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,20 @@ import torch
 from graph.errors import ConfigError, ModelUnavailable
 from tests.training.engines.test_vllm import END, PREFIX, ask, policy, trained
 from tests.training.support.tiny_model import tiny_model, tiny_tokenizer
-from tests.training.support.toy import toy_config
+from tests.training.support.toy import toy_config, toy_tasks
 from tests.training.support.vllm_standin import wait_until
 from training.engines.base import BASE
 from training.engines.vllm.child import ChildServer, Launch
 from training.engines.vllm.delivery import AdapterDelivery
 from training.engines.vllm.engine import VllmEngine
-from training.engines.vllm.probe import Probe
+from training.engines.vllm.probe import Probe, same_weights
+from training.engines.vllm.server import Drawn, VllmServer
+from training.flow_grpo import own_server
 from training.flow_grpo.__main__ import main
+from training.flow_grpo.config import load_config
+from training.flow_grpo.lengths import usual_lengths
+from training.flow_grpo.memory import shared_memory, trainer_memory
+from training.flow_grpo.micro_batches import Room, settled
 from training.run.metrics import read_metrics
 from training.update.logprobs import completion_logprobs
 
@@ -96,12 +102,14 @@ async def agrees(engine: VllmEngine, model: Any, run: str) -> None:
 
 
 def test_it_is_started_with_what_training_needs() -> None:
-    launch = Launch("m", "bfloat16", 4096, 24, memory_share=0.4, sleeps=True, options="--max-num-seqs 64")
+    launch = Launch(
+        "m", "bfloat16", 4096, 24, memory_share=0.4, sleeps=True, sequences=128, options="--max-num-batched-tokens 4096"
+    )
     words = " ".join(launch.words(8000))
     for option in (
         "vllm serve m --host 127.0.0.1 --port 8000", f"--served-model-name {BASE}", "--max-lora-rank 32",
         "--logprobs-mode processed_logprobs", "--generation-config vllm", "--gpu-memory-utilization 0.400",
-        "--enable-sleep-mode", "--max-model-len 4096", "--max-num-seqs 64",
+        "--enable-sleep-mode", "--max-model-len 4096", "--max-num-seqs 128", "--max-num-batched-tokens 4096",
     ):  # fmt: skip
         assert option in words
     assert "--enforce-eager" not in words
@@ -289,6 +297,24 @@ async def test_it_sleeps_while_the_trainer_updates_and_is_what_it_was_when_it_wa
     await engine.aclose()
 
 
+@pytest.mark.parametrize(
+    ("tokens", "logprobs", "same"),
+    [
+        ((5, 6, 7), (-1.0, -0.5, -2.0), True),
+        ((5, 6, 7), (-1.1, -0.4, -2.1), True),  # rounding
+        ((5, 6, 8), (-1.1, -0.5, -2.1), True),  # which has turned the scales
+        ((5, 6, 7), (-3.0, -0.1, -4.0), False),
+        ((5, 8, 7), (-2.0, -0.5, -2.0), False),
+        ((4, 6, 7), (-1.0, -0.5, -2.0), False),
+    ],
+)
+def test_replies_of_the_same_weights_need_not_be_equal(
+    tokens: tuple[int, ...], logprobs: tuple[float, ...], same: bool
+) -> None:
+    before = Drawn((5, 6, 7), (-1.0, -0.5, -2.0), "length")
+    assert same_weights(before, Drawn(tokens, logprobs, "length")) == same
+
+
 def settings_of(folder: Path, model: Path, **more: Any) -> Path:
     config = toy_config(
         folder, model, **{"engine": "vllm", "vllm_command": STAND_IN, "deterministic": False, "steps": 2, **more}
@@ -306,7 +332,48 @@ def test_a_run_starts_its_server_trains_on_it_and_ends_it(
     assert [line["staleness"] for line in lines] == [0, 0]
     assert all(line["logprob_gap"] < 1e-4 for line in lines)
     assert not any(running(pid) for pid in processes(tmp_path / "run" / "vllm.log"))
+    assert " --max-num-seqs 64 " in (tmp_path / "run" / "vllm.log").read_text()
     assert "vLLM is ready after" in capsys.readouterr().err
+
+
+def test_a_run_lets_its_server_sleep_during_updates(
+    tmp_path: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def noted(name: str, call: Callable[[VllmServer], Awaitable[None]]) -> Callable[[VllmServer], Awaitable[None]]:
+        async def noting(server: VllmServer) -> None:
+            done.append(name)
+            await call(server)
+
+        return noting
+
+    for name in ("sleep", "wake"):
+        monkeypatch.setattr(VllmServer, name, noted(name, getattr(VllmServer, name)))
+    monkeypatch.setattr(own_server, "_share", lambda config: (0.4, True))
+    held_out = toy_tasks(tmp_path / "heldout.jsonl", 2)
+    held_out.write_text(held_out.read_text().replace("Number", "Figure"))
+    path = settings_of(tmp_path, policy_folder, validation=str(held_out), validation_every=1)
+    assert main(["--config", str(path)]) == 0
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [line["staleness"] for line in lines if "loss" in line] == [0, 0]
+    assert all(line["logprob_gap"] < 1e-4 for line in lines if "loss" in line)
+    assert len([line for line in lines if "eval/pass_rate" in line]) == 3
+    assert done == ["sleep", "wake", "sleep", "wake"], "the second step begins with what the validation woke"
+
+
+def test_its_share_of_a_gpu_is_the_planned_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, total = 79 * 2**30, 80 * 2**30
+    monkeypatch.setattr(own_server, "has_gpu", lambda config: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, total))
+    config = load_config(Path("training/recipes/one_gpu_7b.yaml"), {"model": "7b"})
+    shape = own_server.shape_before_loading(config)
+    config = settled(config, shape, Room("a card", free, gpu=True))
+    launch = own_server._launch(config)
+    share, _ = shared_memory(shape, config, trainer_memory(shape, config), free, usual_lengths(config).transcript)
+    assert launch.memory_share == share.server / total
+    assert launch.sleeps == share.sleeps
+    assert launch.sequences == config.tasks_per_step * config.group_size == 128
 
 
 def test_settings_with_which_the_server_could_not_start_may_be_corrected(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 
 from graph.errors import ConfigError, ContextLengthExceeded, ModelError
 from tests.training.support.tiny_model import tiny_model
+from training.engines import in_process
 from training.engines.base import Completion, Sampling
 from training.engines.in_process import TransformersEngine
 from training.engines.memories import Memories
@@ -62,6 +64,29 @@ async def transcript(engine: TransformersEngine, run: str, turns: int) -> list[t
             made.append((prompt, reply))
             prompt = [*prompt, *reply.token_ids, 5, 6, 7 + turn]
     return made
+
+
+async def test_a_wave_runs_on_the_gpu_of_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_: list[torch.device] = []
+
+    @contextmanager
+    def current(device: torch.device) -> Iterator[None]:
+        open_.append(device)
+        yield
+        open_.pop()
+
+    monkeypatch.setattr(in_process, "current", current)
+    sample = TransformersEngine._sample
+
+    def sampling(engine: TransformersEngine, *rest: Any) -> None:
+        assert open_ == [engine._causal.device], "the thread of waves begins with the first GPU"
+        sample(engine, *rest)
+
+    monkeypatch.setattr(TransformersEngine, "_sample", sampling)
+    engine = TransformersEngine(policy(), END)
+    await ask(engine, PREFIX)
+    await engine.aclose()
+    assert not open_
 
 
 async def test_what_ran_out_of_memory_names_settings_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:

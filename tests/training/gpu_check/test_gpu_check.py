@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.training.support.vllm_standin import wait_until
 from training.gpu_check.__main__ import main
 from training.gpu_check.kernels import by_kind
 from training.gpu_check.parts import Machine, Part, _last_json, parts_of
@@ -28,6 +34,7 @@ def test_every_part_runs_dry(
     assert "(c)/(a)" in shown.out
     assert "256 runs" in shown.out
     assert "reward" in shown.out
+    assert "logprob_gap" in shown.out, "something was updated"
     assert len(report["parts"]) == len(parts_of(Machine("cpu", "tiny", tmp_path)))
 
 
@@ -35,6 +42,7 @@ def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path: Path, monkeypatch: 
     rates = json.dumps({"16": {"tokens_per_second": 5, "step_ms": 3}})
     (tmp_path / "hangs.py").write_text(f"import time; print({rates!r}); print('torn', end=''); time.sleep(60)")
     (tmp_path / "fails.py").write_text("raise SystemExit('no kernel image is available')")
+    (tmp_path / "strange.py").write_text("print('[1, 2]')")
     figures = {"seconds": 1, "first_seconds": 2, "peak_gib": 3, "milliseconds": {"attention": 2.5}}
     (tmp_path / "works.py").write_text(f"print({json.dumps({'flash': figures, 'flex': {'failed': 'no room'}})!r})")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -42,6 +50,8 @@ def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path: Path, monkeypatch: 
         Part("fails", ("fails",), 1.0),
         Part("falls back", ("works",), 1.0, instead_of="fails"),
         Part("hangs", ("hangs",), 0.2, read=_last_json),
+        Part("strange", ("strange",), 1.0),
+        Part("absent", (), 1.0, missing="there is no program 'vllm'"),
         Part("works", ("works",), 1.0),
         Part("is spare", ("fails",), 1.0, instead_of="works"),
         Part("trains", ("works",), 1.0, needs_model=True),
@@ -50,20 +60,60 @@ def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path: Path, monkeypatch: 
     report = run_parts(parts, Machine("cpu", None, tmp_path / "out"), 30.0, say=told.append)
     states = {name: part["state"] for name, part in report["parts"].items()}
     assert states == {
-        "fails": "failed", "falls back": "done", "hangs": "out of time", "works": "done", "is spare": "not needed",
-        "trains": "left out",
+        "fails": "failed", "falls back": "done", "hangs": "out of time", "strange": "failed", "absent": "left out",
+        "works": "done", "is spare": "not needed", "trains": "left out",
     }  # fmt: skip
-    assert report["not_done"].keys() == {"fails", "hangs", "trains"}
+    assert report["not_done"].keys() == {"fails", "hangs", "strange", "absent", "trains"}
+    assert "cannot be read" in report["parts"]["strange"]["reason"]
     assert "5 tokens/s" in table(report), "what a part has measured is not lost"
     assert "no kernel image is available" in report["parts"]["fails"]["reason"]
     assert "attention 2.5 ms" in table(report)
     assert "--model" in table(report)
     assert "flex: failed (no room)" in table(report)
     assert (tmp_path / "out" / "table.md").read_text() == table(report)
-    assert len(told) == 6
-    again = run_parts(parts[3:4], Machine("cpu", None, tmp_path / "out"), 30.0, say=told.append)
+    assert len(told) == 8
+    again = run_parts(parts[5:6], Machine("cpu", None, tmp_path / "out"), 30.0, say=told.append)
     assert again["parts"].keys() == report["parts"].keys(), "some parts can be run again"
     assert json.loads((tmp_path / "out" / "report.json").read_text())["parts"].keys() == states.keys()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_check_that_is_interrupted_tells_what_it_has(how: signal.Signals, tmp_path: Path) -> None:
+    out = tmp_path / "check"
+    words = ("--device", "cpu", "--only", "GPU tests", "--only", "kernels", "--out", str(out))
+    with subprocess.Popen(
+        [sys.executable, "-m", "training.gpu_check", *words], stdout=subprocess.PIPE, text=True
+    ) as check:
+        wait_until(lambda: any("pytest" in _command(child) for child in _children(check.pid)), 120)
+        time.sleep(0.5)  # its parent knows by then that it has begun
+        children = _children(check.pid)
+        check.send_signal(how)
+        shown, _ = check.communicate(timeout=120)
+    assert check.returncode == 130
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert shown == (out / "table.md").read_text()
+    assert re.search(r"^- GPU tests: interrupted: ", shown, re.MULTILINE)
+    assert "- kernels tiny: left out: the check was interrupted" in shown
+    assert json.loads((out / "report.json").read_text())["not_done"].keys() == {"GPU tests", "kernels tiny"}
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _command(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def test_what_is_not_there_is_a_part_that_was_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    missing = {part.name: part.missing for part in parts_of(Machine("cuda", "m.gguf", tmp_path, "/no/vllm"))}
+    assert "'/no/vllm'; name it with --vllm-command" in missing["engine rates, vLLM"]
+    assert "folder of the sources" in missing["GPU tests"]
+    assert [name for name, reason in missing.items() if reason] == ["GPU tests", "engine rates, vLLM"]
 
 
 def test_kernels_are_told_apart_by_their_names() -> None:

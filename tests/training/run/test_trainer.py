@@ -1,4 +1,4 @@
-"""The learning rate of each update: the warm-up that the settings ask for, in every schedule."""
+"""The learning rate of each update, with the warm-up that the settings ask for, and the GPU of a process."""
 
 from __future__ import annotations
 
@@ -64,3 +64,13 @@ def test_a_resumed_run_goes_on_in_its_warm_up(tmp_path: Path) -> None:
     second.step()
     resumed.step()
     assert second.param_groups[0]["lr"] == 0.75
+
+
+def test_a_process_that_sees_several_gpus_trains_on_one(tmp_path: Path) -> None:
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    assert arguments.n_gpu == 0
+    arguments._n_gpu = 2
+    model = nn.Linear(2, 2)
+    trainer = WholeCheckpoints(run_folder=tmp_path, keep=1, model=model, args=arguments, train_dataset=[0])
+    assert trainer._wrap_model(model) is model  # type: ignore[no-untyped-call]
+    assert trainer._train_batch_size == arguments.per_device_train_batch_size

@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     for name in ("--served-model-name", "--max-lora-rank", "--max-loras", "--dtype", "--logprobs-mode", "--host",
                  "--generation-config", "--gpu-memory-utilization"):  # fmt: skip
         parser.add_argument(name)
-    for name in ("--port", "--max-model-len"):
+    for name in ("--port", "--max-model-len", "--max-num-seqs"):
         parser.add_argument(name, type=int)
     for name in ("--enable-lora", "--enable-sleep-mode"):
         parser.add_argument(name, action="store_true")

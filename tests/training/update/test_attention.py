@@ -25,8 +25,11 @@ from transformers import (
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tests.training.support.sample_rows import forests
+from tests.training.support.tiny_model import tiny_model
+from training.models.prefix_tree import PREFIX_TREE
 from training.update import attention
 from training.update.attention import Forest, forest_attention
+from training.update.logprobs import attach_scoring
 from training.update.packable import packing_refusal
 from training.update.packing import pack
 from training.update.rows import IntArray, Row, Terms
@@ -154,6 +157,16 @@ def test_what_cannot_be_packed_is_refused_with_the_reason(config: PreTrainedConf
 
 def test_a_device_without_packed_attention_is_refused() -> None:
     assert "not for mps" in str(packing_refusal(LlamaConfig(), "mps"))
+
+
+@pytest.mark.parametrize(("capability", "refused"), [((7, 5), True), ((8, 0), False), ((12, 0), False)])
+def test_a_gpu_without_flash_attention_is_refused(
+    capability: tuple[int, int], refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    model = tiny_model()
+    assert ("Ampere" in str(attach_scoring(model, torch.device("cuda")))) == refused  # before it is moved there
+    assert (model.config._attn_implementation == PREFIX_TREE) != refused
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

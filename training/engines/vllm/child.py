@@ -60,6 +60,9 @@ class Launch:
     lora_rank: int
     adapters: int = 1
     """Of the policy."""
+    sequences: int = 64
+    """Most requests that are answered at once. vLLM's own default is up to 1,024; start and memory grow with it, since
+    CUDA graphs are made for batches of up to twice as many, and its sampler is tried with as many."""
     memory_share: float | None = None
     """Share of GPU memory; None: vLLM's default."""
     sleeps: bool = False
@@ -84,6 +87,7 @@ class Launch:
             "--served-model-name", BASE, "--dtype", self.dtype, "--max-model-len", str(self.max_context),
             "--enable-lora", "--max-lora-rank", str(rank),
             "--max-loras", str(2 * self.adapters),  # those in use, and as many that are being loaded
+            "--max-num-seqs", str(self.sequences),
             "--logprobs-mode", "processed_logprobs", "--generation-config", "vllm",
             *share, *(("--enable-sleep-mode",) if self.sleeps else ()), *shlex.split(self.options),
         ]  # fmt: skip

@@ -26,7 +26,14 @@ from graph.models.server import Endpoint
 from training.engines.base import BASE, Completion, Sampling, room_for
 from training.engines.vllm.child import ChildServer
 from training.engines.vllm.delivery import Delivery
-from training.engines.vllm.probe import Probe, check_agreement, check_name, check_sampling, draw_sample
+from training.engines.vllm.probe import (
+    Probe,
+    check_agreement,
+    check_name,
+    check_sampling,
+    draw_sample,
+    same_weights,
+)
 from training.engines.vllm.sampler import PATIENCE, Lent, VllmSampler
 from training.engines.vllm.server import Cached, Drawn, Served, VllmServer
 from training.models.adapters import adapter_among
@@ -93,7 +100,7 @@ class VllmEngine:
         self._reviving = asyncio.Lock()
         self._deaths = 0
         self._asleep = False
-        self._replies: list[tuple[int, ...]] = []  # of a sleeping server, before it slept
+        self._replies: list[Drawn] = []  # of a sleeping server, before it slept
 
     @property
     def version(self) -> int:
@@ -283,7 +290,7 @@ class VllmEngine:
         starts = self._child.starts
         try:
             await self.servers[0].wake()
-            unchanged = await self._samples() == self._replies
+            unchanged = all(map(same_weights, self._replies, await self._samples()))
         except ModelUnavailable:
             if not await self.revive(starts):
                 raise
@@ -293,12 +300,12 @@ class VllmEngine:
             logger.warning("The vLLM server answers differently after sleep; it will be restarted.")
             await self._restart()
 
-    async def _samples(self) -> list[tuple[int, ...]]:
+    async def _samples(self) -> list[Drawn]:
         """A reply of the base model and one of each adapter, of fixed seed, one after the other."""
         prompt = self._probe.prompt if self._probe is not None else [0]
         sampling = Sampling(1.0, _REPLY)
         return [
-            (await self.servers[0].complete(name, prompt, sampling, seed=1, end_ids=self._end_ids)).token_ids
+            await self.servers[0].complete(name, prompt, sampling, seed=1, end_ids=self._end_ids)
             for name in (BASE, *self._names.values())
         ]
 

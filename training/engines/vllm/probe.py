@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from statistics import fmean
 
 from graph.errors import ConfigError
@@ -40,7 +41,8 @@ another model, or other weights of the same one, more than half a nat."""
 _LIKELIEST = 5
 _DRAWN = 24
 _NOISE = 0.05
-"""Largest change of a log-probability between two equal requests, in nats (batches round differently)."""
+"""Largest mean change of log-probabilities between two equal requests, in nats. One of them alone may change by an
+eighth: logits are bfloat16, and a GPU adds up an adapter's sums in any order."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -58,8 +60,9 @@ async def check_sampling(server: VllmServer, model: str, prompt: Sequence[int]) 
         ModelUnavailable: it does not answer.
     """
     explicit = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-    plain = await server.likeliest(model, prompt, _LIKELIEST, temperature=1.0, **explicit)
+    # First, so that the two others, which are compared value by value, both find the prompt in the cache.
     halved = await server.likeliest(model, prompt, _LIKELIEST, temperature=0.5, **explicit)
+    plain = await server.likeliest(model, prompt, _LIKELIEST, temperature=1.0, **explicit)
     if not _of_halved_temperature(plain, halved):
         raise ConfigError(
             f"The log-probabilities of the vLLM server at {server.shown} are not of the distribution it samples from; "
@@ -67,7 +70,7 @@ async def check_sampling(server: VllmServer, model: str, prompt: Sequence[int]) 
         )
     unset = await server.likeliest(model, prompt, _LIKELIEST)
     surely_shown = list(_top(plain).items())[:3]  # rounding may change the last ones
-    if any(abs(unset.get(token, -math.inf) - value) > _NOISE for token, value in surely_shown):
+    if fmean(abs(unset.get(token, -math.inf) - value) for token, value in surely_shown) > _NOISE:
         raise ConfigError(
             f"The vLLM server at {server.shown} applies the sampling defaults of its model's generation settings; "
             "start it with --generation-config vllm."
@@ -96,6 +99,18 @@ def check_agreement(server: VllmServer, drawn: Drawn, probe: Probe, role: str = 
             f"explains at most {LARGEST_GAP}): serve the model that `model` names, unquantised."
         )
     return gap
+
+
+def same_weights(before: Drawn, after: Drawn) -> bool:
+    """Whether two replies to one request of fixed seed come from the same weights.
+
+    They need not be equal: a GPU adds up an adapter's sums in any order, and where two tokens are about as likely one
+    reply may go on with the one and the other with the other. Up to there, log-probabilities differ by rounding alone.
+    """
+    pairs = zip(before.token_ids, after.token_ids, strict=False)
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    gaps = [abs(a - b) for a, b in zip(before.logprobs[:common], after.logprobs[:common], strict=True)]
+    return bool(gaps) and fmean(gaps) <= LARGEST_GAP
 
 
 def check_name(server: VllmServer, served: Served, model: str) -> None:
