@@ -4,6 +4,7 @@
     python -m evals.speed --rollouts 4 --speculate [--model embedded] [--seed S] [--json]
     python -m evals.speed --questions 200 [--json]      # the evaluation's own cost: runner, scorer, results on disk
     python -m evals.speed --model embedded --questions 8 [--seed S] [--json]      # a model by role, cold and warm
+    python -m evals.speed --programs 64 [--json]       # the sandbox alone
 
 The server runs in its own process and answers every request with a valid reply after the latency. `ideal_seconds` is
 the sum of the latencies of one run's calls: the time all runs would take if nothing else cost anything.
@@ -21,6 +22,7 @@ import sys
 from dataclasses import asdict
 
 from evals.speed.planning_ahead import AheadReport
+from evals.speed.programs import ProgramsReport, measure_programs
 from evals.speed.questions import QuestionsReport, measure_questions
 from evals.speed.roles import RolesReport, measure_roles
 from evals.speed.rollouts import SpeedReport, bench_tools, measure, measure_ahead, serving
@@ -28,7 +30,7 @@ from evals.speed.table import table
 from graph import Context
 from graph.command_line import CommandLine, between, exit_code
 
-Report = SpeedReport | AheadReport | QuestionsReport | RolesReport
+Report = SpeedReport | AheadReport | QuestionsReport | RolesReport | ProgramsReport
 
 
 def main() -> int:
@@ -60,6 +62,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--questions", type=between(int, 0), default=0, metavar="N", help="time an evaluation of N questions"
     )
+    parser.add_argument(
+        "--programs", type=between(int, 0), default=0, metavar="N", help="time N programs in the sandbox"
+    )
     parser.add_argument("--seed", type=int, default=0, help="with --model: draws the questions")
     parser.add_argument("--model", metavar="SPEC", help="with --speculate or --questions: a real model")
     options = parser.parse_args()
@@ -69,6 +74,8 @@ def _options() -> argparse.Namespace:
 
 
 def _measured(options: argparse.Namespace) -> Report:
+    if options.programs:
+        return measure_programs(options.programs)
     if options.questions and options.model:
         return measure_roles(options.model, options.questions, options.seed)
     if options.questions:

@@ -10,6 +10,7 @@ import pytest
 
 from evals.speed.__main__ import main
 from evals.speed.fake_server import FakeModelServer
+from evals.speed.programs import measure_programs
 from evals.speed.questions import measure_questions
 from evals.speed.rollouts import bench_tools, measure, measure_ahead, serving
 from graph import Context
@@ -66,6 +67,22 @@ def test_an_evaluation_is_measured() -> None:
         report = measure_questions(4, bench_tools(), Context(model=f"fake@{url}", max_turns=2))
     assert (report.questions, report.accuracy) == (4, 1.0)
     assert 0 < report.cpu_seconds_per_question < 0.5
+
+
+def test_programs_in_the_sandbox_are_measured() -> None:
+    report = measure_programs(4)
+    assert report.programs == 4
+    assert 0 < report.interpreter_cpu_ms < report.cpu_ms
+    assert report.cpu_ms_at_once > report.interpreter_cpu_ms
+
+
+def test_where_there_is_no_sandbox_a_sentence_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "argv", ["speed", "--programs", "2"])
+    assert main() == 2
+    assert "There is no sandbox to measure: " in capsys.readouterr().err
 
 
 def test_senseless_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
