@@ -62,10 +62,14 @@ class WholeCheckpoints(Trainer):
             AgentFlowError: the run failed; the message says why.
         """
         newest = checkpoints.newest(self.run_folder)
+        self.before_training(newest)
         if self.is_world_process_zero():
             self.discard_after(checkpoints.update_of(newest) if newest else -1)
         self.accelerator.wait_for_everyone()
         self.train(resume_from_checkpoint=str(newest) if newest else None)
+
+    def before_training(self, checkpoint: Path | None) -> None:
+        """Is told the checkpoint that the run goes on from, if there is one."""
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         """The learning rate rises over `warmup_steps` updates in every schedule, and is above 0 in the first.

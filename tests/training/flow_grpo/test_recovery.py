@@ -77,7 +77,7 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(
-    undisturbed: Path, tmp_path: Path, policy_folder: Path
+    undisturbed: Path, tmp_path: Path, policy_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = toy_config(tmp_path, policy_folder, **validated(tmp_path))
     shutil.copytree(undisturbed, config.out)
@@ -86,6 +86,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(
     kept = Path(config.out) / "config.yaml"
     kept.write_text(kept.read_text().replace(str(undisturbed.parent), str(tmp_path)))
     train(config)
+    assert caplog.text.count("files are missing or cut") == 1
     assert figures(tmp_path / "run") == figures(undisturbed)
     assert len(list(read_rollouts(tmp_path / "run" / "validations"))) == 3 * 4
 
