@@ -112,7 +112,8 @@ def described(rollout: Rollout) -> str:
     earned = f"reward {rollout.reward:.3g}" if rollout.reward is not None else f"failed: {dict(rollout.failure or {})}"
     thread = f" (thread {rollout.task.metadata['thread']})" if "thread" in rollout.task.metadata else ""
     lines = [
-        f"task {rollout.task.id}, rollout {rollout.index}{thread}: {earned}, ended by {rollout.ended_by or '?'}, {many(len(rollout.memory), 'turn')}",
+        f"task {rollout.task.id}, rollout {rollout.index}{thread}: {earned}, ended by {rollout.ended_by or '?'}, "
+        f"{many(len(rollout.memory), 'turn')}",
         f"question: {rollout.task.prompt}",
         f"expected: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
     ]
