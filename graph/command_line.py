@@ -187,7 +187,8 @@ def _refused(sentence: str) -> int:
 
 def _in_words(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
-        return "The disk is full. Free some space and run the same command again; finished work is kept."
+        place = f": {error.filename} cannot be written" if error.filename else ""
+        return f"The disk is full{place}. Free some space and run the same command again; finished work is kept."
     return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
 
 

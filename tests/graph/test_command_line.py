@@ -95,6 +95,10 @@ def test_an_interrupt_has_its_own_exit_code() -> None:
             OSError(errno.ENOSPC, "No space left on device"),
             "The disk is full. Free some space and run the same command",
         ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x"),
+            "The disk is full: x cannot be written. Free some space",
+        ),
         (ConfigError("No server at https://me:secret@host/v1."), "No server at https://host/v1."),
     ],
 )

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from graph.errors import DataError
-from training.run.folder import SETTINGS
+from training.run.folder import SETTINGS, disk_is_full
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def drop_staging(run: Path) -> None:
 def why_not_written(error: Exception, run: Path) -> str:
     """The reason for a failed save, in words."""
     text = str(error)
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "StorageFull" in text:
+    if disk_is_full(error):
         return "the disk is full"
     if getattr(error, "errno", None) == errno.EFBIG or "File too large" in text or "FileTooLarge" in text:
         return "a file would be larger than this system allows"
