@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -32,7 +31,7 @@ from training.algo.credit import CREDITS, ESTIMATORS, GROUPINGS
 from training.rollouts.records import Rollout, groups_of
 from training.rollouts.store import RolloutStore, read_rollouts
 from training.run.command import run
-from training.run.folder import VALIDATIONS, new_output
+from training.run.folder import VALIDATIONS, new_output, write_lines
 
 _CREDIT = {"estimator": ESTIMATORS, "grouping": GROUPINGS, "credit": CREDITS}
 """Settings of what a turn is credited with, and their values."""
@@ -189,8 +188,7 @@ def _samples(options: argparse.Namespace) -> None:
     settings = credit_settings(options.run, {name: getattr(options, name) for name in _CREDIT})
     groups = groups_of(list(read_rollouts(options.run)))
     lines = [line for group in groups for line in samples_of(group, settings)]
-    with new_output(options.out, replace=True) as file:
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    write_lines(options.out, lines)
     sys.stdout.write(f"{many(len(lines), 'planner turn')} in {options.out}\n")
 
 

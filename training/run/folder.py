@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,16 @@ def new_output(out: Path, *, replace: bool = False) -> Iterator[Path]:
         finally:
             _remove(unfinished)
             lock.unlink(missing_ok=True)
+
+
+def write_lines(path: Path, records: Iterable[object]) -> None:
+    """Writes a file with a line of JSON for each record, whole or not at all, in place of one that is there.
+
+    Raises:
+        ConfigError, DataError, OSError: see `new_output`.
+    """
+    with new_output(path, replace=True) as file:
+        file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
 def disk_is_full(error: Exception) -> bool:
