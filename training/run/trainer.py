@@ -27,6 +27,7 @@ from transformers import PrinterCallback, Trainer
 
 from graph.errors import DataError
 from training.run import checkpoints
+from training.run.folder import SETTINGS
 from training.run.metrics import MetricsFile
 
 
@@ -44,6 +45,7 @@ class WholeCheckpoints(Trainer):
         self.metrics_file = MetricsFile(run_folder / "metrics.jsonl")
         self._keep = keep
         self._staged: Path | None = None
+        self._had_settings = False
         super().__init__(**options)
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` has the numbers
 
@@ -62,6 +64,7 @@ class WholeCheckpoints(Trainer):
             AgentFlowError: the run failed; the message says why.
         """
         newest = checkpoints.newest(self.run_folder)
+        self._had_settings = (self.run_folder / SETTINGS).is_file()
         self.before_training(newest)
         if self.is_world_process_zero():
             self.discard_after(checkpoints.update_of(newest) if newest else -1)
@@ -142,8 +145,15 @@ class WholeCheckpoints(Trainer):
         """Inside, checkpoints are written to a staging folder.
 
         Raises:
-            DataError: writing failed; torch and safetensors report that in different ways.
+            DataError: writing failed; torch and safetensors report that in different ways. Or the run's folder is
+                gone: in a new one the checkpoint would stand alone, without settings and earlier work.
         """
+        settings = self.run_folder / SETTINGS
+        if self._had_settings and not settings.is_file():
+            raise DataError(
+                f"{what} could not be written: {settings} has been removed while the run was at work. Put the folder "
+                "back, or give the same command again to begin anew."
+            )
         try:
             folder = [str(checkpoints.staging_folder(self.run_folder))] if self.is_world_process_zero() else [""]
             if self.accelerator.num_processes > 1:

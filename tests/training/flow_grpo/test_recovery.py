@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from graph.errors import AgentFlowError, ModelError, ModelUnavailable
+from graph.errors import AgentFlowError, DataError, ModelError, ModelUnavailable
 from tests.training.support.run_toy import PHASES, run
 from tests.training.support.runs import figures, same, weights
 from tests.training.support.toy import toy_config
@@ -115,6 +115,25 @@ def test_the_command_killed_from_outside_goes_on(tmp_path: Path, policy_folder: 
     done = len(checkpoints.checkpoints(Path(config.out)))
     assert main(["--config", str(settings), "--steps", str(done + 1)]) == 0
     assert [line["update"] for line in figures(Path(config.out))] == list(range(1, done + 2))
+
+
+REMOVED: dict[str, Path] = {}
+
+
+def test_a_folder_that_is_removed_ends_the_run(
+    tmp_path: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(tmp_path, policy_folder, reward=f"{__name__}:removing")
+    monkeypatch.setitem(REMOVED, "folder", Path(config.out))
+    with pytest.raises(DataError, match=r"update 1 could not be written: .*config\.yaml has been removed"):
+        train(config)
+    assert not list(Path(config.out).glob("checkpoint-*"))
+
+
+def removing(task: Any, state: Any) -> float:
+    """A reward function during which somebody tidies up."""
+    shutil.rmtree(REMOVED["folder"], ignore_errors=True)
+    return 1.0
 
 
 @pytest.fixture
