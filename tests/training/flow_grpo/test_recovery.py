@@ -131,8 +131,8 @@ def test_a_folder_that_is_removed_ends_the_run(
 
 
 def removing(task: Any, state: Any) -> float:
-    """A reward function during which somebody tidies up."""
-    shutil.rmtree(REMOVED["folder"], ignore_errors=True)
+    """A reward function during which somebody tidies up; rollouts that are stored then make a folder of their own."""
+    (REMOVED["folder"] / "config.yaml").unlink(missing_ok=True)
     return 1.0
 
 
