@@ -168,6 +168,8 @@ class _Node(Runnable[RunState, RunState]):
 
     async def _work(self, state: RunState, config: RunnableConfig, *, sync: bool) -> RunState:
         given = get_runtime(Context).context
+        if not isinstance(given, Context):  # that of a larger graph, which is handed down
+            given = None
         mark = None if self.name == "planner" and not continues(state) else state.get("run")
         known: Mapping[str, Any] = mark or {}
         settings: Mapping[str, Any] = known.get("settings", {})

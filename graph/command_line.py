@@ -158,6 +158,7 @@ def exit_code(work: Callable[[], int]) -> int:
     Args:
         work: Reads the arguments, does what they say, returns the exit code.
     """
+    _open_closed_streams()
     _take_any_characters()
     try:
         code = work()
@@ -187,8 +188,19 @@ def _refused(sentence: str) -> int:
 
 def _in_words(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
-        return "The disk is full. Free some space and run the same command again; finished work is kept."
+        place = f": {error.filename} cannot be written" if error.filename else ""
+        return f"The disk is full{place}. Free some space and run the same command again; finished work is kept."
     return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
+
+
+def _open_closed_streams() -> None:
+    """Lets streams that the caller has closed lead nowhere: Python has None for them, and the next file that is opened
+    would get their number, and with it what a library prints."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
 
 
 def _take_any_characters() -> None:

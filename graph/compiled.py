@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import DEFAULT_RECURSION_LIMIT
+from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.graph.state import CompiledStateGraph
+from pydantic import BaseModel
 
 from graph.chat import well_formed_input, with_question_last
 from graph.context import Context
@@ -39,6 +41,42 @@ class AgentGraph(_ANY):
         """The same graph as an `AgentGraph` that streams the fields of `State` only."""
         parts = {name: value for name, value in vars(compiled).items() if name != "__orig_class__"}
         return cls(**{**parts, "stream_channels": compiled.output_channels})
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+        context: Context | None = None,
+    ) -> BaseTool:
+        """The agent as a tool of another one, which asks it a question and is given the answer.
+
+        Args:
+            args_schema: Other arguments than a question, as for any runnable; the result is then the whole state.
+            name: What the tool is called.
+            description: What it is good for, as its caller reads it.
+            arg_types: Types of other arguments, instead of `args_schema`.
+            context: The settings of its runs; those of the caller are not handed down.
+        """
+        if args_schema is not None or arg_types is not None:
+            return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
+
+        own = context or Context()
+
+        def ask(question: str) -> str:
+            return self.invoke({"question": question}, context=own)["answer"]
+
+        async def ask_async(question: str) -> str:
+            return (await self.ainvoke({"question": question}, context=own))["answer"]
+
+        return StructuredTool.from_function(
+            ask,
+            ask_async,
+            name=name or self.get_name().lower(),
+            description=description or "Answers a question that takes several steps: plans them, calls tools, checks.",
+        )
 
     if TYPE_CHECKING:  # what results are, as long as `stream_mode` and `version` are left alone
 

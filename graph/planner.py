@@ -21,6 +21,7 @@ from graph.run import Run
 from graph.speculation import reply_of
 from graph.state import FINISH, Failure, RunMark, RunState
 from graph.transcript import can_finish, transcript_of
+from tools.counts import kind_of
 
 
 async def plan(state: RunState, run: Run) -> RunState:
@@ -82,7 +83,7 @@ def _start(state: RunState) -> RunState:
     newest = newest_of(messages)
     question = state.get("question") or ""
     if not isinstance(question, str):
-        raise DataError(f"The question is a {type(question).__name__}; give it as a text.")
+        raise DataError(f"The question is {kind_of(question)}; give it as a text.")
     question = question.strip()
     asked = newest if newest is not None and is_from_user(newest) else None
     if asked is not None and mark is not None and asked.id == mark["message_id"]:

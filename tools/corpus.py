@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.counts import many
+from tools.counts import kind_of, many
 from tools.passages import Passage, split_passages
 from tools.text import well_formed, well_formed_value
 
@@ -128,9 +128,9 @@ def _passages_of_line(line: str, path: Path, number: int) -> Iterator[Passage]:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f'{where}: no "text", or it is empty or no string. {wanted}')
     if not isinstance(title, str):
-        raise ValueError(f'{where}: "title" is a {type(title).__name__}, not a string. {wanted}')
+        raise ValueError(f'{where}: "title" is {kind_of(title)}, not a string. {wanted}')
     if not isinstance(key, str | int):
-        raise ValueError(f'{where}: "id" is a {type(key).__name__}, not a string or a whole number. {wanted}')
+        raise ValueError(f'{where}: "id" is {kind_of(key)}, not a string or a whole number. {wanted}')
     for piece in _pieces(text):
         yield Passage(title=title or str(key), text=piece, source=f"{well_formed(path.name)}#{key}")
 

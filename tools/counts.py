@@ -1,4 +1,4 @@
-"""Counts with their nouns, in messages for people."""
+"""Counts with their nouns, and types with their articles, in messages for people."""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ def many(number: int, noun: str, plural: str = "") -> str:
         plural: of the noun, if it is not made with an s.
     """
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def kind_of(value: object) -> str:
+    """The type of a value with its article: "an int", "a list"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.counts import kind_of
+
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.tools import BaseTool
@@ -104,7 +106,7 @@ def _imported(spec: str) -> BaseTool:
         found = as_tool(found) if _takes_arguments(found) else found()
     if not isinstance(found, BaseTool):
         raise ValueError(
-            f"{spec!r} is a {type(found).__name__}. It must be a LangChain tool, a function that returns one, or a "
+            f"{spec!r} is {kind_of(found)}. It must be a LangChain tool, a function that returns one, or a "
             "function with arguments and a docstring."
         )
     return found

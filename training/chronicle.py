@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from graph.command_line import CommandLine, between
 from graph.errors import ConfigError
 from tools.counts import many
 from training.run.command import run
+from training.run.folder import write_lines
 
 Kind = Literal["person", "bridge", "tower", "town"]
 Line = dict[str, Any]
@@ -271,8 +271,7 @@ def _write(options: argparse.Namespace) -> None:
         "heldout": questions(options.held_out, options.seed, held_out=True),
     }
     for name, lines in files.items():
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (options.out / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        write_lines(options.out / f"{name}.jsonl", lines)
     sizes = {name: len(lines) for name, lines in files.items()}
     held_out = many(sizes["heldout"], "held-out question")
     sys.stdout.write(f"{many(sizes['corpus'], 'passage')}, {sizes['train']} training and {held_out} in {options.out}\n")

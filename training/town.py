@@ -16,7 +16,6 @@ import argparse
 import functools
 import hashlib
 import itertools
-import json
 import random
 import re
 import sys
@@ -32,6 +31,7 @@ from graph.errors import ConfigError
 from tools.card import Example, Step, ToolCard
 from tools.counts import many
 from training.run.command import run
+from training.run.folder import write_lines
 
 SHIP_FACTS = {"crew": (12, 96), "masts": (1, 5), "length": (14, 88), "cargo": (40, 900)}
 PERSON_FACTS = {"born": (1610, 1790), "voyages": (2, 60), "children": (1, 9)}
@@ -428,8 +428,7 @@ def _write(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name, count, held_out in (("train", options.train, False), ("heldout", options.held_out, True)):
         lines = questions(count, options.seed, held_out=held_out, chains=options.chains)
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (options.out / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        write_lines(options.out / f"{name}.jsonl", lines)
     sys.stdout.write(f"{options.train} training and {many(options.held_out, 'held-out question')} in {options.out}\n")
 
 

@@ -18,6 +18,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from evals.scorers.final import last_boxed
+from tools.counts import kind_of
 
 MAX_LIST_TEXT = 10_000
 """Characters of a list that is written as text."""
@@ -117,7 +118,7 @@ def scalar(value: object) -> str:
         return (value.date() if value.time() == datetime.min.time() else value).isoformat()
     if isinstance(value, date):
         return value.isoformat()
-    raise CellError(f"has a {type(value).__name__} where a text or a number should stand; write it as a text")
+    raise CellError(f"has {kind_of(value)} where a text or a number should stand; write it as a text")
 
 
 def _decimal(value: float | Decimal) -> str:

@@ -23,6 +23,7 @@ from evals.scorers.choice import plain_text
 from evals.scorers.game24 import solution
 from evals.task import Task
 from graph.errors import DataError
+from tools.counts import kind_of
 
 _GLUED = re.compile(r"\s*When ready, output the final answer enclosed in <answer> and </answer> tags\b.*\Z", re.DOTALL)
 _WITHHELD = ("", "?")
@@ -136,7 +137,7 @@ def _question(row: Row, benchmark: Benchmark, numbers: tuple[int, ...]) -> str:
     if question is None or (isinstance(question, str) and not question.strip()):
         raise CellError(_missing("question", benchmark.fields.question, row))
     if not isinstance(question, str):
-        raise CellError(f"has a question that is a {type(question).__name__}; write the question as a text")
+        raise CellError(f"has a question that is {kind_of(question)}; write the question as a text")
     return _GLUED.sub("", question).strip()
 
 

@@ -18,6 +18,11 @@ from evals.task import Score, Task, right, wrong
 
 _LETTER_ONLY = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:;!。]?")
 _LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])(?:\s?[).:\-–,(]|\s*\n))\s*(.*)", re.DOTALL)
+_LETTER_LINE = re.compile(r"\s*[(\[*_`]{0,3}([A-Z])[)\]*_`.!]{0,4}")
+_UNFINISHED = re.compile(
+    r"(?:[,;/&]|\b(?:or|and|nor|either|neither|not|than|except|but)|n['’]t)[^\w.!?]*\Z", re.IGNORECASE
+)
+"""The end of reasons whose sentence goes on with what stands below them."""
 _LABEL = re.compile(r"[^\w\s]*([A-Z])(?:[)\].:]|\s[-–]\s|\*|\s*\Z)")
 """A letter that stands before an option in a list of them."""
 _LETTER_NAMED = re.compile(r"\b(?i:option|choice|answer)(?:\s+is)?\s*:?\s*(?:[(\[]([A-Z])[)\]]|([A-Z])\b(?!['’]))")
@@ -80,7 +85,7 @@ def _names_another(text: str, chosen: int, options: tuple[str, ...]) -> bool:
 
 def _chosen_leniently(reading: str, options: tuple[str, ...]) -> int | None:
     """The option that a reading names by its place, concludes with, or asserts in a sentence."""
-    if is_withdrawn(reading):
+    if is_withdrawn(reading) or _letter_below(reading):
         return None
     for chooses in (_by_text_and_letter, _by_likely_text, by_letter, by_ordinal, concluded, asserted):
         if (chosen := chooses(reading, options)) is not None:
@@ -90,6 +95,13 @@ def _chosen_leniently(reading: str, options: tuple[str, ...]) -> int | None:
 
 def _chosen(reading: str, options: tuple[str, ...]) -> int | None:
     """The index of the option that a reading names; None for none or several."""
+    if below := _letter_below(reading):
+        return _by_letter_below(*below, options)
+    return _stated(reading, options)
+
+
+def _stated(reading: str, options: tuple[str, ...]) -> int | None:
+    """The same for a reading that does not end in a line with a letter alone."""
     exact = _by_text(reading, options, _STRICT)
     reading = unicodedata.normalize("NFKC", reading)  # （Ａ）
     if match := _LETTER_ONLY.fullmatch(reading.strip()):
@@ -105,6 +117,25 @@ def _chosen(reading: str, options: tuple[str, ...]) -> int | None:
     if (chosen := _by_text(reading, options, _LOOSE)) is not None:
         return chosen
     return _by_name(reading, options) if _LETTER_NAMED.search(reading) else _by_mention(reading, options)
+
+
+def _letter_below(reading: str) -> tuple[str, str] | None:
+    """Reasons and the letter that stands alone in the line below them."""
+    reasons, _, line = reading.strip().rpartition("\n")
+    match = _LETTER_LINE.fullmatch(unicodedata.normalize("NFKC", line)) if reasons.strip() else None
+    return (reasons.rstrip(), match[1]) if match else None
+
+
+def _by_letter_below(reasons: str, letter: str, options: tuple[str, ...]) -> int | None:
+    """The option of a letter below its reasons, unless their end chooses another or goes on with the letter."""
+    index, last = _index(letter, options), reasons.splitlines()[-1]
+    if index is None or _UNFINISHED.search(last) or (last.endswith(":") and has_denial(last)):
+        return None
+    end = reasons[-MAX_SENTENCE:].strip()
+    others = (chooses(text, options) for text in (end, *end.splitlines()) for chooses in (_stated, _chosen_leniently))
+    if any(other is not None and plain_text(options[other]) != plain_text(options[index]) for other in others):
+        return None
+    return index
 
 
 def _by_name(reading: str, options: tuple[str, ...]) -> int | None:

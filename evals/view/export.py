@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 from collections.abc import Callable, Iterator
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from evals.view.library import Library, Unknown
 from evals.view.page import whole_page
 from evals.view.values import write
 from graph.errors import ConfigError
+from graph.output import output_file
 
 _BLOCK = 2 << 20
 """Approximate size of a block in bytes of JSON."""
@@ -40,17 +41,12 @@ def export(library: Library, path: Path, on_run: Callable[[], None] | None = Non
         ConfigError: the file cannot be written.
     """
     before, after = whole_page(_HERE).split(_HERE)
-    temporary = path.with_name(f"{path.name}.tmp")
+    size = 0
     try:
-        with temporary.open("wb") as file:
-            file.write(before.encode("utf-8"))
-            for element in _elements(library, on_run):
-                file.write(element)
-            file.write(after.encode("utf-8"))
-            size = file.tell()
-        temporary.replace(path)
+        with output_file(path) as file:
+            for part in chain([before.encode("utf-8")], _elements(library, on_run), [after.encode("utf-8")]):
+                size += file.write(part)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ConfigError(f"{path} cannot be written ({error.strerror}); choose another file for --export.") from None
     return size
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from graph.errors import ConfigError
+from graph.output import output_file
 from graph.state import State
 from graph.trace import Trace
 
@@ -40,11 +40,8 @@ def save(text: str, path: Path) -> None:
         ConfigError: the file cannot be written.
     """
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", errors="replace", dir=path.parent, suffix=".tmp", delete=False
-        ) as file:
-            file.write(text)
-        Path(file.name).replace(path)
+        with output_file(path) as file:
+            file.write(text.encode("utf-8", errors="replace"))
     except OSError as error:
         raise ConfigError(
             f"The file {path} cannot be written ({error.strerror}): choose another for --save."

@@ -95,6 +95,10 @@ def test_an_interrupt_has_its_own_exit_code() -> None:
             OSError(errno.ENOSPC, "No space left on device"),
             "The disk is full. Free some space and run the same command",
         ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x"),
+            "The disk is full: x cannot be written. Free some space",
+        ),
         (ConfigError("No server at https://me:secret@host/v1."), "No server at https://host/v1."),
     ],
 )
@@ -130,3 +134,15 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert writer.stderr is not None
     assert writer.stderr.read() == ""
     writer.stderr.close()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_has_closed_lead_nowhere(closed: str, tmp_path: Path) -> None:
+    script = (
+        "from graph.command_line import exit_code\nimport sys, pathlib\n"
+        "def work():\n    file = open(sys.argv[1], 'w')\n    print('lost', sys.stdin.isatty())\n"
+        "    sys.stderr.write('lost')\n    file.write('kept')\n    return 0\nsys.exit(exit_code(work))"
+    )
+    command = ["sh", "-c", f'"$0" -c "$1" "$2" {closed}', sys.executable, script, str(tmp_path / "file")]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+    assert (tmp_path / "file").read_text() == "kept"

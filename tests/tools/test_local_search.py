@@ -156,7 +156,7 @@ def test_long_texts_are_cut_into_passages(tmp_path: Path) -> None:
         ('{"title": "T"}', 'no "text"'),
         ('{"text": "  "}', 'no "text"'),
         ('{"text": 5}', 'no "text"'),
-        ('{"text": "x", "title": 5}', '"title" is a int'),
+        ('{"text": "x", "title": 5}', '"title" is an int'),
         ('{"text": "x", "id": [1]}', '"id" is a list'),
         ("[" * 100_000, "not valid JSON"),
     ],

@@ -101,7 +101,7 @@ def test_anybodys_tool_is_loaded_by_import_path(attribute: str) -> None:
         ("no_such_module_at_all:x", "cannot be imported"),
         ("my_own_tools:missing", "has no 'missing'"),
         ("my_own_tools:", "Write package.module:attribute"),
-        ("my_own_tools:number", "is a int"),
+        ("my_own_tools:number", "is an int"),
         ("my_own_tools:wordless", "has no docstring"),
         (":x", "Write package.module:attribute"),
     ],

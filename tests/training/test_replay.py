@@ -88,20 +88,28 @@ def wants_double(task: Any, state: Any) -> float:
 
 
 def test_rollouts_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", str(run), "--step", "1", "--limit", "3"]) == 0
+    assert main(["show", str(run), "--step", "2", "--limit", "3"]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("=== 1/") == 3
+    assert shown.count("=== step 2, task ") == 3
     assert "question: Number" in shown
     assert "expected: shout" in shown
     assert main(["show", str(run), "--step", "9"]) == 2
     assert main(["show", str(run / "nowhere")]) == 2
 
 
+def test_held_out_rollouts_are_named_by_the_updates_before_them(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run / "rollouts", tmp_path / "validations")
+    assert main(["show", str(tmp_path / "validations"), "--step", "1", "--limit", "1"]) == 0
+    assert capsys.readouterr().out.startswith("=== update 1, task ")
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_a_run_of_another_graph_is_shown_in_its_roles(
     old: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["show", str(own_agent(tmp_path / "duo", old=old)), "--step", "1"]) == 0
+    assert main(["show", str(own_agent(tmp_path / "duo", old=old)), "--step", "2"]) == 0
     shown = capsys.readouterr().out
     assert shown.splitlines()[-3:] == [
         "--- turn 1, planner: plan 1",
@@ -118,7 +126,7 @@ def test_rollouts_are_read_without_torch(run: Path) -> None:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", code, "show", str(run), "--limit", "1"]
     shown = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
-    assert shown.startswith("=== 0/")
+    assert shown.startswith("=== step 1, task ")
 
 
 def test_rollouts_scored_anew_can_be_trained_on(run: Path, tmp_path: Path, policy_folder: Path) -> None:

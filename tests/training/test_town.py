@@ -81,3 +81,16 @@ def test_numbers_that_cannot_be_are_told(words: list[str], tmp_path: Path, capsy
     assert main(["--out", str(tmp_path / "town"), *words]) == 2
     assert "it must be a" in capsys.readouterr().err
     assert not (tmp_path / "town").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_files_that_there_is_no_room_for_leave_those_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path), "--train", "3", "--held-out", "2"]) == 0
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    full = Path.write_text
+    monkeypatch.setattr(Path, "write_text", lambda path, text, **options: full(Path("/dev/full"), text, **options))
+    assert main(["--out", str(tmp_path), "--train", "9", "--held-out", "2"]) == 2
+    assert "train.jsonl could not be written: the disk is full" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before

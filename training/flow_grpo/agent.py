@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 
 from graph.errors import ConfigError
 from graph.models.spec import make_model
+from tools.counts import kind_of
 from training.flow_grpo.config import CONTEXT, FROZEN, HTTP, FlowGRPOConfig
 from training.rollouts.agents import Agent, GraphAgent
 from training.rollouts.door.agent import DoorOptions, HttpAgent
@@ -82,7 +83,7 @@ def _own(config: FlowGRPOConfig, spec: str) -> Agent:
             raise ConfigError(f"The agent {spec!r} could not be made from the settings: {in_words(error)}.") from error
     if not _is_agent(target):
         raise ConfigError(
-            f"{spec!r} is a {type(target).__name__}; name a function that takes chat models and returns a compiled "
+            f"{spec!r} is {kind_of(target)}; name a function that takes chat models and returns a compiled "
             "LangGraph graph, e.g. `def make(model):`."
         )
     agent: Agent = target

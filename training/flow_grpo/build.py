@@ -102,7 +102,7 @@ def _trainer(
             names=config.adapters or (SHARED,),
         )
         if start:
-            start_from(model, start, config.model)
+            start_from(model, start, config.model, config.lora_targets)
     elif config.beta:
         reference, _ = load_policy(config.model, config.dtype)
     engine = engine or engine_for(ENGINES[config.engine], config, model, chat, server)
@@ -138,7 +138,8 @@ def _start(config: FlowGRPOConfig) -> Path | None:
             "or merge it (`python -m training.export RUN --out FOLDER`) and start from that folder."
         )
     if start and config.lora_rank:
-        starting_adapters(start, dict.fromkeys(config.adapters or (SHARED,), (config.lora_rank, config.lora_alpha)))
+        wanted = dict.fromkeys(config.adapters or (SHARED,), (config.lora_rank, config.lora_alpha))
+        starting_adapters(start, wanted, config.lora_targets)
     return start
 
 

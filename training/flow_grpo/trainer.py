@@ -268,19 +268,13 @@ class FlowGRPOTrainer(WholeCheckpoints):
             if "loss" in line:  # alarms compare with earlier steps
                 self._alarms.check(line)
 
-    def train_from_last_checkpoint(self) -> None:
-        """Trains to the end, from the newest complete checkpoint if there is one.
-
-        Raises:
-            AgentFlowError: the run failed; the message says why.
-        """
-        newest = checkpoints.newest(self.run_folder)
-        if newest:
-            self.args.eval_on_start = False  # the checkpoint was validated
+    def before_training(self, checkpoint: Path | None) -> None:
+        """Tells what the run is, and does not ask the held-out tasks again that the checkpoint was measured on."""
+        if checkpoint:
+            self.args.eval_on_start = False
         if self.parts.progress:
-            self.parts.progress.started(self._facts(checkpoints.update_of(newest) if newest else 0))
+            self.parts.progress.started(self._facts(checkpoints.update_of(checkpoint) if checkpoint else 0))
         random.seed(self.config.seed)
-        super().train_from_last_checkpoint()
 
     def _facts(self, updates: int) -> RunFacts:
         assert self.model is not None

@@ -8,7 +8,7 @@ backward pass has ended. PEFT freezes the adapters that it deactivates; here all
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,12 +110,13 @@ def saved_adapters(folder: Path) -> dict[str, Path]:
     return {place.name: place for place in places if (place / CONFIG).is_file()}
 
 
-def starting_adapters(weights: Path, wanted: Mapping[str, tuple[int, int]]) -> dict[str, Path]:
+def starting_adapters(weights: Path, wanted: Mapping[str, tuple[int, int]], targets: str) -> dict[str, Path]:
     """Where each new adapter of a run finds the weights that it starts from; reads no weights.
 
     Args:
         weights: a folder with an adapter, which all start from, or with one for each role.
         wanted: `lora_rank` and `lora_alpha` of the new ones, by name.
+        targets: their `lora_targets`. Which modules are `all-linear` is only known of a model (`other_targets`).
 
     Raises:
         ConfigError: the folder holds no such adapter, or one of another shape.
@@ -137,8 +138,28 @@ def starting_adapters(weights: Path, wanted: Mapping[str, tuple[int, int]]) -> d
                 raise ConfigError(
                     f"The adapter {place} has {setting} {value}, and the run {mine}: set {setting}: {value}."
                 )
+        if targets != "all-linear" and _kinds(targets.split(",")) != _targets(place):
+            raise other_targets(place, targets)
         places[name] = place
     return places
+
+
+def other_targets(place: Path, targets: str) -> ConfigError:
+    """The error of an adapter that is on other modules than the run's."""
+    theirs = ",".join(_targets(place))
+    return ConfigError(
+        f"The adapter {place} is on other modules than lora_targets {targets!r}: set lora_targets: {theirs}."
+    )
+
+
+def _targets(place: Path) -> list[str]:
+    named = json.loads((place / CONFIG).read_text(encoding="utf-8")).get("target_modules") or []
+    return _kinds([named] if isinstance(named, str) else named)
+
+
+def _kinds(modules: Iterable[str]) -> list[str]:
+    """The last parts of modules' names: PEFT may list every layer's."""
+    return sorted({module.strip().rpartition(".")[2] for module in modules})
 
 
 def _peft(model: nn.Module) -> Any:

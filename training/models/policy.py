@@ -16,7 +16,14 @@ from torch import nn
 from graph.errors import ConfigError
 from graph.models.download import cache_directory
 from graph.models.hub_access import hub_options, unreachable_hint
-from training.models.adapters import SHARED, adapter_parameters, saved_adapters, starting_adapters, trainability_kept
+from training.models.adapters import (
+    SHARED,
+    adapter_parameters,
+    other_targets,
+    saved_adapters,
+    starting_adapters,
+    trainability_kept,
+)
 from training.models.allocator import keep_freed_memory
 from training.models.converted import alone, copy_of, keep_copy
 
@@ -199,13 +206,14 @@ def with_adapter(
     return trained
 
 
-def start_from(model: nn.Module, weights: Path, spec: str) -> None:
+def start_from(model: nn.Module, weights: Path, spec: str, targets: str) -> None:
     """Gives a model's new adapters the weights that a folder holds.
 
     Args:
         model: from `with_adapter`.
         weights: a folder with an adapter, which all start from, or with one for each role.
         spec: of the base model, for messages.
+        targets: the run's `lora_targets`.
 
     Raises:
         ConfigError: the folder holds no such adapter, or one of another shape.
@@ -215,14 +223,14 @@ def start_from(model: nn.Module, weights: Path, spec: str) -> None:
 
     peft: Any = model
     wanted = {name: (own.r, own.lora_alpha) for name, own in peft.peft_config.items()}
-    for name, place in starting_adapters(weights, wanted).items():
+    for name, place in starting_adapters(weights, wanted, targets).items():
         try:
             state = load_peft_weights(str(place), device="cpu")
             fitted: Any = set_peft_model_state_dict(peft, state, adapter_name=name)
         except RuntimeError as error:  # shapes that differ
             raise ConfigError(f"The adapter {place} does not fit the model {spec!r}; was it trained on it?") from error
         if fitted.unexpected_keys or len(state) != sum(1 for _ in adapter_parameters(model, name)):
-            raise ConfigError(f"The adapter {place} is on other modules than lora_targets names; set them alike.")
+            raise other_targets(place, targets)
 
 
 def twin(model: nn.Module) -> nn.Module:

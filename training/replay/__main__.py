@@ -1,6 +1,6 @@
 """Look at stored rollouts, score them again, and turn threads of an app into rollouts.
 
-    python -m training.replay show RUN [--step N] [--task ID] [--worst]
+    python -m training.replay show RUN [--step N] [--task ID] [--worst]     # the first step is 1
     python -m training.replay rescore RUN --reward SPEC --out FOLDER
     python -m training.replay samples RUN --out FILE.jsonl
     python -m training.replay threads CHECKPOINTER --scores FILE --out FOLDER [--config FILE]
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -32,7 +31,7 @@ from training.algo.credit import CREDITS, ESTIMATORS, GROUPINGS
 from training.rollouts.records import Rollout, groups_of
 from training.rollouts.store import RolloutStore, read_rollouts
 from training.run.command import run
-from training.run.folder import new_output
+from training.run.folder import VALIDATIONS, new_output, write_lines
 
 _CREDIT = {"estimator": ESTIMATORS, "grouping": GROUPINGS, "credit": CREDITS}
 """Settings of what a turn is credited with, and their values."""
@@ -53,7 +52,7 @@ def _line() -> CommandLine:
     commands = line.add_subparsers(required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="print rollouts, turn by turn")
     show.add_argument("run", type=Path, help="a run's folder, its rollouts/ or one file")
-    show.add_argument("--step", type=between(int, 0), help="as in the names of the files: 0 is the first")
+    show.add_argument("--step", type=between(int, 0), help="counted from 1; of held-out runs, the updates before them")
     show.add_argument("--task", metavar="ID")
     show.add_argument("--worst", action="store_true", help="only rollouts without reward")
     show.add_argument("--limit", type=between(int, 1), default=20, metavar="N")
@@ -91,12 +90,15 @@ def _line() -> CommandLine:
 
 
 def _show(options: argparse.Namespace) -> None:
+    folder = options.run if options.run.is_dir() else options.run.parent
+    unit, first = ("update", 0) if folder.name == VALIDATIONS else ("step", 1)
     count = 0
     for rollout in read_rollouts(options.run):
-        wrong_place = options.step not in (None, rollout.step) or options.task not in (None, rollout.task.id)
+        number = rollout.step + first
+        wrong_place = options.step not in (None, number) or options.task not in (None, rollout.task.id)
         if wrong_place or (options.worst and (rollout.reward or 0.0) > 0):
             continue
-        sys.stdout.write(described(rollout) + "\n")
+        sys.stdout.write(f"=== {unit} {number}, {described(rollout)}\n")
         count += 1
         if count == options.limit:
             return
@@ -105,11 +107,12 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def described(rollout: Rollout) -> str:
-    """A rollout as text: question, turns, answer."""
+    """A rollout as text: its place in its step, question, turns, answer."""
     earned = f"reward {rollout.reward:.3g}" if rollout.reward is not None else f"failed: {dict(rollout.failure or {})}"
     thread = f" (thread {rollout.task.metadata['thread']})" if "thread" in rollout.task.metadata else ""
     lines = [
-        f"=== {rollout.id}{thread}: {earned}, ended by {rollout.ended_by or '?'}, {many(len(rollout.memory), 'turn')}",
+        f"task {rollout.task.id}, rollout {rollout.index}{thread}: {earned}, ended by {rollout.ended_by or '?'}, "
+        f"{many(len(rollout.memory), 'turn')}",
         f"question: {rollout.task.prompt}",
         f"expected: {' | '.join(rollout.task.answers)}; answered: {rollout.answer}",
     ]
@@ -185,8 +188,7 @@ def _samples(options: argparse.Namespace) -> None:
     settings = credit_settings(options.run, {name: getattr(options, name) for name in _CREDIT})
     groups = groups_of(list(read_rollouts(options.run)))
     lines = [line for group in groups for line in samples_of(group, settings)]
-    with new_output(options.out, replace=True) as file:
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    write_lines(options.out, lines)
     sys.stdout.write(f"{many(len(lines), 'planner turn')} in {options.out}\n")
 
 

@@ -92,6 +92,10 @@ class Collector:
         self._any_success = False
         self._doubt: AgentFlowError | None = None
         """The first error that ended a run while none had come through."""
+        self._doubtful: set[str] = set()
+        """Ids of the runs that such errors ended."""
+        self._held: list[Rollout] = []
+        """Their rollouts, which are none if no run comes through, and else are stored with the step."""
 
     @property
     def group_size(self) -> int:
@@ -113,7 +117,7 @@ class Collector:
         Args:
             step: which step they belong to.
             tasks: its tasks, without repetition.
-            on_rollout: called on the event loop after each rollout that has ended and is stored.
+            on_rollout: called on the event loop after each rollout that has ended.
             spares: further tasks, place by place, a list for each round. As soon as a group has ended whose rewards
                 have no variance, the task of the next round in its place begins; no group waits for others.
             tail: what is done with stragglers, if not what the settings say.
@@ -142,6 +146,9 @@ class Collector:
                 await admission.aclose()  # of runs that were cancelled before they began
         if self._doubt is not None and not self._any_success:
             raise self._doubt
+        held, self._held = self._held, []
+        for rollout in held:
+            await self._store(rollout)
         return running.rollouts()
 
     def missing(self, step: int, task: Task, done: Collection[str]) -> list[int]:
@@ -171,7 +178,7 @@ class Collector:
         return replace(outcome, spans=spans)
 
     async def _rollout(self, step: RunningStep, group: RunningGroup, run: Run, admission: AsyncExitStack) -> Rollout:
-        """One run from its group's start, stored when it has ended."""
+        """One run from its group's start, stored when it has ended, unless its failure may be every run's."""
         with recorded() as spans:
             if group.round:
                 note_span("wait", "refill", step.began, group.began)
@@ -190,11 +197,17 @@ class Collector:
         spent = time_spent([*prepared.spans, *spans], step.began, time.perf_counter())
         rollout = replace(rollout, spent={name: round(seconds, 4) for name, seconds in spent.items()})
         step.tail.ended()
-        if self.store is not None:
-            await self.store.store(rollout)
+        if run.id in self._doubtful:
+            self._held.append(rollout)
+        else:
+            await self._store(rollout)
         if step.on_rollout is not None:
             step.on_rollout(rollout)
         return rollout
+
+    async def _store(self, rollout: Rollout) -> None:
+        if self.store is not None:
+            await self.store.store(rollout)
 
     async def _replace(self, step: RunningStep, group: RunningGroup) -> None:
         """Begins the next group in this one's place, if this was the last of its runs and it teaches nothing."""
@@ -233,7 +246,7 @@ class Collector:
             policy.policy.close()
         doubt: AgentFlowError | None = state.get(DOUBT)
         if doubt is not None:
-            self._raise_unless_own(doubt)
+            self._raise_unless_own(doubt, run)
         if state.get("ended_by") == "time" and policy.policy.seconds_waited and not policy.policy.sampled:
             raise Unfinished(TRANSIENT, "The policy was asked and did not reply within the run's time (max_seconds).")
         turns = tuple(self.agent.turns(state, policy))
@@ -257,12 +270,13 @@ class Collector:
             trace=dict(state.get("trace") or {}),
         )
 
-    def _raise_unless_own(self, doubt: AgentFlowError) -> None:
+    def _raise_unless_own(self, doubt: AgentFlowError, run: Run) -> None:
         """Raises an error that ended a run, unless it may be the run's own failure, which is scored."""
         if not isinstance(doubt, ConfigError | DataError):
             raise doubt
         if classify(doubt, any_success=self._any_success) is None:
             self._doubt = self._doubt or doubt
+            self._doubtful.add(run.id)
 
     async def _tried(self, attempt: Callable[[], Awaitable[T]]) -> Outcome[T]:
         """The outcome of up to so many attempts as the settings allow."""

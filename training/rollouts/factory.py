@@ -28,6 +28,7 @@ from evals.task import Task
 from graph.errors import AgentFlowError, ConfigError
 from graph.models.embedded import EmbeddedChat
 from graph.models.spec import preflight
+from tools.counts import kind_of
 from training.engines.base import Sampling
 from training.rollouts.agents import DOUBT, FINAL, State
 from training.rollouts.graph_run import GraphOptions, GraphRun
@@ -137,7 +138,7 @@ class FactoryAgent:
             raise ConfigError(f"The agent {self.name!r} could not be made: {in_words(error)}.") from error
         if not isinstance(graph, Pregel):
             raise ConfigError(
-                f"The agent {self.name!r} makes a {type(graph).__name__}; it must return a compiled LangGraph graph."
+                f"The agent {self.name!r} makes {kind_of(graph)}; it must return a compiled LangGraph graph."
             )
         if self._options.resume is not None and not graph.checkpointer:
             graph = graph.copy(update={"checkpointer": InMemorySaver()})

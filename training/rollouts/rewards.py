@@ -18,6 +18,7 @@ from evals.runs.failures import is_outage
 from evals.scorers import score
 from evals.task import Score, Task
 from graph.errors import AgentFlowError, ConfigError, DataError, ModelUnavailable
+from tools.counts import kind_of
 from training.rollouts.agents import FINAL
 from training.rollouts.records import PlannerTurn
 from training.run.imports import imported, in_words
@@ -141,7 +142,7 @@ def _own(module_name: str, attribute: str) -> Outcome:
     spec = f"{module_name}:{attribute}"
     function = imported(spec, "The reward function")
     if not callable(function):
-        raise ConfigError(f"The reward {spec!r} is a {type(function).__name__}; it must be a function.")
+        raise ConfigError(f"The reward {spec!r} is {kind_of(function)}; it must be a function.")
     try:
         inspect.signature(function).bind(None, None)
     except TypeError:

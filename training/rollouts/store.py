@@ -79,10 +79,14 @@ class RolloutStore:
             for step, lines in by_step.items():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 # One unbuffered write, so that the lines of several processes do not mix.
-                with (self.folder / f"step-{step:06d}.jsonl").open("ab", buffering=0) as file:
-                    if file.write(lines) < len(lines):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
-                    os.fsync(file.fileno())
+                path = self.folder / f"step-{step:06d}.jsonl"
+                with path.open("ab", buffering=0) as file:
+                    try:
+                        if file.write(lines) < len(lines):
+                            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                        os.fsync(file.fileno())
+                    except OSError as error:
+                        raise OSError(error.errno, error.strerror, str(path)) from error
 
     def repair(self, step: int) -> None:
         """Cut off the half line that an interruption may have left, so that further rollouts can follow."""

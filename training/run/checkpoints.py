@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from graph.errors import DataError
-from training.run.folder import SETTINGS
+from training.run.folder import SETTINGS, disk_is_full
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def drop_staging(run: Path) -> None:
 def why_not_written(error: Exception, run: Path) -> str:
     """The reason for a failed save, in words."""
     text = str(error)
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "StorageFull" in text:
+    if disk_is_full(error):
         return "the disk is full"
     if getattr(error, "errno", None) == errno.EFBIG or "File too large" in text or "FileTooLarge" in text:
         return "a file would be larger than this system allows"
@@ -113,7 +113,7 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 def newest(run: Path) -> Path | None:
-    """The newest complete checkpoint of a run, if there is one."""
+    """The newest complete checkpoint of a run, if there is one; a warning names later ones that are damaged."""
     complete = checkpoints(run)
     damaged = [path.name for path in _numbered(run) if not complete or update_of(path) > update_of(complete[-1])]
     if damaged:
@@ -123,8 +123,8 @@ def newest(run: Path) -> Path | None:
 
 def newest_in_words(run: Path) -> str:
     """Which checkpoint a run goes on from, as part of a sentence."""
-    checkpoint = newest(run)
-    return f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint yet"
+    complete = checkpoints(run)
+    return f"the last good checkpoint is {complete[-1]}" if complete else "there is no checkpoint yet"
 
 
 def weights_of(place: Path, number: int | None = None) -> Path:
@@ -145,7 +145,7 @@ def weights_of(place: Path, number: int | None = None) -> Path:
     if not complete:
         raise DataError(f"{place} holds no complete checkpoint; name the folder of a training run that has saved one.")
     if number is None:
-        return complete[-1]
+        return newest(place) or complete[-1]
     checkpoint = place / f"checkpoint-{number}"
     if checkpoint not in complete:
         numbers = ", ".join(str(update_of(path)) for path in complete)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,7 @@ def new_output(out: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Raises:
         ConfigError: `out` is taken, or is the working directory, or another process writes it.
+        DataError: the disk is full.
         OSError: it cannot be written.
     """
     out = Path(os.path.realpath(out))  # Path.resolve has no patience with links that lead in a circle
@@ -144,9 +147,31 @@ def new_output(out: Path, *, replace: bool = False) -> Iterator[Path]:
             if out.is_dir():
                 out.rmdir()
             unfinished.replace(out)
+        except Exception as error:
+            if not disk_is_full(error):
+                raise
+            raise DataError(
+                f"{out} could not be written: the disk is full. Free some space and run the same command again."
+            ) from error
         finally:
             _remove(unfinished)
             lock.unlink(missing_ok=True)
+
+
+def write_lines(path: Path, records: Iterable[object]) -> None:
+    """Writes a file with a line of JSON for each record, whole or not at all, in place of one that is there.
+
+    Raises:
+        ConfigError, DataError, OSError: see `new_output`.
+    """
+    with new_output(path, replace=True) as file:
+        file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Whether a write failed for want of room; torch and safetensors report that in ways of their own."""
+    text = str(error)
+    return getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "StorageFull" in text
 
 
 def _refuse_taken(out: Path, replace: bool) -> None:

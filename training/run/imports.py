@@ -42,7 +42,7 @@ def in_words(error: BaseException) -> str:
     others = ("site-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]), "<")
     here = [frame for frame in frames if not any(place in frame.filename for place in others)]
     where = f" ({Path(here[-1].filename).name}, line {here[-1].lineno})" if here else ""
-    text = " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())[:300].removesuffix(".")
     if isinstance(error, SyntaxError):
         where = f" ({Path(error.filename or '?').name}, line {error.lineno})"
         text = error.msg

@@ -27,6 +27,7 @@ from transformers import PrinterCallback, Trainer
 
 from graph.errors import DataError
 from training.run import checkpoints
+from training.run.folder import SETTINGS
 from training.run.metrics import MetricsFile
 
 
@@ -47,6 +48,7 @@ class WholeCheckpoints(Trainer):
         # A process trains on one GPU, however many it sees: transformers would wrap the model in `nn.DataParallel`,
         # which deals the rows of a batch out and knows nothing of what belongs to them.
         options["args"]._n_gpu = min(1, options["args"].n_gpu)
+        self._had_settings = False
         super().__init__(**options)
         self.remove_callback(PrinterCallback)  # `metrics.jsonl` has the numbers
 
@@ -65,10 +67,15 @@ class WholeCheckpoints(Trainer):
             AgentFlowError: the run failed; the message says why.
         """
         newest = checkpoints.newest(self.run_folder)
+        self._had_settings = (self.run_folder / SETTINGS).is_file()
+        self.before_training(newest)
         if self.is_world_process_zero():
             self.discard_after(checkpoints.update_of(newest) if newest else -1)
         self.accelerator.wait_for_everyone()
         self.train(resume_from_checkpoint=str(newest) if newest else None)
+
+    def before_training(self, checkpoint: Path | None) -> None:
+        """Is told the checkpoint that the run goes on from, if there is one."""
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         """The learning rate rises over `warmup_steps` updates in every schedule, and is above 0 in the first.
@@ -141,8 +148,15 @@ class WholeCheckpoints(Trainer):
         """Inside, checkpoints are written to a staging folder.
 
         Raises:
-            DataError: writing failed; torch and safetensors report that in different ways.
+            DataError: writing failed; torch and safetensors report that in different ways. Or the run's folder is
+                gone: in a new one the checkpoint would stand alone, without settings and earlier work.
         """
+        settings = self.run_folder / SETTINGS
+        if self._had_settings and not settings.is_file():
+            raise DataError(
+                f"{what} could not be written: {settings} has been removed while the run was at work. Put the folder "
+                "back, or give the same command again to begin anew."
+            )
         try:
             folder = [str(checkpoints.staging_folder(self.run_folder))] if self.is_world_process_zero() else [""]
             if self.accelerator.num_processes > 1:

@@ -36,6 +36,8 @@ CHOSEN = [
 ]  # fmt: skip
 """They choose C."""
 NOT_CHOSEN = [
+    "A\nC", "A. Dementia\nB. Stroke\nC", "It is not\nC", "Either A or\nC", "It is A.\nC", "C\nIt was acute.\nA",
+    "It can't be:\nC", "Both A,\nC", "Let me see.\nDementia\nC", "Wait.\nIt is dementia.\nC", "The onset was acute.\nD",
     "the second option", "the last option", "the third option is wrong", "not the third option", "first or third",
     "not C, so A", "Not A, so C or D", "not C", "A is wrong, B is wrong, D is wrong", "Not delirium, so dementia",
     "not A, so not C", "Delirium is unlikely.", "Delirium is not the answer", "I would exclude delirium.",

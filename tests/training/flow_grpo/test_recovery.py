@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from graph.errors import AgentFlowError, ModelError, ModelUnavailable
+from graph.errors import AgentFlowError, DataError, ModelError, ModelUnavailable
 from tests.training.support.run_toy import PHASES, run
 from tests.training.support.runs import figures, same, weights
 from tests.training.support.toy import toy_config
@@ -77,7 +77,7 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(
-    undisturbed: Path, tmp_path: Path, policy_folder: Path
+    undisturbed: Path, tmp_path: Path, policy_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = toy_config(tmp_path, policy_folder, **validated(tmp_path))
     shutil.copytree(undisturbed, config.out)
@@ -86,6 +86,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(
     kept = Path(config.out) / "config.yaml"
     kept.write_text(kept.read_text().replace(str(undisturbed.parent), str(tmp_path)))
     train(config)
+    assert caplog.text.count("files are missing or cut") == 1
     assert figures(tmp_path / "run") == figures(undisturbed)
     assert len(list(read_rollouts(tmp_path / "run" / "validations"))) == 3 * 4
 
@@ -114,6 +115,25 @@ def test_the_command_killed_from_outside_goes_on(tmp_path: Path, policy_folder: 
     done = len(checkpoints.checkpoints(Path(config.out)))
     assert main(["--config", str(settings), "--steps", str(done + 1)]) == 0
     assert [line["update"] for line in figures(Path(config.out))] == list(range(1, done + 2))
+
+
+REMOVED: dict[str, Path] = {}
+
+
+def test_a_folder_that_is_removed_ends_the_run(
+    tmp_path: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(tmp_path, policy_folder, reward=f"{__name__}:removing")
+    monkeypatch.setitem(REMOVED, "folder", Path(config.out))
+    with pytest.raises(DataError, match=r"update 1 could not be written: .*config\.yaml has been removed"):
+        train(config)
+    assert not list(Path(config.out).glob("checkpoint-*"))
+
+
+def removing(task: Any, state: Any) -> float:
+    """A reward function during which somebody tidies up; rollouts that are stored then make a folder of their own."""
+    (REMOVED["folder"] / "config.yaml").unlink(missing_ok=True)
+    return 1.0
 
 
 @pytest.fixture

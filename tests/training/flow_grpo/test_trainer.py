@@ -19,12 +19,14 @@ from evals.view.details import details
 from evals.view.library import Library
 from graph.errors import ConfigError, DataError, ModelError, ModelUnavailable
 from tests.training.support.runs import figures, same, weights
+from tests.training.support.tiny_model import tiny_model
 from tests.training.support.toy import toy_agent, toy_config, toy_tasks
 from training.export.write import export
 from training.flow_grpo.__main__ import main
 from training.flow_grpo.build import make_trainer
 from training.flow_grpo.config import GROUPS, FlowGRPOConfig, load_config
 from training.flow_grpo.launch import train
+from training.models.policy import with_adapter
 from training.rollouts.agents import GraphAgent
 from training.rollouts.policy_chat import PolicyChat
 from training.rollouts.rewards import make_reward
@@ -144,8 +146,12 @@ def test_a_warm_start_goes_on_from_trained_weights(undisturbed: Path, tmp_path: 
     other.mkdir()
     with pytest.raises(ConfigError, match="lora_rank 8, and the run 4: set lora_rank: 8"):
         train(toy_config(other, policy_folder, warm_start=str(undisturbed), lora_rank=4, **still))
-    with pytest.raises(ConfigError, match="other modules than lora_targets"):
-        train(toy_config(other, policy_folder, warm_start=str(undisturbed), lora_targets="q_proj", **still))
+    with pytest.raises(ConfigError, match="other modules than lora_targets 'q_proj': set lora_targets: down_proj,"):
+        train(toy_config(other, tmp_path / "no-model", warm_start=str(undisturbed), lora_targets="q_proj", **still))
+    narrow = with_adapter(tiny_model(), rank=8, alpha=16, targets="q_proj,v_proj", seed=0)
+    narrow.save_pretrained(other / "adapters" / "narrow")  # type: ignore[operator]
+    with pytest.raises(ConfigError, match="lora_targets 'all-linear': set lora_targets: q_proj,v_proj"):
+        train(toy_config(other, policy_folder, warm_start=str(other / "adapters" / "narrow"), **still))
     with pytest.raises(DataError, match="no complete checkpoint"):
         train(toy_config(other, policy_folder, warm_start=str(tmp_path), **still))
     with pytest.raises(ConfigError, match=r"holds an adapter, and lora_rank 0 trains all weights; .*training\.export"):

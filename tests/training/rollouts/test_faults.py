@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from graph.errors import AgentFlowError, ConfigError
 from tests.training.rollouts.test_factory import ADD, adder, agent_of, collected
 from tools.errors import ToolUnavailable
 from training.rollouts.figures import step_metrics
+from training.rollouts.store import RolloutStore, read_rollouts
 from training.run.alarms import Alarms
 
 
@@ -91,6 +93,19 @@ async def test_a_reply_that_cannot_be_read_as_code_is_the_runs_own_failure(
     ]
     with pytest.raises(ConfigError, match=f"cannot run: {kind}"):  # no reply at all was good
         await collected(agent_of(one_node(node)), lambda text, seed: bad)
+
+
+async def test_runs_of_an_agent_that_cannot_run_are_not_stored(tmp_path: Path) -> None:
+    async def node(model: Any, state: State) -> State:
+        return {"answer": str(code((await model.ainvoke(state["question"])).text))}
+
+    store, agent = RolloutStore(tmp_path / "rollouts"), agent_of(one_node(node))
+    with pytest.raises(ConfigError, match="cannot run: NameError"):
+        await collected(agent, lambda text, seed: "answer = threee", store=store)
+    assert not store.folder.exists()
+    replies = iter(["answer = threee", *["answer = 3"] * 3])
+    await collected(agent, lambda text, seed: next(replies), concurrency=1, store=store)
+    assert sorted(rollout.reward or 0.0 for rollout in read_rollouts(tmp_path)) == [0.0, 1.0, 1.0, 1.0]
 
 
 async def test_a_conversation_that_the_template_refuses_is_the_runs_own_failure_once_others_came_through() -> None:

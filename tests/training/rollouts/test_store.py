@@ -111,3 +111,10 @@ def test_a_failure_is_left_out_where_the_run_was_made_again(
         store.append(each)
     kept = [(each.id, each.reward) for each in read_rollouts(tmp_path)]
     assert sorted(kept, key=str) == sorted([(each.id, each.reward) for each in [*read, OTHER]], key=str)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_the_file_for_which_there_is_no_room_is_named(tmp_path: Path) -> None:
+    (tmp_path / "step-000000.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'step-000000.jsonl'}'"):
+        RolloutStore(tmp_path).append(RIGHT)

@@ -46,7 +46,20 @@ def test_a_checkpoint_with_a_damaged_file_is_none(
     publish(1)
     damage(tmp_path / "checkpoint-1" / "adapter" / "weights")
     assert checkpoints.newest(tmp_path) is None
-    assert "checkpoint-1 in" in caplog.text
+    assert caplog.text.count("checkpoint-1 in") == 1
+    assert checkpoints.newest_in_words(tmp_path) == "there is no checkpoint yet"
+    assert caplog.text.count("checkpoint-1 in") == 1
     publish(2)
     assert checkpoints.newest(tmp_path) == tmp_path / "checkpoint-2"
     assert not (tmp_path / "checkpoint-1").exists()
+
+
+def test_older_weights_are_not_taken_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "config.yaml").touch()
+    for update in (1, 2):
+        staged = checkpoints.staging_folder(tmp_path)
+        (staged / "adapter_model.safetensors").write_text("all of them")
+        checkpoints.publish(staged, tmp_path, update, keep=2)
+    (tmp_path / "checkpoint-2" / "adapter_model.safetensors").write_text("")
+    assert checkpoints.weights_of(tmp_path) == tmp_path / "checkpoint-1"
+    assert "checkpoint-2 in" in caplog.text

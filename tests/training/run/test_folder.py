@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from graph.errors import ConfigError, DataError
 from training.run.folder import claimed, new_output, read_settings
@@ -142,6 +144,26 @@ def test_an_output_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         with new_output(out, replace=True) as place:
             place.write_text(text)
     assert out.read_text() == "two"
+
+
+def filled(out: Path) -> None:
+    with new_output(out) as staged:
+        staged.symlink_to("/dev/full")
+        staged.write_text("some")
+
+
+def filled_by_safetensors(out: Path) -> None:
+    with new_output(out) as staged:
+        staged.write_text("some")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("write", [filled, filled_by_safetensors])
+def test_a_full_disk_is_told_with_the_output(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    with pytest.raises(DataError, match=f"{tmp_path / 'out'} could not be written: the disk is full"):
+        write(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
