@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import sys
+import traceback
 from typing import Any
 
 
@@ -49,4 +50,8 @@ def _assign(target: Any, values: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception:  # noqa: BLE001 -- printed, as Python would
+        traceback.print_exc()
+        os._exit(1)  # before the server is dropped: one that nobody has asked yet may wait for itself for ever

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from graph.errors import ModelUnavailable
+from graph.models import embedded_worker
 from graph.models.embedded import EmbeddedChat
 from graph.models.embedded_process import EmbeddedProcess, LoadingFailed
 from graph.models.embedded_server import Served, served, stop_servers
@@ -110,6 +112,24 @@ time.sleep(600)
     while is_running(pid) and time.monotonic() < end:
         time.sleep(0.05)
     assert not is_running(pid)
+
+
+def test_it_ends_when_nobody_reads_its_address(gguf: Path) -> None:
+    """As where its starter was killed while it loaded. Dropping such a server would hang, but not every time."""
+    request = {"package": "", "parameters": {"model": {"path": str(gguf)}}, "adapters": []}
+    for _ in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-I", embedded_worker.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.close()
+        assert process.wait(30) == 1
 
 
 def test_it_ends_when_it_is_dropped(gguf: Path) -> None:
