@@ -60,7 +60,7 @@ async def test_the_event_loop_goes_on_while_a_model_is_loaded(gguf: Path, monkey
         await asyncio.sleep(0.02)
         beats += 1
     assert beats > 20
-    assert (await loading).text
+    assert (await loading).usage_metadata
 
 
 async def test_a_server_that_died_while_idle_is_started_anew(gguf: Path) -> None:
@@ -83,7 +83,7 @@ async def test_that_it_died_amid_a_reply_is_told(gguf: Path) -> None:
         ModelUnavailable, match=r"is gone .its process was killed, as systems do that run out of memory"
     ):
         await kill_it_amid_a_reply()
-    assert (await model.ainvoke("q", max_tokens=2)).text
+    assert (await model.ainvoke("q", max_tokens=2)).usage_metadata
 
 
 def test_what_it_wrote_last_is_why_it_ended(gguf: Path) -> None:
