@@ -76,7 +76,7 @@ async def test_that_it_died_amid_a_reply_is_told(gguf: Path) -> None:
     model = EmbeddedChat(model=str(gguf), settings=SETTINGS, max_tokens=2000, max_retries=0)
 
     async def kill_it_amid_a_reply() -> None:
-        async for _ in model.astream("q"):
+        async for _ in model.astream("q", ignore_eos=True):
             os.kill(pid_of(await served(str(gguf), SETTINGS)), signal.SIGKILL)
 
     with pytest.raises(
