@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 from weakref import WeakSet, finalize
 
+from graph.errors import ConfigError
 from graph.models import embedded_worker
 
 _LONGEST_REASON: Final = 300
@@ -37,19 +38,31 @@ class EmbeddedProcess:
         parameters: Fields of llama.cpp's `CommonParams`, and in mappings fields of its fields.
         adapters: Paths of the LoRA adapters that it holds.
         shows_log: Whether llama.cpp's log goes to our standard error.
+
+    Raises:
+        ConfigError: there is no Python to start.
     """
 
     def __init__(
         self, package: Path, parameters: Mapping[str, Any], adapters: Sequence[str], *, shows_log: bool
     ) -> None:
-        self._errors: IO[bytes] | None = None if shows_log else tempfile.TemporaryFile()  # noqa: SIM115
-        self._popen = subprocess.Popen(  # noqa: S603 - a fixed command
-            [sys.executable, "-I", embedded_worker.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,  # the terminal's Ctrl-C is for us
-        )
+        self._errors: IO[bytes] | None = None
+        if not shows_log:
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+            finalize(self, self._errors.close)
+        try:
+            self._popen = subprocess.Popen(  # noqa: S603 - a fixed command
+                [sys.executable, "-I", embedded_worker.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,  # the terminal's Ctrl-C is for us
+            )
+        except OSError as error:
+            raise ConfigError(
+                "The embedded model runs in a process of its own, which cannot be started: sys.executable is "
+                f"{sys.executable!r} ({error.strerror})."
+            ) from error
         self._end = finalize(self, _killed, self._popen)
         _processes.add(self)
         request = {"package": str(package), "parameters": parameters, "adapters": adapters}
@@ -80,6 +93,8 @@ class EmbeddedProcess:
         Args:
             wait: Seconds to wait for its end: its connections are closed a moment before.
         """
+        if not self._end.alive:
+            return "it was stopped"
         try:
             code = self._popen.wait(wait)
         except subprocess.TimeoutExpired:
@@ -109,7 +124,8 @@ def _killed(popen: subprocess.Popen[bytes]) -> None:
     popen.wait()
     for pipe in (popen.stdin, popen.stdout):
         if pipe is not None:
-            pipe.close()
+            with suppress(BrokenPipeError):  # of a request that it did not read
+                pipe.close()
 
 
 @atexit.register

@@ -173,9 +173,11 @@ def _start(start: _Start, model: str, settings: ServerSettings) -> Served:
         endpoint = Endpoint(root, timeout=_PREFIX_TIMEOUT, max_retries=0)
         run_sync(post_json(endpoint, "/completion", {"prompt": "a", "n_predict": 0, "cache_prompt": False}))
     except (LoadingFailed, ModelUnavailable) as error:
+        why = str(error) if isinstance(error, LoadingFailed) else process.why_ended(0.5) or error
+        process.end()  # else the error, which is kept, keeps it
         raise ConfigError(
-            f"llama.cpp cannot load {path} ({process.why_ended(0.5) or error}); it may be no GGUF model or need more "
-            "memory (AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
+            f"llama.cpp cannot load {path} ({why}); it may be no GGUF model or need more memory "
+            "(AGENTFLOW_EMBEDDED_LOG=1 shows its log)."
         ) from error
     note_stage("")
     prefixes = None if files is None else Prefixes(endpoint, files, settings.slots)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from graph.errors import ModelUnavailable
-from graph.models import embedded_worker
+from graph.errors import ConfigError, ModelUnavailable
+from graph.models import embedded_process, embedded_server, embedded_worker
 from graph.models.embedded import EmbeddedChat
 from graph.models.embedded_process import EmbeddedProcess, LoadingFailed
 from graph.models.embedded_server import Served, served, stop_servers
@@ -90,6 +93,46 @@ def test_what_it_wrote_last_is_why_it_ended(gguf: Path) -> None:
     process = EmbeddedProcess(Path(), {"model": {"path": str(gguf)}, "n_ctx": "many"}, [], shows_log=False)
     with pytest.raises(LoadingFailed, match="ended with exit code 1: TypeError"):
         process.address()
+
+
+async def test_a_model_that_cannot_be_loaded_is_told_in_llama_cpp_s_words(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason="the extra `embedded` is not installed")
+    (tmp_path / "wrong.gguf").write_bytes(b"GGUF" + b"\x00" * 64)
+    with pytest.raises(ConfigError) as told:
+        await served(str(tmp_path / "wrong.gguf"), SETTINGS)
+    assert "exit code" not in str(told.value)
+
+
+async def test_a_process_whose_first_request_failed_is_ended(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: object) -> None:
+        raise ModelUnavailable("503")
+
+    monkeypatch.setattr(embedded_server, "post_json", fails)
+    with pytest.raises(ConfigError, match="503"):
+        await served(str(gguf), SETTINGS)
+    assert all(process.why_ended() for process in embedded_process._processes)
+
+
+async def test_without_a_python_to_start_it_says_so(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(ConfigError, match=r"sys\.executable is ''"):
+        await served(str(gguf), SETTINGS)
+
+
+def test_one_that_reads_no_request_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(request: object) -> str:
+        time.sleep(0.3)  # it has ended by then
+        return "{}"
+
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(embedded_process, "json", SimpleNamespace(dumps=late))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        process = EmbeddedProcess(Path(), {}, [], shows_log=False)
+        assert "exit code 1" in process.why_ended()
+        process.end()
+        del process
+    assert warned == []
 
 
 @pytest.mark.parametrize("amid_loading", [True, False])
