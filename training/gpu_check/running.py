@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,8 @@ def _within(limit: float, words: Sequence[str], log: Path) -> tuple[str, int | s
         try:
             output, _ = process.communicate(timeout=limit)
         except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may have ended by the same signal
+                os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
             return output, _INTERRUPTED if isinstance(error, KeyboardInterrupt) else _OUT_OF_TIME
     return output, process.returncode

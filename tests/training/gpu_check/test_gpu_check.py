@@ -97,6 +97,16 @@ def test_a_check_that_is_interrupted_tells_what_it_has(how: signal.Signals, tmp_
     assert json.loads((out / "report.json").read_text())["not_done"].keys() == {"GPU tests", "kernels tiny"}
 
 
+def test_a_part_that_ends_by_the_interrupt_is_told_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a batch system sends a signal to all processes of a job."""
+    (tmp_path / "ends.py").write_text("import os, signal\nos.kill(os.getppid(), signal.SIGINT)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = run_parts([Part("ends", ("ends",), 1.0)], Machine("cpu", None, tmp_path / "out"), 30.0, say=lambda _: None)
+    assert report["parts"]["ends"]["state"] == "interrupted"
+
+
 def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
