@@ -121,7 +121,7 @@ class Collector:
             spares: further tasks, place by place, a list for each round. As soon as a group has ended whose rewards
                 have no variance, the task of the next round in its place begins; no group waits for others.
             tail: what is done with stragglers, if not what the settings say.
-            done: ids of rollouts that are not made again.
+            done: ids of rollouts that came through before and are not made again.
 
         Returns:
             All rollouts in order of tasks and places in their groups, failed ones included; then those of the spares.
@@ -130,6 +130,7 @@ class Collector:
             AgentFlowError: a failure that every run would meet.
             OSError: a rollout could not be stored.
         """
+        self._any_success |= bool(done)
         total = sum(len(self.missing(step, task, done)) for task in tasks)
         limit = asyncio.Semaphore(self.settings.concurrency or 2**31)
         tail = tail or Tail(total, self.settings.tail_fraction, self.settings.tail_seconds)

@@ -71,14 +71,14 @@ async def collected(
     **settings: Any,
 ) -> list[Rollout]:
     engine = ScriptedEngine(reply, settings.pop("template", "qwen2_5"))
-    store = settings.pop("store", None)
+    store, done = settings.pop("store", None), settings.pop("done", ())
 
     def make_policy(run: str, seed: int) -> PolicyChat:
         return PolicyChat(engine=engine, chat=engine.chat, sampling=Sampling(), run=run, seed=seed)
 
     chosen = CollectorSettings(**{"group_size": 4, "backoff": 0.0, **settings})
     earns = make_reward(reward, format_weight=format_weight)
-    return await Collector(agent, engine, make_policy, earns, chosen, store=store).collect(0, [TASK])
+    return await Collector(agent, engine, make_policy, earns, chosen, store=store).collect(0, [TASK], done=done)
 
 
 async def test_an_agent_as_it_is(tmp_path: Path) -> None:

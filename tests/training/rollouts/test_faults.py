@@ -108,6 +108,17 @@ async def test_runs_of_an_agent_that_cannot_run_are_not_stored(tmp_path: Path) -
     assert sorted(rollout.reward or 0.0 for rollout in read_rollouts(tmp_path)) == [0.0, 1.0, 1.0, 1.0]
 
 
+async def test_runs_that_came_through_before_speak_for_the_agent() -> None:
+    async def node(model: Any, state: State) -> State:
+        return {"answer": str(code((await model.ainvoke(state["question"])).text))}
+
+    replies = iter(["answer = 3"] * 3 + ["answer = threee"] * 2)
+    agent = agent_of(one_node(node))
+    *others, last = await collected(agent, lambda text, seed: next(replies), concurrency=1)
+    rollouts = await collected(agent, lambda text, seed: next(replies), done={rollout.id for rollout in others})
+    assert [(rollout.id, rollout.reward) for rollout in rollouts] == [(last.id, 0.0)]
+
+
 async def test_a_conversation_that_the_template_refuses_is_the_runs_own_failure_once_others_came_through() -> None:
     async def node(model: Any, state: State) -> State:
         reply = (await model.ainvoke(state["question"])).text
