@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,18 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert os.read(reader, 9) == b"new"
     os.close(reader)
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_what_a_stream_was_redirected_to_is_added_to(tmp_path: Path) -> None:
+    script = """
+from pathlib import Path
+from graph.output import output_file
+print("before")
+with output_file(Path("/dev/stdout")) as file:
+    file.write(b"new\\n")
+print("after")
+"""
+    (tmp_path / "log").write_text("old\n")
+    with (tmp_path / "log").open("a") as log:
+        subprocess.run([sys.executable, "-c", script], stdout=log, check=True)
+    assert (tmp_path / "log").read_text() == "old\nbefore\nnew\nafter\n"
