@@ -144,17 +144,20 @@ def _within(limit: float, words: Sequence[str], log: Path) -> tuple[str, int | s
 
 
 def _settle(device: str) -> None:
-    """Waits until the memory of a GPU is free."""
-    if device != "cuda":
-        return
-    import torch
+    """Waits until the memory of a GPU is free; asked in a process of its own, since whoever asks takes some of it."""
+    if device == "cuda":
+        subprocess.run([sys.executable, "-c", _UNTIL_FREE.format(seconds=_SETTLING)], check=False)  # noqa: S603
 
-    ends = time.monotonic() + _SETTLING
-    while time.monotonic() < ends:
-        free, total = torch.cuda.mem_get_info()
-        if free > 0.95 * total:
-            return
-        time.sleep(0.5)
+
+_UNTIL_FREE = """
+import time, torch
+ends = time.monotonic() + {seconds}
+while time.monotonic() < ends:
+    free, total = torch.cuda.mem_get_info()
+    if free > 0.95 * total:
+        break
+    time.sleep(0.5)
+"""
 
 
 def _reason(log: Path, output: str) -> str:
